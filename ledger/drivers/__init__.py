@@ -1,0 +1,1 @@
+"""Guarded connections to the two database drivers, below stores and engines alike."""

@@ -1,0 +1,136 @@
+"""Database URLs, and secrets that cannot be printed by accident.
+
+Invariant: `str` and `repr` of anything here never show a password.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from ledger.errors import ConfigError
+
+
+class Secret:
+    """A password. Only `reveal` shows it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The password itself, for the driver's connect call only."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class SecretSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a password comes from; read anew when the server refuses the old one (once).
+
+    At most one of the fields is set; with none there is no password.
+    """
+
+    value: Secret | None = None
+    env: str | None = None
+    file: str | None = None
+    command: tuple[str, ...] | None = None
+
+
+class SqliteUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """`sqlite:///relative.db`, `sqlite:////absolute.db` or `sqlite://:memory:`."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"sqlite:///{self.path}"
+
+
+class MysqlUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """`mysql://user@host:port/database?unix_socket=…&ssl_ca=…` (`mariadb://` is the same)."""
+
+    host: str
+    port: int = 3306
+    user: str = ""
+    database: str | None = None
+    unix_socket: str | None = None
+    ssl_ca: str | None = None
+    ssl: bool = False
+
+    @property
+    def server(self) -> str:
+        """`host:port` or the socket: what a limit per server counts by."""
+        return self.unix_socket or f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        user = f"{self.user}@" if self.user else ""
+        name = f"/{self.database}" if self.database else ""
+        return f"mysql://{user}{self.host}:{self.port}{name}"
+
+
+def parse_url(
+    text: str, *, source: str, base: Path | None = None
+) -> tuple[SqliteUrl | MysqlUrl, Secret | None]:
+    """Read a database URL; the password, if it holds one, comes back apart.
+
+    `source` (file and key) is named in errors; a relative SQLite path is taken
+    from `base`. Raises ConfigError, which never repeats the URL.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{source} is not a valid URL: {error}", hint=_URL_HINT) from error
+    if parts.scheme == "sqlite":
+        return _sqlite(text, source=source, base=base), None
+    if parts.scheme in ("mysql", "mariadb"):
+        options = dict(parse_qsl(parts.query))
+        unknown = sorted(set(options) - {"unix_socket", "ssl_ca", "ssl"})
+        if unknown:
+            raise ConfigError(
+                f"{source} has an unknown URL option {unknown[0]!r}",
+                hint="The options are unix_socket, ssl_ca and ssl.",
+            )
+        url = MysqlUrl(
+            host=parts.hostname or "127.0.0.1",
+            port=port or 3306,
+            user=unquote(parts.username or ""),
+            database=unquote(parts.path.lstrip("/")) or None,
+            unix_socket=options.get("unix_socket"),
+            ssl_ca=options.get("ssl_ca"),
+            ssl=options.get("ssl", "").lower() in ("1", "true", "on") or "ssl_ca" in options,
+        )
+        password = parts.password
+        return url, Secret(unquote(password)) if password else None
+    raise ConfigError(
+        f"{source} is not a sqlite: or mysql: URL (it starts with {parts.scheme or text.split(':')[0]!r})",
+        hint=_URL_HINT,
+    )
+
+
+_URL_HINT = "Write sqlite:///path/to/file.db or mysql://user@host:3306/database."
+
+
+def _sqlite(text: str, *, source: str, base: Path | None) -> SqliteUrl:
+    rest = text.removeprefix("sqlite:")
+    if not rest.startswith("//"):
+        raise ConfigError(f"{source} is not a valid URL", hint=_URL_HINT)
+    rest = rest[2:]
+    if rest in (":memory:", "/:memory:"):
+        return SqliteUrl(path=":memory:")
+    path = unquote(rest.removeprefix("/"))
+    if not path:
+        raise ConfigError(f"{source} names no file", hint=_URL_HINT)
+    if base is not None and not Path(path).is_absolute():
+        path = str(base / path)
+    return SqliteUrl(path=path)

@@ -1,0 +1,253 @@
+"""Tenants' databases behind one small protocol.
+
+Engines differ through `Capabilities` only. Invariant: nothing is written to a
+tenant whose marker has seen a newer epoch than the writer's; the marker commits
+together with the step it speaks of wherever the database can do that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+from ledger.events import CheckResult, Mark, MigrationRef
+from ledger.schema import Schema
+from ledger.scripts.model import Check, Dialect, PythonModule, Section
+
+MARKER_TABLE = "ledger_marker"
+"""The marker's name; for a prefix tenant it is `{prefix}ledger_marker`."""
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """`transactional_ddl`: a whole migration is one transaction. `server_side_locks`: GET_LOCK."""
+
+    transactional_ddl: bool
+    server_side_locks: bool
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One tenant: its name, where it is, and what it follows.
+
+    `source` says which part of the configuration named it (for error messages).
+    `prefix` is set for a prefix tenant. `sets` are the names of the migration
+    sets it follows. `variables` are what placeholders stand for, `prefix` and
+    `charset_collate` included. `session` statements run on every connection.
+    `max_connections` holds for the whole server (`url.server`).
+    """
+
+    name: str
+    engine: Literal["sqlite", "mysql"]
+    url: SqliteUrl | MysqlUrl
+    source: str
+    sets: tuple[str, ...] = ()
+    prefix: str = ""
+    secret: SecretSource = SecretSource()
+    variables: dict[str, str] = {}
+    session: tuple[str, ...] = ()
+    max_connections: int = 8
+    create: bool = False
+
+    @property
+    def server(self) -> str:
+        """What the limit per server counts by; empty for a file."""
+        return self.url.server if isinstance(self.url, MysqlUrl) else ""
+
+
+class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tenant itself remembers of a migration.
+
+    `state` is `applied`, or `running` while only `step` of its steps have landed
+    (non-transactional engines). `steps` are results as they were, so that events
+    lost in a crash can be written again.
+    """
+
+    ref: MigrationRef
+    state: Literal["running", "applied"]
+    direction: Literal["up", "down"]
+    step: int
+    epoch: int
+    steps: tuple[StepResult, ...] = ()
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """The marker table's content: the fence and one entry per migration. `ledger` is the ledger's id.
+
+    A tenant without the table has epoch 0 and no entries.
+    """
+
+    epoch: int = 0
+    ledger: str = ""
+    entries: tuple[MarkerEntry, ...] = ()
+
+
+class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step's outcome as the engine saw it; `skipped` holds the reason if its guard held."""
+
+    number: int
+    name: str
+    statement: str
+    duration_us: int = 0
+    rows: int | None = None
+    skipped: str = ""
+    recovered: bool = False
+    before: str = ""
+    after: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """A step about to run whose effect cannot share a transaction with the marker."""
+
+    step: int
+    statement: str
+    before: str
+    objects: tuple[str, ...]
+    connection_id: int
+
+
+class Journal(Protocol):
+    """How an engine tells the runner what happens, while it happens."""
+
+    async def intend(self, intent: Intent) -> None:
+        """Returns once the intent is durable in the ledger. Raises FencedError if the claim is lost."""
+        ...
+
+    def landed(self, result: StepResult) -> None:
+        """A step that is durable in the tenant; it is recorded with the next durable write."""
+        ...
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """One migration to run on one tenant, in one direction, under one claim.
+
+    `section` and `checks` are bound (no placeholders left). `expected` are the
+    `set/version` ids that the ledger calls applied, this one apart: if the
+    marker's applied entries (this one apart) differ, nothing is written. `intent` is the last
+    recorded intent without an outcome, from before a crash; `known_after` are
+    fingerprints that the same step, from the same `before`, left on other
+    tenants. `ledger` is the ledger's id. `resolved` is a person's word on the
+    step in doubt.
+    """
+
+    ref: MigrationRef
+    direction: Literal["up", "down"]
+    section: Section
+    checks: tuple[Check, ...]
+    epoch: int
+    ledger: str
+    expected: frozenset[str] = frozenset()
+    python: PythonModule | None = None
+    intent: Intent | None = None
+    known_after: frozenset[str] = frozenset()
+    resolved: Literal["applied", "not_applied"] | None = None
+    timeout_seconds: float | None = None
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """A migration's end: its checks, and the tenant's mark afterwards.
+
+    `schema` is given when the fingerprint was not one of the `known` that the
+    caller passed, so that the ledger can keep its content once.
+    """
+
+    checks: tuple[CheckResult, ...]
+    mark: Mark
+    schema: Schema | None = None
+
+
+class Backup(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished, verified, fsynced backup file (mode 0600)."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    format: Literal["sqlite", "sql.zst"]
+    covers: str
+    fingerprint: str
+
+
+class Session(Protocol):
+    """An open tenant. All methods raise TenantError subclasses, never driver exceptions."""
+
+    async def marker(self) -> Marker:
+        """What the tenant remembers; reads only."""
+        ...
+
+    async def fence(self, *, epoch: int, ledger: str) -> Marker:
+        """Set the fence to `epoch` (creating the marker table) and return what was there before.
+
+        Raises FencedError, having written nothing, if the tenant has seen a newer epoch.
+        On engines with server-side locks, the lock is held from here until the session ends.
+        """
+        ...
+
+    async def apply(
+        self, work: Work, journal: Journal, *, known: frozenset[str] = frozenset()
+    ) -> Done:
+        """Run what is left of the migration, its checks, and set (up) or remove (down) its marker entry.
+
+        Already applied according to the marker: `journal.landed` is called with
+        the kept results and nothing else happens. Transactional engines set the fence
+        in this same transaction, so that `fence` need not be called before; others
+        fence on the first call. Raises FencedError, MarkerMismatchError, StepFailedError, CheckFailedError, InDoubtError.
+        """
+        ...
+
+    async def adopt(self, refs: Sequence[MigrationRef], *, epoch: int, ledger: str) -> Mark:
+        """Make the marker say that exactly `refs` are applied (baseline, restore, reset --mark-only)."""
+        ...
+
+    async def check(self, checks: Sequence[Check]) -> tuple[CheckResult, ...]:
+        """Run checks; a check that cannot run has not passed, with the database's words as detail."""
+        ...
+
+    async def schema(self) -> Schema:
+        """The live schema, without the marker table, prefix replaced by `{prefix}`."""
+        ...
+
+    async def mark(self) -> Mark:
+        """What `Done.mark` holds, read now."""
+        ...
+
+    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+        """Write a verified backup at `destination` (its final name; it must not exist).
+
+        Raises BackupError; nothing is left behind at a final name.
+        """
+        ...
+
+    async def restore(
+        self, backup: Path, *, sha256: str, epoch: int, ledger: str, deadline_seconds: float
+    ) -> Mark:
+        """Replace the tenant's content by the backup's, checking its hash first, then set the fence to `epoch`.
+
+        May be repeated after a crash. Raises RestoreError.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """One kind of tenant database."""
+
+    name: Literal["sqlite", "mysql"]
+    dialect: Dialect
+    capabilities: Capabilities
+
+    def open(self, target: Target) -> AbstractAsyncContextManager[Session]:
+        """Open a tenant within the configured deadlines. Raises UnreachableError."""
+        ...
+
+    def query(
+        self, url: SqliteUrl | MysqlUrl, secret: SecretSource, sql: str, *, limit: int = 1_000_000
+    ) -> AsyncIterator[tuple[object, ...]]:
+        """Rows of a read-only query (control planes, prefixes_query, SHOW DATABASES). Raises UnreachableError."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is kept between sessions."""
+        ...

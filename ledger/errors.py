@@ -1,0 +1,253 @@
+"""Every error the product raises, in one tree.
+
+    LedgerError                     exit 1  something failed as a whole
+    ├── UsageError                  exit 2  a wrong command line
+    │   ├── ConfigError             exit 2  a wrong configuration: file and key named
+    │   ├── UnknownTenantError      exit 2  no tenant matches what was asked for
+    │   └── ScriptError             exit 2  a migration file that cannot be used: file and line named
+    ├── ChecksumMismatchError       exit 1  an applied migration was edited afterwards
+    ├── OutOfOrderError             exit 1  a pending version is lower than an applied one
+    ├── StoreError                  exit 1  the ledger's own database
+    │   ├── StoreUnavailableError   exit 1  it cannot be reached, read or written
+    │   ├── ConflictError           exit 1  somebody else appended first; normal, the caller decides again
+    │   ├── NewerLedgerError        exit 1  a newer version wrote it; read-only for this one
+    │   └── ChainBrokenError        exit 4  the hash chain does not hold at a named seq
+    └── TenantError                 exit 3  one tenant's failure; others go on
+        ├── UnreachableError                the database cannot be opened
+        ├── StepFailedError                 the database refused a statement
+        ├── CheckFailedError                a verify check did not hold
+        ├── FencedError                     a newer claim has passed; this runner must not write
+        ├── MarkerMismatchError             the tenant's marker and the ledger disagree on what is applied
+        ├── ClaimHeldError                  another living runner holds the tenant
+        ├── InDoubtError                    a step's outcome cannot be settled without a person
+        ├── BackupError                     a backup could not be made or verified
+        └── RestoreError                    a backup could not be restored
+
+Invariant: a message never holds a password; what a driver says is translated
+once, at the store or the engine, with `raise … from`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LedgerError(Exception):
+    """Base of all errors: what happened, where, and the next step.
+
+    `message` says what is wrong, `hint` what to do next (an imperative
+    sentence, may be empty). `file`, `line`, `tenant` and `migration` say where
+    and are None where they do not apply.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        tenant: str | None = None,
+        migration: str | None = None,
+        file: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.tenant = tenant
+        self.migration = migration
+        self.file = file
+        self.line = line
+
+    @property
+    def where(self) -> str:
+        """`file:line` or `tenant: migration`, or nothing."""
+        parts = [part for part in (self.tenant, self.migration) if part]
+        if self.file:
+            parts.append(f"{self.file}:{self.line}" if self.line else self.file)
+        return ": ".join(parts)
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class UsageError(LedgerError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration is wrong; `file` and the key are named."""
+
+
+class UnknownTenantError(UsageError):
+    """No tenant has the name, or matches the pattern, that was asked for."""
+
+
+class ScriptError(UsageError):
+    """A migration file, or a set of them, cannot be used; nothing has run."""
+
+
+class ChecksumMismatchError(LedgerError):
+    """A migration was edited after it ran; the message shows both checksums and the tenants."""
+
+
+class OutOfOrderError(LedgerError):
+    """A pending migration is lower than one already applied, and the policy is `error`."""
+
+
+class StoreError(LedgerError):
+    """The ledger's own database."""
+
+
+class StoreUnavailableError(StoreError):
+    """The ledger cannot be opened, read or written."""
+
+
+class ConflictError(StoreError):
+    """The stream moved on: `expected` is not its version, `found` is."""
+
+    def __init__(self, stream: str, *, expected: int, found: int) -> None:
+        super().__init__(
+            f"stream {stream} is at version {found}, not {expected}",
+            hint="Read the stream again and decide again.",
+        )
+        self.stream = stream
+        self.expected = expected
+        self.found = found
+
+
+class NewerLedgerError(StoreError):
+    """The ledger holds what only a newer version understands; it is read-only for this one."""
+
+
+class ChainBrokenError(StoreError):
+    """The hash chain, or a stored projection, does not hold; `seq` is the first bad event."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, seq: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.seq = seq
+
+
+class TenantError(LedgerError):
+    """One tenant's failure. `code` is a stable snake_case word for scripts to branch on."""
+
+    exit_code = 3
+    code: ClassVar[str] = "failed"
+
+
+class UnreachableError(TenantError):
+    """The tenant's database cannot be opened: missing, refused, corrupt, or too slow."""
+
+    code = "unreachable"
+
+
+class StepFailedError(TenantError):
+    """The database refused a statement. `step` counts from 1; `database_code` is the engine's own."""
+
+    code = "step_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: int,
+        database_code: str = "",
+        hint: str = "",
+        tenant: str | None = None,
+        migration: str | None = None,
+        file: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        super().__init__(
+            message, hint=hint, tenant=tenant, migration=migration, file=file, line=line
+        )
+        self.step = step
+        self.database_code = database_code
+
+
+class CheckFailedError(TenantError):
+    """A check of the migration's verify section did not hold, or foreign keys are violated."""
+
+    code = "check_failed"
+
+
+class FencedError(TenantError):
+    """The tenant has seen a newer claim: `found` is its epoch. This runner must stop writing to it."""
+
+    code = "fenced"
+
+    def __init__(self, message: str, *, found: int, tenant: str | None = None) -> None:
+        super().__init__(
+            message, hint="Run the command again; it goes on from there.", tenant=tenant
+        )
+        self.found = found
+
+
+class MarkerMismatchError(TenantError):
+    """What the tenant's marker calls applied is not what the ledger does; nothing was written.
+
+    A tenant restored from an old backup, or a ledger that was. `missing` are
+    `set/version` ids that the ledger has and the marker lacks, `extra` the reverse.
+    """
+
+    code = "regressed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing: tuple[str, ...] = (),
+        extra: tuple[str, ...] = (),
+        hint: str = "",
+        tenant: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, tenant=tenant)
+        self.missing = missing
+        self.extra = extra
+
+
+class ClaimHeldError(TenantError):
+    """Another living runner holds the tenant."""
+
+    code = "claim_held"
+
+
+class InDoubtError(TenantError):
+    """Whether `step` landed cannot be told; `evidence` says what was seen."""
+
+    code = "in_doubt"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: int,
+        evidence: dict[str, str],
+        hint: str = "",
+        tenant: str | None = None,
+        migration: str | None = None,
+        file: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        super().__init__(
+            message, hint=hint, tenant=tenant, migration=migration, file=file, line=line
+        )
+        self.step = step
+        self.evidence = evidence
+
+
+class BackupError(TenantError):
+    """A backup could not be made, or does not verify."""
+
+    code = "backup_failed"
+
+
+class RestoreError(TenantError):
+    """A backup could not be restored."""
+
+    code = "restore_failed"

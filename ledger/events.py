@@ -1,0 +1,489 @@
+"""The vocabulary of facts: the event union, the envelope, the codec and the hash chain.
+
+Invariant: bodies are encoded and decoded here alone; a stored field is never
+renamed or repurposed. Readers ignore fields they do not know; a type or a body
+schema from the future raises NewerLedgerError.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+
+from ledger.errors import NewerLedgerError
+
+BODY_SCHEMA: Final = 1
+GENESIS_HASH: Final = "0" * 64
+
+Command = Literal[
+    "migrate", "rollback", "restore", "baseline", "reset", "import", "resolve", "unlock"
+]
+Direction = Literal["up", "down"]
+
+
+def _body_schema() -> int:
+    """A factory, so that the number is always written although defaults are omitted."""
+    return BODY_SCHEMA
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """Base of all event bodies. `schema` is the number of the body's shape."""
+
+    schema: int = msgspec.field(default_factory=_body_schema)
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a claim: enough to tell whether that very process still lives.
+
+    `started` is the process' start time in clock ticks since boot (field 22 of
+    /proc/PID/stat), 0 where the system does not tell; `nonce` is drawn once a
+    process, so that nothing else can be mistaken for it.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    started: int
+    nonce: str
+
+
+class MigrationRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A migration as it was applied: identity, checksum, and where its text is kept.
+
+    `sources` maps a part (`file`, `down`, `verify`, `manifest`) to the SHA-256 of
+    its text in the ledger's `scripts`.
+    """
+
+    set: str
+    version: str
+    name: str
+    checksum: str
+    algorithm: str = "sha256"
+    sources: tuple[tuple[str, str], ...] = ()
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the tenant looked like from outside: cheap to read again, so that change is noticed.
+
+    `fingerprint` is the schema's hash. `cookie` and `counter` are SQLite's schema
+    cookie and change counter (file header, bytes 40 and 24); `bytes` is the size
+    of the database.
+    """
+
+    fingerprint: str | None = None
+    cookie: int | None = None
+    counter: int | None = None
+    bytes: int | None = None
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One check: its name, whether it held, and the database's words if it did not."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One difference between two schemas. `kind` is table, column, index, …; `how` added, missing or changed."""
+
+    kind: str
+    name: str
+    how: Literal["added", "missing", "changed"]
+    expected: str = ""
+    found: str = ""
+
+
+class Started(Event, frozen=True, kw_only=True, tag="started"):
+    """The claim of a tenant for one migration (or one restore, baseline, …).
+
+    `epoch` is the fence: +1 with each claim. The claim ends with the next end
+    event on the stream, or when the runner's lease (`lease_seconds` after this
+    event's `at`, or after the run's last lease_renewed) has run out.
+    """
+
+    command: Command
+    epoch: int
+    holder: Holder
+    lease_seconds: float
+    engine: str
+    direction: Direction = "up"
+    migration: MigrationRef | None = None
+    steps: int = 0
+    reason: str = ""
+
+
+class BackupCreated(Event, frozen=True, kw_only=True, tag="backup_created"):
+    """A verified backup. `covers` says what is inside (`database`, `prefix wp_2_`)."""
+
+    path: str
+    bytes: int
+    sha256: str
+    format: Literal["sqlite", "sql.zst"]
+    covers: str
+    fingerprint: str | None = None
+    applied: tuple[MigrationRef, ...] = ()
+    duration_us: int = 0
+
+
+class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
+    """The intent, durable before a statement whose effect cannot share a transaction with the marker.
+
+    `before` is the fingerprint of the objects the statement touches.
+    """
+
+    set: str
+    version: str
+    direction: Direction
+    step: int
+    statement: str
+    before: str = ""
+    objects: tuple[str, ...] = ()
+    connection_id: int = 0
+
+
+class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):
+    """A step's effect is durable in the tenant. `statement` is the SHA-256 of its text.
+
+    `recovered` says that it was found done after a crash. `before` and `after`
+    are fingerprints of the touched objects where the engine took them.
+    """
+
+    set: str
+    version: str
+    direction: Direction
+    step: int
+    of: int
+    name: str
+    statement: str
+    duration_us: int = 0
+    rows: int | None = None
+    recovered: bool = False
+    before: str = ""
+    after: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class StepSkipped(Event, frozen=True, kw_only=True, tag="step_skipped"):
+    """A step's `skip-if` held, so that nothing was to do."""
+
+    set: str
+    version: str
+    direction: Direction
+    step: int
+    of: int
+    name: str
+    statement: str
+    reason: str
+
+
+class Validated(Event, frozen=True, kw_only=True, tag="validated"):
+    """Checks were run. `passed` is true when all held."""
+
+    passed: bool
+    checks: tuple[CheckResult, ...] = ()
+    set: str | None = None
+    version: str | None = None
+    fingerprint: str | None = None
+
+
+class Completed(Event, frozen=True, kw_only=True, tag="completed"):
+    """The end event of a migration that was applied: its version joins the applied set."""
+
+    command: Command
+    migration: MigrationRef
+    duration_us: int
+    mark: Mark = Mark()
+
+
+class Failed(Event, frozen=True, kw_only=True, tag="failed"):
+    """The end event of a claim that did not reach its end. `error` is a stable word, `message` the database's."""
+
+    command: Command
+    error: str
+    message: str
+    direction: Direction = "up"
+    set: str | None = None
+    version: str | None = None
+    step: int | None = None
+    database_code: str = ""
+    file: str | None = None
+    line: int | None = None
+    hint: str = ""
+    in_doubt: bool = False
+    evidence: dict[str, str] = {}
+    duration_us: int = 0
+
+
+class RolledBack(Event, frozen=True, kw_only=True, tag="rolled_back"):
+    """The end event of a migration that was undone by its down steps: its version leaves the applied set."""
+
+    migration: MigrationRef
+    duration_us: int
+    reason: str = ""
+    mark: Mark = Mark()
+
+
+class Restored(Event, frozen=True, kw_only=True, tag="restored"):
+    """The end event of a restore: the applied set is again what it was at the backup."""
+
+    path: str
+    sha256: str
+    backup_seq: int
+    applied: tuple[MigrationRef, ...] = ()
+    lost: tuple[MigrationRef, ...] = ()
+    duration_us: int = 0
+    reason: str = ""
+    mark: Mark = Mark()
+
+
+class Baselined(Event, frozen=True, kw_only=True, tag="baselined"):
+    """The end event of a baseline: these migrations count as applied without having run here."""
+
+    migrations: tuple[MigrationRef, ...]
+    reason: str = ""
+    mark: Mark = Mark()
+
+
+class Imported(Event, frozen=True, kw_only=True, tag="imported"):
+    """The end event of an import from another tool's history table."""
+
+    migrations: tuple[MigrationRef, ...]
+    source: str
+    mark: Mark = Mark()
+
+
+class LeaseRenewed(Event, frozen=True, kw_only=True, tag="lease_renewed"):
+    """One per runner, on the run's stream: all its claims live `lease_seconds` longer, from this `at`."""
+
+    lease_seconds: float
+
+
+class LockCleared(Event, frozen=True, kw_only=True, tag="lock_cleared"):
+    """A person or a take-over ended a claim. `epoch` is the claim's; the next claim fences it."""
+
+    epoch: int
+    reason: str
+    holder: Holder | None = None
+
+
+class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
+    """A person settled a step in doubt."""
+
+    set: str
+    version: str
+    direction: Direction
+    step: int
+    how: Literal["applied", "not_applied", "restore"]
+    reason: str = ""
+
+
+class TenantSkipped(Event, frozen=True, kw_only=True, tag="tenant_skipped"):
+    """A run set the tenant aside before touching it. `reason` is a stable word, `detail` says more."""
+
+    reason: str
+    detail: str = ""
+
+
+class DriftDetected(Event, frozen=True, kw_only=True, tag="drift_detected"):
+    """The live schema is not the recorded one, or the tenant went back to an older state.
+
+    With `kind` "regressed", `applied` is what the tenant's own marker says and
+    becomes the applied set. "cleared" says that an earlier drift is gone.
+    """
+
+    kind: Literal["schema", "regressed", "cleared"]
+    expected: str = ""
+    found: str = ""
+    changes: tuple[Change, ...] = ()
+    applied: tuple[MigrationRef, ...] = ()
+
+
+class Reset(Event, frozen=True, kw_only=True, tag="reset"):
+    """The end event of a reset. `applied` is what counts as applied from here on."""
+
+    mode: Literal["mark_only", "drop_all"]
+    applied: tuple[MigrationRef, ...] = ()
+    dropped: tuple[str, ...] = ()
+    reason: str = ""
+    mark: Mark = Mark()
+
+
+class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
+    """One invocation began to act. `tenants` is how many it chose."""
+
+    command: Command
+    tenants: int
+    holder: Holder
+    lease_seconds: float
+    target: str | None = None
+    options: dict[str, str] = {}
+    reason: str = ""
+
+
+class RunFinished(Event, frozen=True, kw_only=True, tag="run_finished"):
+    """The invocation ended. `outcomes` counts tenants by outcome; `interrupted` says a signal ended it."""
+
+    outcomes: dict[str, int]
+    duration_us: int
+    interrupted: bool = False
+
+
+AnyEvent = (
+    Started
+    | BackupCreated
+    | StepStarted
+    | StepApplied
+    | StepSkipped
+    | Validated
+    | Completed
+    | Failed
+    | RolledBack
+    | Restored
+    | Baselined
+    | Imported
+    | LeaseRenewed
+    | LockCleared
+    | Resolved
+    | TenantSkipped
+    | DriftDetected
+    | Reset
+    | RunStarted
+    | RunFinished
+)
+
+END_EVENTS: Final = (
+    Completed,
+    Failed,
+    RolledBack,
+    Restored,
+    Baselined,
+    Imported,
+    LockCleared,
+    Reset,
+)
+"""A claim ends with the first of these on the tenant's stream."""
+
+EVENT_TYPES: Final[tuple[str, ...]] = tuple(
+    str(member.__struct_config__.tag) for member in get_args(AnyEvent)
+)
+
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event to be appended. `event_id` (unique, from the caller) makes a retry safe."""
+
+    event_id: str
+    event: AnyEvent
+    run: str
+    actor: str
+    tenant: str | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as it stands in the ledger. `at` is UTC, ISO 8601 with microseconds and `Z`."""
+
+    seq: int
+    stream: str
+    version: int
+    event_id: str
+    type: str
+    at: str
+    run: str
+    actor: str
+    tenant: str | None
+    body: bytes
+    prev_hash: str
+    hash: str
+
+    @property
+    def event(self) -> AnyEvent:
+        """The decoded body. Raises NewerLedgerError for what only a newer version knows."""
+        return decode_body(self.body, self.type)
+
+    def envelope(self) -> bytes:
+        """The public JSON envelope of INTERFACE.md, one line without a line end."""
+        return _ENVELOPE_ENCODER.encode(
+            _Envelope(
+                seq=self.seq,
+                stream=self.stream,
+                version=self.version,
+                type=self.type,
+                at=self.at,
+                run=self.run,
+                actor=self.actor,
+                tenant=self.tenant,
+                body=msgspec.Raw(self.body),
+            )
+        )
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    seq: int
+    stream: str
+    version: int
+    type: str
+    at: str
+    run: str
+    actor: str
+    tenant: str | None
+    body: msgspec.Raw
+
+
+class _Tag(msgspec.Struct, frozen=True):
+    type: str = ""
+    schema: int = 0
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_ENVELOPE_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(AnyEvent)
+_TAG_DECODER: Final = msgspec.json.Decoder(_Tag)
+
+
+def encode_body(event: AnyEvent) -> bytes:
+    """The body's stored bytes: compact JSON, UTF-8, with its `type` and `schema`."""
+    return _ENCODER.encode(event)
+
+
+def decode_body(body: bytes, type_name: str = "") -> AnyEvent:
+    """Read a stored body. Raises NewerLedgerError for a type or schema from the future."""
+    try:
+        event: AnyEvent = _DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        tag = _TAG_DECODER.decode(body)
+        if tag.type not in EVENT_TYPES or tag.schema > BODY_SCHEMA:
+            raise _newer(tag.type or type_name, tag.schema) from error
+        raise
+    if event.schema > BODY_SCHEMA:
+        raise _newer(type_name, event.schema)
+    return event
+
+
+def _newer(type_name: str, schema: int) -> NewerLedgerError:
+    return NewerLedgerError(
+        f"the ledger holds an event {type_name!r} (schema {schema}) that this version does not know",
+        hint="Upgrade migration-ledger; until then the ledger is read-only for this version.",
+    )
+
+
+def event_hash(
+    prev_hash: str,
+    *,
+    seq: int,
+    stream: str,
+    version: int,
+    event_id: str,
+    type_name: str,
+    at: str,
+    run: str,
+    actor: str,
+    tenant: str | None,
+    body: bytes,
+) -> str:
+    """SHA-256, in hex, over the previous hash, the envelope as a JSON array, a line feed and the body."""
+    head = _ENCODER.encode(
+        (prev_hash, seq, stream, version, event_id, type_name, at, run, actor, tenant)
+    )
+    return hashlib.sha256(b"%b\n%b" % (head, body)).hexdigest()

@@ -1,0 +1,132 @@
+"""Parsed migrations as values: what a folder of files means, before any tenant is looked at.
+
+Invariant: a `Migration` is complete: with it and the tenant's variables a run
+needs no file. Texts still hold their `{placeholders}`; `bind` replaces them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+import msgspec
+
+from ledger.events import MigrationRef
+
+Dialect = Literal["sqlite", "mysql"]
+SkipKind = Literal["column", "table", "index", "view", "sql"]
+
+
+def sha256_hex(text: str) -> str:
+    """SHA-256, in hex, over the UTF-8 bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class SkipIf(msgspec.Struct, frozen=True, kw_only=True):
+    """A step's guard. `subject` is `T.C`, `T`, `I`, `V`, or the SELECT for `sql`; `text` is as written."""
+
+    kind: SkipKind
+    subject: str
+    text: str
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One SQL statement. `number` counts from 1 within its section; `line` is where it starts in `file`.
+
+    `sha256` is over the statement's text as it is sent, after binding.
+    """
+
+    number: int
+    name: str
+    sql: str
+    file: str
+    line: int
+    sha256: str
+    skip_if: SkipIf | None = None
+    verify_step: str | None = None
+    redo_safe: bool = False
+    secret: bool = False
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A SELECT whose first value must be true (not 0, not NULL, not empty)."""
+
+    name: str
+    sql: str
+    file: str
+    line: int
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """The up or down part. `transaction` is false after `transaction:false`.
+
+    `foreign_keys` is what the file itself says by PRAGMA foreign_keys (SQLite):
+    the engine sets it outside the transaction. The file's own BEGIN and COMMIT
+    are not among the steps of a SQLite section with `transaction`.
+    """
+
+    steps: tuple[Step, ...]
+    transaction: bool = True
+    foreign_keys: bool | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What version.json adds to a migration."""
+
+    description: str = ""
+    estimated_time_seconds: float | None = None
+    requires_backup: bool | None = None
+    tables_created: tuple[str, ...] = ()
+    views_created: tuple[str, ...] = ()
+    timeout_seconds: float | None = None
+
+
+PythonCall = Callable[[Any], Awaitable[None]]
+
+
+class PythonModule(msgspec.Struct, frozen=True, kw_only=True):
+    """The functions of a `.py` migration."""
+
+    up: PythonCall
+    down: PythonCall | None = None
+    verify: PythonCall | None = None
+
+
+class Migration(msgspec.Struct, frozen=True, kw_only=True):
+    """One migration of one set, for one dialect.
+
+    `key` orders versions (part by part, as numbers). `depends` are (set,
+    version) pairs. `contents` maps a SHA-256 to a text that the ledger keeps;
+    `ref.sources` says which part each is.
+    """
+
+    ref: MigrationRef
+    key: tuple[int, ...]
+    path: str
+    up: Section
+    down: Section | None = None
+    checks: tuple[Check, ...] = ()
+    depends: tuple[tuple[str, str], ...] = ()
+    manifest: Manifest = Manifest()
+    contents: dict[str, str] = {}
+    python: PythonModule | None = None
+
+    @property
+    def id(self) -> str:
+        """`SET/VERSION`, unique over all sets."""
+        return f"{self.ref.set}/{self.ref.version}"
+
+
+class MigrationSet(msgspec.Struct, frozen=True, kw_only=True):
+    """All migrations of a set in the order they apply: depends first, then by version.
+
+    `target` is version.json's target_version, which caps a run.
+    """
+
+    name: str
+    path: str
+    dialect: Dialect
+    migrations: tuple[Migration, ...]
+    target: str | None = None
+    warnings: tuple[str, ...] = ()
