@@ -65,11 +65,11 @@ async def call(connection: aiosqlite.Connection, function: Callable[[sqlite3.Con
     used here and nowhere else, and a test holds the versions we admit to it.
     """
     try:
-        result: T = await connection._execute(function, connection._conn)
+        result: T = await connection._execute(function, connection._conn)  # type: ignore[no-untyped-call]
     except anyio.get_cancelled_exc_class():
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await connection.interrupt()
-            await connection._execute(_roll_back_if_open, connection._conn)
+            await connection._execute(_roll_back_if_open, connection._conn)  # type: ignore[no-untyped-call]
         raise
     return result
 

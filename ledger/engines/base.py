@@ -194,7 +194,8 @@ class Session(Protocol):
         Already applied according to the marker: `journal.landed` is called with
         the kept results and nothing else happens. Transactional engines set the fence
         in this same transaction, so that `fence` need not be called before; others
-        fence on the first call. Raises FencedError, MarkerMismatchError, StepFailedError, CheckFailedError, InDoubtError.
+        fence on the first call. Raises FencedError, MarkerMismatchError, StepFailedError,
+        CheckFailedError, InDoubtError.
         """
         ...
 
