@@ -1,0 +1,445 @@
+"""State folded from events: every tenant's version, lock and last words, and every run.
+
+Invariant: the state at a seq is a function of the events up to it and of nothing
+else. `applied` is a set with an order (the order of applying), never a
+high-water mark; equal applied sets are one object, shared by all tenants that
+have them, so that ten thousand equal tenants cost little more than one.
+
+The structs here are changed in place by `FleetState.fold` alone; everybody else
+only reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from ledger import events as ev
+from ledger.events import Holder, Mark, MigrationRef, Recorded
+
+PROJECTION: Final = "fleet"
+"""The name under which the store keeps this projection."""
+
+Applied = tuple[MigrationRef, ...]
+
+
+class Claim(msgspec.Struct, kw_only=True, frozen=True):
+    """Who works on a tenant. It is alive as long as its run's lease is; see `lease_end`."""
+
+    run: str
+    actor: str
+    holder: Holder
+    epoch: int
+    at: str
+    lease_seconds: float
+    command: str
+    migration: str | None = None
+
+
+class Failure(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Why the last claim ended without reaching its end."""
+
+    error: str
+    message: str
+    run: str
+    at: str
+    set: str | None = None
+    version: str | None = None
+    direction: str = "up"
+    step: int | None = None
+    hint: str = ""
+    in_doubt: bool = False
+    evidence: dict[str, str] = {}
+
+
+class OpenIntent(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A step that was begun and of which nothing more is known."""
+
+    set: str
+    version: str
+    direction: str
+    step: int
+    statement: str
+    before: str
+    objects: tuple[str, ...] = ()
+    connection_id: int = 0
+
+
+class Resolution(msgspec.Struct, kw_only=True, frozen=True):
+    """A person's word on a step in doubt."""
+
+    set: str
+    version: str
+    direction: str
+    step: int
+    how: str
+
+
+class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One tenant as its stream tells it.
+
+    `version` is the stream's version, `seq` and `at` its last event's. `skipped`
+    is the reason for which the last run set the tenant aside. `drift` is
+    `schema` or `regressed` until it is cleared.
+    """
+
+    tenant: str
+    version: int = 0
+    seq: int = 0
+    at: str = ""
+    engine: str = ""
+    epoch: int = 0
+    claim: Claim | None = None
+    applied: Applied = ()
+    failure: Failure | None = None
+    intent: OpenIntent | None = None
+    resolution: Resolution | None = None
+    drift: str = ""
+    drift_changes: int = 0
+    skipped: str = ""
+    skipped_detail: str = ""
+    mark: Mark | None = None
+    backup_seq: int = 0
+
+
+class RunState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One run. `renewed_at` plus `lease_seconds` is the end of its lease."""
+
+    run: str
+    command: str = ""
+    actor: str = ""
+    started_at: str = ""
+    renewed_at: str = ""
+    lease_seconds: float = 0.0
+    finished_at: str = ""
+    tenants: int = 0
+    target: str | None = None
+    outcomes: dict[str, int] = {}
+    interrupted: bool = False
+    reason: str = ""
+    holder: Holder | None = None
+    version: int = 0
+
+
+class FleetState(msgspec.Struct, kw_only=True):
+    """All tenants and runs as of `seq`. `touched` names the stored rows that changed since loading."""
+
+    seq: int = 0
+    tenants: dict[str, TenantState] = msgspec.field(default_factory=dict)
+    runs: dict[str, RunState] = msgspec.field(default_factory=dict)
+    touched: set[str] = msgspec.field(default_factory=set)
+    pool: dict[Applied, Applied] = msgspec.field(default_factory=dict)
+
+    def tenant(self, name: str) -> TenantState:
+        """The tenant's state; an empty one (not remembered) if it has no events."""
+        return self.tenants.get(name) or TenantState(tenant=name)
+
+    def fold(self, recorded: Iterable[Recorded]) -> None:
+        """Take events in, in seq order. Raises NewerLedgerError for what this version does not know."""
+        decode = ev.decode_body
+        tenants, runs, touched = self.tenants, self.runs, self.touched
+        for row in recorded:
+            event = decode(row.body, row.type)
+            if row.seq > self.seq:
+                self.seq = row.seq
+            if row.tenant is not None:
+                state = tenants.get(row.tenant)
+                if state is None:
+                    state = tenants[row.tenant] = TenantState(tenant=row.tenant)
+                touched.add(f"tenant/{row.tenant}")
+                state.version = row.version
+                state.seq = row.seq
+                state.at = row.at
+                handler = _TENANT_HANDLERS.get(event.__class__)
+                if handler is not None:
+                    handler(self, state, row, event)
+            else:
+                run = runs.get(row.run)
+                if run is None:
+                    run = runs[row.run] = RunState(run=row.run)
+                touched.add(f"run/{row.run}")
+                run.version = row.version
+                _fold_run(run, row, event)
+
+    def intern(self, applied: Applied) -> Applied:
+        """The one object that stands for this applied set."""
+        return self.pool.setdefault(applied, applied)
+
+    def lease_end(self, claim: Claim) -> datetime:
+        """When the claim may be taken over, by the ledger's clock."""
+        run = self.runs.get(claim.run)
+        if run is None or run.renewed_at < claim.at:
+            return parse_time(claim.at) + timedelta(seconds=claim.lease_seconds)
+        return parse_time(run.renewed_at) + timedelta(seconds=run.lease_seconds)
+
+    def lock(self, tenant: TenantState, now: datetime) -> Claim | None:
+        """The living claim on a tenant, or None."""
+        claim = tenant.claim
+        return claim if claim is not None and self.lease_end(claim) > now else None
+
+
+def parse_time(text: str) -> datetime:
+    """An event's `at` as an aware datetime."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _ended(state: TenantState) -> None:
+    state.claim = None
+    state.failure = None
+    state.intent = None
+    state.resolution = None
+    state.drift = ""
+    state.drift_changes = 0
+
+
+def _started(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Started) -> None:
+    state.epoch = event.epoch
+    state.engine = event.engine
+    state.skipped = state.skipped_detail = ""
+    state.failure = None
+    ref = event.migration
+    state.claim = Claim(
+        run=row.run,
+        actor=row.actor,
+        holder=event.holder,
+        epoch=event.epoch,
+        at=row.at,
+        lease_seconds=event.lease_seconds,
+        command=event.command,
+        migration=f"{ref.set}/{ref.version}" if ref else None,
+    )
+
+
+def _backup_created(
+    fleet: FleetState, state: TenantState, row: Recorded, event: ev.BackupCreated
+) -> None:
+    state.backup_seq = row.seq
+
+
+def _step_started(
+    fleet: FleetState, state: TenantState, row: Recorded, event: ev.StepStarted
+) -> None:
+    state.intent = OpenIntent(
+        set=event.set,
+        version=event.version,
+        direction=event.direction,
+        step=event.step,
+        statement=event.statement,
+        before=event.before,
+        objects=event.objects,
+        connection_id=event.connection_id,
+    )
+
+
+def _step_done(
+    fleet: FleetState,
+    state: TenantState,
+    row: Recorded,
+    event: ev.StepApplied | ev.StepSkipped,
+) -> None:
+    state.intent = None
+
+
+def _completed(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Completed) -> None:
+    _ended(state)
+    state.mark = event.mark
+    state.applied = fleet.intern(_with(state.applied, event.migration))
+
+
+def _with(applied: Applied, ref: MigrationRef) -> Applied:
+    kept = tuple(one for one in applied if (one.set, one.version) != (ref.set, ref.version))
+    return (*kept, ref)
+
+
+def _failed(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Failed) -> None:
+    state.claim = None
+    if event.error == "step_failed":
+        state.intent = None
+    state.failure = Failure(
+        error=event.error,
+        message=event.message,
+        run=row.run,
+        at=row.at,
+        set=event.set,
+        version=event.version,
+        direction=event.direction,
+        step=event.step,
+        hint=event.hint,
+        in_doubt=event.in_doubt,
+        evidence=event.evidence,
+    )
+
+
+def _rolled_back(
+    fleet: FleetState, state: TenantState, row: Recorded, event: ev.RolledBack
+) -> None:
+    _ended(state)
+    state.mark = event.mark
+    gone = (event.migration.set, event.migration.version)
+    state.applied = fleet.intern(
+        tuple(one for one in state.applied if (one.set, one.version) != gone)
+    )
+
+
+def _restored(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Restored) -> None:
+    _ended(state)
+    state.mark = event.mark
+    state.applied = fleet.intern(event.applied)
+
+
+def _added(
+    fleet: FleetState, state: TenantState, row: Recorded, event: ev.Baselined | ev.Imported
+) -> None:
+    _ended(state)
+    state.mark = event.mark
+    applied = state.applied
+    for ref in event.migrations:
+        applied = _with(applied, ref)
+    state.applied = fleet.intern(applied)
+
+
+def _reset(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Reset) -> None:
+    _ended(state)
+    state.mark = event.mark
+    state.applied = fleet.intern(event.applied)
+
+
+def _lock_cleared(
+    fleet: FleetState, state: TenantState, row: Recorded, event: ev.LockCleared
+) -> None:
+    state.claim = None
+    state.epoch = max(state.epoch, event.epoch)
+
+
+def _resolved(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Resolved) -> None:
+    state.failure = None
+    state.resolution = Resolution(
+        set=event.set,
+        version=event.version,
+        direction=event.direction,
+        step=event.step,
+        how=event.how,
+    )
+
+
+def _skipped(fleet: FleetState, state: TenantState, row: Recorded, event: ev.TenantSkipped) -> None:
+    state.skipped = event.reason
+    state.skipped_detail = event.detail
+
+
+def _drift(fleet: FleetState, state: TenantState, row: Recorded, event: ev.DriftDetected) -> None:
+    state.drift = "" if event.kind == "cleared" else event.kind
+    state.drift_changes = len(event.changes)
+    state.skipped = state.skipped_detail = ""
+    if event.kind == "regressed":
+        state.applied = fleet.intern(event.applied)
+        state.intent = None
+
+
+def _validated(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Validated) -> None:
+    state.skipped = state.skipped_detail = ""
+
+
+_TENANT_HANDLERS: Final[
+    Mapping[type[Any], Callable[[FleetState, TenantState, Recorded, Any], None]]
+]
+_TENANT_HANDLERS = {
+    ev.Started: _started,
+    ev.BackupCreated: _backup_created,
+    ev.StepStarted: _step_started,
+    ev.StepApplied: _step_done,
+    ev.StepSkipped: _step_done,
+    ev.Validated: _validated,
+    ev.Completed: _completed,
+    ev.Failed: _failed,
+    ev.RolledBack: _rolled_back,
+    ev.Restored: _restored,
+    ev.Baselined: _added,
+    ev.Imported: _added,
+    ev.LockCleared: _lock_cleared,
+    ev.Resolved: _resolved,
+    ev.TenantSkipped: _skipped,
+    ev.DriftDetected: _drift,
+    ev.Reset: _reset,
+}
+
+
+def _fold_run(run: RunState, row: Recorded, event: ev.AnyEvent) -> None:
+    if isinstance(event, ev.RunStarted):
+        run.command = event.command
+        run.actor = row.actor
+        run.started_at = run.renewed_at = row.at
+        run.lease_seconds = event.lease_seconds
+        run.tenants = event.tenants
+        run.target = event.target
+        run.reason = event.reason
+        run.holder = event.holder
+    elif isinstance(event, ev.LeaseRenewed):
+        run.renewed_at = row.at
+        run.lease_seconds = event.lease_seconds
+    elif isinstance(event, ev.RunFinished):
+        run.finished_at = row.at
+        run.outcomes = event.outcomes
+        run.interrupted = event.interrupted
+
+
+class _StoredTenant(msgspec.Struct, kw_only=True, omit_defaults=True):
+    state: TenantState
+    applied: str = ""
+
+
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+_TENANT_DECODER: Final = msgspec.json.Decoder(_StoredTenant)
+_RUN_DECODER: Final = msgspec.json.Decoder(RunState)
+_APPLIED_DECODER: Final = msgspec.json.Decoder(Applied)
+
+
+def dump(fleet: FleetState, keys: Iterable[str]) -> dict[str, bytes]:
+    """The stored rows for `keys` (`tenant/NAME`, `run/ID`), with the applied sets that they refer to."""
+    rows: dict[str, bytes] = {}
+    digests: dict[int, str] = {}
+    for key in keys:
+        kind, _, name = key.partition("/")
+        if kind == "run":
+            rows[key] = _ENCODER.encode(fleet.runs[name])
+        elif kind == "tenant":
+            state = fleet.tenants[name]
+            digest = digests.get(id(state.applied))
+            if digest is None and state.applied:
+                content = _ENCODER.encode(state.applied)
+                digest = digests[id(state.applied)] = hashlib.sha256(content).hexdigest()
+                rows[f"applied/{digest}"] = content
+            rows[key] = _ENCODER.encode(
+                _StoredTenant(
+                    state=msgspec.structs.replace(state, applied=()), applied=digest or ""
+                )
+            )
+    return rows
+
+
+def load(seq: int, rows: Iterable[tuple[str, bytes]]) -> FleetState:
+    """The state that `dump` wrote."""
+    fleet = FleetState(seq=seq)
+    applied: dict[str, Applied] = {"": ()}
+    stored: list[_StoredTenant] = []
+    for key, content in rows:
+        kind, _, name = key.partition("/")
+        if kind == "applied":
+            applied[name] = fleet.intern(_APPLIED_DECODER.decode(content))
+        elif kind == "run":
+            fleet.runs[name] = _RUN_DECODER.decode(content)
+        else:
+            stored.append(_TENANT_DECODER.decode(content))
+    for row in stored:
+        row.state.applied = applied[row.applied]
+        fleet.tenants[row.state.tenant] = row.state
+    return fleet
+
+
+def all_keys(fleet: FleetState) -> list[str]:
+    """Every row key of a state."""
+    return [f"tenant/{name}" for name in fleet.tenants] + [f"run/{run}" for run in fleet.runs]
