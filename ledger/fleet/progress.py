@@ -1,0 +1,56 @@
+"""How a run tells whoever watches what happens, while it happens.
+
+Invariant: watching changes nothing. All methods are synchronous, return at once
+and never raise; a run gives the same result whoever looks on.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What a run calls. `outcome` is a word of the run's report (`done`, `current`, `failed` …)."""
+
+    def run_started(self, total: int, command: str) -> None:
+        """A run over `total` tenants begins. `command` is `migrate`, `rollback`, …"""
+        ...
+
+    def tenant_started(self, name: str) -> None:
+        """Work on a tenant begins."""
+        ...
+
+    def step(self, name: str, number: int, of: int, step_name: str) -> None:
+        """The tenant is at step `number` of `of`, counted from 1 within its migration."""
+        ...
+
+    def tenant_finished(
+        self, name: str, outcome: str, detail: str, duration_seconds: float
+    ) -> None:
+        """Work on a tenant is over; `detail` is its reason or what was done, possibly empty."""
+        ...
+
+    def message(self, text: str) -> None:
+        """A line for the person: a warning, a wait, a take-over."""
+        ...
+
+
+class Unwatched:
+    """Nobody looks on."""
+
+    def run_started(self, total: int, command: str) -> None:
+        """Nothing is shown."""
+
+    def tenant_started(self, name: str) -> None:
+        """Nothing is shown."""
+
+    def step(self, name: str, number: int, of: int, step_name: str) -> None:
+        """Nothing is shown."""
+
+    def tenant_finished(
+        self, name: str, outcome: str, detail: str, duration_seconds: float
+    ) -> None:
+        """Nothing is shown."""
+
+    def message(self, text: str) -> None:
+        """Nothing is shown."""
