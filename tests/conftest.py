@@ -1,0 +1,110 @@
+"""Fixtures of all tests: real servers, and databases of one test's own.
+
+`mariadb` and `mysql` are running servers, `sql_server` is each of them in turn,
+`make_database` gives fresh databases, `private_mariadb` servers to be killed.
+Under pytest-xdist all workers share what one of them found or started.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mariadbd import PrivateMariadb
+from tests.servers import (
+    Server,
+    create_database,
+    drop_database,
+    find_mariadb,
+    find_mysql,
+    private_template,
+    stop_started,
+)
+
+MakeDatabase = Callable[..., str]
+MakePrivateMariadb = Callable[..., PrivateMariadb]
+
+_RUN_FOLDER = "LEDGER_TEST_RUN_FOLDER"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The controller makes the folder in which its workers find each other's servers."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_RUN_FOLDER] = tempfile.mkdtemp(prefix="ledger-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The controller stops what was started, after the last worker has ended."""
+    if not hasattr(config, "workerinput") and (folder := os.environ.pop(_RUN_FOLDER, None)):
+        stop_started(Path(folder))
+        shutil.rmtree(folder)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Bring MySQL before the first test: fetching it may take longer than a test's time limit."""
+    if any(item.get_closest_marker("mysql") for item in session.items):
+        find_mysql(run_folder())
+
+
+def run_folder() -> Path:
+    """The folder that all processes of this test run share."""
+    return Path(os.environ[_RUN_FOLDER])
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Server:
+    """A running MariaDB."""
+    return find_mariadb(run_folder())
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Server:
+    """A running MySQL, for tests marked `mysql`."""
+    return find_mysql(run_folder())
+
+
+@pytest.fixture(scope="session", params=["mariadb", pytest.param("mysql", marks=pytest.mark.mysql)])
+def sql_server(request: pytest.FixtureRequest) -> Server:
+    """MariaDB, and in the MySQL job MySQL too."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture
+def make_database() -> Iterator[MakeDatabase]:
+    """`make_database(server, prefix="t")`: a fresh database's name; dropped at the test's end."""
+    made: list[tuple[Server, str]] = []
+
+    def make(server: Server, prefix: str = "t") -> str:
+        name = create_database(server, prefix)
+        made.append((server, name))
+        return name
+
+    yield make
+    for server, name in made:
+        drop_database(server, name)
+
+
+@pytest.fixture
+def private_mariadb(tmp_path: Path) -> Iterator[MakePrivateMariadb]:
+    """`private_mariadb(*options)`: a started server that only this test has, to stop and kill.
+
+    Its address as a `Server` is `tests.servers.as_server(private)`.
+    """
+    made: list[PrivateMariadb] = []
+
+    def make(*options: str) -> PrivateMariadb:
+        folder = tmp_path / f"mariadb-{len(made)}"
+        private = PrivateMariadb.create(folder, private_template(run_folder()))
+        made.append(private)
+        private.start(*options)
+        return private
+
+    yield make
+    for private in made:
+        private.remove()
