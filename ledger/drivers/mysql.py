@@ -1,0 +1,420 @@
+"""aiomysql, with its traps closed.
+
+Invariants: every wait has a deadline, the handshake included; a lost connection
+stays lost (GET_LOCK went with it); one statement per execute, and no `%` is read
+in text that came without arguments; no password leaves in clear unless the
+connection is a socket or verified TLS, and none is in an exception. A cancelled or
+overdue statement is KILLed from a second connection, since closing the socket does
+not stop it; whether it landed is the caller's to find out.
+"""
+
+# The library has no types: what it returns is checked here.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, Literal
+
+import anyio
+import msgspec
+import pymysql
+
+from ledger.drivers.mysql_wire import GuardedConnection, RefusedAuthError, tls_context
+from ledger.drivers.secrets import read_secret
+from ledger.drivers.url import MysqlUrl, Secret, SecretSource
+from ledger.errors import LedgerError
+
+CONNECT_SECONDS: Final = 10.0
+QUERY_SECONDS: Final = 30.0
+KILL_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 5.0
+LOCK_WAIT_SECONDS: Final = 5
+"""`lock_wait_timeout` for metadata locks; the server's own default is a day."""
+
+ACCESS_DENIED: Final = frozenset({1045, 1698})
+SERVER_FULL: Final = frozenset({1040, 1203, 1226})
+LOST: Final = frozenset({0, 1053, 1077, 1079, 1927, 2006, 2013, 2014, 2027, 2055, 3169, 4031})
+
+NO_SECRET: Final = SecretSource()
+NO_DEADLINE: Final = math.inf
+
+_NO_SUCH_THREAD: Final = 1094
+_SESSION: Final = (
+    "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, SESSION lock_wait_timeout = {seconds}"
+)
+
+Row = tuple[Any, ...]
+
+
+class DriverError(Exception):
+    """Base of what this module raises. `code` is the server's or the client library's number."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{message} ({code})" if code else message)
+        self.code = code
+        self.message = message
+
+
+class ConnectRefusedError(DriverError):
+    """No connection: unreachable, too slow, no such database, access denied, too many connections."""
+
+
+class ConnectionLostError(DriverError):
+    """The connection went away. Whether a statement that was running landed is not known."""
+
+
+class QueryTimeoutError(DriverError):
+    """The deadline passed; the statement was KILLed. Whether it landed is not known."""
+
+
+class QueryError(DriverError):
+    """The server refused the statement."""
+
+
+class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The server as its handshake named it; `version` compares as a tuple of numbers."""
+
+    flavor: Literal["mariadb", "mysql"]
+    version: tuple[int, ...]
+    text: str
+
+
+def quote_identifier(name: str) -> str:
+    """A name in backticks, safe wherever an identifier may stand."""
+    if not name or "\0" in name:
+        raise ValueError(f"not a name that MySQL or MariaDB could hold: {name!r}")
+    return "`" + name.replace("`", "``") + "`"
+
+
+def escape_like(text: str) -> str:
+    r"""Text for a LIKE pattern in which it stands for itself (with the default escape `\`)."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+class MysqlConnection:
+    """One direct session. Not for two tasks at once.
+
+    Every method raises QueryError (refused), QueryTimeoutError or
+    ConnectionLostError; after the last two the connection is closed for good.
+    """
+
+    def __init__(
+        self, raw: GuardedConnection, *, url: MysqlUrl, secret: SecretSource, query_seconds: float
+    ) -> None:
+        self._raw: Any = raw
+        self._url = url
+        self._secret = secret
+        self._query_seconds = query_seconds
+        self.thread_id: int = self._raw.thread_id()
+        self.server: ServerInfo = _server_info(self._raw.get_server_info())
+
+    @property
+    def closed(self) -> bool:
+        """True after a loss, a deadline, a cancellation or the end of the block."""
+        return bool(self._raw.closed)
+
+    @property
+    def in_transaction(self) -> bool:
+        """What the server said with its last answer."""
+        return bool(self._raw.get_transaction_status())
+
+    @property
+    def warning_count(self) -> int:
+        """Warnings of the last statement; `warnings` asks for their text."""
+        result = self._raw._result
+        return int(result.warning_count or 0) if result is not None else 0
+
+    async def execute(
+        self, sql: str, args: Sequence[object] | None = None, *, seconds: float | None = None
+    ) -> int:
+        """Run one statement and return how many rows it affected.
+
+        Without `args` the text goes out as it is, `%` and all. `seconds` replaces
+        the connection's deadline; `math.inf` is none.
+        """
+        await self._run(sql, args, seconds=seconds)
+        return self._raw.affected_rows() or 0
+
+    async def fetch(
+        self, sql: str, args: Sequence[object] | None = None, *, seconds: float | None = None
+    ) -> list[Row]:
+        """Run one statement and return the rows of its first result set; empty if it has none."""
+        return await self._run(sql, args, seconds=seconds)
+
+    async def executemany(
+        self, sql: str, rows: Sequence[Sequence[object]], *, seconds: float | None = None
+    ) -> int:
+        """Run `INSERT … VALUES (%s, …)` for all rows in as few statements as fit; rows affected."""
+
+        async def run() -> int:
+            cursor = await self._raw.cursor()
+            try:
+                return await cursor.executemany(sql, rows) or 0
+            finally:
+                await cursor.close()
+
+        return int(await self._guard(run, seconds=seconds))
+
+    async def warnings(self) -> tuple[str, ...]:
+        """The last statement's warnings as `Warning 1265: text`; asks only if there are any."""
+        if not self.warning_count:
+            return ()
+        rows = await self._run("SHOW WARNINGS", None, seconds=None)
+        return tuple(f"{level} {code}: {text}" for level, code, text, *_ in rows)
+
+    async def begin(self) -> None:
+        """Open a transaction."""
+        await self._run("START TRANSACTION", None, seconds=None)
+
+    async def commit(self) -> None:
+        """Commit. A loss here means that nobody knows whether it was."""
+        await self._run("COMMIT", None, seconds=None)
+
+    async def rollback(self) -> None:
+        """Roll back; nothing to do on a connection that is gone (the server does it)."""
+        if not self.closed:
+            await self._run("ROLLBACK", None, seconds=None)
+
+    async def kill(self, thread_id: int) -> None:
+        """End another connection of the same user, from a connection of its own. Gone is fine."""
+        await _kill(self._url, self._secret, thread_id)
+
+    async def aclose(self) -> None:
+        """Say goodbye, within a deadline."""
+        if self.closed:
+            return
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            # Where the server has gone first, there is nobody left to say goodbye to.
+            with contextlib.suppress(OSError, pymysql.Error):
+                await self._raw.ensure_closed()
+        self._raw.close()
+
+    async def _run(
+        self, sql: str, args: Sequence[object] | None, *, seconds: float | None
+    ) -> list[Row]:
+        text = sql if args is None else sql % tuple(self._raw.escape(value) for value in args)
+
+        async def run() -> list[Row]:
+            await self._raw.query(text)
+            result = self._raw._result
+            rows = list(result.rows or ())
+            # A CALL answers with several results, and its error may come with the last.
+            while self._raw._result.has_next:
+                await self._raw.next_result()
+            return rows
+
+        return list(await self._guard(run, seconds=seconds))
+
+    async def _guard(self, run: Any, *, seconds: float | None) -> Any:
+        limit = self._query_seconds if seconds is None else seconds
+        try:
+            with anyio.fail_after(limit):
+                return await run()
+        except TimeoutError:
+            await self._abandon()
+            raise QueryTimeoutError(
+                2013, f"no answer within {limit:g} s; the statement was killed"
+            ) from None
+        except anyio.get_cancelled_exc_class():
+            await self._abandon()
+            raise
+        except pymysql.Error as error:
+            raise self._translate(error) from error
+        except (OSError, RuntimeError, AttributeError, AssertionError) as error:
+            # The answer could not be read to its end, or is not what a server says.
+            self._raw.close()
+            raise ConnectionLostError(
+                2027, f"the server's answer broke off: {type(error).__name__}"
+            ) from error
+
+    def _translate(self, error: pymysql.Error) -> DriverError:
+        code, message = _code_and_message(error)
+        if code in LOST or self.closed or isinstance(error, pymysql.InterfaceError):
+            self._raw.close()
+            return ConnectionLostError(code, message)
+        return QueryError(code, message)
+
+    async def _abandon(self) -> None:
+        """Close, and stop what the server would otherwise go on with; bounded and shielded."""
+        self._raw.close()
+        with anyio.move_on_after(KILL_SECONDS, shield=True):
+            # The caller treats the outcome as unknown in any case: the kill only saves time.
+            with contextlib.suppress(DriverError, LedgerError):
+                await _kill(self._url, self._secret, self.thread_id)
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    url: MysqlUrl,
+    secret: SecretSource = NO_SECRET,
+    *,
+    database: str | None = None,
+    connect_seconds: float = CONNECT_SECONDS,
+    query_seconds: float = QUERY_SECONDS,
+    lock_wait_seconds: int = LOCK_WAIT_SECONDS,
+    session: Sequence[str] = (),
+) -> AsyncIterator[MysqlConnection]:
+    """A session in autocommit mode, utf8mb4, on `database` (or the URL's).
+
+    `connect_seconds` covers everything up to the first usable moment, waiting for a
+    free place on a full server included. A refused password is read from its source
+    once more. `session` statements run at the start. Raises ConnectRefusedError,
+    ConfigError (the secret), and QueryError for a bad `session` statement.
+    """
+    connection = await open_connection(
+        url,
+        secret,
+        database=database,
+        connect_seconds=connect_seconds,
+        query_seconds=query_seconds,
+        lock_wait_seconds=lock_wait_seconds,
+        session=session,
+    )
+    try:
+        yield connection
+    finally:
+        await connection.aclose()
+
+
+async def open_connection(
+    url: MysqlUrl,
+    secret: SecretSource = NO_SECRET,
+    *,
+    database: str | None = None,
+    connect_seconds: float = CONNECT_SECONDS,
+    query_seconds: float = QUERY_SECONDS,
+    lock_wait_seconds: int = LOCK_WAIT_SECONDS,
+    session: Sequence[str] = (),
+) -> MysqlConnection:
+    """As `connect`, for an owner whose lifetime is not a block; it must call `aclose`."""
+    name = database if database is not None else url.database
+    deadline = anyio.current_time() + connect_seconds
+    password = await read_secret(secret)
+    asked_again = False
+    pause = 0.05
+    while True:
+        try:
+            raw = await _handshake(url, password, name, deadline=deadline)
+            break
+        except ConnectRefusedError as error:
+            if error.code in ACCESS_DENIED and not asked_again:
+                asked_again = True
+                fresh = await read_secret(secret, refused=password)
+                if fresh == password:
+                    raise
+                password = fresh
+            elif error.code in SERVER_FULL and anyio.current_time() + pause < deadline:
+                await anyio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+            else:
+                raise
+    connection = MysqlConnection(raw, url=url, secret=secret, query_seconds=query_seconds)
+    try:
+        await connection.execute(_SESSION.format(seconds=int(lock_wait_seconds)))
+        for statement in session:
+            await connection.execute(statement)
+    except BaseException:
+        await connection.aclose()
+        raise
+    return connection
+
+
+async def _handshake(
+    url: MysqlUrl, password: Secret | None, database: str | None, *, deadline: float
+) -> Any:
+    """TCP, TLS and authentication under one deadline."""
+    # The library encodes passwords as latin-1; so handed over, UTF-8 bytes arrive as they are,
+    # and no UnicodeEncodeError can carry the password.
+    text = password.reveal() if password else ""
+    raw: Any = GuardedConnection(
+        host=url.host,
+        port=url.port,
+        user=url.user or None,
+        password=text.encode("utf-8", "surrogateescape").decode("latin-1"),
+        db=database,
+        unix_socket=url.unix_socket,
+        charset="utf8mb4",
+        autocommit=True,
+        local_infile=False,
+        ssl=_tls(url),
+        program_name="ledger",
+    )
+    seconds = deadline - anyio.current_time()
+    try:
+        with anyio.fail_after(max(seconds, 0.001)):
+            await raw._connect()
+    except TimeoutError:
+        raw.close()
+        raise ConnectRefusedError(
+            2003, f"{url.server} did not finish the handshake in time"
+        ) from None
+    except RefusedAuthError as error:
+        raw.close()
+        raise ConnectRefusedError(2059, str(error)) from None
+    except pymysql.Error as error:
+        raw.close()
+        raise _refused(url, error) from error.__cause__
+    except (OSError, RuntimeError, ValueError, IndexError, AttributeError, TypeError) as error:
+        # What answers there does not speak the protocol; the words of such an error say nothing.
+        raw.close()
+        raise ConnectRefusedError(
+            2012, f"{url.server} does not answer like a MySQL server ({type(error).__name__})"
+        ) from None
+    except BaseException:
+        raw.close()
+        raise
+    return raw
+
+
+def _refused(url: MysqlUrl, error: pymysql.Error) -> ConnectRefusedError:
+    code, message = _code_and_message(error)
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        reason = os.strerror(cause.errno) if (cause.errno or 0) > 0 else cause.strerror
+        message = f"cannot connect to {url.server}: {reason or type(cause).__name__}"
+    return ConnectRefusedError(code, message)
+
+
+def _tls(url: MysqlUrl) -> Any:
+    if not url.ssl or url.unix_socket:
+        return None
+    try:
+        return tls_context(url.ssl_ca)
+    except OSError as error:
+        raise ConnectRefusedError(
+            2026, f"the certificate file {url.ssl_ca} (ssl_ca) cannot be read: {error.strerror}"
+        ) from error
+
+
+async def _kill(url: MysqlUrl, secret: SecretSource, thread_id: int) -> None:
+    async with connect(
+        url, secret, database="", connect_seconds=KILL_SECONDS, query_seconds=KILL_SECONDS
+    ) as second:
+        try:
+            await second.execute(f"KILL {int(thread_id)}")
+        except QueryError as error:
+            if error.code != _NO_SUCH_THREAD:
+                raise
+
+
+def _code_and_message(error: pymysql.Error) -> tuple[int, str]:
+    arguments = error.args
+    if len(arguments) >= 2 and isinstance(arguments[0], int):
+        return arguments[0], str(arguments[1])
+    return 0, str(error)
+
+
+def _server_info(text: str) -> ServerInfo:
+    """MariaDB puts `5.5.5-` before its own version, so that old replicas accept it."""
+    mariadb = "mariadb" in text.lower()
+    numbers = text.removeprefix("5.5.5-") if mariadb else text
+    version: list[int] = []
+    for part in numbers.split("-")[0].split("."):
+        if not part.isdigit():
+            break
+        version.append(int(part))
+    return ServerInfo(flavor="mariadb" if mariadb else "mysql", version=tuple(version), text=text)
