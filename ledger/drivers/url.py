@@ -89,8 +89,12 @@ def parse_url(
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"{source} is not a valid URL: {error}", hint=_URL_HINT) from error
+    except ValueError:
+        # The parser's own words repeat a part of the password if it holds a / or #.
+        raise ConfigError(
+            f"{source} is not a valid URL",
+            hint=f"{_URL_HINT} In a password, write %2F for /, %23 for # and %40 for @.",
+        ) from None
     if parts.scheme == "sqlite":
         return _sqlite(text, source=source, base=base), None
     if parts.scheme in ("mysql", "mariadb"):
