@@ -1,0 +1,21 @@
+"""What the configuration file says, as values.
+
+Invariant: a `Config` is complete and checked: paths are absolute, every key was
+known, every default is filled in; passwords stand apart from URLs.
+"""
+
+from __future__ import annotations
+
+from ledger.config.load import PLACES, find_config, load_config
+from ledger.config.model import Backing, Config, OutOfOrder, TenantSource, Timeouts
+
+__all__ = [
+    "PLACES",
+    "Backing",
+    "Config",
+    "OutOfOrder",
+    "TenantSource",
+    "Timeouts",
+    "find_config",
+    "load_config",
+]

@@ -1,0 +1,153 @@
+"""Finding the configuration file, laying an environment over it, and checking what it says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.config.model import Config, TenantSource, Timeouts
+from ledger.config.raw import RawConfig, convert, read_text
+from ledger.config.tenants import Origin, read_secret, read_tenants, read_variables
+from ledger.errors import ConfigError
+
+PLACES: Final = ("ledger.toml", "pyproject.toml")
+"""Where a configuration is looked for in the working folder, in this order."""
+
+_PASSWORD_KEYS: Final = frozenset({"password_env", "password_file", "password_command"})
+
+
+def find_config(file: str | Path | None = None, *, folder: Path | None = None) -> Path | None:
+    """The file to read: `file`, else ledger.toml, else a pyproject.toml with [tool.ledger]; or None.
+
+    Raises ConfigError if `file` is given and is not there, or pyproject.toml cannot be read.
+    """
+    folder = folder or Path.cwd()
+    if file is not None:
+        path = folder / file
+        if not path.is_file():
+            raise ConfigError(
+                "no such file" if not path.is_dir() else "is a folder, not a configuration file",
+                hint="Check the path after --config, or write a configuration with `ledger init`.",
+                file=str(file),
+            )
+        return path
+    if (folder / PLACES[0]).is_file():
+        return folder / PLACES[0]
+    pyproject = folder / PLACES[1]
+    if pyproject.is_file() and "ledger" in _toml(read_text(pyproject), pyproject).get("tool", {}):
+        return pyproject
+    return None
+
+
+def load_config(
+    file: str | Path | None = None, *, env: str | None = None, folder: Path | None = None
+) -> Config:
+    """Read and check the configuration.
+
+    `folder` (the working folder by default) is where it is looked for. Raises
+    ConfigError, which names the file, the line and the key.
+    """
+    path = find_config(file, folder=folder)
+    if path is None:
+        raise ConfigError(
+            "no configuration found: looked for ./ledger.toml, and for [tool.ledger] in ./pyproject.toml",
+            hint="Type `ledger init` to write one here, `ledger demo` to see it work, or name one with --config FILE.",
+        )
+    path = path.absolute()
+    text = read_text(path)
+    data = _toml(text, path)
+    root: tuple[str, ...] = ()
+    if path.name == PLACES[1] or (set(data) & {"tool", "project"} and "ledger" not in data):
+        data, root = data.get("tool", {}).get("ledger"), ("tool", "ledger")
+        if not isinstance(data, dict):
+            raise ConfigError("has no [tool.ledger] table", hint="Add one.", file=str(path))
+    raw = convert(data, file=str(path), text=text, root=root, shown=())
+    for name, overlay in raw.env.items():
+        _check_overlay(name, overlay, file=str(path), text=text, root=root)
+    if env is not None:
+        if env not in raw.env:
+            raise ConfigError(
+                f"no environment {env!r}",
+                hint=f"It has {', '.join(sorted(raw.env))}." if raw.env else f"Add [env.{env}].",
+                file=str(path),
+            )
+        merged = _overlay(data, raw.env[env])
+        raw = convert(merged, file=str(path), text=text, root=root, shown=())
+    return _resolve(raw, Origin(file=path, text=text, root=root, env=env))
+
+
+def _toml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said = str(error)
+        place = re.search(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)", said)
+        line = text.count("\n") + 1 if place and not place[1] else None
+        raise ConfigError(
+            f"is not valid TOML: {said[: place.start()] if place else said}",
+            hint=f"Look at column {place[2]}." if place and place[2] else "",
+            file=str(path),
+            line=int(place[1]) if place and place[1] else line,
+        ) from None
+
+
+def _check_overlay(
+    name: str, overlay: Mapping[str, Any], *, file: str, text: str, root: tuple[str, ...]
+) -> None:
+    """An overlay is checked whether or not it is asked for: a typing error shows today."""
+    shown = ("env", name)
+    if "env" in overlay:
+        raise ConfigError(f"env.{name} cannot hold another env", file=file)
+    convert(overlay, file=file, text=text, root=(*root, *shown), shown=shown)
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`: tables merge key by key, everything else is replaced.
+
+    Another place for a password replaces the one below, since at most one may be named.
+    """
+    merged = dict(below)
+    if _PASSWORD_KEYS & set(above):
+        merged = {key: value for key, value in merged.items() if key not in _PASSWORD_KEYS}
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _overlay(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _resolve(raw: RawConfig, origin: Origin) -> Config:
+    url, secret, warnings = read_secret(raw, "url", raw.url, origin, ())
+    assert url is not None  # noqa: S101  (a URL was given, so one comes back)
+    tenants: list[TenantSource] = []
+    for index, table in enumerate(raw.tenants):
+        source, more = read_tenants(table, index, origin)
+        tenants.append(source)
+        warnings += more
+    return Config(
+        path=origin.file,
+        base=origin.base,
+        url=url,
+        secret=secret,
+        migrations=origin.paths(raw.migrations),
+        backups=origin.path_of(raw.backups),
+        backup=raw.backup,
+        parallel=raw.parallel,
+        variables=read_variables(raw.variables, origin, ("variables",)),
+        out_of_order=raw.out_of_order,
+        strict=raw.strict,
+        allow_python=raw.allow_python,
+        lease_seconds=raw.lease_seconds,
+        timeouts=Timeouts(
+            connect_seconds=raw.timeouts.connect_seconds,
+            lock_seconds=raw.timeouts.lock_seconds,
+            statement_seconds=raw.timeouts.statement_seconds,
+            backup_seconds=raw.timeouts.backup_seconds,
+        ),
+        tenants=tuple(tenants),
+        env=origin.env,
+        warnings=warnings,
+    )

@@ -1,0 +1,91 @@
+"""The configuration as plain values, ready for the layers below.
+
+Invariant: no value here repeats a password; secrets are `SecretSource`s.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+
+Backing = Literal["always", "auto", "never"]
+"""When a tenant is backed up before a run changes it.
+
+`always`: before every run that applies something. `auto`: when a pending
+migration's manifest requires it, or it is destructive. `never`.
+"""
+
+OutOfOrder = Literal["error", "apply"]
+"""What to do with a pending version lower than one already applied."""
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Deadlines in seconds: connecting with its handshake, waiting for a lock, one statement, one backup."""
+
+    connect_seconds: float = 10.0
+    lock_seconds: float = 30.0
+    statement_seconds: float = 3600.0
+    backup_seconds: float = 3600.0
+
+
+class TenantSource(msgspec.Struct, frozen=True, kw_only=True):
+    """One `[[tenants]]` table: where tenants are found and how they are treated.
+
+    `source` names the table in errors. `kind` says which fields matter:
+    `sqlite` has `glob` (absolute); `databases` has `url`, and `pattern` (LIKE)
+    or `databases`; `prefixes` has `url`, and `prefixes` or `prefixes_query`;
+    `query` has `url` (the control plane's) and `query`, which gives name and URL.
+    `name` is a template for the tenant's name, `{name}` being the natural one
+    (file stem, database, prefix without its last `_`, the query's first column).
+    `migrations` are absolute folders; empty means those of the whole configuration.
+    `secret` opens `url`; tenants that a query gives use it too, unless their own
+    URL brings a password.
+    """
+
+    source: str
+    kind: Literal["sqlite", "databases", "prefixes", "query"]
+    name: str = "{name}"
+    glob: str = ""
+    url: SqliteUrl | MysqlUrl | None = None
+    secret: SecretSource = SecretSource()
+    pattern: str | None = None
+    databases: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    prefixes_query: str | None = None
+    query: str | None = None
+    migrations: tuple[Path, ...] = ()
+    session: tuple[str, ...] = ()
+    variables: dict[str, str] = {}
+    max_connections: int = 8
+    create: bool = False
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole configuration, one environment's overlay already laid over it.
+
+    `path` is the file it came from and None for one made in Python; relative
+    paths were taken from `base`. `variables` hold for all tenants, a source's own
+    go before them. `warnings` are for a person, once.
+    """
+
+    base: Path
+    migrations: tuple[Path, ...]
+    backups: Path
+    url: SqliteUrl | MysqlUrl
+    path: Path | None = None
+    secret: SecretSource = SecretSource()
+    backup: Backing = "always"
+    parallel: int = 16
+    variables: dict[str, str] = {}
+    out_of_order: OutOfOrder = "error"
+    strict: bool = False
+    allow_python: bool = False
+    lease_seconds: float = 60.0
+    timeouts: Timeouts = Timeouts()
+    tenants: tuple[TenantSource, ...] = ()
+    env: str | None = None
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,207 @@
+"""The file's keys as written, and errors that name key, line and what was meant.
+
+Invariant: an error repeats keys and types, never a value: a value may be a password.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from ledger.config.model import Backing, OutOfOrder, Timeouts
+from ledger.errors import ConfigError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Strings = list[str]
+Variables = dict[str, str | int | float]
+
+
+class RawTimeouts(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`[timeouts]`."""
+
+    connect_seconds: Seconds = Timeouts().connect_seconds
+    lock_seconds: Seconds = Timeouts().lock_seconds
+    statement_seconds: Seconds = Timeouts().statement_seconds
+    backup_seconds: Seconds = Timeouts().backup_seconds
+
+
+class RawTenants(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One `[[tenants]]` table. None is a key that is not there."""
+
+    sqlite: str | None = None
+    mysql: str | None = None
+    query: str | None = None
+    url: str | None = None
+    name: str | None = None
+    databases: str | Strings | None = None
+    prefixes: Strings | None = None
+    prefixes_query: str | None = None
+    password_env: str | None = None
+    password_file: str | None = None
+    password_command: Strings | None = None
+    max_connections: Positive | None = None
+    session: Strings | None = None
+    variables: Variables | None = None
+    migrations: str | Strings | None = None
+    create: bool | None = None
+
+
+class RawConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The whole file. `env` holds overlays: the same keys, none of them required."""
+
+    url: str = "sqlite:///ledger.db"
+    migrations: str | Strings = "migrations"
+    backups: str = "backups"
+    backup: Backing = "always"
+    parallel: Positive = 16
+    variables: Variables = {}
+    out_of_order: OutOfOrder = msgspec.field(default="error", name="out-of-order")
+    strict: bool = False
+    allow_python: bool = False
+    lease_seconds: Seconds = 60.0
+    password_env: str | None = None
+    password_file: str | None = None
+    password_command: Strings | None = None
+    timeouts: RawTimeouts = msgspec.field(default_factory=RawTimeouts)
+    tenants: list[RawTenants] = []
+    env: dict[str, dict[str, Any]] = {}
+
+
+CHOICES: Final = {
+    "backup": ("always", "auto", "never"),
+    "out-of-order": ("error", "apply"),
+}
+KINDS: Final = {
+    "int": "an integer",
+    "str": "a string",
+    "bool": "true or false",
+    "float": "a number",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+    "str | array": "a string or a list of strings",
+}
+
+
+def convert(
+    data: Mapping[str, Any], *, file: str, text: str, root: tuple[str, ...], shown: tuple[str, ...]
+) -> RawConfig:
+    """Check every key and type of a table.
+
+    `root` is the table's whole path in the file (`tool.ledger`, `env.test`),
+    `shown` as much of it as an error repeats. Raises ConfigError with the key's
+    path, its line where it can be found, and the nearest valid key.
+    """
+    try:
+        return msgspec.convert(dict(data), RawConfig)
+    except msgspec.ValidationError as error:
+        said, _, at = str(error).partition(" - at ")
+        raise _explain(said, _parts(at.strip("`")), file, text, root, shown) from None
+
+
+def _parts(at: str) -> tuple[str | int, ...]:
+    """`$.tenants[1].url` → ("tenants", 1, "url"); the unnamed key `[...]` is left out."""
+    found = re.findall(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]", at)
+    return tuple(name or int(index) for name, index in found)
+
+
+def _explain(
+    said: str,
+    path: tuple[str | int, ...],
+    file: str,
+    text: str,
+    root: tuple[str, ...],
+    shown: tuple[str, ...],
+) -> ConfigError:
+    hint = ""
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", said):
+        table = key_path((*shown, *path))
+        message = f"unknown key {unknown[1]!r}" + (f" in {table}" if table else "")
+        hint = _suggest(unknown[1], path)
+        path = (*path, unknown[1])
+    else:
+        message = f"{key_path((*shown, *path))} {_wrong_value(said, str(path[-1]) if path else '')}"
+    return ConfigError(message, hint=hint, file=file, line=find_line(text, (*root, *path)))
+
+
+def _wrong_value(said: str, key: str) -> str:
+    if said.startswith("Invalid enum value"):
+        return f"must be one of {', '.join(CHOICES[key])}"
+    if wanted := re.fullmatch(r"Expected `(.*?)`, got `(.*)`", said):
+        return f"must be {_kind(wanted[1])}, not {_kind(wanted[2])}"
+    if limit := re.fullmatch(r"Expected `.*?` (>=?) (.*)", said):
+        least = "at least" if limit[1] == ">=" else "more than"
+        return f"must be {least} {limit[2].removesuffix('.0')}"
+    return "has a value that cannot be used"
+
+
+def _kind(name: str) -> str:
+    name = name.removesuffix(" | null")
+    return KINDS.get(name, " or ".join(KINDS.get(part, part) for part in name.split(" | ")))
+
+
+def _suggest(key: str, table: tuple[str | int, ...]) -> str:
+    shapes: dict[str | int, type[msgspec.Struct]] = {"tenants": RawTenants, "timeouts": RawTimeouts}
+    shape = shapes.get(table[0], RawConfig) if table else RawConfig
+    valid = [field.encode_name for field in msgspec.structs.fields(shape)]
+    if key == "password":
+        return "A password does not stand in the file: use password_env, password_file or password_command."
+    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"The keys are {', '.join(sorted(valid))}."
+
+
+def key_path(path: tuple[str | int, ...]) -> str:
+    """`tenants[2].url`: tables of an array count from 1, as a person counts them."""
+    text = ""
+    for part in path:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+_HEADER: Final = re.compile(r"^\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY: Final = re.compile(r"^\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*[=.]")
+
+
+def find_line(text: str, path: tuple[str | int, ...]) -> int | None:
+    """The line where a key or table is written, or None where it cannot be told.
+
+    A scan for headers and keys, good for files laid out one key a line.
+    """
+    names = tuple(part for part in path if isinstance(part, str))
+    inner = path[-2] if len(path) > 1 else 0
+    index = next((part for part in (path[-1], inner) if isinstance(part, int)), 0) if path else 0
+    table: tuple[str, ...] = ()
+    counts: dict[tuple[str, ...], int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
+            counts[table] = counts.get(table, -1) + 1
+            if table == names and counts[table] == index:
+                return number
+        elif key := _KEY.match(line):
+            in_this = counts.get(table, 0) == index or not isinstance(inner, int)
+            if in_this and (*table, key[1]) == names:
+                return number
+    return None
+
+
+def read_text(path: Path) -> str:
+    """The file as text. Raises ConfigError if it cannot be read."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be read: {(error.strerror or 'unknown reason').lower()}", file=str(path)
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"is not UTF-8 text (byte {error.start})", hint="Save it as UTF-8.", file=str(path)
+        ) from error
