@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a run calls. `outcome` is a word of the run's report (`done`, `current`, `failed` …)."""
+    """What a run calls. `outcome` is a result of the run's report (`migrated`, `current`, `failed` …)."""
 
     def run_started(self, total: int, command: str) -> None:
         """A run over `total` tenants begins. `command` is `migrate`, `rollback`, …"""
@@ -20,8 +20,12 @@ class Progress(Protocol):
         """Work on a tenant begins."""
         ...
 
-    def step(self, name: str, number: int, of: int, step_name: str) -> None:
-        """The tenant is at step `number` of `of`, counted from 1 within its migration."""
+    def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
+        """Step `number` of `of`, counted from 1 within its migration, is done; `skipped` says why it was not run."""
+        ...
+
+    def note(self, name: str, text: str) -> None:
+        """A line about one tenant: a warning, a wait, a take-over."""
         ...
 
     def tenant_finished(
@@ -31,7 +35,7 @@ class Progress(Protocol):
         ...
 
     def message(self, text: str) -> None:
-        """A line for the person: a warning, a wait, a take-over."""
+        """A line about the run as a whole."""
         ...
 
 
@@ -44,7 +48,10 @@ class Unwatched:
     def tenant_started(self, name: str) -> None:
         """Nothing is shown."""
 
-    def step(self, name: str, number: int, of: int, step_name: str) -> None:
+    def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
+        """Nothing is shown."""
+
+    def note(self, name: str, text: str) -> None:
         """Nothing is shown."""
 
     def tenant_finished(
