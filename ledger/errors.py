@@ -14,6 +14,7 @@
     │   └── ChainBrokenError        exit 4  the hash chain does not hold at a named seq
     └── TenantError                 exit 3  one tenant's failure; others go on
         ├── UnreachableError                the database cannot be opened
+        ├── LockedError                     another connection kept a lock for longer than we wait
         ├── StepFailedError                 the database refused a statement
         ├── CheckFailedError                a verify check did not hold
         ├── FencedError                     a newer claim has passed; this runner must not write
@@ -144,6 +145,12 @@ class UnreachableError(TenantError):
     """The tenant's database cannot be opened: missing, refused, corrupt, or too slow."""
 
     code = "unreachable"
+
+
+class LockedError(TenantError):
+    """Another connection, not a runner of ours, kept a lock for longer than we wait; nothing was written."""
+
+    code = "locked"
 
 
 class StepFailedError(TenantError):

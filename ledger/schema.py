@@ -37,7 +37,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ForeignKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`name` is empty where the engine keeps none."""
+    """`name` is empty where the engine keeps none; `deferred` means checked at COMMIT."""
 
     name: str
     columns: tuple[str, ...]
@@ -45,6 +45,7 @@ class ForeignKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent_columns: tuple[str, ...]
     on_delete: str = "NO ACTION"
     on_update: str = "NO ACTION"
+    deferred: bool = False
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -37,7 +37,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     `prefix` is set for a prefix tenant. `sets` are the names of the migration
     sets it follows. `variables` are what placeholders stand for, `prefix` and
     `charset_collate` included. `session` statements run on every connection.
-    `max_connections` holds for the whole server (`url.server`).
+    `max_connections` holds for the whole server (`url.server`). `for_restore`
+    lets a missing or damaged file be opened, since a restore will replace it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     session: tuple[str, ...] = ()
     max_connections: int = 8
     create: bool = False
+    for_restore: bool = False
 
     @property
     def server(self) -> str:
@@ -62,8 +64,8 @@ class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What the tenant itself remembers of a migration.
 
     `state` is `applied`, or `running` while only `step` of its steps have landed
-    (non-transactional engines). `steps` are results as they were, so that events
-    lost in a crash can be written again.
+    (non-transactional engines). `steps` and `checks` are results as they were, so
+    that events lost in a crash can be written again.
     """
 
     ref: MigrationRef
@@ -72,6 +74,7 @@ class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     step: int
     epoch: int
     steps: tuple[StepResult, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
