@@ -1,0 +1,232 @@
+"""What a run shows while it works: bars on a terminal, a line per tenant elsewhere.
+
+Invariant: nothing here raises; a closed or full stderr costs the view, not the run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
+
+from ledger.fleet.progress import Progress
+from ledger.render.errors import write_log
+from ledger.render.text import Symbols, count_text, one_line, seconds_text
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+BAD: Final = frozenset({"failed", "unreachable", "in_doubt", "refused", "not_run"})
+SHOWN_RUNNING: Final = 8
+"""So many running tenants are named below the bar; the others are counted."""
+
+
+class View(Progress, Protocol):
+    """Progress that can be ended: what is drawn on the terminal is put away."""
+
+    def close(self) -> None:
+        """End the view. May be called twice."""
+        ...
+
+
+def make_view(
+    *,
+    stderr: TextIO,
+    quiet: bool = False,
+    verbose: int = 0,
+    log_format: Literal["text", "json"] = "text",
+    colour: bool = True,
+) -> View:
+    """The view that fits: bars if `stderr` is a terminal and text is wanted, lines otherwise."""
+    if stderr.isatty() and log_format == "text" and not quiet:
+        return BarView(stderr, colour=colour)
+    return LineView(stderr, quiet=quiet, verbose=verbose, log_format=log_format)
+
+
+class LineView:
+    """One line a tenant; with `verbose` one a step too, with `quiet` only what failed."""
+
+    def __init__(
+        self, out: TextIO, *, quiet: bool = False, verbose: int = 0, log_format: str = "text"
+    ) -> None:
+        self._out = out
+        self._quiet = quiet
+        self._verbose = verbose
+        self._log_format = log_format
+        self._total = 0
+        self._finished = 0
+        self._symbols = Symbols(out)
+
+    def run_started(self, total: int, command: str) -> None:
+        """Remember the total, for `[3/100]`."""
+        self._total, self._finished = total, 0
+
+    def tenant_started(self, name: str) -> None:
+        """Nothing: the line comes at the end."""
+
+    def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
+        """A line if there are many tenants; the story of a single one is told at its end."""
+        if self._verbose and not self._quiet and (self._total != 1 or self._log_format == "json"):
+            sign = self._symbols.skipped if skipped else self._symbols.done
+            reason = f" ({skipped})" if skipped else ""
+            self._write(
+                "info",
+                f"{name}: {sign} step {number}/{of} {step_name}{reason}",
+                event="step",
+                tenant=name,
+                step=number,
+                of=of,
+                name=step_name,
+                skipped=skipped,
+            )
+
+    def note(self, name: str, text: str) -> None:
+        """A line with the tenant's name; what is merely good to know needs `verbose`."""
+        if not self._quiet and (self._verbose or not text.startswith("backup ")):
+            self._write("info", f"{name}: {text}", event="note", tenant=name)
+
+    def tenant_finished(
+        self, name: str, outcome: str, detail: str, duration_seconds: float
+    ) -> None:
+        """`[  3/100] acme: migrated, 15 steps (31 ms)`."""
+        self._finished += 1
+        bad = outcome in BAD
+        if self._quiet and not bad:
+            return
+        width = len(str(self._total))
+        text = f"[{self._finished:{width}}/{self._total}] {name}: {outcome.replace('_', ' ')}"
+        text += f", {detail}" if detail else ""
+        if not bad:
+            text += f" ({seconds_text(duration_seconds)})"
+        self._write(
+            "info",
+            text,
+            event="tenant_finished",
+            tenant=name,
+            outcome=outcome,
+            detail=detail,
+            duration_seconds=duration_seconds,
+        )
+
+    def message(self, text: str) -> None:
+        """A line."""
+        if not self._quiet:
+            self._write("info", text, event="message")
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def _write(self, level: str, text: str, **fields: object) -> None:
+        with suppress(OSError, ValueError):
+            fields = fields if self._log_format == "json" else {}
+            write_log(level, one_line(text), log_format=self._log_format, out=self._out, **fields)
+            self._out.flush()
+
+
+class BarView:
+    """One bar for the fleet, the tenants now running with their step, failures as they happen."""
+
+    def __init__(self, out: TextIO, *, colour: bool = True) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._lock = threading.Lock()
+        self._running: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+        self._total = 0
+        self._command = ""
+        self._began = time.monotonic()
+        self._open = False
+        self._console = Console(file=out, highlight=False, no_color=True if not colour else None)
+        self._live = Live(
+            get_renderable=self._draw,
+            console=self._console,
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+        )
+
+    def run_started(self, total: int, command: str) -> None:
+        """Open the view."""
+        self._total, self._command, self._began = total, command, time.monotonic()
+        if total and not self._open:
+            with suppress(OSError, ValueError):
+                self._live.start()
+                self._open = True
+
+    def tenant_started(self, name: str) -> None:
+        """The tenant joins those below the bar."""
+        with self._lock:
+            self._running[name] = ""
+
+    def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
+        """The tenant's line says where it is."""
+        with self._lock:
+            if name in self._running:
+                self._running[name] = f"step {number}/{of} {step_name}"
+
+    def note(self, name: str, text: str) -> None:
+        """The tenant's line says it until the next step; a wait or a take-over stays above the bar."""
+        if text.startswith("backup "):
+            with self._lock:
+                if name in self._running:
+                    self._running[name] = "backed up"
+        else:
+            self._print(f"{name}: {text}", style="yellow")
+
+    def tenant_finished(
+        self, name: str, outcome: str, detail: str, duration_seconds: float
+    ) -> None:
+        """Counted; a failure stays above the bar."""
+        with self._lock:
+            self._running.pop(name, None)
+            self._counts[outcome] = self._counts.get(outcome, 0) + 1
+        if outcome in BAD:
+            self._print(f"{name}: {outcome.replace('_', ' ')}, {detail}", style="red")
+
+    def message(self, text: str) -> None:
+        """A line above the bar."""
+        self._print(text)
+
+    def close(self) -> None:
+        """Put the bar away."""
+        if self._open:
+            self._open = False
+            with suppress(OSError, ValueError):
+                self._live.stop()
+
+    def _print(self, text: str, style: str = "") -> None:
+        from rich.text import Text
+
+        with suppress(OSError, ValueError):
+            self._console.print(Text(one_line(text), style=style))
+
+    def _draw(self) -> Group:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        with self._lock:
+            running = list(self._running.items())
+            counts = dict(self._counts)
+        finished = sum(counts.values())
+        bad = sum(count for outcome, count in counts.items() if outcome in BAD)
+        spent = time.monotonic() - self._began
+        line = Table.grid(padding=(0, 1))
+        words = [f"{finished}/{self._total}", seconds_text(spent)]
+        words += [f"{bad} failed"] if bad else []
+        if 0 < finished < self._total:
+            words.append(f"{seconds_text(spent / finished * (self._total - finished))} left")
+        line.add_row(
+            Text(self._command, style="bold"),
+            ProgressBar(total=self._total, completed=finished, width=30),
+            Text(" · ".join(words)),
+        )
+        rows = [Text(f"  {one_line(name)}  {one_line(at)}") for name, at in running[:SHOWN_RUNNING]]
+        if len(running) > SHOWN_RUNNING:
+            rows.append(Text(f"  and {count_text(len(running) - SHOWN_RUNNING, 'more tenant')}"))
+        for row in rows:
+            row.no_wrap, row.overflow = True, "ellipsis"
+        return Group(line, *rows)

@@ -1,0 +1,91 @@
+"""One tenant's run told step by step, from its events: what `migrate -v` shows.
+
+Invariant: every line stands for something recorded; nothing is told that the
+ledger does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ledger import events as ev
+from ledger.events import Recorded
+from ledger.render.text import Symbols, bytes_text, one_line, seconds_text
+
+
+def tell(events: Iterable[Recorded], *, where: str = "", symbols: Symbols) -> Iterator[str]:
+    """The lines of a run's story: backup, numbered steps, checks, and how it ended.
+
+    `where` is the tenant's database, shown first if given.
+    """
+    backup = ""
+    for row in events:
+        event = row.event
+        if isinstance(event, ev.Started):
+            yield from _started(event, row.tenant or "", where, symbols)
+            where = ""
+        elif isinstance(event, ev.BackupCreated):
+            backup = event.path
+            yield f"{symbols.done} Created backup: {event.path} ({bytes_text(event.bytes)}, verified)"
+        elif isinstance(event, ev.StepApplied):
+            yield from _applied(event, symbols)
+        elif isinstance(event, ev.StepSkipped):
+            yield f"  {symbols.skipped} Step {event.step}: {event.name} (skipped: {event.reason})"
+        elif isinstance(event, ev.Validated):
+            yield from _validated(event, symbols)
+        else:
+            yield from _ended(event, symbols)
+    if backup:
+        yield f"Backup saved at: {backup}"
+
+
+def _started(event: ev.Started, tenant: str, where: str, symbols: Symbols) -> Iterator[str]:
+    if where:
+        yield f"{symbols.done} Connected to {tenant}: {where}"
+    verb = {"migrate": "Applying", "rollback": "Rolling back"}.get(event.command)
+    if event.migration is not None and verb:
+        ref = event.migration
+        yield f"{verb} {ref.set} {ref.version} {ref.name}: {event.steps} steps"
+
+
+def _applied(event: ev.StepApplied, symbols: Symbols) -> Iterator[str]:
+    found = " (found done after an interruption)" if event.recovered else ""
+    yield f"  {symbols.done} Step {event.step}: {event.name}{found}"
+    for warning in event.warnings:
+        yield f"      warning: {one_line(warning)}"
+
+
+def _validated(event: ev.Validated, symbols: Symbols) -> Iterator[str]:
+    if not event.checks:
+        return
+    yield "Validating data integrity"
+    for check in event.checks:
+        sign = symbols.done if check.passed else symbols.failed
+        detail = f": {one_line(check.detail)}" if check.detail and not check.passed else ""
+        yield f"  {sign} {check.name}{detail}"
+    if event.passed:
+        yield f"{symbols.done} All validation checks passed"
+
+
+def _ended(event: ev.AnyEvent, symbols: Symbols) -> Iterator[str]:
+    if isinstance(event, ev.Completed):
+        took = seconds_text(event.duration_us / 1e6)
+        yield f"{symbols.done} Recorded {event.migration.set} {event.migration.version} ({took})"
+    elif isinstance(event, ev.RolledBack):
+        took = seconds_text(event.duration_us / 1e6)
+        yield f"{symbols.done} Rolled back {event.migration.set} {event.migration.version} ({took})"
+    elif isinstance(event, ev.Restored):
+        yield f"{symbols.done} Restored from {event.path}"
+        for ref in event.lost:
+            yield f"  {symbols.skipped} {ref.set} {ref.version} is no longer applied"
+    elif isinstance(event, ev.Baselined):
+        for ref in event.migrations:
+            yield f"{symbols.done} Counted as applied: {ref.set} {ref.version} {ref.name}"
+    elif isinstance(event, ev.Failed):
+        at = f" at step {event.step}" if event.step else ""
+        place = f" ({event.file}:{event.line})" if event.file else ""
+        yield f"{symbols.failed} Failed{at}: {one_line(event.message)}{place}"
+    elif isinstance(event, ev.LockCleared):
+        yield f"{symbols.done} Released the claim: {one_line(event.reason)}"
+    elif isinstance(event, ev.DriftDetected):
+        yield f"{symbols.failed} Schema: {event.kind}"

@@ -1,0 +1,84 @@
+"""Words and numbers for a person to read.
+
+Invariant: what a database or a file said reaches the terminal without control
+characters, so that a name cannot move the cursor or colour the screen.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Final, TextIO
+
+_CONTROL: Final = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+}
+_CONTROL.update(
+    {code: f"\\u{code:04x}" for code in (0x202A, 0x202B, 0x202D, 0x202E, 0x2066, 0x2067)}
+)
+
+
+def plain(text: str) -> str:
+    """The text with control characters and direction overrides written out; line feeds and tabs stay."""
+    return text.translate(_CONTROL)
+
+
+def one_line(text: str) -> str:
+    """The text on one line, for a cell or a log line."""
+    return " ".join(plain(text).split())
+
+
+def cell(value: object) -> str:
+    """A value as a table shows it: nothing for None, lists joined, true and false as yes and no."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return one_line(json.dumps(value, default=str, ensure_ascii=False))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(cell(item) for item in value)
+    return one_line(str(value))
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration: `3 ms`, `1.24 s`, `2 m 05 s`, `1 h 02 m`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} m"
+
+
+def bytes_text(count: int) -> str:
+    """A size in binary units: `512 B`, `12.3 KiB`."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def count_text(count: int, noun: str) -> str:
+    """`1 tenant`, `100 tenants`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def shell_word(text: str) -> str:
+    """The text as one word for a shell, quoted only where it must be."""
+    safe = all(char.isalnum() or char in "-_./:=@%+," for char in text) and text
+    return text if safe else "'" + text.replace("'", "'\\''") + "'"
+
+
+class Symbols:
+    """✓, ⊘ and ✗ where the stream can show them, plain letters where it cannot."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        encoding = (getattr(stream or sys.stdout, "encoding", None) or "ascii").lower()
+        rich = encoding.replace("-", "").startswith("utf")
+        self.done, self.skipped, self.failed = ("✓", "⊘", "✗") if rich else ("+", "-", "x")
