@@ -9,11 +9,13 @@ interrupted and waited for, since cancelling an await does not stop the SQL.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, Generic, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
@@ -21,32 +23,63 @@ import anyio
 
 T = TypeVar("T")
 
-CLOSE_SECONDS = 10.0
-"""How long a close may take before it is given up."""
+CLOSE_SECONDS: Final = 10.0
+"""How long a close, or the end of an interrupted call, may take before it is given up."""
+
+INTERRUPT_SECONDS: Final = 0.005
+"""Pause between two interrupts of an abandoned call: one that falls between two statements is lost."""
 
 
 def file_uri(path: str | Path, *, mode: str) -> str:
-    """A `file:` URI with `mode` (ro, rw, rwc); every character of the path is safe in it."""
-    return f"file:{quote(str(path))}?mode={mode}"
+    """A `file:` URI with `mode` (ro, rw, rwc); every byte of the path is safe in it.
+
+    Two leading slashes would name a host (RFC 8089), so that only one is kept.
+    """
+    name = os.fsencode(path)
+    if name.startswith(b"//"):
+        name = b"/" + name.lstrip(b"/")
+    return f"file:{quote(name)}?mode={mode}"
 
 
 @asynccontextmanager
 async def connect(
-    path: str | Path, *, mode: str = "rw", busy_timeout_ms: int = 250
+    path: str | Path,
+    *,
+    mode: str = "rw",
+    busy_timeout_ms: int = 250,
+    immutable: bool = False,
+    prepare: Callable[[sqlite3.Connection], None] | None = None,
 ) -> AsyncIterator[aiosqlite.Connection]:
     """Open a database in autocommit mode; `:memory:` is a database of its own.
+
+    `immutable` reads a file that nobody can write (a WAL database in a read-only
+    folder cannot be opened otherwise): no locks, no -wal, no -shm. `prepare`
+    runs in the connection's thread as part of the same hop; what it raises is
+    raised here, and the connection is closed.
 
     `interrupt` does not break a busy wait, so `busy_timeout_ms` is short and
     callers retry. Raises sqlite3.OperationalError if the file cannot be opened.
     """
     memory = str(path) == ":memory:"
-    connection = aiosqlite.connect(
-        ":memory:" if memory else file_uri(path, mode=mode),
-        uri=not memory,
-        isolation_level=None,
-        timeout=busy_timeout_ms / 1000,
-        cached_statements=64,
-    )
+    name = ":memory:" if memory else file_uri(path, mode=mode) + "&immutable=1" * immutable
+
+    def connector() -> sqlite3.Connection:
+        database = sqlite3.connect(
+            name,
+            uri=not memory,
+            isolation_level=None,
+            timeout=busy_timeout_ms / 1000,
+            cached_statements=64,
+        )
+        if prepare is not None:
+            try:
+                prepare(database)
+            except BaseException:
+                database.close()
+                raise
+        return database
+
+    connection = aiosqlite.Connection(connector, iter_chunk_size=64)
     try:
         await connection
         yield connection
@@ -55,23 +88,81 @@ async def connect(
             await connection.close()
 
 
-async def call(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
+class _Job(Generic[T]):
+    """One function on its way through the connection's thread, and what became of it."""
+
+    def __init__(self, function: Callable[[sqlite3.Connection], T]) -> None:
+        self._function = function
+        self.started = False
+        self.abandoned = False
+        self.over = threading.Event()
+        self.result: list[T] = []
+
+    def run(self, connection: sqlite3.Connection) -> T:
+        self.started = True
+        try:
+            if self.abandoned:
+                raise sqlite3.OperationalError("interrupted")
+            value = self._function(connection)
+            self.result.append(value)
+            return value
+        finally:
+            self.over.set()
+
+
+async def call(
+    connection: aiosqlite.Connection,
+    function: Callable[[sqlite3.Connection], T],
+    *,
+    stop: threading.Event | None = None,
+    timeout_seconds: float | None = None,
+) -> T:
     """Run `function(sqlite3 connection)` in the connection's thread: one hop, whatever it does.
 
-    If the caller is cancelled the running SQL is interrupted and the thread is
-    waited for (bounded), and an open transaction is rolled back, before the
-    cancellation goes on. Whether a COMMIT had happened by then is the marker's
-    to tell. aiosqlite offers no public way to run a function; its `_execute` is
-    used here and nowhere else, and a test holds the versions we admit to it.
+    If the caller is cancelled the running SQL is interrupted again and again
+    until the thread has left the function (bounded), and an open transaction is
+    rolled back, before the cancellation goes on. An interrupt between two
+    statements is lost, so that a function of several looks at `stop`, which is
+    set first. Whether a COMMIT had happened by then is the marker's to tell.
+
+    After `timeout_seconds` the same is done, and TimeoutError raised, unless the
+    function came to its end all the same.
+
+    aiosqlite offers no public way to run a function; its `_execute` is used here
+    and nowhere else, and a test holds the versions we admit to it.
     """
+    job = _Job(function)
+    if timeout_seconds is None:
+        return await _submit(connection, job, stop)
+    with anyio.move_on_after(timeout_seconds):
+        return await _submit(connection, job, stop)
+    if job.result:
+        return job.result[0]
+    raise TimeoutError(f"timed out after {timeout_seconds:g} s")
+
+
+async def _submit(
+    connection: aiosqlite.Connection, job: _Job[T], stop: threading.Event | None
+) -> T:
     try:
-        result: T = await connection._execute(function, connection._conn)  # type: ignore[no-untyped-call]
+        value: T = await connection._execute(job.run, connection._conn)  # type: ignore[no-untyped-call]
     except anyio.get_cancelled_exc_class():
+        job.abandoned = True
+        if stop is not None:
+            stop.set()
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            await connection.interrupt()
-            await connection._execute(_roll_back_if_open, connection._conn)  # type: ignore[no-untyped-call]
+            await _interrupt(connection, job)
         raise
-    return result
+    return value
+
+
+async def _interrupt(connection: aiosqlite.Connection, job: _Job[T]) -> None:
+    """Get the thread out of the job. Another caller's job, still before ours, is left alone."""
+    while not job.over.is_set():
+        if job.started:
+            await connection.interrupt()
+        await anyio.sleep(INTERRUPT_SECONDS)
+    await connection._execute(_roll_back_if_open, connection._conn)  # type: ignore[no-untyped-call]
 
 
 def _roll_back_if_open(connection: sqlite3.Connection) -> None:

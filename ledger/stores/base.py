@@ -73,9 +73,14 @@ class StoredProjection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """What every ledger database does. `url` is redacted: it never holds a password."""
+    """What every ledger database does.
+
+    `url` is redacted: it never holds a password. `ledger_id` (32 hex digits) was
+    drawn when the ledger was made: it tells one ledger from another.
+    """
 
     url: str
+    ledger_id: str
 
     async def append(self, request: Append) -> tuple[Recorded, ...]:
         """Append durably, together with whatever else is waiting (group commit).

@@ -1,0 +1,228 @@
+"""How a batch of requests becomes events: versions, seq and the hash chain, decided in one place.
+
+Invariant: pure; both stores append exactly what `chain_batch` returns, inside
+the transaction that holds the head row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from ledger.errors import ConflictError, StoreError
+from ledger.events import Recorded, encode_body, event_hash
+from ledger.stores.base import Append, Head, Script
+
+COLUMNS: Final[tuple[str, ...]] = Recorded.__struct_fields__
+"""The columns of `events`, in the order of `Recorded`'s fields, so that a row is `astuple`."""
+
+STREAM_CHARACTERS: Final = 512
+ID_CHARACTERS: Final = 64
+ACTOR_CHARACTERS: Final = 255
+
+Outcome = tuple[Recorded, ...] | StoreError
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A request with its bodies encoded, before any lock is held. `size` is the bodies' bytes."""
+
+    request: Append
+    bodies: tuple[bytes, ...]
+    size: int
+
+
+class Chained(msgspec.Struct, frozen=True, kw_only=True):
+    """`outcomes` has one entry per request; `new` is what is to be inserted; `head` is the new head."""
+
+    outcomes: tuple[Outcome, ...]
+    new: tuple[Recorded, ...]
+    head: Head
+
+
+def prepare(request: Append) -> Prepared:
+    """Encode the bodies and refuse what a ledger could not hold. Raises StoreError."""
+    _refuse_unfit("stream", request.stream, STREAM_CHARACTERS)
+    if not request.events and not request.scripts:
+        raise StoreError(f"nothing to append to stream {request.stream}")
+    for new in request.events:
+        _refuse_unfit("event_id", new.event_id, ID_CHARACTERS, ascii_only=True)
+        _refuse_unfit("run", new.run, ID_CHARACTERS, ascii_only=True)
+        _refuse_unfit("actor", new.actor, ACTOR_CHARACTERS)
+        if new.tenant is not None:
+            _refuse_unfit("tenant", new.tenant, STREAM_CHARACTERS)
+    bodies = tuple([encode_body(new.event) for new in request.events])
+    scripts = sum(len(script.content) for script in request.scripts)
+    return Prepared(request=request, bodies=bodies, size=sum(map(len, bodies)) + scripts)
+
+
+def _refuse_unfit(field: str, value: str, limit: int, *, ascii_only: bool = False) -> None:
+    """One rule for all stores: what one of them would cut or pad, none of them takes."""
+    if 0 < len(value) <= limit and value[-1] != " " and (not ascii_only or value.isascii()):
+        return
+    raise StoreError(
+        f"an event's {field} must be 1 to {limit} {'ASCII ' if ascii_only else ''}characters "
+        f"and not end with a space; it is {value[:80]!r} ({len(value)} characters)"
+    )
+
+
+def recorded(rows: Iterable[tuple[Any, ...]]) -> list[Recorded]:
+    """Rows of `events`, columns in the order of COLUMNS and bodies as bytes, as events."""
+    return [
+        Recorded(
+            seq=seq,
+            stream=stream,
+            version=version,
+            event_id=event_id,
+            type=type_name,
+            at=at,
+            run=run,
+            actor=actor,
+            tenant=tenant,
+            body=body,
+            prev_hash=prev_hash,
+            hash=hash_,
+        )
+        for (
+            seq,
+            stream,
+            version,
+            event_id,
+            type_name,
+            at,
+            run,
+            actor,
+            tenant,
+            body,
+            prev_hash,
+            hash_,
+        ) in rows
+    ]
+
+
+def timestamp(moment: datetime) -> str:
+    """UTC, ISO 8601, always with microseconds and `Z`, so that text sorts as time does."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def streams_of(batch: Sequence[Prepared]) -> list[str]:
+    """Every stream of the batch, once."""
+    return list({prepared.request.stream: None for prepared in batch})
+
+
+def ids_of(batch: Sequence[Prepared]) -> list[str]:
+    """Every event id of the batch."""
+    return [new.event_id for prepared in batch for new in prepared.request.events]
+
+
+def suspect(batch: Sequence[Prepared], versions: Mapping[str, int]) -> bool:
+    """Whether a request expects a version that is not there: a conflict, or a retry of an old append."""
+    return any(
+        prepared.request.expected is not None
+        and prepared.request.expected != versions.get(prepared.request.stream, 0)
+        for prepared in batch
+    )
+
+
+def chain_batch(
+    head: Head,
+    batch: Sequence[Prepared],
+    versions: Mapping[str, int],
+    now: str,
+    *,
+    existing: Mapping[str, Recorded],
+) -> Chained:
+    """Give each request its versions, seqs and hashes, or its refusal.
+
+    `versions` are the streams' current ones (absent is 0), `existing` the events
+    already recorded under an id of this batch. A request all of whose ids are
+    recorded is a retry and gets what was recorded; one that expects another
+    version gets ConflictError and leaves the others alone; a request that mixes
+    recorded and new ids gets StoreError.
+    """
+    current = dict(versions)
+    known = dict(existing)
+    outcomes: list[Outcome] = []
+    added: list[Recorded] = []
+    seq, last_hash = head.seq, head.hash
+    for prepared in batch:
+        request = prepared.request
+        version = current.get(request.stream, 0)
+        if any(new.event_id in known for new in request.events):
+            outcomes.append(_recorded_before(request, known))
+            continue
+        if request.expected is not None and request.expected != version:
+            outcomes.append(ConflictError(request.stream, expected=request.expected, found=version))
+            continue
+        mine: list[Recorded] = []
+        for new, body in zip(request.events, prepared.bodies, strict=True):
+            seq += 1
+            version += 1
+            type_name = str(new.event.__struct_config__.tag)
+            hash_ = event_hash(
+                last_hash,
+                seq=seq,
+                stream=request.stream,
+                version=version,
+                event_id=new.event_id,
+                type_name=type_name,
+                at=now,
+                run=new.run,
+                actor=new.actor,
+                tenant=new.tenant,
+                body=body,
+            )
+            recorded = Recorded(
+                seq=seq,
+                stream=request.stream,
+                version=version,
+                event_id=new.event_id,
+                type=type_name,
+                at=now,
+                run=new.run,
+                actor=new.actor,
+                tenant=new.tenant,
+                body=body,
+                prev_hash=last_hash,
+                hash=hash_,
+            )
+            known[new.event_id] = recorded
+            mine.append(recorded)
+            last_hash = hash_
+        current[request.stream] = version
+        added += mine
+        outcomes.append(tuple(mine))
+    return Chained(outcomes=tuple(outcomes), new=tuple(added), head=Head(seq=seq, hash=last_hash))
+
+
+def new_scripts(
+    batch: Sequence[Prepared], outcomes: Sequence[Outcome], stored: Collection[str]
+) -> list[Script]:
+    """The texts that accepted requests bring along, each once, without those in `stored`."""
+    texts = {
+        script.sha256: script
+        for prepared, outcome in zip(batch, outcomes, strict=True)
+        if isinstance(outcome, tuple)
+        for script in prepared.request.scripts
+        if script.sha256 not in stored
+    }
+    return list(texts.values())
+
+
+def _recorded_before(request: Append, known: Mapping[str, Recorded]) -> Outcome:
+    """What a retry gets: exactly what was recorded under its ids, in order, on its stream."""
+    found = [known.get(new.event_id) for new in request.events]
+    recorded = tuple(event for event in found if event is not None)
+    first = recorded[0].version
+    if len(recorded) == len(found) and all(
+        event.stream == request.stream and event.version == first + offset
+        for offset, event in enumerate(recorded)
+    ):
+        return recorded
+    return StoreError(
+        f"event id {recorded[0].event_id} was used before, at seq {recorded[0].seq} on stream "
+        f"{recorded[0].stream}, by another append than this one on stream {request.stream}",
+        hint="An event id belongs to one append; give new events new ids.",
+    )

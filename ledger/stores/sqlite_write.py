@@ -1,0 +1,189 @@
+"""What a SQLite ledger does in one hop: functions on a plain sqlite3 connection.
+
+Invariant: each write here is one transaction, begun with BEGIN IMMEDIATE, and
+leaves none open, whatever happens.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from ledger import failpoints
+from ledger.errors import ChainBrokenError
+from ledger.events import Recorded
+from ledger.stores.base import Head, Script, StoredProjection
+from ledger.stores.chain import (
+    COLUMNS,
+    Chained,
+    Outcome,
+    Prepared,
+    chain_batch,
+    ids_of,
+    new_scripts,
+    recorded,
+    streams_of,
+    suspect,
+    timestamp,
+)
+from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, refuse_newer
+from ledger.stores.sqlite_schema import roll_back
+
+# Bodies are stored as TEXT, for people and json_extract, but travel as bytes.
+EVENT_COLUMNS: Final = ", ".join(
+    "CAST(body AS BLOB)" if column == "body" else column for column in COLUMNS
+)
+_INSERT_EVENT: Final = "INSERT INTO events ({}) VALUES ({})".format(  # noqa: S608
+    ", ".join(COLUMNS),
+    ", ".join("CAST(? AS TEXT)" if column == "body" else "?" for column in COLUMNS),
+)
+_HEAD: Final = "SELECT seq, hash FROM head"
+_HEAD_AND_SCHEMA: Final = "SELECT seq, hash, (SELECT value FROM meta WHERE key = ?) FROM head"
+_SET_HEAD: Final = "UPDATE head SET seq = ?, hash = ?"
+_VERSIONS: Final = """
+SELECT wanted.value, (SELECT max(version) FROM events WHERE stream = wanted.value)
+FROM json_each(?) AS wanted"""
+_RECORDED: Final = (
+    f"SELECT {EVENT_COLUMNS} FROM events WHERE event_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+)
+_INSERT_SCRIPT: Final = "INSERT INTO scripts (sha256, algorithm, content) VALUES (?, ?, ?)"
+_LOAD_PROJECTION: Final = """
+SELECT meta.value, projections.key, projections.state
+FROM meta LEFT JOIN projections ON projections.name = ?
+WHERE meta.key = ?"""
+_PROJECTION_SEQ: Final = "SELECT value FROM meta WHERE key = ?"
+_SET_PROJECTION_SEQ: Final = """
+INSERT INTO meta (key, value) VALUES (?, ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value"""
+_DROP_PROJECTION: Final = "DELETE FROM projections WHERE name = ?"
+_UPSERT_PROJECTION: Final = """
+INSERT INTO projections (name, key, state, seq) VALUES (?, ?, ?, ?)
+ON CONFLICT (name, key) DO UPDATE SET state = excluded.state, seq = excluded.seq"""
+
+
+def read_head(db: sqlite3.Connection) -> Head:
+    """The head row. Raises ChainBrokenError if it is gone."""
+    row = db.execute(_HEAD).fetchone()
+    if row is None:
+        raise head_missing()
+    return Head(seq=row[0], hash=row[1])
+
+
+def head_missing() -> ChainBrokenError:
+    """The head row was taken away: nothing can be appended, and nobody knows what the end was."""
+    return ChainBrokenError(
+        "the ledger's head row is missing",
+        seq=0,
+        hint="Run `ledger verify`, and restore the ledger from a copy.",
+    )
+
+
+def read_events(db: sqlite3.Connection, *, sql: str, values: Sequence[object]) -> list[Recorded]:
+    """Events of one query over EVENT_COLUMNS."""
+    return recorded(db.execute(sql, values))
+
+
+def write_batch(
+    db: sqlite3.Connection, *, batch: Sequence[Prepared], schema: int, stored: set[str]
+) -> tuple[Outcome, ...]:
+    """Append a batch and commit it once. `stored` are script keys known to be there already.
+
+    That an event id is new is what nearly always holds, so it is the unique index
+    that tells, and only then is it looked up and done again.
+    """
+    try:
+        return _write_batch(db, batch=batch, schema=schema, stored=stored, look_up=False)
+    except sqlite3.IntegrityError:
+        return _write_batch(db, batch=batch, schema=schema, stored=stored, look_up=True)
+
+
+def _write_batch(
+    db: sqlite3.Connection,
+    *,
+    batch: Sequence[Prepared],
+    schema: int,
+    stored: set[str],
+    look_up: bool,
+) -> tuple[Outcome, ...]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        row = db.execute(_HEAD_AND_SCHEMA, (SCHEMA_KEY,)).fetchone()
+        if row is None:
+            raise head_missing()
+        refuse_newer(int(row[2]), schema)
+        wanted = msgspec.json.encode(streams_of(batch)).decode()
+        versions = {stream: version or 0 for stream, version in db.execute(_VERSIONS, (wanted,))}
+        existing: dict[str, Recorded] = {}
+        if look_up or suspect(batch, versions):
+            ids = msgspec.json.encode(ids_of(batch)).decode()
+            found = read_events(db, sql=_RECORDED, values=(ids,))
+            existing = {event.event_id: event for event in found}
+        chained = chain_batch(
+            Head(seq=row[0], hash=row[1]),
+            batch,
+            versions,
+            timestamp(datetime.now(UTC)),
+            existing=existing,
+        )
+        _insert(db, chained, new_scripts(batch, chained.outcomes, stored))
+        failpoints.reach("store.before_commit")
+        db.execute("COMMIT")
+    except BaseException:
+        roll_back(db)
+        raise
+    failpoints.reach("store.after_commit")
+    return chained.outcomes
+
+
+def _insert(db: sqlite3.Connection, chained: Chained, scripts: Sequence[Script]) -> None:
+    if scripts:
+        db.executemany(
+            _INSERT_SCRIPT,
+            [(script.sha256, script.algorithm, script.content) for script in scripts],
+        )
+    if chained.new:
+        db.executemany(_INSERT_EVENT, map(msgspec.structs.astuple, chained.new))
+        db.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
+
+
+def load_projection(db: sqlite3.Connection, *, name: str) -> tuple[int, list[StoredProjection]]:
+    """The seq and the rows of one moment: one statement reads both."""
+    rows = db.execute(_LOAD_PROJECTION, (name, PROJECTION_KEY + name)).fetchall()
+    if not rows:
+        return 0, []
+    return int(rows[0][0]), [
+        StoredProjection(key=key, state=state) for _, key, state in rows if key is not None
+    ]
+
+
+def save_projection(
+    db: sqlite3.Connection,
+    *,
+    name: str,
+    base_seq: int,
+    seq: int,
+    changed: Sequence[StoredProjection],
+) -> bool:
+    """Move a projection from `base_seq` to `seq`; False, with nothing stored, if it stands elsewhere."""
+    key = PROJECTION_KEY + name
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        row = db.execute(_PROJECTION_SEQ, (key,)).fetchone()
+        if base_seq != -1 and base_seq != (int(row[0]) if row else 0):
+            db.execute("ROLLBACK")
+            return False
+        if base_seq == -1:
+            db.execute(_DROP_PROJECTION, (name,))
+        db.executemany(
+            _UPSERT_PROJECTION, [(name, stored.key, stored.state, seq) for stored in changed]
+        )
+        db.execute(_SET_PROJECTION_SEQ, (key, str(seq)))
+        db.execute("COMMIT")
+    except BaseException:
+        roll_back(db)
+        raise
+    return True
