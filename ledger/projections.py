@@ -126,13 +126,19 @@ class RunState(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class FleetState(msgspec.Struct, kw_only=True):
-    """All tenants and runs as of `seq`. `touched` names the stored rows that changed since loading."""
+    """All tenants and runs as of `seq`.
+
+    `stored_seq` is where the stored rows stand that it was loaded from, and
+    `touched` names those that changed since.
+    """
 
     seq: int = 0
+    stored_seq: int = 0
     tenants: dict[str, TenantState] = msgspec.field(default_factory=dict)
     runs: dict[str, RunState] = msgspec.field(default_factory=dict)
     touched: set[str] = msgspec.field(default_factory=set)
     pool: dict[Applied, Applied] = msgspec.field(default_factory=dict)
+    grown: dict[tuple[int, MigrationRef], Applied] = msgspec.field(default_factory=dict)
 
     def tenant(self, name: str) -> TenantState:
         """The tenant's state; an empty one (not remembered) if it has no events."""
@@ -168,6 +174,18 @@ class FleetState(msgspec.Struct, kw_only=True):
     def intern(self, applied: Applied) -> Applied:
         """The one object that stands for this applied set."""
         return self.pool.setdefault(applied, applied)
+
+    def grow(self, applied: Applied, ref: MigrationRef) -> Applied:
+        """The interned set with `ref` joined last, found without hashing the whole set again.
+
+        `applied` must be interned (every state's is): the pool keeps it alive, so that
+        its id names it.
+        """
+        key = (id(applied), ref)
+        found = self.grown.get(key)
+        if found is None:
+            found = self.grown[key] = self.intern(_with(applied, ref))
+        return found
 
     def lease_end(self, claim: Claim) -> datetime:
         """When the claim may be taken over, by the ledger's clock."""
@@ -247,7 +265,7 @@ def _step_done(
 def _completed(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Completed) -> None:
     _ended(state)
     state.mark = event.mark
-    state.applied = fleet.intern(_with(state.applied, event.migration))
+    state.applied = fleet.grow(state.applied, event.migration)
 
 
 def _with(applied: Applied, ref: MigrationRef) -> Applied:
@@ -344,10 +362,9 @@ def _validated(fleet: FleetState, state: TenantState, row: Recorded, event: ev.V
     state.skipped = state.skipped_detail = ""
 
 
-_TENANT_HANDLERS: Final[
-    Mapping[type[Any], Callable[[FleetState, TenantState, Recorded, Any], None]]
-]
-_TENANT_HANDLERS = {
+_Handler = Callable[[FleetState, TenantState, Recorded, Any], None]
+
+_TENANT_HANDLERS: Final[Mapping[type[Any], _Handler]] = {
     ev.Started: _started,
     ev.BackupCreated: _backup_created,
     ev.StepStarted: _step_started,
@@ -423,7 +440,7 @@ def dump(fleet: FleetState, keys: Iterable[str]) -> dict[str, bytes]:
 
 def load(seq: int, rows: Iterable[tuple[str, bytes]]) -> FleetState:
     """The state that `dump` wrote."""
-    fleet = FleetState(seq=seq)
+    fleet = FleetState(seq=seq, stored_seq=seq)
     applied: dict[str, Applied] = {"": ()}
     stored: list[_StoredTenant] = []
     for key, content in rows:

@@ -1,0 +1,275 @@
+"""One run over many tenants: bounded, stoppable, every tenant with an outcome.
+
+Invariant: only cancellation crosses tenants. A first signal stops new tenants
+and lets those in hand finish, within a limit; a second one ends the process at
+once, which is as safe as kill -9.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import anyio
+import msgspec
+from anyio.lowlevel import RunVar
+
+from ledger import events as ev
+from ledger.engines.base import Target
+from ledger.errors import LedgerError, UsageError
+from ledger.fleet.progress import Progress
+from ledger.fleet.report import RunReport
+from ledger.runner.context import RunContext
+from ledger.runner.holder import run_began, run_ended
+from ledger.runner.outcome import Outcome, failure
+
+log = logging.getLogger("ledger.fleet")
+
+Work = Callable[[Target], Awaitable[Outcome]]
+
+GRACE_SECONDS = 30.0
+"""How long tenants in hand may take to finish after the first signal."""
+
+LEASE_FRACTION = 3
+"""A lease is renewed this many times within its length."""
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How wide, and how far. `max_failures` is a number or a percentage (`5` or `5%`).
+
+    `signals`: SIGINT and SIGTERM are received here (the main thread only).
+    """
+
+    parallel: int = 16
+    on_error: Literal["continue", "stop"] = "continue"
+    max_failures: str | None = None
+    signals: bool = False
+
+    def failure_budget(self, total: int) -> int | None:
+        """How many failures stop the run. Raises UsageError for what is neither N nor N%."""
+        if self.on_error == "stop":
+            return 1
+        if self.max_failures is None:
+            return None
+        text = self.max_failures.strip()
+        number = text.removesuffix("%")
+        if not number.isdigit():
+            raise UsageError(
+                f"--max-failures {self.max_failures!r} is neither a number nor a percentage",
+                hint="Write --max-failures 5 or --max-failures 5%.",
+            )
+        allowed = total * int(number) // 100 if text.endswith("%") else int(number)
+        return allowed + 1
+
+
+class _Stop:
+    """Why no new tenant is begun any more; empty while they are."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.interrupted = False
+
+
+_limiters: RunVar[dict[str, anyio.CapacityLimiter]] = RunVar("server_limiters")
+
+
+def _server_limiter(target: Target) -> anyio.CapacityLimiter:
+    """One limit per server over all runs of this process."""
+    try:
+        limiters = _limiters.get()
+    except LookupError:
+        limiters = {}
+        _limiters.set(limiters)
+    if target.server not in limiters:
+        limiters[target.server] = anyio.CapacityLimiter(target.max_connections)
+    return limiters[target.server]
+
+
+@contextmanager
+def _active(run: str) -> Iterator[None]:
+    run_began(run)
+    try:
+        yield
+    finally:
+        run_ended(run)
+
+
+async def run_fleet(
+    ctx: RunContext,
+    targets: Sequence[Target],
+    work: Work,
+    bounds: Bounds,
+    progress: Progress,
+    *,
+    target_version: str | None = None,
+    options: dict[str, str] | None = None,
+) -> RunReport:
+    """Do `work` on every target, and record the run. One outcome for each, whatever happens."""
+    began = time.perf_counter_ns()
+    budget = bounds.failure_budget(len(targets))
+    stop = _Stop()
+    outcomes: dict[str, Outcome] = {}
+    with _active(ctx.run):
+        await ctx.record_run(
+            ev.RunStarted(
+                command=ctx.command,
+                tenants=len(targets),
+                holder=ctx.holder,
+                lease_seconds=ctx.settings.lease_seconds,
+                target=target_version,
+                options=options or {},
+                reason=ctx.reason,
+            )
+        )
+        progress.run_started(len(targets), ctx.command)
+        async with anyio.create_task_group() as background:
+            background.start_soon(_renew, ctx)
+            with anyio.CancelScope() as scope:
+                if bounds.signals:
+                    await background.start(_receive_signals, stop, scope, progress)
+                await _work_all(ctx, targets, work, bounds, progress, stop, budget, outcomes)
+            background.cancel_scope.cancel()
+        report = RunReport(
+            run=ctx.run,
+            command=ctx.command,
+            outcomes=tuple(
+                outcomes.get(target.name) or _not_run(target, stop) for target in targets
+            ),
+            duration_us=(time.perf_counter_ns() - began) // 1000,
+            interrupted=stop.interrupted,
+        )
+        await ctx.record_run(
+            ev.RunFinished(
+                outcomes=report.summary,
+                duration_us=report.duration_us,
+                interrupted=report.interrupted,
+            )
+        )
+    return report
+
+
+def _not_run(target: Target, stop: _Stop) -> Outcome:
+    return Outcome(
+        tenant=target.name,
+        result="not_run",
+        error="not_run",
+        message=stop.reason or "the run ended before its turn",
+        hint="Run the same command again; it goes on from there.",
+    )
+
+
+async def _work_all(
+    ctx: RunContext,
+    targets: Sequence[Target],
+    work: Work,
+    bounds: Bounds,
+    progress: Progress,
+    stop: _Stop,
+    budget: int | None,
+    outcomes: dict[str, Outcome],
+) -> None:
+    """As many workers per server as it may have connections; over all of them, at most `parallel` at once."""
+    queues: dict[str, deque[Target]] = {}
+    for target in targets:
+        queues.setdefault(target.server, deque()).append(target)
+    everywhere = anyio.CapacityLimiter(bounds.parallel)
+
+    async def worker(queue: deque[Target]) -> None:
+        while queue and not stop.reason:
+            async with everywhere:
+                if not queue or stop.reason:
+                    return
+                target = queue.popleft()
+                if target.server:
+                    async with _server_limiter(target):
+                        outcome = await _one(ctx, target, work, progress, outcomes)
+                else:
+                    outcome = await _one(ctx, target, work, progress, outcomes)
+            if not outcome.ok and budget is not None:
+                failed = sum(not one.ok for one in outcomes.values())
+                if failed >= budget and not stop.reason:
+                    stop.reason = f"stopped after {failed} failed"
+                    progress.message(stop.reason)
+
+    async with anyio.create_task_group() as group:
+        for queue in queues.values():
+            wide = bounds.parallel
+            if queue[0].server:
+                wide = min(wide, queue[0].max_connections)
+            for _ in range(min(wide, len(queue))):
+                group.start_soon(worker, queue)
+
+
+async def _one(
+    ctx: RunContext,
+    target: Target,
+    work: Work,
+    progress: Progress,
+    outcomes: dict[str, Outcome],
+) -> Outcome:
+    progress.tenant_started(target.name)
+    began = time.perf_counter()
+    try:
+        outcome = await work(target)
+    except anyio.get_cancelled_exc_class():
+        outcomes[target.name] = Outcome(
+            tenant=target.name,
+            result="failed",
+            error="interrupted",
+            message="interrupted before its end",
+            hint="Run the same command again; it goes on from there.",
+        )
+        raise
+    except Exception as error:
+        # A defect of ours must not take the other tenants down with it; the claim
+        # it may leave behind is taken over by the next run.
+        log.exception("tenant %s: unexpected error", target.name)
+        wrapped = LedgerError(f"unexpected {type(error).__name__}", hint=REPORT_HINT)
+        outcome = msgspec.structs.replace(
+            failure(target.name, wrapped), result="failed", error="internal_error"
+        )
+    outcomes[target.name] = outcome
+    detail = outcome.message or ", ".join(outcome.migrations)
+    progress.tenant_finished(target.name, outcome.result, detail, time.perf_counter() - began)
+    return outcome
+
+
+REPORT_HINT = "This is a defect of the tool. Run with LEDGER_DEBUG=1 and report what it prints."
+
+
+async def _renew(ctx: RunContext) -> None:
+    """Keep the run's lease alive. A ledger that cannot be reached is asked again until the lease ends."""
+    pause = ctx.settings.lease_seconds / LEASE_FRACTION
+    while True:
+        await anyio.sleep(pause)
+        try:
+            await ctx.renew_lease()
+        except LedgerError as error:
+            log.warning("the lease could not be renewed: %s", error)
+
+
+async def _receive_signals(
+    stop: _Stop,
+    scope: anyio.CancelScope,
+    progress: Progress,
+    *,
+    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        task_status.started()
+        async for number in received:
+            if stop.interrupted:
+                os._exit(128 + number)
+            stop.interrupted = True
+            stop.reason = f"stopped by {signal.Signals(number).name}"
+            scope.deadline = anyio.current_time() + GRACE_SECONDS
+            progress.message(
+                f"{stop.reason}: finishing the tenants in hand (at most {GRACE_SECONDS:.0f} s);"
+                " once more to stop at once"
+            )

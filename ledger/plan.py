@@ -1,0 +1,301 @@
+"""What a run would do, decided before anything is touched.
+
+Pure: a plan is a function of what is applied, of the migrations on disk and of
+the options. Equal applied sets are one object (projections.py), so that a plan
+is computed once for all tenants that stand alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from ledger.errors import (
+    ChecksumMismatchError,
+    LedgerError,
+    OutOfOrderError,
+    ScriptError,
+    UsageError,
+)
+from ledger.events import MigrationRef
+from ledger.projections import Applied, FleetState, TenantState
+from ledger.scripts.model import Migration, MigrationSet
+
+State = Literal[
+    "current",
+    "pending",
+    "running",
+    "failed",
+    "in_doubt",
+    "drifted",
+    "regressed",
+    "unreachable",
+    "new",
+]
+
+
+class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
+    """The sets that a group of tenants follows. `order` lists all their migrations as they apply."""
+
+    sets: tuple[MigrationSet, ...]
+    order: tuple[Migration, ...]
+
+    def find(self, version: str, *, set_name: str | None = None) -> Migration | None:
+        """The migration `VERSION` or `SET/VERSION` names. Raises UsageError if two sets have it."""
+        wanted_set, _, wanted = version.rpartition("/")
+        wanted_set = wanted_set or set_name or ""
+        found = [
+            one
+            for one in self.order
+            if one.ref.version == wanted and (not wanted_set or one.ref.set == wanted_set)
+        ]
+        if len(found) > 1:
+            names = ", ".join(one.id for one in found)
+            raise UsageError(
+                f"version {version} is in more than one set ({names})",
+                hint="Name it as SET/VERSION.",
+            )
+        return found[0] if found else None
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller asked for. `to` is VERSION or SET/VERSION."""
+
+    to: str | None = None
+    out_of_order: bool = False
+    strict: bool = False
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done for tenants that stand alike.
+
+    `problem` refuses the tenant before anything is touched; `warnings` do not.
+    """
+
+    pending: tuple[Migration, ...] = ()
+    problem: LedgerError | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def decide(applied: Applied, catalogue: Catalogue, options: Options) -> Decision:
+    """The pending migrations, in order, or the reason why nothing may run.
+
+    Raises UsageError if `to` names no migration.
+    """
+    have = {(ref.set, ref.version): ref for ref in applied}
+    edited = _edited(have, catalogue.order)
+    if edited is not None:
+        return Decision(problem=edited)
+    wanted = _up_to(catalogue, options.to)
+    pending = tuple(one for one in wanted if (one.ref.set, one.ref.version) not in have)
+    late = _late(pending, have, catalogue)
+    if late and not options.out_of_order:
+        return Decision(problem=_late_problem(late))
+    missing = _missing_dependency(pending, have)
+    if missing is not None:
+        return Decision(problem=missing)
+    return Decision(pending=pending, warnings=_unsettleable(pending))
+
+
+def _edited(
+    have: Mapping[tuple[str, str], MigrationRef], order: Iterable[Migration]
+) -> ChecksumMismatchError | None:
+    for migration in order:
+        ref = have.get((migration.ref.set, migration.ref.version))
+        if (
+            ref is not None
+            and ref.algorithm == migration.ref.algorithm
+            and ref.checksum != migration.ref.checksum
+        ):
+            return ChecksumMismatchError(
+                f"was edited after it ran: applied with {ref.algorithm} {ref.checksum},"
+                f" the file now has {migration.ref.checksum}",
+                migration=migration.id,
+                file=migration.path,
+                hint="Put the file back as it was and write the change as a new migration.",
+            )
+    return None
+
+
+def _up_to(catalogue: Catalogue, to: str | None) -> list[Migration]:
+    caps: dict[str, tuple[int, ...]] = {}
+    for one_set in catalogue.sets:
+        if one_set.target is not None:
+            target = catalogue.find(one_set.target, set_name=one_set.name)
+            if target is not None:
+                caps[one_set.name] = target.key
+    if to is None:
+        return [one for one in catalogue.order if _within(one, caps)]
+    goal = catalogue.find(to)
+    if goal is None:
+        raise UsageError(
+            f"no migration has version {to}",
+            hint="Available: " + (", ".join(one.id for one in catalogue.order) or "none") + ".",
+        )
+    caps = {one_set.name: () for one_set in catalogue.sets} | {goal.ref.set: goal.key}
+    chosen = {one.id for one in catalogue.order if _within(one, caps)}
+    for one in reversed(catalogue.order):
+        if one.id in chosen:
+            chosen.update(f"{name}/{version}" for name, version in one.depends)
+    return [one for one in catalogue.order if one.id in chosen]
+
+
+def _within(migration: Migration, caps: Mapping[str, tuple[int, ...]]) -> bool:
+    cap = caps.get(migration.ref.set)
+    return cap is None or migration.key <= cap
+
+
+def _late(
+    pending: Sequence[Migration],
+    have: Mapping[tuple[str, str], MigrationRef],
+    catalogue: Catalogue,
+) -> list[tuple[Migration, Migration]]:
+    """Pending migrations that are lower than an applied one of their set, with that one.
+
+    A migration that an applied one was ordered before only by a dependency is not late.
+    """
+    highest: dict[str, Migration] = {}
+    for one in catalogue.order:
+        if (one.ref.set, one.ref.version) in have:
+            best = highest.get(one.ref.set)
+            if best is None or one.key > best.key:
+                highest[one.ref.set] = one
+    return [
+        (one, highest[one.ref.set])
+        for one in pending
+        if one.ref.set in highest and one.key < highest[one.ref.set].key
+    ]
+
+
+def _late_problem(late: Sequence[tuple[Migration, Migration]]) -> OutOfOrderError:
+    migration, above = late[0]
+    more = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
+    return OutOfOrderError(
+        f"comes late: {above.ref.version} of the same set is already applied{more}",
+        migration=migration.id,
+        file=migration.path,
+        hint="Give it a higher version, or apply it all the same with --out-of-order.",
+    )
+
+
+def _missing_dependency(
+    pending: Sequence[Migration], have: Mapping[tuple[str, str], MigrationRef]
+) -> ScriptError | None:
+    coming = set(have)
+    for one in pending:
+        for need in one.depends:
+            if need not in coming:
+                return ScriptError(
+                    f"depends on {need[0]}/{need[1]}, which this tenant neither has nor follows",
+                    migration=one.id,
+                    file=one.path,
+                    hint=f"Add the set {need[0]} to the tenant's migrations, or raise --to.",
+                )
+        coming.add((one.ref.set, one.ref.version))
+    return None
+
+
+def _unsettleable(pending: Sequence[Migration]) -> tuple[str, ...]:
+    return tuple(
+        f"{step.file}:{step.line}: {reason}"
+        for one in pending
+        for step, reason in unsettleable_steps(one)
+    )
+
+
+def unsettleable_steps(migration: Migration) -> list[tuple[object, str]]:
+    """Placeholder until the classification lands."""
+    return []
+
+
+def decide_rollback(
+    applied: Applied,
+    migrations: Mapping[tuple[str, str], Migration],
+    *,
+    version: str | None = None,
+    to: str | None = None,
+    only: frozenset[tuple[str, str]] | None = None,
+) -> tuple[MigrationRef, ...]:
+    """What to undo, newest first.
+
+    `version` names one migration, `to` the one that stays the newest of its set
+    (`0` for none), `only` the ones a run applied; with none of them it is the
+    last one applied. Raises UsageError for a version that is not applied, and for
+    one that an applied migration depends on.
+    """
+    newest_first = tuple(reversed(applied))
+    if only is not None:
+        chosen = [ref for ref in newest_first if (ref.set, ref.version) in only]
+    elif version is not None:
+        chosen = [_applied_ref(applied, version)]
+    elif to == "0":
+        chosen = list(newest_first)
+    elif to is not None:
+        goal = _applied_ref(applied, to)
+        after = applied[applied.index(goal) + 1 :]
+        chosen = [ref for ref in reversed(after) if ref.set == goal.set]
+    else:
+        chosen = list(newest_first[:1])
+    _refuse_needed(applied, chosen, migrations)
+    return tuple(chosen)
+
+
+def _applied_ref(applied: Applied, version: str) -> MigrationRef:
+    set_name, _, wanted = version.rpartition("/")
+    found = [
+        ref for ref in applied if ref.version == wanted and (not set_name or ref.set == set_name)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            f"version {version} is in more than one set", hint="Name it as SET/VERSION."
+        )
+    raise UsageError(
+        f"version {version} is not applied",
+        hint="Applied: "
+        + (", ".join(f"{ref.set}/{ref.version}" for ref in applied) or "none")
+        + ".",
+    )
+
+
+def _refuse_needed(
+    applied: Applied,
+    chosen: Sequence[MigrationRef],
+    migrations: Mapping[tuple[str, str], Migration],
+) -> None:
+    gone = {(ref.set, ref.version) for ref in chosen}
+    for ref in applied:
+        key = (ref.set, ref.version)
+        migration = migrations.get(key)
+        if migration is None or key in gone:
+            continue
+        needed = [need for need in migration.depends if need in gone]
+        if needed:
+            name = "/".join(needed[0])
+            raise UsageError(
+                f"{name} cannot be undone alone: {ref.set}/{ref.version} depends on it",
+                hint=f"Undo {ref.set}/{ref.version} first, or use --to.",
+            )
+
+
+def state_name(fleet: FleetState, tenant: TenantState, *, pending: bool, running: bool) -> State:
+    """The one word of INTERFACE.md for where a tenant stands."""
+    if running:
+        return "running"
+    failure = tenant.failure
+    if failure is not None and failure.in_doubt:
+        return "in_doubt"
+    if tenant.skipped == "unreachable":
+        return "unreachable"
+    if tenant.drift == "regressed":
+        return "regressed"
+    if failure is not None:
+        return "failed"
+    if tenant.drift:
+        return "drifted"
+    if tenant.version == 0:
+        return "new"
+    return "pending" if pending else "current"

@@ -1,0 +1,207 @@
+"""What all tenants of one run share: the ledger, the folded state, the run's lease.
+
+Invariant: an event is folded into the state only after it is durable, and a
+tenant's stream is folded without gaps: whoever finds one reads the stream anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from ledger import events as ev
+from ledger.errors import ConflictError, FencedError, TenantError
+from ledger.events import AnyEvent, NewEvent, Recorded
+from ledger.projections import FleetState, TenantState
+from ledger.runner.holder import boottime_seconds, new_event_id, this_holder
+from ledger.scripts.model import Migration
+from ledger.scripts.placeholders import bind
+from ledger.stores.base import Append, Filter, Script, Store
+
+BackupPolicy = Literal["always", "auto", "never"]
+
+
+class Watcher(Protocol):
+    """Who is told, in passing, what a tenant does. Must not raise."""
+
+    def step(self, name: str, number: int, of: int, step_name: str, skipped: str) -> None: ...
+
+    def note(self, name: str, text: str) -> None: ...
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration says about running. `wait_seconds` is how long another's claim is waited for."""
+
+    backups: Path
+    backup: BackupPolicy = "always"
+    lease_seconds: float = 60.0
+    wait_seconds: float = 600.0
+    backup_seconds: float = 3600.0
+    strict: bool = False
+
+
+class RunContext:
+    """One run. `fleet` is shared by all its tenants; the event loop's single thread guards it."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        ledger_id: str,
+        fleet: FleetState,
+        settings: Settings,
+        command: ev.Command,
+        run: str,
+        actor: str,
+        watcher: Watcher,
+        reason: str = "",
+    ) -> None:
+        self.store = store
+        self.ledger_id = ledger_id
+        self.fleet = fleet
+        self.settings = settings
+        self.command: ev.Command = command
+        self.run = run
+        self.actor = actor
+        self.watcher = watcher
+        self.reason = reason
+        self.holder = this_holder()
+        self.base_seq = fleet.seq
+        self.own_events = 0
+        self.last_own_seq = fleet.seq
+        self.kept: set[str] = set()
+        self._bound: dict[tuple[int, tuple[tuple[str, str], ...]], Migration] = {}
+        self._lease_until = boottime_seconds() + settings.lease_seconds
+
+    def state(self, tenant: str) -> TenantState:
+        """The tenant as far as this run knows."""
+        return self.fleet.tenant(tenant)
+
+    async def record(
+        self,
+        tenant: str,
+        events: Sequence[AnyEvent],
+        *,
+        scripts: Mapping[str, str] | None = None,
+        algorithm: str = "sha256",
+    ) -> tuple[Recorded, ...]:
+        """Append to the tenant's stream at the version known here, and fold. Raises ConflictError."""
+        new = {key: text for key, text in (scripts or {}).items() if key not in self.kept}
+        recorded = await self.store.append(
+            Append(
+                stream=f"tenant/{tenant}",
+                events=tuple(self._new(event, tenant) for event in events),
+                expected=self.state(tenant).version,
+                scripts=tuple(
+                    Script(sha256=key, content=text, algorithm=algorithm)
+                    for key, text in new.items()
+                ),
+            )
+        )
+        self.kept.update(new)
+        self._fold_own(recorded)
+        return recorded
+
+    async def record_claimed(
+        self,
+        tenant: str,
+        events: Sequence[AnyEvent],
+        *,
+        scripts: Mapping[str, str] | None = None,
+        algorithm: str = "sha256",
+    ) -> tuple[Recorded, ...]:
+        """Append under a claim: a conflict means that the claim is lost. Raises FencedError."""
+        try:
+            return await self.record(tenant, events, scripts=scripts, algorithm=algorithm)
+        except ConflictError as conflict:
+            await self.refresh(tenant)
+            raise FencedError(
+                "the claim has passed to another run",
+                found=self.state(tenant).epoch,
+                tenant=tenant,
+            ) from conflict
+
+    async def record_run(self, event: AnyEvent) -> None:
+        """Append to the run's own stream."""
+        recorded = await self.store.append(
+            Append(stream=f"run/{self.run}", events=(self._new(event, None),))
+        )
+        self._fold_own(recorded)
+
+    async def refresh(self, tenant: str) -> TenantState:
+        """Read what others appended to the tenant's stream, and to the runs that it names."""
+        await self._fold_stream(f"tenant/{tenant}", self.state(tenant).seq)
+        claim = self.state(tenant).claim
+        if claim is not None and claim.run != self.run:
+            await self._fold_stream(f"run/{claim.run}", 0)
+        return self.state(tenant)
+
+    async def renew_lease(self) -> None:
+        """One event for all claims of this run; the lease counts from before the append was sent."""
+        asked_at = boottime_seconds()
+        await self.record_run(ev.LeaseRenewed(lease_seconds=self.settings.lease_seconds))
+        self._lease_until = asked_at + self.settings.lease_seconds
+
+    def check_lease(self, tenant: str) -> None:
+        """Raises FencedError if this runner's own lease has run out: others may have taken over."""
+        if boottime_seconds() > self._lease_until:
+            raise FencedError(
+                "this run's lease ran out (the process was stopped, or the ledger out of reach)",
+                found=self.state(tenant).epoch,
+                tenant=tenant,
+            )
+
+    def bound(self, migration: Migration, variables: Mapping[str, str]) -> Migration:
+        """The migration with its placeholders replaced; kept for tenants with the same variables."""
+        key = (id(migration), tuple(sorted(variables.items())))
+        found = self._bound.get(key)
+        if found is None:
+            found = bind(migration, variables)
+            if len(self._bound) < 4096:
+                self._bound[key] = found
+        return found
+
+    def _new(self, event: AnyEvent, tenant: str | None) -> NewEvent:
+        return NewEvent(
+            event_id=new_event_id(), event=event, run=self.run, actor=self.actor, tenant=tenant
+        )
+
+    def _fold_own(self, recorded: Iterable[Recorded]) -> None:
+        rows = list(recorded)
+        self.fleet.fold(rows)
+        self.own_events += len(rows)
+        self.last_own_seq = max(self.last_own_seq, rows[-1].seq)
+
+    async def _fold_stream(self, stream: str, after_seq: int) -> None:
+        async for rows in self.store.read(Filter(stream=stream, after_seq=after_seq)):
+            self.fleet.fold(rows)
+
+
+def failed_event(
+    command: ev.Command,
+    error: TenantError,
+    *,
+    migration: ev.MigrationRef | None,
+    direction: ev.Direction,
+    duration_us: int,
+) -> ev.Failed:
+    """The end event of a claim that met `error`."""
+    return ev.Failed(
+        command=command,
+        error=error.code,
+        message=error.message,
+        direction=direction,
+        set=migration.set if migration else None,
+        version=migration.version if migration else None,
+        step=getattr(error, "step", None),
+        database_code=getattr(error, "database_code", ""),
+        file=error.file,
+        line=error.line,
+        hint=error.hint,
+        in_doubt=error.code == "in_doubt",
+        evidence=getattr(error, "evidence", {}),
+        duration_us=duration_us,
+    )

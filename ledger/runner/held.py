@@ -1,0 +1,279 @@
+"""One claim on one tenant, from its `started` to its end event.
+
+Invariant: the claim is durable before the tenant is touched. Whatever leaves the
+block — success, an error, a cancellation — has ended the claim with an event, or
+has lost it to another run; a killed process leaves it to be taken over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+
+from ledger import events as ev
+from ledger import failpoints
+from ledger.engines.base import Done, Engine, Intent, Session, Target, Work
+from ledger.errors import FencedError, LedgerError, ScriptError, TenantError
+from ledger.events import AnyEvent, MigrationRef
+from ledger.runner.claim import StateChangedError, claim, started
+from ledger.runner.context import RunContext, failed_event
+from ledger.runner.journal import TenantJournal
+from ledger.schema import encode_schema
+from ledger.scripts.model import Migration
+from ledger.stores.base import Filter
+
+RELEASE_SECONDS = 15.0
+"""How long recording an end event may take once the work itself is over or cancelled."""
+
+
+class Held:
+    """A tenant under this run's claim. `ref` and `direction` are what is being worked on."""
+
+    def __init__(
+        self,
+        ctx: RunContext,
+        target: Target,
+        session: Session,
+        epoch: int,
+        ref: MigrationRef | None,
+        direction: ev.Direction,
+    ) -> None:
+        self.ctx = ctx
+        self.target = target
+        self.session = session
+        self.epoch = epoch
+        self.ref = ref
+        self.direction: ev.Direction = direction
+        self.ended = False
+        self._journal: TenantJournal | None = None
+        self._lap_ns = time.perf_counter_ns()
+
+    def lap_us(self) -> int:
+        """Microseconds since the last lap: one migration's share."""
+        before, self._lap_ns = self._lap_ns, time.perf_counter_ns()
+        return (self._lap_ns - before) // 1000
+
+    def pending(self) -> list[AnyEvent]:
+        """Results that are durable in the tenant and not yet in the ledger."""
+        return self._journal.pending if self._journal else []
+
+    async def apply(self, migration: Migration, direction: ev.Direction) -> Done:
+        """Run one bound migration; its results wait in `pending` for `end`."""
+        work = await _work(self, migration, direction)
+        self.ref, self.direction = migration.ref, direction
+        self._journal = TenantJournal(
+            self.ctx, self.target.name, migration.ref, direction, of=len(work.section.steps)
+        )
+        done = await self.session.apply(work, self._journal, known=frozenset(self.ctx.kept))
+        failpoints.reach("runner.before_record")
+        return done
+
+    async def end(
+        self,
+        *events: AnyEvent,
+        done: Done | None = None,
+        following: Migration | None = None,
+        following_direction: ev.Direction = "up",
+    ) -> list[AnyEvent]:
+        """Append what is pending and `events`, whose last is the end event; return the pending ones.
+
+        With `following` the claim goes on for that migration in the same append.
+        """
+        landed = list(self.pending())
+        out: list[AnyEvent] = [*landed, *events]
+        scripts: dict[str, str] = {}
+        if following is not None:
+            out.append(self._started(following, following_direction))
+            scripts |= following.contents
+        if done is not None and done.schema is not None and done.mark.fingerprint:
+            scripts[done.mark.fingerprint] = encode_schema(done.schema).decode()
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_SECONDS):
+            await self.ctx.record_claimed(self.target.name, out, scripts=scripts)
+        self._journal = None
+        if following is None:
+            self.ended = True
+        else:
+            self.ref, self.direction = following.ref, following_direction
+        failpoints.reach("runner.after_record")
+        return landed
+
+    async def restart(self, migration: Migration) -> None:
+        """Go on, under the same claim, with another migration than the one announced."""
+        self.ref, self.direction = migration.ref, "up"
+        await self.ctx.record_claimed(
+            self.target.name, [self._started(migration, "up")], scripts=migration.contents
+        )
+
+    def _started(self, migration: Migration, direction: ev.Direction) -> ev.Started:
+        section = migration.up if direction == "up" else migration.down
+        return started(
+            self.ctx,
+            self.epoch,
+            self.target.engine,
+            migration.ref,
+            direction,
+            len(section.steps) if section else 0,
+        )
+
+
+@asynccontextmanager
+async def claimed(
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    session: Session,
+    *,
+    ref: MigrationRef | None = None,
+    direction: ev.Direction = "up",
+    steps: int = 0,
+    contents: dict[str, str] | None = None,
+) -> AsyncIterator[Held]:
+    """Claim the tenant for the block, and see to it that the claim ends.
+
+    Raises StateChangedError (decide again) and what the block raises.
+    """
+    epoch = await claim(
+        ctx,
+        target.name,
+        engine=target.engine,
+        migration=ref,
+        direction=direction,
+        steps=steps,
+        contents=contents,
+    )
+    failpoints.reach("runner.after_claim")
+    held = Held(ctx, target, session, epoch, ref, direction)
+    try:
+        if not engine.capabilities.transactional_ddl:
+            await session.fence(epoch=epoch, ledger=ctx.ledger_id)
+        yield held
+    except FencedError as error:
+        await _outlive_fence(held, error)
+    except LedgerError as error:
+        raise await _fail(held, error) from error
+    except anyio.get_cancelled_exc_class():
+        interrupted = TenantError(
+            "interrupted before its end", hint="Run the same command again; it goes on from there."
+        )
+        await _fail(held, interrupted)
+        raise
+    if not held.ended:
+        await held.end(ev.LockCleared(epoch=epoch, reason="nothing was left to do"))
+
+
+async def _fail(held: Held, error: LedgerError) -> TenantError:
+    """End the claim with what went wrong; the error, as a tenant's, is returned."""
+    ctx, target = held.ctx, held.target
+    failed = error if isinstance(error, TenantError) else TenantError(str(error), hint=error.hint)
+    failed.tenant = failed.tenant or target.name
+    if held.ref is not None:
+        failed.migration = failed.migration or f"{held.ref.set}/{held.ref.version}"
+    events: Sequence[AnyEvent] = [
+        *held.pending(),
+        failed_event(
+            ctx.command,
+            failed,
+            migration=held.ref,
+            direction=held.direction,
+            duration_us=held.lap_us(),
+        ),
+    ]
+    if held.ended:
+        return failed
+    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_SECONDS):
+        try:
+            await ctx.record_claimed(target.name, events)
+        except LedgerError as second:
+            failed.add_note(f"and its end could not be recorded: {second}")
+    return failed
+
+
+async def _outlive_fence(held: Held, error: FencedError) -> None:
+    """Tell a lost claim from a ledger that was restored from an old backup.
+
+    In the second case the claim still stands while the tenant remembers a newer
+    epoch: the ledger takes that epoch over, so that the next claim is above it.
+    """
+    ctx, tenant = held.ctx, held.target.name
+    error.tenant = error.tenant or tenant
+    state = await ctx.refresh(tenant)
+    if state.claim is None or state.claim.run != ctx.run or error.found <= state.epoch:
+        raise error
+    reason = f"the tenant remembers epoch {error.found}: this ledger is an older copy"
+    await ctx.record_claimed(tenant, [ev.LockCleared(epoch=error.found, reason=reason)])
+    ctx.watcher.note(tenant, reason)
+    raise StateChangedError from error
+
+
+async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Work:
+    """The engine's order for one migration, with what is known of an earlier attempt."""
+    section = migration.up if direction == "up" else migration.down
+    if section is None:
+        raise ScriptError("has no down steps", migration=migration.id, file=migration.path)
+    ctx = held.ctx
+    state = ctx.state(held.target.name)
+    ref = migration.ref
+    here = (ref.set, ref.version, direction)
+    intent = None
+    was = state.intent
+    if was is not None and (was.set, was.version, was.direction) == here:
+        intent = Intent(
+            step=was.step,
+            statement=was.statement,
+            before=was.before,
+            objects=was.objects,
+            connection_id=was.connection_id,
+        )
+    word = state.resolution
+    resolved = None
+    if word is not None and (word.set, word.version, word.direction) == here:
+        resolved = word.how
+    return Work(
+        ref=ref,
+        direction=direction,
+        section=section,
+        checks=migration.checks if direction == "up" else (),
+        epoch=held.epoch,
+        ledger=ctx.ledger_id,
+        expected=frozenset(f"{one.set}/{one.version}" for one in state.applied)
+        - {f"{ref.set}/{ref.version}"},
+        python=migration.python,
+        intent=intent,
+        known_after=await _known_after(ctx, intent, ref, direction) if intent else frozenset(),
+        resolved="applied"
+        if resolved == "applied"
+        else "not_applied"
+        if resolved == "not_applied"
+        else None,
+        timeout_seconds=migration.manifest.timeout_seconds,
+    )
+
+
+async def _known_after(
+    ctx: RunContext, intent: Intent, ref: MigrationRef, direction: ev.Direction
+) -> frozenset[str]:
+    """What the same step, from the same before, left behind on other tenants of the fleet."""
+    found: set[str] = set()
+    here = (ref.set, ref.version, direction, intent.step, intent.statement, intent.before)
+    async for rows in ctx.store.read(Filter(types=("step_applied",))):
+        for row in rows:
+            event = row.event
+            if (
+                isinstance(event, ev.StepApplied)
+                and event.after
+                and not event.recovered
+                and here
+                == (
+                    event.set,
+                    event.version,
+                    event.direction,
+                    event.step,
+                    event.statement,
+                    event.before,
+                )
+            ):
+                found.add(event.after)
+    return frozenset(found)

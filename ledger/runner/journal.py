@@ -1,0 +1,93 @@
+"""What an engine reports while it works, turned into events on the tenant's stream."""
+
+from __future__ import annotations
+
+from ledger import events as ev
+from ledger import failpoints
+from ledger.engines.base import Intent, StepResult
+from ledger.events import AnyEvent
+from ledger.runner.context import RunContext
+
+
+class TenantJournal:
+    """The `Journal` of one migration on one tenant.
+
+    Results wait in `pending` until the next durable write, which every caller
+    makes before it forgets the journal.
+    """
+
+    def __init__(
+        self,
+        ctx: RunContext,
+        tenant: str,
+        ref: ev.MigrationRef,
+        direction: ev.Direction,
+        *,
+        of: int,
+    ) -> None:
+        self._ctx = ctx
+        self._tenant = tenant
+        self._ref = ref
+        self._direction: ev.Direction = direction
+        self._of = of
+        self.pending: list[AnyEvent] = []
+
+    async def intend(self, intent: Intent) -> None:
+        """Make the intent, and all results before it, durable."""
+        self._ctx.check_lease(self._tenant)
+        self.pending.append(
+            ev.StepStarted(
+                set=self._ref.set,
+                version=self._ref.version,
+                direction=self._direction,
+                step=intent.step,
+                statement=intent.statement,
+                before=intent.before,
+                objects=intent.objects,
+                connection_id=intent.connection_id,
+            )
+        )
+        await self.flush()
+        failpoints.reach("engine.after_intent")
+
+    def landed(self, result: StepResult) -> None:
+        """Take a result that is durable in the tenant."""
+        of = max(self._of, result.number)
+        self._ctx.watcher.step(self._tenant, result.number, of, result.name, result.skipped)
+        if result.skipped:
+            self.pending.append(
+                ev.StepSkipped(
+                    set=self._ref.set,
+                    version=self._ref.version,
+                    direction=self._direction,
+                    step=result.number,
+                    of=of,
+                    name=result.name,
+                    statement=result.statement,
+                    reason=result.skipped,
+                )
+            )
+            return
+        self.pending.append(
+            ev.StepApplied(
+                set=self._ref.set,
+                version=self._ref.version,
+                direction=self._direction,
+                step=result.number,
+                of=of,
+                name=result.name,
+                statement=result.statement,
+                duration_us=result.duration_us,
+                rows=result.rows,
+                recovered=result.recovered,
+                before=result.before,
+                after=result.after,
+                warnings=result.warnings,
+            )
+        )
+
+    async def flush(self) -> None:
+        """Append what is pending under the claim. Raises FencedError if the claim is lost."""
+        if self.pending:
+            await self._ctx.record_claimed(self._tenant, self.pending)
+            self.pending = []

@@ -1,0 +1,83 @@
+"""What the ledger keeps of the past: backups, and the texts of migrations that ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ledger import events as ev
+from ledger.errors import ScriptError
+from ledger.events import MigrationRef
+from ledger.plan import Catalogue
+from ledger.runner.context import RunContext
+from ledger.scripts.contents import from_contents
+from ledger.scripts.model import Dialect, Migration
+from ledger.stores.base import Filter, Store
+
+
+class KeptBackup(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded backup: `seq` and `at` are its event's."""
+
+    seq: int
+    at: str
+    tenant: str
+    run: str
+    backup: ev.BackupCreated
+
+
+async def kept_backups(store: Store, tenant: str | None = None) -> list[KeptBackup]:
+    """All recorded backups (of a tenant), oldest first."""
+    found: list[KeptBackup] = []
+    where = Filter(types=("backup_created",), tenant=tenant)
+    async for rows in store.read(where):
+        for row in rows:
+            event = row.event
+            if isinstance(event, ev.BackupCreated) and row.tenant is not None:
+                found.append(
+                    KeptBackup(seq=row.seq, at=row.at, tenant=row.tenant, run=row.run, backup=event)
+                )
+    return found
+
+
+def backup_before(backups: list[KeptBackup], ref: MigrationRef) -> KeptBackup | None:
+    """The newest backup in which `ref` is not applied."""
+    lacking = [
+        one
+        for one in backups
+        if all((kept.set, kept.version) != (ref.set, ref.version) for kept in one.backup.applied)
+    ]
+    return lacking[-1] if lacking else None
+
+
+async def kept_migration(
+    ctx: RunContext, ref: MigrationRef, dialect: Dialect, catalogue: Catalogue
+) -> Migration:
+    """The migration as it ran, from the ledger's texts; from the folder where none were kept.
+
+    Raises ScriptError if neither has it.
+    """
+    if ref.sources:
+        contents: dict[str, str] = {}
+        for _, sha in ref.sources:
+            text = await ctx.store.script(sha)
+            if text is not None:
+                contents[sha] = text
+        if len(contents) == len({sha for _, sha in ref.sources}):
+            return _with_python(from_contents(ref, contents, dialect), catalogue)
+    found = catalogue.find(f"{ref.set}/{ref.version}")
+    if found is not None:
+        return found
+    raise ScriptError(
+        "is applied, but its text is neither in the ledger nor in the folder",
+        migration=f"{ref.set}/{ref.version}",
+        hint="Put the file back into the folder.",
+    )
+
+
+def _with_python(migration: Migration, catalogue: Catalogue) -> Migration:
+    """Python is not run from a text in a database: the module comes from the folder."""
+    if migration.python is not None or not migration.path.endswith(".py"):
+        return migration
+    found: Mapping[str, Migration] = {one.id: one for one in catalogue.order}
+    return found.get(migration.id, migration)

@@ -1,0 +1,215 @@
+"""Bringing one tenant forward: decide, claim, back up, apply, record; again until nothing is left."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import msgspec
+
+from ledger import events as ev
+from ledger.engines.base import Engine, Session, Target
+from ledger.errors import LedgerError, MarkerMismatchError
+from ledger.plan import Catalogue, Decision, Options, decide
+from ledger.runner import backups
+from ledger.runner.claim import StateChangedError
+from ledger.runner.context import RunContext
+from ledger.runner.held import Held, claimed
+from ledger.runner.outcome import Outcome, failure
+from ledger.scripts.model import Migration
+
+MAX_REPAIRS = 3
+"""How often one run brings its view of a tenant in line with the tenant's marker."""
+
+
+class _Progress(msgspec.Struct, kw_only=True):
+    """What one tenant's turn has done so far."""
+
+    began_ns: int
+    done: list[str] = msgspec.field(default_factory=list)
+    steps: int = 0
+    skipped: int = 0
+    backup: str | None = None
+    warnings: list[str] = msgspec.field(default_factory=list)
+    repairs: int = 0
+
+    def elapsed_us(self) -> int:
+        return (time.perf_counter_ns() - self.began_ns) // 1000
+
+
+async def migrate_tenant(
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    catalogue: Catalogue,
+    options: Options,
+    *,
+    inspect: bool = False,
+) -> Outcome:
+    """Apply what is pending and return the outcome; only cancellation leaves as an exception.
+
+    With `inspect` the tenant's own marker is compared first, even when the
+    ledger says that nothing is pending.
+    """
+    progress = _Progress(began_ns=time.perf_counter_ns())
+    try:
+        while True:
+            decision = _decide(ctx, target, catalogue, options)
+            if not decision.pending and not inspect:
+                await _clear_regressed(ctx, target)
+                return _finished(ctx, target, progress)
+            async with engine.open(target) as session:
+                if inspect:
+                    inspect = False
+                    await _compare_marker(ctx, target, session)
+                    continue
+                try:
+                    await _apply_pending(
+                        ctx, engine, target, session, catalogue, options, decision, progress
+                    )
+                except StateChangedError:
+                    continue
+    except LedgerError as error:
+        outcome = failure(
+            target.name, error, done=tuple(progress.done), duration_us=progress.elapsed_us()
+        )
+        if outcome.result == "unreachable" and ctx.state(target.name).claim is None:
+            await record_skip(ctx, target, error)
+        return msgspec.structs.replace(
+            outcome,
+            steps=progress.steps,
+            skipped=progress.skipped,
+            backup=progress.backup,
+            warnings=tuple(progress.warnings),
+        )
+
+
+def _decide(ctx: RunContext, target: Target, catalogue: Catalogue, options: Options) -> Decision:
+    decision = decide(ctx.state(target.name).applied, catalogue, options)
+    if decision.problem is not None:
+        raise decision.problem
+    return decision
+
+
+def _finished(ctx: RunContext, target: Target, progress: _Progress) -> Outcome:
+    applied = ctx.state(target.name).applied
+    return Outcome(
+        tenant=target.name,
+        result="migrated" if progress.done else "current",
+        migrations=tuple(progress.done),
+        steps=progress.steps,
+        skipped=progress.skipped,
+        version=applied[-1].version if applied else None,
+        duration_us=progress.elapsed_us(),
+        backup=progress.backup,
+        warnings=tuple(progress.warnings),
+    )
+
+
+async def _apply_pending(
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    session: Session,
+    catalogue: Catalogue,
+    options: Options,
+    decision: Decision,
+    progress: _Progress,
+) -> None:
+    """One claim: all pending migrations, each with its own start and end event."""
+    pending = [ctx.bound(one, target.variables) for one in decision.pending]
+    first = pending[0]
+    async with claimed(
+        ctx,
+        engine,
+        target,
+        session,
+        ref=first.ref,
+        steps=len(first.up.steps),
+        contents=first.contents,
+    ) as held:
+        while pending:
+            try:
+                following = pending[1] if len(pending) > 1 else None
+                await _apply_one(held, pending[0], following, progress)
+                del pending[0]
+            except MarkerMismatchError as mismatch:
+                await _adopt_marker(held, mismatch, progress)
+                again = _decide(ctx, target, catalogue, options)
+                pending = [ctx.bound(one, target.variables) for one in again.pending]
+                if pending:
+                    await held.restart(pending[0])
+
+
+async def _apply_one(
+    held: Held, migration: Migration, following: Migration | None, progress: _Progress
+) -> None:
+    ctx, target = held.ctx, held.target
+    if progress.backup is None and backups.wanted(ctx, migration, target):
+        created = await backups.take(
+            ctx,
+            target,
+            held.session,
+            label=f"pre_{migration.ref.version}",
+            now=datetime.now(UTC),
+        )
+        progress.backup = created.path
+    done = await held.apply(migration, "up")
+    ref = migration.ref
+    landed = await held.end(
+        ev.Validated(
+            set=ref.set,
+            version=ref.version,
+            passed=True,
+            checks=done.checks,
+            fingerprint=done.mark.fingerprint,
+        ),
+        ev.Completed(command=ctx.command, migration=ref, duration_us=held.lap_us(), mark=done.mark),
+        done=done,
+        following=following,
+    )
+    progress.steps += sum(isinstance(one, ev.StepApplied) for one in landed)
+    progress.skipped += sum(isinstance(one, ev.StepSkipped) for one in landed)
+    progress.done.append(migration.id)
+
+
+async def _adopt_marker(held: Held, mismatch: MarkerMismatchError, progress: _Progress) -> None:
+    """Take the tenant's own word for what is applied: it commits together with the steps."""
+    progress.repairs += 1
+    if progress.repairs > MAX_REPAIRS:
+        raise mismatch
+    await _compare_marker(held.ctx, held.target, held.session)
+    held.ctx.watcher.note(held.target.name, mismatch.message)
+    progress.warnings.append(mismatch.message)
+
+
+async def _compare_marker(ctx: RunContext, target: Target, session: Session) -> None:
+    """Notice a tenant that went back to an older state, or a ledger that did, and take it over."""
+    marker = await session.marker()
+    found = tuple(entry.ref for entry in marker.entries if entry.state == "applied")
+    applied = ctx.state(target.name).applied
+    have, has = [{(ref.set, ref.version) for ref in refs} for refs in (applied, found)]
+    if have != has:
+        event = ev.DriftDetected(
+            kind="regressed",
+            expected=", ".join(f"{ref.set}/{ref.version}" for ref in applied),
+            found=", ".join(f"{ref.set}/{ref.version}" for ref in found),
+            applied=found,
+        )
+        await ctx.record_claimed(target.name, [event])
+
+
+async def _clear_regressed(ctx: RunContext, target: Target) -> None:
+    """The tenant was brought forward, or had it all: it is not behind any more."""
+    if ctx.state(target.name).drift == "regressed":
+        await ctx.record_claimed(target.name, [ev.DriftDetected(kind="cleared")])
+
+
+async def record_skip(ctx: RunContext, target: Target, error: LedgerError) -> None:
+    """Say on the stream that the tenant was set aside."""
+    try:
+        await ctx.record_claimed(
+            target.name, [ev.TenantSkipped(reason="unreachable", detail=error.message)]
+        )
+    except LedgerError as second:
+        error.add_note(f"and this could not be recorded: {second}")

@@ -1,0 +1,248 @@
+"""Taking one tenant back: by the down steps, or from a backup."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ledger import events as ev
+from ledger.engines.base import Engine, Session, Target
+from ledger.errors import LedgerError, RestoreError
+from ledger.events import MigrationRef
+from ledger.plan import Catalogue
+from ledger.projections import Applied
+from ledger.runner import backups
+from ledger.runner.claim import StateChangedError
+from ledger.runner.context import RunContext
+from ledger.runner.held import Held, claimed
+from ledger.runner.kept import KeptBackup, backup_before, kept_backups, kept_migration
+from ledger.runner.outcome import Outcome, failure
+from ledger.scripts.model import Migration
+
+How = Literal["auto", "script", "backup"]
+Choose = Callable[[Applied], Sequence[MigrationRef]]
+
+
+class WayBack(msgspec.Struct, frozen=True, kw_only=True):
+    """How one migration is undone: by `script` (its bound down steps), or from `backup`."""
+
+    ref: MigrationRef
+    script: Migration | None = None
+    backup: KeptBackup | None = None
+
+
+async def ways_back(
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    catalogue: Catalogue,
+    refs: Sequence[MigrationRef],
+    by: How,
+) -> list[WayBack]:
+    """How each of `refs` (newest first) would be undone; what a backup undoes is not undone again.
+
+    `auto` takes the down steps where a migration has them and its backup where it
+    has none. Raises RestoreError where there is no way.
+    """
+    ways: list[WayBack] = []
+    gone: set[tuple[str, str]] = set()
+    for ref in refs:
+        if (ref.set, ref.version) in gone:
+            continue
+        way = await _way_back(ctx, engine, target, catalogue, ref, by)
+        ways.append(way)
+        if way.backup is not None:
+            kept = {(one.set, one.version) for one in way.backup.backup.applied}
+            gone = {
+                (one.set, one.version)
+                for one in ctx.state(target.name).applied
+                if (one.set, one.version) not in kept
+            }
+    return ways
+
+
+async def _way_back(
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    catalogue: Catalogue,
+    ref: MigrationRef,
+    by: How,
+) -> WayBack:
+    name = f"{ref.set}/{ref.version}"
+    if by != "backup":
+        migration = await kept_migration(ctx, ref, engine.dialect, catalogue)
+        if migration.down is not None:
+            return WayBack(ref=ref, script=ctx.bound(migration, target.variables))
+        if by == "script":
+            raise RestoreError(
+                "has no down steps",
+                tenant=target.name,
+                migration=name,
+                file=migration.path,
+                hint="Write a `-- migrate:down` section, or roll back with --by backup.",
+            )
+    backup = backup_before(await kept_backups(ctx.store, target.name), ref)
+    if backup is None:
+        raise RestoreError(
+            "has no down steps, and there is no backup from before it",
+            tenant=target.name,
+            migration=name,
+            hint="Write a `NAME.down.sql` beside the migration file.",
+        )
+    return WayBack(ref=ref, backup=backup)
+
+
+async def rollback_tenant(
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    catalogue: Catalogue,
+    choose: Choose,
+    *,
+    by: How = "auto",
+) -> Outcome:
+    """Undo what `choose` picks from the applied set, newest first; each migration ends with its event."""
+    began = time.perf_counter_ns()
+    before = ctx.state(target.name).applied
+    saved: list[str] = []
+    failed: LedgerError | None = None
+    try:
+        while refs := list(choose(ctx.state(target.name).applied)):
+            ways = await ways_back(ctx, engine, target, catalogue, refs, by)
+            try:
+                async with engine.open(target) as session:
+                    await _undo(ctx, engine, target, session, ways, saved)
+                break
+            except StateChangedError:
+                continue
+    except LedgerError as error:
+        failed = error
+    applied = ctx.state(target.name).applied
+    undone = tuple(f"{ref.set}/{ref.version}" for ref in reversed(before) if ref not in applied)
+    if failed is not None:
+        return failure(target.name, failed, done=undone, duration_us=_since(began))
+    return Outcome(
+        tenant=target.name,
+        result="rolled_back" if undone else "current",
+        migrations=undone,
+        version=applied[-1].version if applied else None,
+        duration_us=_since(began),
+        backup=saved[-1] if saved else None,
+    )
+
+
+def _since(began_ns: int) -> int:
+    return (time.perf_counter_ns() - began_ns) // 1000
+
+
+async def _undo(
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    session: Session,
+    ways: Sequence[WayBack],
+    saved: list[str],
+) -> None:
+    first = ways[0]
+    steps = len(first.script.down.steps) if first.script and first.script.down else 0
+    async with claimed(
+        ctx, engine, target, session, ref=first.ref, direction="down", steps=steps
+    ) as held:
+        if ctx.settings.backup != "never":
+            label = f"pre_rollback_{first.ref.version}"
+            created = await backups.take(ctx, target, session, label=label, now=datetime.now(UTC))
+            saved.append(created.path)
+        for number, way in enumerate(ways):
+            following = ways[number + 1] if number + 1 < len(ways) else None
+            if way.script is not None:
+                await _by_script(held, way.script, following)
+            elif way.backup is not None:
+                await bring_back(held, way.backup)
+                if following is not None:
+                    raise StateChangedError
+
+
+async def _by_script(held: Held, migration: Migration, following: WayBack | None) -> None:
+    done = await held.apply(migration, "down")
+    script = following.script if following else None
+    await held.end(
+        ev.RolledBack(
+            migration=migration.ref,
+            duration_us=held.lap_us(),
+            reason=held.ctx.reason,
+            mark=done.mark,
+        ),
+        done=done,
+        following=script,
+        following_direction="down",
+    )
+    if following is not None and script is None:
+        raise StateChangedError
+
+
+async def bring_back(held: Held, kept: KeptBackup) -> None:
+    """Replace the tenant's content by a backup's; the applied set is again what it was then."""
+    ctx, target = held.ctx, held.target
+    backup = kept.backup
+    mark = await held.session.restore(
+        Path(backup.path),
+        sha256=backup.sha256,
+        epoch=held.epoch,
+        ledger=ctx.ledger_id,
+        deadline_seconds=ctx.settings.backup_seconds,
+    )
+    if backup.fingerprint and mark.fingerprint != backup.fingerprint:
+        raise RestoreError(
+            f"the restored schema has fingerprint {mark.fingerprint}, the backup had"
+            f" {backup.fingerprint}",
+            tenant=target.name,
+            hint="Run the restore again; if it stays so, restore another backup.",
+        )
+    applied = ctx.state(target.name).applied
+    then = {(ref.set, ref.version) for ref in backup.applied}
+    await held.end(
+        ev.Restored(
+            path=backup.path,
+            sha256=backup.sha256,
+            backup_seq=kept.seq,
+            applied=backup.applied,
+            lost=tuple(ref for ref in applied if (ref.set, ref.version) not in then),
+            duration_us=held.lap_us(),
+            reason=ctx.reason,
+            mark=mark,
+        )
+    )
+
+
+async def restore_tenant(
+    ctx: RunContext, engine: Engine, target: Target, kept: KeptBackup
+) -> Outcome:
+    """Restore one backup of the tenant."""
+    began = time.perf_counter_ns()
+    try:
+        while True:
+            try:
+                async with (
+                    engine.open(target) as session,
+                    claimed(ctx, engine, target, session, direction="down") as held,
+                ):
+                    await bring_back(held, kept)
+                break
+            except StateChangedError:
+                continue
+    except LedgerError as error:
+        return failure(target.name, error, duration_us=_since(began))
+    applied = ctx.state(target.name).applied
+    return Outcome(
+        tenant=target.name,
+        result="restored",
+        version=applied[-1].version if applied else None,
+        duration_us=_since(began),
+        backup=kept.backup.path,
+    )

@@ -1,0 +1,129 @@
+"""Looking at one tenant: do its checks hold, is its schema the recorded one, is its marker?
+
+Nothing in the tenant is written, and no claim is needed; what was found is an event.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from ledger import events as ev
+from ledger.drift import compare
+from ledger.engines.base import Engine, Session, Target
+from ledger.errors import LedgerError
+from ledger.events import Change, CheckResult
+from ledger.plan import Catalogue
+from ledger.runner.context import RunContext
+from ledger.runner.kept import kept_migration
+from ledger.runner.migrate import record_skip
+from ledger.schema import Schema, decode_schema, fingerprint
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What `validate` saw of one tenant. `valid` is true when everything held.
+
+    `missing` are migrations that the ledger calls applied and the tenant's
+    marker does not know (the tenant regressed). `error` is set if the tenant
+    could not be looked at.
+    """
+
+    tenant: str
+    valid: bool
+    checks: tuple[CheckResult, ...] = ()
+    changes: tuple[Change, ...] = ()
+    missing: tuple[str, ...] = ()
+    fingerprint: str | None = None
+    recorded: str | None = None
+    error: str | None = None
+    message: str = ""
+    hint: str = ""
+    duration_us: int = 0
+
+
+async def validate_tenant(
+    ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue
+) -> Finding:
+    """Run every applied migration's checks and compare schema and marker with the ledger."""
+    began = time.perf_counter_ns()
+    try:
+        async with engine.open(target) as session:
+            finding = await _look(ctx, engine, target, session, catalogue)
+        await _record(ctx, target, finding)
+    except LedgerError as error:
+        code = getattr(error, "code", "failed")
+        if code == "unreachable":
+            await record_skip(ctx, target, error)
+        finding = Finding(
+            tenant=target.name, valid=False, error=code, message=error.message, hint=error.hint
+        )
+    return msgspec.structs.replace(finding, duration_us=(time.perf_counter_ns() - began) // 1000)
+
+
+async def _look(
+    ctx: RunContext, engine: Engine, target: Target, session: Session, catalogue: Catalogue
+) -> Finding:
+    state = ctx.state(target.name)
+    checks: list[CheckResult] = []
+    for ref in state.applied:
+        migration = await kept_migration(ctx, ref, engine.dialect, catalogue)
+        bound = ctx.bound(migration, target.variables)
+        if bound.checks:
+            for result in await session.check(bound.checks):
+                name = f"{ref.version}: {result.name}"
+                checks.append(msgspec.structs.replace(result, name=name))
+    marker = await session.marker()
+    known = {(one.ref.set, one.ref.version) for one in marker.entries if one.state == "applied"}
+    missing = tuple(
+        f"{ref.set}/{ref.version}" for ref in state.applied if (ref.set, ref.version) not in known
+    )
+    live = await session.schema()
+    found = fingerprint(live)
+    recorded = state.mark.fingerprint if state.mark else None
+    changes: tuple[Change, ...] = ()
+    if recorded is not None and recorded != found:
+        changes = compare(await recorded_schema(ctx, recorded), live)
+    return Finding(
+        tenant=target.name,
+        valid=all(check.passed for check in checks) and not changes and not missing,
+        checks=tuple(checks),
+        changes=changes,
+        missing=missing,
+        fingerprint=found,
+        recorded=recorded,
+    )
+
+
+async def recorded_schema(ctx: RunContext, wanted: str) -> Schema:
+    """The schema that the ledger keeps under this fingerprint; an empty one if it has none."""
+    content = await ctx.store.script(wanted)
+    return decode_schema(content.encode()) if content is not None else Schema()
+
+
+async def _record(ctx: RunContext, target: Target, finding: Finding) -> None:
+    state = ctx.state(target.name)
+    events: list[ev.AnyEvent] = [
+        ev.Validated(passed=finding.valid, checks=finding.checks, fingerprint=finding.fingerprint)
+    ]
+    if finding.missing:
+        applied = tuple(
+            ref for ref in state.applied if f"{ref.set}/{ref.version}" not in finding.missing
+        )
+        events.append(
+            ev.DriftDetected(
+                kind="regressed", found=", ".join(finding.missing) + " missing", applied=applied
+            )
+        )
+    elif finding.changes:
+        events.append(
+            ev.DriftDetected(
+                kind="schema",
+                expected=finding.recorded or "",
+                found=finding.fingerprint or "",
+                changes=finding.changes,
+            )
+        )
+    elif state.drift:
+        events.append(ev.DriftDetected(kind="cleared"))
+    await ctx.record_claimed(target.name, events)
