@@ -43,10 +43,20 @@ class _Ticket:
 
 
 class Appender:
-    """The queue before a store's commit. `commits`, `appends` and `events` count what was committed."""
+    """The queue before a store's commit. `commits`, `appends` and `events` count what was committed.
 
-    def __init__(self, commit: Commit, *, deadline_seconds: float) -> None:
+    `refuse` may raise StoreError for a request that the database could not hold.
+    """
+
+    def __init__(
+        self,
+        commit: Commit,
+        *,
+        deadline_seconds: float,
+        refuse: Callable[[Prepared], None] | None = None,
+    ) -> None:
         self._commit = commit
+        self._refuse = refuse
         self._deadline_seconds = deadline_seconds
         self._queue: deque[_Ticket] = deque()
         self._room = anyio.Semaphore(WAITING_REQUESTS)
@@ -60,6 +70,8 @@ class Appender:
     async def append(self, request: Append) -> tuple[Recorded, ...]:
         """Append with whatever else waits. Raises what `Store.append` says."""
         ticket = _Ticket(prepare(request))
+        if self._refuse is not None:
+            self._refuse(ticket.prepared)
         try:
             self._room.acquire_nowait()
         except anyio.WouldBlock:

@@ -1,0 +1,264 @@
+"""What a MySQL or MariaDB ledger does in one transaction, on a guarded connection.
+
+Invariant: whoever holds the head row, and nobody else, appends; all else in the
+transaction is read after that lock was got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC
+from typing import Any, Final
+
+import anyio
+import msgspec
+
+from ledger import failpoints
+from ledger.drivers.mysql import DriverError, MysqlConnection, QueryError, Row
+from ledger.errors import ChainBrokenError
+from ledger.events import Recorded
+from ledger.stores.base import Head, Script, StoredProjection
+from ledger.stores.chain import (
+    COLUMNS,
+    Outcome,
+    Prepared,
+    chain_batch,
+    ids_of,
+    new_scripts,
+    recorded,
+    streams_of,
+    suspect,
+    timestamp,
+)
+from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, refuse_newer
+
+# Bodies are LONGTEXT, for people and JSON functions, but come back as bytes.
+EVENT_COLUMNS: Final = ", ".join(
+    "CAST(body AS BINARY)" if column == "body" else column for column in COLUMNS
+)
+_HEAD: Final = "SELECT seq, hash FROM head"
+_LOCK_HEAD: Final = "SELECT seq, hash FROM head WHERE id = 1 FOR UPDATE"
+_SET_HEAD: Final = "UPDATE head SET seq = %s, hash = %s WHERE id = 1"
+_STATE: Final = """
+SELECT UTC_TIMESTAMP(6), meta.value, versions.stream, versions.version
+FROM meta
+LEFT JOIN (
+    SELECT stream, MAX(version) AS version FROM events WHERE stream IN ({marks}) GROUP BY stream
+) AS versions ON TRUE
+WHERE meta.`key` = %s"""
+_RECORDED: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE event_id IN ({{marks}})"  # noqa: S608
+_INSERT_EVENTS: Final = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES "  # noqa: S608
+_EVENT_MARKS: Final = f"({', '.join(['%s'] * len(COLUMNS))})"
+_KNOWN_SCRIPTS: Final = "SELECT sha256 FROM scripts WHERE sha256 IN ({marks})"
+_INSERT_SCRIPTS: Final = "INSERT INTO scripts (sha256, algorithm, content) VALUES "
+_SCRIPT_MARKS: Final = "(%s, %s, %s)"
+_LOAD_PROJECTION: Final = """
+SELECT meta.value, projections.`key`, projections.state
+FROM meta LEFT JOIN projections ON projections.name = %s
+WHERE meta.`key` = %s"""
+_PROJECTION_SEQ: Final = "SELECT value FROM meta WHERE `key` = %s FOR UPDATE"
+_SET_PROJECTION_SEQ: Final = "REPLACE INTO meta (`key`, value) VALUES (%s, %s)"
+_DROP_PROJECTION: Final = "DELETE FROM projections WHERE name = %s"
+_UPSERT_PROJECTION: Final = "REPLACE INTO projections (name, `key`, state, seq) VALUES "
+# Drivers disagree on how to send bytes, but not on hexadecimal text.
+_PROJECTION_MARKS: Final = "(%s, %s, UNHEX(%s), %s)"
+
+_DUPLICATE: Final = 1062
+_ROLLBACK_SECONDS: Final = 5.0
+_STATEMENT_BYTES: Final = 1024 * 1024
+
+
+@asynccontextmanager
+async def transaction(connection: MysqlConnection) -> AsyncIterator[None]:
+    """Commit at the end of the block; roll back, within a deadline, if it raises."""
+    await connection.begin()
+    try:
+        yield
+        await connection.commit()
+    except BaseException as error:
+        with anyio.move_on_after(_ROLLBACK_SECONDS, shield=True):
+            try:
+                await connection.rollback()
+            except DriverError as second:
+                error.add_note(f"The rollback failed too: {second}")
+        raise
+
+
+async def read_head(connection: MysqlConnection) -> Head:
+    """The head row. Raises ChainBrokenError if it is gone."""
+    return _head(await connection.fetch(_HEAD))
+
+
+def _head(rows: Sequence[Row]) -> Head:
+    if not rows:
+        raise ChainBrokenError(
+            "the ledger's head row is missing",
+            seq=0,
+            hint="Run `ledger verify`, and restore the ledger from a copy.",
+        )
+    return Head(seq=int(rows[0][0]), hash=str(rows[0][1]))
+
+
+async def write_batch(
+    connection: MysqlConnection,
+    *,
+    batch: Sequence[Prepared],
+    schema: int,
+    stored: set[str],
+    packet_bytes: int,
+    again: bool,
+) -> tuple[Outcome, ...]:
+    """Append a batch and commit it once. `stored` are script keys known to be there already.
+
+    `again` says that an earlier try may have been committed: then event ids are
+    looked up first. Otherwise the unique index tells, as it nearly never has to.
+    """
+
+    async def attempt(look_up: bool) -> tuple[Outcome, ...]:
+        async with transaction(connection):
+            outcomes = await _append(
+                connection,
+                batch=batch,
+                schema=schema,
+                stored=stored,
+                packet_bytes=packet_bytes,
+                look_up=look_up,
+            )
+            failpoints.reach("store.before_commit")
+        failpoints.reach("store.after_commit")
+        return outcomes
+
+    try:
+        return await attempt(again)
+    except QueryError as error:
+        if again or error.code != _DUPLICATE:
+            raise
+        return await attempt(True)
+
+
+async def _append(
+    connection: MysqlConnection,
+    *,
+    batch: Sequence[Prepared],
+    schema: int,
+    stored: set[str],
+    packet_bytes: int,
+    look_up: bool,
+) -> tuple[Outcome, ...]:
+    head = _head(await connection.fetch(_LOCK_HEAD))
+    streams = streams_of(batch)
+    # A statement of its own, after the lock: its snapshot and its clock are from then.
+    rows = await connection.fetch(_STATE.format(marks=_marks(streams)), (*streams, SCHEMA_KEY))
+    now, found_schema = rows[0][:2]
+    refuse_newer(int(found_schema), schema)
+    versions = {str(row[2]): int(row[3]) for row in rows if row[2] is not None}
+    existing: dict[str, Recorded] = {}
+    if look_up or suspect(batch, versions):
+        ids = ids_of(batch)
+        if ids:
+            rows = await connection.fetch(_RECORDED.format(marks=_marks(ids)), ids)
+            existing = {event.event_id: event for event in recorded(rows)}
+    chained = chain_batch(
+        head, batch, versions, timestamp(now.replace(tzinfo=UTC)), existing=existing
+    )
+    await _insert_scripts(
+        connection, new_scripts(batch, chained.outcomes, stored), packet_bytes=packet_bytes
+    )
+    if chained.new:
+        events = [
+            (*row[:9], row[9].decode(), *row[10:])
+            for row in map(msgspec.structs.astuple, chained.new)
+        ]
+        await _insert(connection, _INSERT_EVENTS, _EVENT_MARKS, events, packet_bytes=packet_bytes)
+        await connection.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
+    return chained.outcomes
+
+
+async def _insert_scripts(
+    connection: MysqlConnection, scripts: Sequence[Script], *, packet_bytes: int
+) -> None:
+    """Insert the texts that are not there; under the head row's lock nobody else adds one."""
+    if not scripts:
+        return
+    keys = [script.sha256 for script in scripts]
+    rows = await connection.fetch(_KNOWN_SCRIPTS.format(marks=_marks(keys)), keys)
+    known = {key for (key,) in rows}
+    missing = [
+        (script.sha256, script.algorithm, script.content)
+        for script in scripts
+        if script.sha256 not in known
+    ]
+    await _insert(connection, _INSERT_SCRIPTS, _SCRIPT_MARKS, missing, packet_bytes=packet_bytes)
+
+
+async def load_projection(
+    connection: MysqlConnection, *, name: str
+) -> tuple[int, list[StoredProjection]]:
+    """The seq and the rows of one moment: one statement reads both."""
+    rows = await connection.fetch(_LOAD_PROJECTION, (name, PROJECTION_KEY + name))
+    if not rows:
+        return 0, []
+    return int(rows[0][0]), [
+        StoredProjection(key=str(key), state=bytes(state))
+        for _, key, state in rows
+        if key is not None
+    ]
+
+
+async def save_projection(
+    connection: MysqlConnection,
+    *,
+    name: str,
+    base_seq: int,
+    seq: int,
+    changed: Sequence[StoredProjection],
+    packet_bytes: int,
+) -> bool:
+    """Move a projection from `base_seq` to `seq`; False, with nothing stored, if it stands elsewhere."""
+    key = PROJECTION_KEY + name
+    async with transaction(connection):
+        rows = await connection.fetch(_PROJECTION_SEQ, (key,))
+        if base_seq != -1 and base_seq != (int(rows[0][0]) if rows else 0):
+            return False
+        if base_seq == -1:
+            await connection.execute(_DROP_PROJECTION, (name,))
+        values = [(name, stored.key, stored.state.hex(), seq) for stored in changed]
+        await _insert(
+            connection, _UPSERT_PROJECTION, _PROJECTION_MARKS, values, packet_bytes=packet_bytes
+        )
+        await connection.execute(_SET_PROJECTION_SEQ, (key, str(seq)))
+    return True
+
+
+async def _insert(
+    connection: MysqlConnection,
+    insert: str,
+    marks: str,
+    rows: Sequence[Sequence[Any]],
+    *,
+    packet_bytes: int,
+) -> None:
+    for chunk in _chunks(rows, min(packet_bytes // 2, _STATEMENT_BYTES)):
+        sql = insert + ", ".join([marks] * len(chunk))
+        await connection.execute(sql, [value for row in chunk for value in row])
+
+
+def _chunks(rows: Sequence[Sequence[Any]], limit_bytes: int) -> Iterator[list[Sequence[Any]]]:
+    """As many rows to a statement as fit; one that is too long by itself goes alone."""
+    chunk: list[Sequence[Any]] = []
+    size = 0
+    for row in rows:
+        # Characters, doubled for escapes and for UTF-8; numbers and quotes are in the constant.
+        row_bytes = 200 + 2 * sum(len(value) for value in row if isinstance(value, str))
+        if chunk and size + row_bytes > limit_bytes:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(row)
+        size += row_bytes
+    if chunk:
+        yield chunk
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join(["%s"] * len(values))
