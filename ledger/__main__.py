@@ -1,0 +1,7 @@
+"""`python -m ledger` is the command `ledger`."""
+
+from __future__ import annotations
+
+from ledger.cli import main
+
+main()

@@ -1,0 +1,72 @@
+"""`ledger rollback`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from ledger.cli.options import (
+    Settings,
+    chosen,
+    ledger_command,
+    need_terminal_or_yes,
+    reason_option,
+    tenant_options,
+    yes_option,
+)
+
+if TYPE_CHECKING:
+    from ledger.api import Ledger
+
+
+@ledger_command("rollback")
+@click.argument("migration", required=False)
+@tenant_options
+@click.option("--to", metavar="VERSION", help="Undo everything after this migration (0: all).")
+@click.option("--run", "run_id", metavar="ID", help="Undo what this run did, on its tenants.")
+@click.option(
+    "--by",
+    type=click.Choice(["auto", "script", "backup"]),
+    default="auto",
+    show_default=True,
+    help="By down steps, by backup, or by whichever there is.",
+)
+@reason_option
+@yes_option
+def command(
+    settings: Settings,
+    *,
+    migration: str | None,
+    all_tenants: bool,
+    tenants: tuple[str, ...],
+    to: str | None,
+    run_id: str | None,
+    by: Literal["auto", "script", "backup"],
+    reason: str,
+    yes: bool,
+) -> None:
+    """Undo one MIGRATION (the newest by default), newest first.
+
+    By its down steps, as they were when it was applied; a migration that has
+    none is undone by putting back the backup from before it.
+    """
+    if sum(one is not None for one in (migration, to, run_id)) > 1:
+        raise click.UsageError("MIGRATION, --to and --run exclude each other.")
+    everywhere = all_tenants or (run_id is not None and not tenants)
+    selection = chosen(all_tenants=everywhere, tenants=tenants)
+    need_terminal_or_yes(yes=yes)
+    from ledger.cli import shown
+    from ledger.cli.session import run
+
+    what = migration or (f"everything after {to}" if to else None)
+    what = what or (f"what run {run_id} did" if run_id else "the newest migration")
+
+    async def work(ledger: Ledger) -> int:
+        await shown.ask(ledger, selection, f"Roll back {what}", yes=yes)
+        report = await ledger.rollback(
+            selection, migration=migration, to=to, run=run_id, by=by, reason=reason
+        )
+        return await shown.report(settings, ledger, report)
+
+    run(settings, work)

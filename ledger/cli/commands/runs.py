@@ -1,0 +1,25 @@
+"""`ledger runs`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ledger.cli.options import Settings, ledger_command
+
+if TYPE_CHECKING:
+    from ledger.api import Ledger
+
+
+@ledger_command("runs")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+def command(settings: Settings, *, limit: int | None) -> None:
+    """Show the runs: who did what to how many tenants, and how it ended."""
+    from ledger.cli import shown
+    from ledger.cli.session import run
+
+    async def work(ledger: Ledger) -> int:
+        return shown.runs(settings, await ledger.runs(), limit=limit)
+
+    run(settings, work)

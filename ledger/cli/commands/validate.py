@@ -1,0 +1,27 @@
+"""`ledger validate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ledger.cli.options import Settings, chosen_or_all, ledger_command, tenant_options
+
+if TYPE_CHECKING:
+    from ledger.api import Ledger
+
+
+@ledger_command("validate")
+@tenant_options
+def command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
+    """Run the checks of every applied migration and compare the live schema with the recorded one.
+
+    Ends with 4 if a check does not hold or a schema has drifted.
+    """
+    selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
+    from ledger.cli import shown
+    from ledger.cli.session import run
+
+    async def work(ledger: Ledger) -> int:
+        return shown.validation(settings, await ledger.validate(selection))
+
+    run(settings, work)

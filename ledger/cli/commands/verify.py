@@ -1,0 +1,25 @@
+"""`ledger verify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ledger.cli.options import Settings, ledger_command
+
+if TYPE_CHECKING:
+    from ledger.api import Ledger
+
+
+@ledger_command("verify")
+def command(settings: Settings) -> None:
+    """Recompute the ledger's hash chain and compare every stored projection with a full replay.
+
+    Ends with 4 and the first bad seq if anything does not hold.
+    """
+    from ledger.cli import shown
+    from ledger.cli.session import run
+
+    async def work(ledger: Ledger) -> int:
+        return shown.verified(settings, await ledger.verify())
+
+    run(settings, work)

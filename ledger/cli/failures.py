@@ -1,0 +1,88 @@
+"""What a person sees when a command ends with an exception: one clear message, never a traceback.
+
+Invariant: nothing secret is printed, not even under LEDGER_DEBUG.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+from ledger.cli.options import Settings
+from ledger.errors import LedgerError, UsageError
+from ledger.render.errors import redact, write_error, write_text
+
+
+def report(error: BaseException, settings: Settings) -> int:
+    """Say what happened on stderr and return the exit code."""
+    try:
+        return _report(_cause(error), settings)
+    except BrokenPipeError:
+        return _pipe_closed()
+
+
+def _report(error: BaseException, settings: Settings) -> int:
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, BrokenPipeError):
+        return _pipe_closed()
+    if isinstance(error, LedgerError):
+        write_error(error, log_format=settings.log_format, out=sys.stderr)
+        return error.exit_code
+    if isinstance(error, click.Abort):
+        write_text("error", "stopped; nothing was changed", out=sys.stderr)
+        return 1
+    if isinstance(error, click.ClickException):
+        return _wrong_usage(error, settings)
+    if isinstance(error, KeyboardInterrupt):
+        write_text(
+            "error",
+            "interrupted",
+            hint="Type the same command again; it goes on from there.",
+            out=sys.stderr,
+        )
+        return 1
+    return _unexpected(error)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Of a group of errors the one to tell: ours before others', the first of them."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [_cause(one) for one in error.exceptions]
+    ours = [one for one in leaves if isinstance(one, LedgerError)]
+    return (ours or leaves)[0]
+
+
+def _wrong_usage(error: click.ClickException, settings: Settings) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "ledger"
+    told = UsageError(error.format_message(), hint=f"See `{path} --help`.")
+    write_error(told, log_format=settings.log_format, out=sys.stderr)
+    return told.exit_code
+
+
+def _unexpected(error: BaseException) -> int:
+    """A bug of ours: say how to report it; the traceback only for who asks for it."""
+    write_text(
+        "internal error",
+        f"{type(error).__name__}: {error}",
+        hint=(
+            "This is a bug. What was recorded is safe, and the same command may be run again. "
+            "Please report it with the output of the command under LEDGER_DEBUG=1."
+        ),
+        out=sys.stderr,
+    )
+    if os.environ.get("LEDGER_DEBUG") == "1":
+        sys.stderr.write(redact("".join(traceback.format_exception(error))))
+    return 1
+
+
+def _pipe_closed() -> int:
+    """Whoever read our output has gone (`ledger history | head`): end without a word."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    return 1

@@ -1,0 +1,111 @@
+"""A run's report: how many, every failed tenant with its reason, and the command to continue."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final, TextIO
+
+import msgspec
+
+from ledger.fleet.report import RunReport
+from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.text import count_text, one_line, seconds_text
+from ledger.runner.outcome import Outcome
+
+_COLUMNS: Final = (
+    Column("tenant", "Tenant"),
+    Column("result", "Result"),
+    Column("version", "Version"),
+    Column("migrations", "Migrations"),
+    Column("steps", "Steps", number=True),
+    Column("skipped", "Skipped", number=True),
+    Column("duration_us", "Microseconds", number=True),
+    Column("backup", "Backup"),
+    Column("error", "Error"),
+    Column("message", "Message"),
+)
+_DONE: Final = {
+    "migrated": "migrated",
+    "rolled_back": "rolled back",
+    "restored": "restored",
+    "baselined": "baselined",
+    "unlocked": "unlocked",
+    "resolved": "resolved",
+    "current": "already current",
+    "failed": "failed",
+    "unreachable": "unreachable",
+    "in_doubt": "in doubt",
+    "refused": "refused",
+    "not_run": "not reached",
+}
+
+
+def write_report(report: RunReport, *, form: Format, out: TextIO, again: str) -> None:
+    """The report as text, JSON, or one row a tenant. `again` is the command line that continues it."""
+    if form == "json":
+        document = msgspec.to_builtins(report)
+        document |= {"summary": report.summary, "success": report.success}
+        write_json(document, out=out)
+    elif form in ("jsonl", "csv"):
+        rows = [
+            {column.key: None for column in _COLUMNS} | msgspec.to_builtins(outcome)
+            for outcome in report.outcomes
+        ]
+        write_rows(rows, _COLUMNS, form=form, out=out)
+    else:
+        for line in report_lines(report, again=again):
+            out.write(line + "\n")
+
+
+def report_lines(report: RunReport, *, again: str) -> Iterator[str]:
+    """The lines for a person; one alone when nothing was to do."""
+    total = len(report.outcomes)
+    warnings = Counter(warning for outcome in report.outcomes for warning in outcome.warnings)
+    for warning in report.warnings:
+        yield f"warning: {one_line(warning)}"
+    for warning, count in warnings.items():
+        yield f"warning: {one_line(warning)}" + (
+            f" ({count_text(count, 'tenant')})" if total > 1 else ""
+        )
+    if not total:
+        yield "No tenants were found: see `ledger tenants`."
+        return
+    if set(report.summary) == {"current"}:
+        are = "is" if total == 1 else "are"
+        yield f"Nothing to do: {count_text(total, 'tenant')} {are} current."
+        return
+    if report.failures:
+        yield from _failures(report, total)
+    counts = ", ".join(f"{count:,} {_DONE[result]}" for result, count in report.summary.items())
+    run = f" · run {report.run}" if report.run else ""
+    yield f"{counts} · {count_text(total, 'tenant')} in {seconds_text(report.duration_us / 1e6)}{run}"
+    if not report.success:
+        yield f"To continue: {again}"
+
+
+def _failures(report: RunReport, total: int) -> Iterator[str]:
+    """Each one by name, alike hints once: 5,000 tenants may have failed for one reason."""
+    yield f"{count_text(len(report.failures), 'tenant')} of {total:,} failed:"
+    hints: dict[str, int] = {}
+    for outcome in report.failures:
+        yield f"  {one_line(outcome.tenant)}: {reason(outcome)}"
+        if outcome.hint:
+            hints[outcome.hint] = hints.get(outcome.hint, 0) + 1
+    for hint in hints:
+        yield f"hint: {one_line(hint)}"
+
+
+def reason(outcome: Outcome) -> str:
+    """Why a tenant failed, on one line: where, what, and the place in the file."""
+    where = " ".join(
+        part
+        for part in (outcome.migration or "", f"step {outcome.step}" if outcome.step else "")
+        if part
+    )
+    place = ""
+    if outcome.file:
+        place = f" ({outcome.file}:{outcome.line})" if outcome.line else f" ({outcome.file})"
+    word = _DONE[outcome.result]
+    said = one_line(outcome.message)
+    return f"{word}{', ' + where if where else ''}: {said}{place}"
