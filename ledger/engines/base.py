@@ -246,6 +246,14 @@ class Engine(Protocol):
         """Open a tenant within the configured deadlines. Raises UnreachableError."""
         ...
 
+    async def changed(self, seen: Sequence[tuple[Target, Mark]]) -> set[str]:
+        """Names of tenants that look different from how a run left them (`mark`), found cheaply.
+
+        Must notice a tenant restored from an older state; may name one in which
+        nothing that matters changed. Must be called while no session is open.
+        """
+        ...
+
     def query(
         self, url: SqliteUrl | MysqlUrl, secret: SecretSource, sql: str, *, limit: int = 1_000_000
     ) -> AsyncIterator[tuple[object, ...]]:

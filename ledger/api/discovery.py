@@ -1,0 +1,251 @@
+"""From the configuration's `[[tenants]]` to the tenants there are.
+
+Invariant: names are safe as path parts and on a terminal, unique over all
+sources (two tenants with one name are an error that names both), and the same
+tenant has the same name in every run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import glob
+import unicodedata
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+import msgspec
+
+from ledger.config import Config, TenantSource
+from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, parse_url
+from ledger.engines.base import Engine, Target
+from ledger.errors import ConfigError, TenantError, UnknownTenantError, UsageError
+from ledger.scripts.placeholders import validate_identifier_value
+
+CHARSET_COLLATE: Final = "DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
+MAX_NAME: Final = 128
+SYSTEM_DATABASES: Final = ("information_schema", "mysql", "performance_schema", "sys")
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """A source that could not be asked for its tenants."""
+
+    source: str
+    error: TenantError
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """All tenants by name, and the sources that did not answer."""
+
+    targets: tuple[Target, ...]
+    lost: tuple[Lost, ...] = ()
+
+
+class Engines:
+    """The engines in use, opened on demand and closed together."""
+
+    def __init__(self, make: Callable[[str], Engine]) -> None:
+        self._make = make
+        self._open: dict[str, Engine] = {}
+
+    def __getitem__(self, name: str) -> Engine:
+        if name not in self._open:
+            self._open[name] = self._make(name)
+        return self._open[name]
+
+    async def aclose(self) -> None:
+        """Close all that were opened."""
+        for engine in self._open.values():
+            await engine.aclose()
+        self._open.clear()
+
+
+async def discover(config: Config, engines: Engines) -> Found:
+    """Ask every source. Raises ConfigError for unsafe or repeated names."""
+    targets: dict[str, Target] = {}
+    lost: list[Lost] = []
+    for source in config.tenants:
+        try:
+            async for target in _from_source(config, source, engines):
+                other = targets.get(target.name)
+                if other is not None:
+                    raise ConfigError(
+                        f"two tenants are named {target.name!r}: {_place(other)} ({other.source})"
+                        f" and {_place(target)} ({target.source})",
+                        hint='Tell them apart with name = "something-{name}" in one of the sources.',
+                    )
+                targets[target.name] = target
+        except TenantError as error:
+            lost.append(Lost(source=source.source, error=error))
+    ordered = tuple(targets[name] for name in sorted(targets))
+    return Found(targets=ordered, lost=tuple(lost))
+
+
+def choose(found: Found, patterns: Sequence[str]) -> tuple[Target, ...]:
+    """The tenants that any of the names or globs matches; each must match one.
+
+    Raises UnknownTenantError.
+    """
+    if list(patterns) == ["*"]:
+        return found.targets
+    chosen: dict[str, Target] = {}
+    for pattern in patterns:
+        matching = [
+            one
+            for one in found.targets
+            if one.name == pattern or fnmatch.fnmatchcase(one.name, pattern)
+        ]
+        if not matching:
+            names = [one.name for one in found.targets]
+            raise UnknownTenantError(
+                f"no tenant matches {pattern!r}", hint=_known_names(pattern, names)
+            )
+        chosen.update((one.name, one) for one in matching)
+    return tuple(chosen[name] for name in sorted(chosen))
+
+
+def _known_names(pattern: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(pattern, names, n=3)
+    if near:
+        return f"Did you mean {', '.join(near)}? `ledger tenants` lists all {len(names)}."
+    return f"`ledger tenants` lists all {len(names)}."
+
+
+def _place(target: Target) -> str:
+    return f"{target.url}{' prefix ' + target.prefix if target.prefix else ''}"
+
+
+async def _from_source(
+    config: Config, source: TenantSource, engines: Engines
+) -> AsyncIterator[Target]:
+    if source.kind == "sqlite":
+        for path in await anyio.to_thread.run_sync(_files, source):
+            yield _target(config, source, Path(path).stem, SqliteUrl(path=path))
+    elif source.kind == "databases" and isinstance(source.url, MysqlUrl):
+        for name in await _databases(source, source.url, engines["mysql"]):
+            url = msgspec.structs.replace(source.url, database=name)
+            yield _target(config, source, name, url)
+    elif source.kind == "prefixes" and isinstance(source.url, MysqlUrl):
+        for prefix in await _prefixes(source, source.url, engines["mysql"]):
+            yield _target(config, source, prefix.rstrip("_") or prefix, source.url, prefix=prefix)
+    elif source.kind == "query":
+        async for target in _from_query(config, source, engines):
+            yield target
+
+
+def _files(source: TenantSource) -> list[str]:
+    """The files a glob finds; a path without wildcards stands for itself, there or not."""
+    if not glob.has_magic(source.glob):
+        return [source.glob]
+    paths = glob.glob(source.glob, recursive=True)  # noqa: PTH207 - the pattern is absolute
+    return sorted(path for path in paths if Path(path).is_file())
+
+
+async def _databases(source: TenantSource, url: MysqlUrl, engine: Engine) -> list[str]:
+    if source.pattern is None:
+        return list(source.databases) or ([url.database] if url.database else [])
+    like = source.pattern.replace("'", "''")
+    sql = f"SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE '{like}'"  # noqa: S608
+    server = msgspec.structs.replace(url, database=None)
+    names = [str(row[0]) async for row in engine.query(server, source.secret, sql)]
+    return sorted(name for name in names if name.lower() not in SYSTEM_DATABASES)
+
+
+async def _prefixes(source: TenantSource, url: MysqlUrl, engine: Engine) -> list[str]:
+    if source.prefixes_query is None:
+        return list(source.prefixes)
+    rows = engine.query(url, source.secret, source.prefixes_query)
+    return [str(row[0]) async for row in rows]
+
+
+async def _from_query(
+    config: Config, source: TenantSource, engines: Engines
+) -> AsyncIterator[Target]:
+    assert source.url is not None and source.query is not None  # noqa: S101 - the loader's promise
+    engine = engines["sqlite" if isinstance(source.url, SqliteUrl) else "mysql"]
+    number = 0
+    async for row in engine.query(source.url, source.secret, source.query):
+        number += 1
+        if len(row) < 2 or not row[0] or not row[1]:
+            raise ConfigError(
+                f"{source.source}: row {number} of the query has no name or no url",
+                hint="The query must give two columns: the tenant's name and its URL.",
+            )
+        where = f"{source.source}, row {number}"
+        url, password = parse_url(str(row[1]), source=where, base=config.base)
+        secret = SecretSource(value=password) if password else source.secret
+        yield _target(config, source, str(row[0]), url, secret=secret)
+
+
+def _target(
+    config: Config,
+    source: TenantSource,
+    natural: str,
+    url: SqliteUrl | MysqlUrl,
+    *,
+    prefix: str = "",
+    secret: SecretSource | None = None,
+) -> Target:
+    name = source.name.replace("{name}", natural)
+    check_name(name, source.source)
+    mysql = isinstance(url, MysqlUrl)
+    if prefix:
+        validate_identifier_value("prefix", prefix)
+    variables = {
+        "charset_collate": CHARSET_COLLATE if mysql else "",
+        **config.variables,
+        **source.variables,
+        "prefix": prefix,
+    }
+    return Target(
+        name=name,
+        engine="mysql" if mysql else "sqlite",
+        url=url,
+        source=source.source,
+        prefix=prefix,
+        secret=source.secret if secret is None else secret,
+        variables=variables,
+        session=source.session,
+        max_connections=source.max_connections,
+        create=source.create,
+    )
+
+
+def check_name(name: str, source: str) -> None:
+    """Raises ConfigError for a name that is no safe path part or hides something on a terminal."""
+    bad = (
+        not name
+        or len(name) > MAX_NAME
+        or name in (".", "..")
+        or name[0] in "-."
+        or name != name.strip()
+        or any(_is_unsafe(char) for char in name)
+    )
+    if bad:
+        raise ConfigError(
+            f"{source}: {name!r} cannot be a tenant's name",
+            hint="A name has up to 128 characters, no path parts, no control characters"
+            " and none of * ? [ ].",
+        )
+
+
+def _is_unsafe(char: str) -> bool:
+    """Path separators, glob characters, control characters and any space but the plain one."""
+    return char in "/\\*?[]" or (char != " " and unicodedata.category(char)[0] in "CZ")
+
+
+def require_some(targets: Sequence[Target], config: Config) -> None:
+    """Raises UsageError when a configuration finds no tenant at all."""
+    if not targets:
+        sources = "; ".join(_what(source) for source in config.tenants)
+        raise UsageError(
+            "no tenant was found"
+            + (f" ({sources})" if sources else ": no [[tenants]] is configured"),
+            hint=f"Check [[tenants]] in {config.path or 'the configuration'}.",
+        )
+
+
+def _what(source: TenantSource) -> str:
+    return f"{source.source}: {source.glob or source.pattern or source.query or source.kind}"

@@ -1,0 +1,102 @@
+"""What a call needs in hand: the ledger's store, the engines, the tenants and their migrations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from ledger.api.discovery import Engines, Found, choose, discover, require_some
+from ledger.config import Config
+from ledger.engines import engine_for
+from ledger.engines.base import Target
+from ledger.errors import ConfigError
+from ledger.folder import load_sets
+from ledger.plan import Catalogue
+from ledger.scripts.graph import order_sets
+from ledger.scripts.model import Dialect, MigrationSet
+from ledger.stores import open_store
+from ledger.stores.base import Store
+
+
+class Opened:
+    """The open ledger of one configuration."""
+
+    def __init__(self, config: Config, store: Store, engines: Engines) -> None:
+        self.config = config
+        self.store = store
+        self.engines = engines
+
+
+@asynccontextmanager
+async def opened(config: Config, *, create: bool) -> AsyncIterator[Opened]:
+    """Open the store; `create` makes a ledger that is not there. Raises StoreUnavailableError."""
+    engines = Engines(engine_for)
+    try:
+        async with open_store(config.url, config.secret, create=create) as store:
+            yield Opened(config, store, engines)
+    finally:
+        await engines.aclose()
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """The tenants of one call, with the catalogue that each follows (by tenant name)."""
+
+    found: Found
+    targets: tuple[Target, ...]
+    catalogues: dict[str, Catalogue]
+    warnings: tuple[str, ...] = ()
+
+
+async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[str]) -> Chosen:
+    """Discover, choose, and load what the chosen ones follow. Raises UsageError, ScriptError."""
+    found = await discover(config, engines)
+    if not found.lost:
+        require_some(found.targets, config)
+    targets = choose(found, patterns)
+    loaded = await load_catalogues(config, targets)
+    catalogues: dict[str, Catalogue] = {}
+    followed: list[Target] = []
+    for target in targets:
+        catalogue = loaded[_key(config, target)]
+        catalogues[target.name] = catalogue
+        followed.append(
+            msgspec.structs.replace(target, sets=tuple(one.name for one in catalogue.sets))
+        )
+    warnings = sorted(
+        {text for one in loaded.values() for each in one.sets for text in each.warnings}
+    )
+    return Chosen(
+        found=found, targets=tuple(followed), catalogues=catalogues, warnings=tuple(warnings)
+    )
+
+
+_Key = tuple[Dialect, tuple[Path, ...]]
+
+
+def _key(config: Config, target: Target) -> _Key:
+    folders = {source.source: source.migrations for source in config.tenants}
+    return target.engine, folders.get(target.source) or config.migrations
+
+
+async def load_catalogues(config: Config, targets: Sequence[Target]) -> dict[_Key, Catalogue]:
+    """Every combination of folders and dialect that the targets follow, loaded once."""
+    catalogues: dict[_Key, Catalogue] = {}
+    for key in {_key(config, target) for target in targets}:
+        dialect, folders = key
+        sets: dict[str, MigrationSet] = {}
+        for folder in folders:
+            for name, one in (
+                await load_sets(folder, dialect=dialect, allow_python=config.allow_python)
+            ).items():
+                if name in sets:
+                    raise ConfigError(
+                        f"two migration sets are named {name!r}: {sets[name].path} and {one.path}",
+                        hint="Rename one of the folders.",
+                    )
+                sets[name] = one
+        ordered = tuple(sets[name] for name in sorted(sets))
+        catalogues[key] = Catalogue(sets=ordered, order=order_sets(sets))
+    return catalogues

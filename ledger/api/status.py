@@ -1,0 +1,146 @@
+"""Where every tenant stands, as INTERFACE.md's `status` shows it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from ledger.api.opened import Chosen
+from ledger.engines.base import Target
+from ledger.fleet.planning import Decisions
+from ledger.plan import Catalogue, Options, State, state_name
+from ledger.projections import Claim, FleetState
+from ledger.stores.base import Head
+
+
+class LedgerHead(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger's redacted URL, and its head."""
+
+    url: str
+    seq: int
+    hash: str
+
+
+class Lock(msgspec.Struct, frozen=True, kw_only=True):
+    """A living claim. `until` is the end of its lease as known now; `epoch` is the fence."""
+
+    run: str
+    actor: str
+    host: str
+    pid: int
+    epoch: int
+    since: str
+    until: str
+    command: str
+    migration: str | None
+
+
+class TenantStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One tenant in one set. `error` is the last failure, or why it was set aside."""
+
+    tenant: str
+    engine: str
+    set: str
+    version: str | None
+    state: State
+    applied: tuple[str, ...]
+    pending: tuple[str, ...]
+    lock: Lock | None
+    last_event_at: str | None
+    error: str | None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet. `summary` counts tenants (in a set) by state."""
+
+    ledger: LedgerHead
+    tenants: tuple[TenantStatus, ...]
+    summary: dict[str, int]
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether any tenant is anything but `current`."""
+        return any(state != "current" for state in self.summary)
+
+
+def build_status(
+    fleet: FleetState, chosen: Chosen, *, head: Head, url: str, now: datetime, options: Options
+) -> Status:
+    """Fold, plan and clock made into rows: one for each tenant and set it follows."""
+    decisions = Decisions(fleet, options)
+    rows: list[TenantStatus] = []
+    for target in chosen.targets:
+        rows += _rows(fleet, target, chosen.catalogues[target.name], decisions, now)
+    summary: dict[str, int] = {}
+    for row in rows:
+        summary[row.state] = summary.get(row.state, 0) + 1
+    return Status(
+        ledger=LedgerHead(url=url, seq=head.seq, hash=head.hash),
+        tenants=tuple(rows),
+        summary=summary,
+    )
+
+
+def _rows(
+    fleet: FleetState, target: Target, catalogue: Catalogue, decisions: Decisions, now: datetime
+) -> list[TenantStatus]:
+    state = fleet.tenant(target.name)
+    claim = fleet.lock(state, now)
+    lock = _lock(fleet, claim) if claim is not None else None
+    decision = decisions.of(target.name, catalogue)
+    error = None
+    if state.failure is not None:
+        error = state.failure.message
+    elif state.skipped:
+        error = state.skipped_detail or state.skipped
+    elif decision.problem is not None:
+        error = str(decision.problem)
+    rows = []
+    names = [one.name for one in catalogue.sets]
+    for name in names:
+        applied = tuple(ref.version for ref in state.applied if ref.set == name)
+        pending = tuple(one.ref.version for one in decision.pending if one.ref.set == name)
+        rows.append(
+            TenantStatus(
+                tenant=target.name,
+                engine=target.engine,
+                set=name,
+                version=_highest(applied, name, catalogue),
+                state=state_name(
+                    fleet,
+                    state,
+                    pending=bool(pending) or decision.problem is not None,
+                    running=lock is not None,
+                ),
+                applied=applied,
+                pending=pending,
+                lock=lock,
+                last_event_at=state.at or None,
+                error=error,
+            )
+        )
+    return rows
+
+
+def _highest(applied: tuple[str, ...], name: str, catalogue: Catalogue) -> str | None:
+    """The highest applied version by number; one whose file is gone counts where it was applied last."""
+    keys = {one.ref.version: one.key for one in catalogue.order if one.ref.set == name}
+    known = [version for version in applied if version in keys]
+    if known:
+        return max(known, key=lambda version: keys[version])
+    return applied[-1] if applied else None
+
+
+def _lock(fleet: FleetState, claim: Claim) -> Lock:
+    return Lock(
+        run=claim.run,
+        actor=claim.actor,
+        host=claim.holder.host,
+        pid=claim.holder.pid,
+        epoch=claim.epoch,
+        since=claim.at,
+        until=fleet.lease_end(claim).isoformat().replace("+00:00", "Z"),
+        command=claim.command,
+        migration=claim.migration,
+    )

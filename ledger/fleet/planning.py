@@ -1,0 +1,106 @@
+"""The plan of a run over many tenants, as a value: computed before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ledger.engines.base import Target
+from ledger.errors import ChecksumMismatchError, LedgerError
+from ledger.plan import Catalogue, Decision, Options, decide
+from ledger.projections import FleetState
+
+
+class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement that a run would execute; `skip_if` is its guard as written."""
+
+    number: int
+    name: str
+    sql: str
+    skip_if: str = ""
+
+
+class PlannedMigration(msgspec.Struct, frozen=True, kw_only=True):
+    """One migration that a run would apply (`up`) or undo (`down`); `how` says by script or from which backup."""
+
+    id: str
+    name: str
+    direction: str
+    steps: tuple[PlannedStep, ...] = ()
+    how: str = "script"
+    lost: str = ""
+    estimated_seconds: float | None = None
+
+
+class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run would do to one tenant. `problem` says why it would refuse the tenant."""
+
+    tenant: str
+    engine: str
+    version: str | None
+    migrations: tuple[PlannedMigration, ...] = ()
+    problem: str = ""
+    hint: str = ""
+
+
+class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run would do. `warnings` name file and line; nothing was touched to compute it."""
+
+    command: str
+    tenants: tuple[TenantPlan, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> tuple[TenantPlan, ...]:
+        """The tenants for which there is something to do."""
+        return tuple(one for one in self.tenants if one.migrations or one.problem)
+
+
+class Decisions:
+    """Decides once for all tenants that stand alike: equal applied sets are one object."""
+
+    def __init__(self, fleet: FleetState, options: Options) -> None:
+        self._fleet = fleet
+        self._options = options
+        self._made: dict[tuple[int, int], Decision] = {}
+
+    def of(self, tenant: str, catalogue: Catalogue) -> Decision:
+        """What is pending for the tenant, or why nothing may run."""
+        applied = self._fleet.tenant(tenant).applied
+        key = (id(applied), id(catalogue))
+        decision = self._made.get(key)
+        if decision is None:
+            decision = self._made[key] = decide(applied, catalogue, self._options)
+        return decision
+
+
+def refuse_edited(
+    targets: Sequence[Target], catalogues: Mapping[str, Catalogue], decisions: Decisions
+) -> None:
+    """Raise if a migration was edited after it ran anywhere: the folder is wrong, not a tenant.
+
+    The ChecksumMismatchError names both checksums and the tenants concerned.
+    """
+    concerned: list[str] = []
+    first: ChecksumMismatchError | None = None
+    for target in targets:
+        problem = decisions.of(target.name, catalogues[target.name]).problem
+        if isinstance(problem, ChecksumMismatchError):
+            if first is None:
+                first = problem
+            if problem.migration == first.migration:
+                concerned.append(target.name)
+    if first is not None:
+        shown = ", ".join(concerned[:10]) + (" …" if len(concerned) > 10 else "")
+        raise ChecksumMismatchError(
+            f"{first.message} ({len(concerned)} tenants concerned: {shown})",
+            migration=first.migration,
+            file=first.file,
+            hint=first.hint,
+        )
+
+
+def problem_text(problem: LedgerError | None) -> tuple[str, str]:
+    """Message and hint of a refusal, or two empty texts."""
+    return (str(problem), problem.hint) if problem is not None else ("", "")

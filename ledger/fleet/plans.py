@@ -1,0 +1,141 @@
+"""Plans made: what migrate or rollback would do to each tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ledger.engines.base import Engine, Target
+from ledger.errors import LedgerError
+from ledger.events import MigrationRef
+from ledger.fleet.planning import (
+    Decisions,
+    FleetPlan,
+    PlannedMigration,
+    PlannedStep,
+    TenantPlan,
+    problem_text,
+)
+from ledger.plan import Catalogue
+from ledger.projections import Applied, FleetState
+from ledger.runner.context import RunContext
+from ledger.runner.undo import How, WayBack, ways_back
+from ledger.scripts.model import Migration, Section
+from ledger.scripts.placeholders import bind
+
+Choose = Callable[[Target, Catalogue], Callable[[Applied], Sequence[MigrationRef]]]
+
+
+def migrate_plan(
+    targets: Sequence[Target],
+    catalogues: Mapping[str, Catalogue],
+    fleet: FleetState,
+    decisions: Decisions,
+    warnings: Sequence[str],
+) -> FleetPlan:
+    """One row per target, in order. Raises ScriptError for a placeholder that stands for nothing.
+
+    Bound and described once for all tenants with the same variables.
+    """
+    described: dict[tuple[int, tuple[tuple[str, str], ...]], PlannedMigration] = {}
+    notes = list(warnings)
+    tenants = []
+    for target in targets:
+        decision = decisions.of(target.name, catalogues[target.name])
+        variables = tuple(sorted(target.variables.items()))
+        planned = []
+        for migration in decision.pending:
+            key = (id(migration), variables)
+            if key not in described:
+                described[key] = _describe(bind(migration, target.variables))
+            planned.append(described[key])
+        notes += [text for text in decision.warnings if text not in notes]
+        message, hint = problem_text(decision.problem)
+        applied = fleet.tenant(target.name).applied
+        tenants.append(
+            TenantPlan(
+                tenant=target.name,
+                engine=target.engine,
+                version=applied[-1].version if applied else None,
+                migrations=tuple(planned),
+                problem=message,
+                hint=hint,
+            )
+        )
+    return FleetPlan(command="migrate", tenants=tuple(tenants), warnings=tuple(notes))
+
+
+def _describe(migration: Migration) -> PlannedMigration:
+    return PlannedMigration(
+        id=migration.id,
+        name=migration.ref.name,
+        direction="up",
+        steps=_steps(migration.up),
+        how="python" if migration.python else "script",
+        estimated_seconds=migration.manifest.estimated_time_seconds,
+    )
+
+
+def _steps(section: Section | None) -> tuple[PlannedStep, ...]:
+    if section is None:
+        return ()
+    return tuple(
+        PlannedStep(
+            number=step.number,
+            name=step.name,
+            sql="(secret)" if step.secret else step.sql,
+            skip_if=step.skip_if.text if step.skip_if else "",
+        )
+        for step in section.steps
+    )
+
+
+async def rollback_plan(
+    ctx: RunContext,
+    targets: Sequence[Target],
+    catalogues: Mapping[str, Catalogue],
+    engine_of: Callable[[str], Engine],
+    choose: Choose,
+    by: How,
+) -> FleetPlan:
+    """How each chosen migration would be undone, and what a backup would lose."""
+    tenants = []
+    for target in targets:
+        catalogue = catalogues[target.name]
+        applied = ctx.state(target.name).applied
+        planned: tuple[PlannedMigration, ...] = ()
+        message, hint = "", ""
+        try:
+            refs = list(choose(target, catalogue)(applied))
+            ways = await ways_back(ctx, engine_of(target.engine), target, catalogue, refs, by)
+            planned = tuple(_describe_way(way) for way in ways)
+        except LedgerError as error:
+            message, hint = problem_text(error)
+        tenants.append(
+            TenantPlan(
+                tenant=target.name,
+                engine=target.engine,
+                version=applied[-1].version if applied else None,
+                migrations=planned,
+                problem=message,
+                hint=hint,
+            )
+        )
+    return FleetPlan(command="rollback", tenants=tuple(tenants))
+
+
+def _describe_way(way: WayBack) -> PlannedMigration:
+    name = f"{way.ref.set}/{way.ref.version}"
+    if way.backup is not None:
+        return PlannedMigration(
+            id=name,
+            name=way.ref.name,
+            direction="down",
+            how=f"backup {way.backup.backup.path}",
+            lost=f"everything written since {way.backup.at}",
+        )
+    return PlannedMigration(
+        id=name,
+        name=way.ref.name,
+        direction="down",
+        steps=_steps(way.script.down if way.script else None),
+    )
