@@ -20,8 +20,9 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.events import MigrationRef
-from ledger.projections import Applied, FleetState, TenantState
+from ledger.projections import Applied, TenantState
 from ledger.scripts.model import Migration, MigrationSet
+from ledger.scripts.statements import classify
 
 State = Literal[
     "current",
@@ -96,7 +97,10 @@ def decide(applied: Applied, catalogue: Catalogue, options: Options) -> Decision
     missing = _missing_dependency(pending, have)
     if missing is not None:
         return Decision(problem=missing)
-    return Decision(pending=pending, warnings=_unsettleable(pending))
+    warnings = _unsettleable(pending, catalogue)
+    if warnings and options.strict:
+        return Decision(problem=_strict_problem(warnings))
+    return Decision(pending=pending, warnings=warnings)
 
 
 def _edited(
@@ -197,17 +201,31 @@ def _missing_dependency(
     return None
 
 
-def _unsettleable(pending: Sequence[Migration]) -> tuple[str, ...]:
-    return tuple(
-        f"{step.file}:{step.line}: {reason}"
-        for one in pending
-        for step, reason in unsettleable_steps(one)
+def _unsettleable(pending: Sequence[Migration], catalogue: Catalogue) -> tuple[str, ...]:
+    """`file:line: why` for each step whose outcome nobody could tell after a crash in its middle.
+
+    A `redo-safe` or `verify-step` directive settles a step; on engines with
+    transactional DDL every step is settled by the marker.
+    """
+    mysql = {one.name for one in catalogue.sets if one.dialect == "mysql"}
+    found = []
+    for migration in pending:
+        if migration.ref.set not in mysql:
+            continue
+        for step in migration.up.steps:
+            kind = classify(step.sql, "mysql")
+            if not (kind.settleable or kind.redo_safe or step.redo_safe or step.verify_step):
+                found.append(f"{step.file}:{step.line}: {step.name}: {kind.reason}")
+    return tuple(found)
+
+
+def _strict_problem(warnings: Sequence[str]) -> ScriptError:
+    more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+    return ScriptError(
+        f"could not be settled after a crash: {warnings[0]}{more}",
+        hint="Write `-- verify-step: SELECT …` or `-- redo-safe` before the statement, or split it;"
+        " or set strict = false.",
     )
-
-
-def unsettleable_steps(migration: Migration) -> list[tuple[object, str]]:
-    """Placeholder until the classification lands."""
-    return []
 
 
 def decide_rollback(
@@ -281,7 +299,7 @@ def _refuse_needed(
             )
 
 
-def state_name(fleet: FleetState, tenant: TenantState, *, pending: bool, running: bool) -> State:
+def state_name(tenant: TenantState, *, pending: bool, running: bool) -> State:
     """The one word of INTERFACE.md for where a tenant stands."""
     if running:
         return "running"

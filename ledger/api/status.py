@@ -108,7 +108,6 @@ def _rows(
                 set=name,
                 version=_highest(applied, name, catalogue),
                 state=state_name(
-                    fleet,
                     state,
                     pending=bool(pending) or decision.problem is not None,
                     running=lock is not None,
