@@ -39,6 +39,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     `charset_collate` included. `session` statements run on every connection.
     `max_connections` holds for the whole server (`url.server`). `for_restore`
     lets a missing or damaged file be opened, since a restore will replace it.
+    `neighbours` are the prefixes of other tenants in the same database: what starts
+    with a longer one of them is not this tenant's (`wp_` and `wp_2_`).
     """
 
     name: str
@@ -53,6 +55,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 8
     create: bool = False
     for_restore: bool = False
+    neighbours: tuple[str, ...] = ()
 
     @property
     def server(self) -> str:
@@ -133,8 +136,9 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     marker's applied entries (this one apart) differ, nothing is written. `intent` is the last
     recorded intent without an outcome, from before a crash; `known_after` are
     fingerprints that the same step, from the same `before`, left on other
-    tenants. `ledger` is the ledger's id. `resolved` is a person's word on the
-    step in doubt.
+    tenants. `recorded` are the numbers of steps whose outcome the ledger already
+    has from an earlier attempt (None: not known): they are not landed again.
+    `ledger` is the ledger's id. `resolved` is a person's word on the step in doubt.
     """
 
     ref: MigrationRef
@@ -147,6 +151,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     python: PythonModule | None = None
     intent: Intent | None = None
     known_after: frozenset[str] = frozenset()
+    recorded: frozenset[int] | None = None
     resolved: Literal["applied", "not_applied"] | None = None
     timeout_seconds: float | None = None
 
