@@ -98,5 +98,5 @@ async def load_catalogues(config: Config, targets: Sequence[Target]) -> dict[_Ke
                     )
                 sets[name] = one
         ordered = tuple(sets[name] for name in sorted(sets))
-        catalogues[key] = Catalogue(sets=ordered, order=order_sets(sets))
+        catalogues[key] = Catalogue(sets=ordered, order=order_sets(ordered))
     return catalogues
