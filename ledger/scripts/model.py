@@ -34,7 +34,8 @@ class SkipIf(msgspec.Struct, frozen=True, kw_only=True):
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One SQL statement. `number` counts from 1 within its section; `line` is where it starts in `file`.
 
-    `sha256` is over the statement's text as it is sent, after binding.
+    `sha256` is over the statement's text as it is sent, after binding. `placeholders`
+    is false where the file means its braces (`-- placeholders: off`).
     """
 
     number: int
@@ -47,6 +48,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     verify_step: str | None = None
     redo_safe: bool = False
     secret: bool = False
+    placeholders: bool = True
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     sql: str
     file: str
     line: int
+    placeholders: bool = True
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +75,11 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What version.json adds to a migration."""
+    """What version.json adds to a migration.
+
+    `bound_checksum` is a checksum that is not the file's own, and so must be that
+    of its text after the placeholders; `bind` holds it to that.
+    """
 
     description: str = ""
     estimated_time_seconds: float | None = None
@@ -80,6 +87,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     tables_created: tuple[str, ...] = ()
     views_created: tuple[str, ...] = ()
     timeout_seconds: float | None = None
+    bound_checksum: str | None = None
 
 
 PythonCall = Callable[[Any], Awaitable[None]]
@@ -98,7 +106,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 
     `key` orders versions (part by part, as numbers). `depends` are (set,
     version) pairs. `contents` maps a SHA-256 to a text that the ledger keeps;
-    `ref.sources` says which part each is.
+    `ref.sources` says which part each is. `uses` are the names of all
+    placeholders in its texts, `warnings` what its author should know.
     """
 
     ref: MigrationRef
@@ -111,6 +120,9 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest = Manifest()
     contents: dict[str, str] = {}
     python: PythonModule | None = None
+    dialect: Dialect = "sqlite"
+    uses: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -121,7 +133,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 class MigrationSet(msgspec.Struct, frozen=True, kw_only=True):
     """All migrations of a set in the order they apply: depends first, then by version.
 
-    `target` is version.json's target_version, which caps a run.
+    `target` is version.json's target_version, which caps a run; `auto_migrate` its
+    auto_migrate_on_activation, None where it says nothing.
     """
 
     name: str
@@ -130,3 +143,4 @@ class MigrationSet(msgspec.Struct, frozen=True, kw_only=True):
     migrations: tuple[Migration, ...]
     target: str | None = None
     warnings: tuple[str, ...] = ()
+    auto_migrate: bool | None = None

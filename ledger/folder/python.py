@@ -1,0 +1,141 @@
+"""Migrations written in Python: code, and so only run where the configuration allows it.
+
+Invariant: what is executed is exactly the text whose checksum is recorded.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from ledger.errors import LedgerError, ScriptError
+from ledger.events import MigrationRef
+from ledger.scripts.contents import PYTHON_PART
+from ledger.scripts.directives import parse_dependency
+from ledger.scripts.manifest import encode_said
+from ledger.scripts.model import Dialect, Manifest, Migration, PythonModule, Section, sha256_hex
+from ledger.scripts.source import ALGORITHM, SourceFile
+from ledger.scripts.version import parse_file_name, version_key
+
+
+class _TextLoader(importlib.abc.InspectLoader):
+    """Loads a module from a text that was read before, and writes no bytecode."""
+
+    def __init__(self, source: SourceFile) -> None:
+        self._source = source
+
+    def get_source(self, fullname: str) -> str:
+        return self._source.text
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self._source.text, self._source.file)
+
+
+def load_python(
+    source: SourceFile,
+    dialect: Dialect,
+    *,
+    set_name: str,
+    allow_python: bool,
+    manifest: Manifest,
+    depends: tuple[tuple[str, str], ...],
+) -> Migration:
+    """Run a `.py` migration's module and take its functions.
+
+    Raises ScriptError if Python is not allowed, if the module fails, or if what
+    it defines is not what a migration needs.
+    """
+    if not allow_python:
+        raise ScriptError(
+            "is a Python migration, and the configuration does not allow them",
+            file=source.file,
+            hint="If you trust everything in this folder, set `allow_python = true`.",
+        )
+    file_name = parse_file_name(Path(source.file).name, file=source.file)
+    module = _run(source)
+    own = getattr(module, "version", None)
+    if own is not None and version_key(str(own)) != file_name.key:
+        raise ScriptError(
+            f"says version = {own!r}, and its name says {file_name.version}",
+            file=source.file,
+            hint="Make the two one version, or leave the constant out.",
+        )
+    said = encode_said(manifest, depends)
+    contents = {source.checksum: source.text} | ({sha256_hex(said): said} if said else {})
+    sources = [(PYTHON_PART, source.checksum)] + ([("manifest", sha256_hex(said))] if said else [])
+    description = getattr(module, "description", "")
+    if isinstance(description, str) and description and not manifest.description:
+        manifest = msgspec.structs.replace(manifest, description=description)
+    return Migration(
+        ref=MigrationRef(
+            set=set_name,
+            version=file_name.version,
+            name=file_name.name,
+            checksum=source.checksum,
+            algorithm=ALGORITHM,
+            sources=tuple(sources),
+        ),
+        key=file_name.key,
+        path=source.file,
+        up=Section(steps=()),
+        depends=tuple(dict.fromkeys((*_depends(module, source.file, set_name), *depends))),
+        manifest=manifest,
+        contents=contents,
+        python=PythonModule(
+            up=_function(module, "up", source.file, required=True),
+            down=_function(module, "down", source.file),
+            verify=_function(module, "verify", source.file),
+        ),
+        dialect=dialect,
+    )
+
+
+def _run(source: SourceFile) -> ModuleType:
+    name = f"_ledger_migration_{source.checksum[:16]}"
+    spec = importlib.util.spec_from_loader(name, _TextLoader(source), origin=source.file)
+    if spec is None or spec.loader is None:
+        raise ScriptError("cannot be loaded as a module", file=source.file, hint="Rename it.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except LedgerError:
+        raise
+    except Exception as error:
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        raise ScriptError(
+            f"fails when it is loaded: {type(error).__name__}: {error}",
+            file=source.file,
+            line=line,
+            hint="Correct it; a migration's work belongs into `async def up(tenant)`.",
+        ) from error
+    return module
+
+
+def _function(module: ModuleType, name: str, file: str, *, required: bool = False) -> Any:
+    found = getattr(module, name, None)
+    if (found is None and not required) or inspect.iscoroutinefunction(found):
+        return found
+    raise ScriptError(
+        f"has no `async def {name}(tenant)`"
+        if found is None
+        else f"`{name}` is not an async function",
+        file=file,
+        hint=f"Write `async def {name}(tenant): …`.",
+    )
+
+
+def _depends(module: ModuleType, file: str, set_name: str) -> list[tuple[str, str]]:
+    found = getattr(module, "depends", ())
+    if isinstance(found, str):
+        found = found.replace(",", " ").split()
+    if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+        raise ScriptError(
+            "`depends` is not a list of versions", file=file, hint='Write depends = ["001"].'
+        )
+    return [parse_dependency(one, set_name=set_name, file=file) for one in found]

@@ -1,0 +1,183 @@
+"""Directives: comments that tell the ledger something, each on a line of its own before a statement.
+
+Invariant: only the comments between statements are looked at, so that text in a
+string or a procedure's body is never a directive; a directive that is misspelt,
+misplaced or left without its statement is an error, not a comment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Final, Literal, NamedTuple
+
+from ledger.errors import ScriptError
+from ledger.scripts.model import SkipIf
+from ledger.scripts.split import BLOCK_COMMENT
+from ledger.scripts.version import version_key
+
+SectionName = Literal["up", "down", "verify"]
+SECTIONS: Final[tuple[SectionName, ...]] = ("up", "down", "verify")
+_SKIP_KINDS: Final = ("column", "table", "index", "view", "sql:")
+
+
+class Directive(NamedTuple):
+    """One directive: its word, what follows it, and its line in the file."""
+
+    word: str
+    value: str
+    line: int
+
+
+_COMMENT: Final = re.compile(rf"{BLOCK_COMMENT}|#[^\n]*|(?P<comment>--[^\n]*)")
+_DIRECTIVE: Final = re.compile(
+    r"--[ \t]*(?:(?P<valued>migrate|depends|step|skip-if|check|placeholders|verify-step)"
+    r"[ \t]*:[ \t]*(?P<value>.*?)|(?P<bare>redo-safe|secret))[ \t]*"
+)
+# Spellings that can only be meant as a directive; `Step:` and `Check:` are prose often enough.
+_MISSPELT: Final = re.compile(
+    r"--[ \t]*(?P<word>(?i:migrate|skip[-_ ]?if|verify[-_ ]?step|depends[-_ ]on|placeholder)[ \t]*:"
+    r"|(?i:redo[-_ ]?safe|skip[-_]if|verify[-_]step)[ \t]*$)"
+)
+_WORDS: Final = (
+    "migrate:", "depends:", "step:", "skip-if:", "check:", "placeholders:", "verify-step:",
+    "redo-safe", "secret",
+)  # fmt: skip
+_PROSE: Final = frozenset({"step", "check", "secret"})
+
+
+def read_directives(lead: str, *, line: int, first: bool, file: str) -> list[Directive]:
+    """The directives among the comments before a statement.
+
+    `line` is that of the lead's first character; `first` says that the lead
+    starts the file, so that its first line is a whole one. Raises ScriptError
+    for a misspelt directive and for one that shares its line with a statement.
+    """
+    if "--" not in lead:
+        return []
+    found = []
+    for match in _COMMENT.finditer(lead):
+        comment = match["comment"]
+        if comment is None:
+            continue
+        directive = _DIRECTIVE.fullmatch(comment)
+        at = line + lead.count("\n", 0, match.start())
+        if directive is None:
+            if misspelt := _MISSPELT.match(comment):
+                raise _unknown(misspelt["word"].lower(), file=file, line=at)
+            continue
+        word = directive["valued"] or directive["bare"]
+        if not _alone(lead, match.start(), first=first):
+            if word in _PROSE:
+                continue
+            raise ScriptError(
+                f"the directive -- {word} shares its line with a statement",
+                file=file,
+                line=at,
+                hint="Write it on a line of its own, before the statement it is for.",
+            )
+        found.append(Directive(word, directive["value"] or "", at))
+    return found
+
+
+def _alone(lead: str, position: int, *, first: bool) -> bool:
+    newline = lead.rfind("\n", 0, position)
+    return (first or newline >= 0) and not lead[newline + 1 : position].strip()
+
+
+def _unknown(word: str, *, file: str, line: int) -> ScriptError:
+    near = difflib.get_close_matches(word.replace("_", "-").replace(" ", ""), _WORDS, n=1, cutoff=0)
+    return ScriptError(
+        f"unknown directive {word!r}", file=file, line=line, hint=f"Did you mean -- {near[0]}?"
+    )
+
+
+def nearest(word: str, valid: tuple[str, ...] | list[str]) -> str:
+    """A hint's words: the nearest valid one, and all of them."""
+    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.4)
+    every = ", ".join(valid)
+    return f"Did you mean {near[0]}? Valid are: {every}." if near else f"Valid are: {every}."
+
+
+def parse_section(directive: Directive, *, file: str) -> tuple[SectionName, bool]:
+    """The section that `-- migrate:…` opens, and whether it is one transaction. Raises ScriptError."""
+    words = directive.value.split()
+    name = words[0] if words else ""
+    for section in SECTIONS:
+        if section == name:
+            break
+    else:
+        raise ScriptError(
+            f"unknown section {name!r} in -- migrate:{name}",
+            file=file,
+            line=directive.line,
+            hint=nearest(name, list(SECTIONS)),
+        )
+    transaction = True
+    for option in words[1:]:
+        if option.lower() not in ("transaction:false", "transaction:true"):
+            raise ScriptError(
+                f"unknown option {option!r} in -- migrate:{name}",
+                file=file,
+                line=directive.line,
+                hint="The only option is transaction:false.",
+            )
+        transaction = option.lower() == "transaction:true"
+    return section, transaction
+
+
+_SUBJECT: Final = re.compile(r"[`\"\[]?([\w${}]+)[`\"\]]?(?:\.[`\"\[]?([\w${}]+)[`\"\]]?)?")
+
+
+def parse_skip_if(directive: Directive, *, file: str) -> SkipIf:
+    """Read a guard: `column T.C`, `table T`, `index I`, `view V` or `sql: SELECT …`. Raises ScriptError."""
+    text = directive.value
+    if text.lower().startswith("sql:"):
+        sql = text[4:].strip().rstrip(";").rstrip()
+        if sql:
+            return SkipIf(kind="sql", subject=sql, text=text)
+    word, _, rest = text.partition(" ")
+    subject = _SUBJECT.fullmatch(rest.strip())
+    if word in ("table", "index", "view") and subject and not subject[2]:
+        return SkipIf(kind=word, subject=subject[1], text=text)  # type: ignore[arg-type]
+    if word == "column" and subject and subject[2]:
+        return SkipIf(kind="column", subject=f"{subject[1]}.{subject[2]}", text=text)
+    known = word in _SKIP_KINDS
+    raise ScriptError(
+        f"-- skip-if: {text} "
+        + ("names nothing" if known and not rest.strip() else "is not a guard"),
+        file=file,
+        line=directive.line,
+        hint="Write column TABLE.COLUMN, table NAME, index NAME, view NAME, or sql: SELECT …"
+        + ("" if known else f" ({nearest(word, list(_SKIP_KINDS))})"),
+    )
+
+
+def parse_depends(directive: Directive, *, file: str, set_name: str) -> tuple[tuple[str, str], ...]:
+    """Read `001, billing/003` as (set, version) pairs. Raises ScriptError."""
+    result = []
+    for item in directive.value.replace(",", " ").split():
+        result.append(parse_dependency(item, set_name=set_name, file=file, line=directive.line))
+    if not result:
+        raise ScriptError(
+            "-- depends: names no version",
+            file=file,
+            line=directive.line,
+            hint="Write versions of this set, or SET/VERSION, separated by commas.",
+        )
+    return tuple(result)
+
+
+def parse_dependency(
+    item: str, *, set_name: str, file: str, line: int | None = None
+) -> tuple[str, str]:
+    """Read one `VERSION` or `SET/VERSION`. Raises ScriptError."""
+    owner, slash, version = item.rpartition("/")
+    if version_key(version) is None or (slash and not re.fullmatch(r"[\w.\-]+", owner)):
+        raise ScriptError(
+            f"{item!r} is not a version that can be depended on",
+            file=file,
+            line=line,
+            hint="Write versions of this set, or SET/VERSION, separated by commas.",
+        )
+    return (owner or set_name, version)

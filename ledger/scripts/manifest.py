@@ -1,0 +1,232 @@
+"""version.json: what a file beside the migrations says of them.
+
+Invariant: it is only read. State that other tools keep in it (applied, locked,
+current version …) is not believed: the ledger's events say what is applied.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from ledger.errors import ScriptError
+from ledger.scripts.directives import parse_dependency
+from ledger.scripts.model import Manifest
+from ledger.scripts.version import version_key
+
+_T = TypeVar("_T")
+
+MAX_MANIFEST_BYTES: Final = 1024 * 1024
+FILE_NAME: Final = "version.json"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What version.json says of one migration."""
+
+    version: str | int | float = ""
+    name: str = ""
+    description: str = ""
+    file: str = ""
+    dependencies: tuple[str | int | float, ...] = ()
+    checksum: str | None = None
+    rollback_file: str | None = None
+    estimated_time_seconds: float | None = None
+    requires_backup: bool | None = None
+    tables_created: tuple[str, ...] = ()
+    views_created: tuple[str, ...] = ()
+    migration_timeout_seconds: float | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What version.json says of the whole set."""
+
+    target_version: str | int | float | None = None
+    auto_migrate_on_activation: bool | None = None
+    backup_before_migration: bool | None = None
+    migration_timeout_seconds: float | None = None
+
+
+class VersionFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A version.json, read. `entries` maps a version's key to its entry."""
+
+    file: str
+    settings: Settings
+    entries: dict[tuple[int, ...], Entry]
+    warnings: tuple[str, ...] = ()
+
+
+_SETTING_KEYS: Final = frozenset(Settings.__struct_fields__)
+_ENTRY_KEYS: Final = frozenset(Entry.__struct_fields__)
+# State, and notes for people: known, and of no consequence.
+_STATE_KEYS: Final = frozenset(
+    {
+        "applied", "applied_at", "applied_by", "status", "current_version", "database_version",
+        "previous_version", "last_migration", "last_migration_at", "last_migration_date", "last_updated",
+        "last_check", "locked", "lock", "lock_time", "migration_lock", "applied_migrations",
+        "migration_history", "rollback_history", "rolled_back_at", "execution_time", "history",
+    }
+)  # fmt: skip
+_NOTE_KEYS: Final = frozenset(
+    {"author", "created_at", "created", "date", "notes", "comment", "$schema", "schema_version", "type",
+     "plugin_version", "min_plugin_version", "indexes_created", "sha256", "md5", "reversible"}
+)  # fmt: skip
+_NESTED_KEYS: Final = ("settings", "config", "options", "migration_settings")
+
+
+def read_version_file(data: bytes, *, file: str) -> VersionFile:
+    """Decode a version.json in either shape: versions at the top, or under `migrations`.
+
+    Values are decoded strictly; an unknown key is a warning with the nearest
+    known one. Raises ScriptError for what cannot be read or has the wrong type.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ScriptError(
+            f"the file has {len(data)} bytes, and {MAX_MANIFEST_BYTES} are allowed",
+            file=file,
+            hint="It describes migrations; keep data and state elsewhere.",
+        )
+    top = _decode(data, file)
+    warnings: list[str] = []
+    settings: dict[str, Any] = {}
+    entries: dict[tuple[int, ...], Entry] = {}
+    for key, value in _flattened(top):
+        if key in _SETTING_KEYS:
+            settings[key] = value
+        elif key == "migrations":
+            for version, entry in _listed(value, file):
+                _add(entries, version, entry, file, warnings)
+        elif version_key(key) is not None and isinstance(value, dict):
+            _add(entries, key, value, file, warnings)
+        else:
+            _warn(key, _SETTING_KEYS | {"migrations"}, file, warnings)
+    return VersionFile(
+        file=file,
+        settings=_convert(settings, Settings, file, "the file"),
+        entries=entries,
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _decode(data: bytes, file: str) -> dict[str, Any]:
+    try:
+        top = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ScriptError(
+            f"the file is not JSON: {error}", file=file, hint="Correct it, or take it away."
+        ) from error
+    if not isinstance(top, dict):
+        raise ScriptError(
+            "the file is not a JSON object",
+            file=file,
+            hint='Write {"001": {"description": …}}.',
+        )
+    return top
+
+
+def _flattened(top: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The top's items, those of a nested settings object among them."""
+    items: list[tuple[str, Any]] = []
+    for key, value in top.items():
+        nested = (
+            value.items() if key in _NESTED_KEYS and isinstance(value, dict) else [(key, value)]
+        )
+        items += nested
+    return items
+
+
+def _listed(value: Any, file: str) -> list[tuple[str, Any]]:
+    """`migrations` as pairs: it is an object by version, or a list of objects with a version."""
+    if isinstance(value, dict):
+        return list(value.items())
+    if isinstance(value, list) and all(isinstance(one, dict) and "version" in one for one in value):
+        return [(str(one["version"]), one) for one in value]
+    raise ScriptError(
+        "`migrations` is neither an object by version nor a list of objects with a version",
+        file=file,
+        hint='Write {"migrations": {"001": {"description": …}}}.',
+    )
+
+
+def _add(
+    entries: dict[tuple[int, ...], Entry], version: str, value: Any, file: str, warnings: list[str]
+) -> None:
+    key = version_key(version)
+    if key is None or not isinstance(value, dict):
+        raise ScriptError(
+            f"{version!r} is not a version with an object", file=file, hint='Write "001": {…}.'
+        )
+    for name in value:
+        if name not in _ENTRY_KEYS:
+            _warn(name, _ENTRY_KEYS, file, warnings)
+    known = {name: one for name, one in value.items() if name in _ENTRY_KEYS and one is not None}
+    entry = _convert(known, Entry, file, version)
+    own = str(entry.version)
+    if own and version_key(own) != key:
+        raise ScriptError(
+            f"the entry {version!r} says that its version is {own!r}",
+            file=file,
+            hint="Make the two one version.",
+        )
+    if key in entries:
+        raise ScriptError(f"two entries for the version {version}", file=file, hint="Keep one.")
+    entries[key] = entry
+
+
+def _warn(key: str, known: frozenset[str], file: str, warnings: list[str]) -> None:
+    if key in _STATE_KEYS:
+        warnings.append(f"{file}: {key!r} is ignored: the ledger's events say what is applied")
+    elif key not in _NOTE_KEYS:
+        near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        warnings.append(f"{file}: unknown key {key!r} is ignored{hint}")
+
+
+def _convert(value: dict[str, Any], kind: type[_T], file: str, where: str) -> _T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ScriptError(
+            f"{where}: {error}", file=file, hint="Correct the value's type."
+        ) from error
+
+
+def manifest_of(entry: Entry, settings: Settings, *, bound_checksum: str | None) -> Manifest:
+    """What a migration gets from its entry, and where that is silent from the set's settings."""
+    timeout = entry.migration_timeout_seconds
+    backup = entry.requires_backup
+    return Manifest(
+        description=entry.description,
+        estimated_time_seconds=entry.estimated_time_seconds,
+        requires_backup=settings.backup_before_migration if backup is None else backup,
+        tables_created=entry.tables_created,
+        views_created=entry.views_created,
+        timeout_seconds=settings.migration_timeout_seconds if timeout is None else timeout,
+        bound_checksum=bound_checksum,
+    )
+
+
+def depends_of(entry: Entry, *, set_name: str, file: str) -> tuple[tuple[str, str], ...]:
+    """The entry's dependencies as (set, version) pairs. Raises ScriptError."""
+    return tuple(
+        parse_dependency(str(item), set_name=set_name, file=file) for item in entry.dependencies
+    )
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the ledger keeps of version.json for a migration that ran, beside its texts."""
+
+    manifest: Manifest = Manifest()
+    depends: tuple[tuple[str, str], ...] = ()
+
+
+def encode_said(manifest: Manifest, depends: tuple[tuple[str, str], ...]) -> str:
+    """Canonical JSON of what version.json said, or nothing if it said nothing."""
+    said = Said(manifest=manifest, depends=depends)
+    return "" if said == Said() else msgspec.json.encode(said).decode()
+
+
+def decode_said(text: str) -> Said:
+    """Read what `encode_said` wrote."""
+    return msgspec.json.decode(text, type=Said)

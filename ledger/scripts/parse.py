@@ -1,0 +1,120 @@
+"""A migration from its file and its sidecars.
+
+Invariant: what comes out is complete and checked: nothing of it is looked up in
+a file again, and a file that cannot be used is refused before anything runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from ledger.errors import ScriptError
+from ledger.events import MigrationRef
+from ledger.scripts.directives import SectionName
+from ledger.scripts.manifest import encode_said
+from ledger.scripts.model import Dialect, Manifest, Migration, Section, sha256_hex
+from ledger.scripts.placeholders import placeholder_names
+from ledger.scripts.sections import Parsed, parse_file
+from ledger.scripts.source import ALGORITHM, SourceFile
+from ledger.scripts.transaction import Settled, settle_sqlite_section
+from ledger.scripts.version import FileName, parse_file_name
+
+
+def settle(parsed: Parsed, section: SectionName) -> Settled:
+    """The section as an engine runs it, with what its author should know. Raises ScriptError."""
+    steps = parsed.steps.get(section, [])
+    transaction = parsed.opened.get(section, True)
+    if parsed.dialect == "sqlite" and transaction:
+        return settle_sqlite_section(steps)
+    return Settled(Section(steps=tuple(steps), transaction=transaction), ())
+
+
+def parse_migration(
+    source: SourceFile,
+    dialect: Dialect,
+    *,
+    set_name: str,
+    down: SourceFile | None = None,
+    verify: SourceFile | None = None,
+    manifest: Manifest = Manifest(),  # noqa: B008  a frozen value
+    depends: tuple[tuple[str, str], ...] = (),
+    identity: FileName | None = None,
+    no_backslash_escapes: bool = False,
+) -> Migration:
+    """A migration from its file and its sidecars.
+
+    `manifest` and `depends` are version.json's; the file's own `depends` come
+    first. `identity` is read from the file's name where it is not given. Raises
+    ScriptError with file and line.
+    """
+    file_name = identity or parse_file_name(PurePath(source.file).name, file=source.file)
+    files = {"file": source, "down": down, "verify": verify}
+    sections: dict[str, SectionName] = {"file": "up", "down": "down", "verify": "verify"}
+    parsed = {
+        part: parse_file(
+            one,
+            dialect,
+            set_name=set_name,
+            section=sections[part],
+            no_backslash_escapes=no_backslash_escapes,
+        )
+        for part, one in files.items()
+        if one is not None
+    }
+    main = parsed["file"]
+    _require_sidecars_alone(parsed)
+    up = settle(main, "up")
+    undo = parsed.get("down", main)
+    has_down = "down" in parsed or "down" in main.opened
+    back = settle(undo, "down") if has_down else None
+    kept = {part: (one.checksum, one.text) for part, one in files.items() if one is not None}
+    if said := encode_said(manifest, depends):
+        kept["manifest"] = (sha256_hex(said), said)
+    return Migration(
+        ref=MigrationRef(
+            set=set_name,
+            version=file_name.version,
+            name=file_name.name,
+            checksum=source.checksum,
+            algorithm=ALGORITHM,
+            sources=tuple((part, sha256) for part, (sha256, _) in kept.items()),
+        ),
+        key=file_name.key,
+        path=source.file,
+        up=up.section,
+        down=back.section if back else None,
+        checks=tuple(parsed.get("verify", main).checks),
+        depends=tuple(dict.fromkeys((*main.depends, *depends))),
+        manifest=manifest,
+        contents=dict(kept.values()),
+        dialect=dialect,
+        uses=frozenset().union(
+            *(placeholder_names(files[part].text) for part in parsed if parsed[part].placeholders)  # type: ignore[union-attr]
+        ),
+        warnings=(
+            *(() if up.section.steps else (f"{source.file}: the migration has no step",)),
+            *up.warnings,
+            *(back.warnings if back else ()),
+        ),
+    )
+
+
+def _require_sidecars_alone(parsed: dict[str, Parsed]) -> None:
+    """A sidecar holds its own section only, and the main file does not have that section too."""
+    for part, section in (("down", "down"), ("verify", "verify")):
+        sidecar = parsed.get(part)
+        if sidecar is None:
+            continue
+        if section in parsed["file"].opened:
+            raise ScriptError(
+                f"the section -- migrate:{section} is in {parsed['file'].file} too",
+                file=sidecar.file,
+                hint="Keep one of the two.",
+            )
+        others = [name for name in ("up", "down", "verify") if name != section]
+        if sidecar.depends or any(name in sidecar.opened for name in others):
+            raise ScriptError(
+                f"a {section} file holds the section {section} only, and no -- depends:",
+                file=sidecar.file,
+                hint="Move the rest into the migration itself.",
+            )

@@ -1,0 +1,195 @@
+"""Placeholders: `{prefix}`, `{charset_collate}` and the configured variables.
+
+Invariant: a text is replaced in one pass, so that a value's own braces stay;
+every `{word}` that nothing stands for is an error unless it is inside a string
+literal or a comment; what a migration does not use costs nothing to bind.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from ledger.errors import ConfigError, ScriptError
+from ledger.scripts.model import Check, Migration, Section, SkipIf, Step, sha256_hex
+from ledger.scripts.split import BLOCK_COMMENT
+
+_PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SAFE: Final = re.compile(r"[A-Za-z0-9_$]*")
+# Literals and comments. A double-quoted text is a string in MySQL, an identifier in SQLite.
+_SHIELDED: Final = {
+    "sqlite": re.compile(rf"'(?:[^']++|'')*+'|--[^\n]*+|{BLOCK_COMMENT}"),
+    "mysql": re.compile(
+        r"'(?:[^'\\]++|''|\\.)*+'|\"(?:[^\"\\]++|\"\"|\\.)*+\"|--(?=\s|\Z)[^\n]*+|#[^\n]*+"
+        rf"|(?!/\*!|/\*M!|/\*\+){BLOCK_COMMENT}",
+        re.DOTALL,
+    ),
+}
+
+
+class Unknown(msgspec.Struct, frozen=True, kw_only=True):
+    """A placeholder that nothing stands for, where it stands."""
+
+    name: str
+    file: str
+    line: int
+
+
+def placeholder_names(text: str) -> frozenset[str]:
+    """All `{word}` of a text, wherever they stand."""
+    return frozenset(_PLACEHOLDER.findall(text)) if "{" in text else frozenset()
+
+
+def validate_identifier_value(name: str, value: str, *, source: str = "configuration") -> str:
+    """The value, if it is safe as a part of an identifier: letters, digits, `_` and `$`.
+
+    `source` says where it comes from. Raises ConfigError.
+    """
+    if not _SAFE.fullmatch(value):
+        raise ConfigError(
+            f"{source}: the value of {{{name}}} is {value!r}, and only letters, digits, _ and $ are allowed",
+            hint="Give a value that can be part of a table's name.",
+        )
+    return value
+
+
+def bind_text(text: str, variables: Mapping[str, str]) -> str:
+    """Replace every `{name}` that a variable stands for; everything else stays as it is."""
+    if "{" not in text:
+        return text
+    return _PLACEHOLDER.sub(lambda match: variables.get(match[1], match[0]), text)
+
+
+def unknown_placeholders(migration: Migration, names: Iterable[str]) -> tuple[Unknown, ...]:
+    """The `{word}` outside literals and comments that none of `names` is, in order."""
+    known = frozenset(names)
+    if migration.uses <= known:
+        return ()
+    found = []
+    for text, file, line in _texts(migration):
+        if placeholder_names(text) <= known:
+            continue
+        shielded = _SHIELDED[migration.dialect].sub(
+            lambda match: re.sub(r"[^\n]", " ", match[0]), text
+        )
+        for match in _PLACEHOLDER.finditer(shielded):
+            if match[1] not in known:
+                at = line + shielded.count("\n", 0, match.start())
+                found.append(Unknown(name=match[1], file=file, line=at))
+    return tuple(found)
+
+
+def _texts(migration: Migration) -> Iterable[tuple[str, str, int]]:
+    """Every text of the migration whose braces are placeholders, with its file and line."""
+    for section in (migration.up, migration.down):
+        for step in section.steps if section else ():
+            if step.placeholders:
+                yield step.sql, step.file, step.line
+                yield step.verify_step or "", step.file, step.line
+                yield step.skip_if.subject if step.skip_if else "", step.file, step.line
+    for check in migration.checks:
+        if check.placeholders:
+            yield check.sql, check.file, check.line
+
+
+def binding_key(migration: Migration, variables: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What `bind` depends on: equal keys give equal results, so that tenants can share one."""
+    return tuple((name, variables[name]) for name in sorted(migration.uses) if name in variables)
+
+
+def bind(migration: Migration, variables: Mapping[str, str]) -> Migration:
+    """The migration with its placeholders replaced, in steps, guards, checks and names.
+
+    The same object comes back where there is nothing to replace. Raises
+    ScriptError with file, line and the nearest known name for an unknown
+    placeholder, and for a version.json checksum that does not hold over the
+    bound text; ConfigError for a prefix that is not safe in an identifier.
+    """
+    if not migration.uses:
+        return migration
+    if "prefix" in variables:
+        validate_identifier_value("prefix", variables["prefix"], source=migration.path)
+    if unknown := unknown_placeholders(migration, variables):
+        raise _unknown_error(unknown[0], variables)
+    _require_bound_checksum(migration, variables)
+    if migration.uses.isdisjoint(variables):
+        return migration
+    return msgspec.structs.replace(
+        migration,
+        up=_bind_section(migration.up, variables),
+        down=_bind_section(migration.down, variables) if migration.down else None,
+        checks=tuple(_bind_check(check, variables) for check in migration.checks),
+        uses=frozenset(),
+    )
+
+
+def _unknown_error(unknown: Unknown, variables: Mapping[str, str]) -> ScriptError:
+    near = difflib.get_close_matches(unknown.name, list(variables), n=1, cutoff=0.5)
+    known = ", ".join(f"{{{name}}}" for name in sorted(variables)) or "none"
+    return ScriptError(
+        f"nothing stands for {{{unknown.name}}}",
+        file=unknown.file,
+        line=unknown.line,
+        hint=(f"Did you mean {{{near[0]}}}? " if near else "")
+        + f"Known are: {known}. Add it to `variables`, or write -- placeholders: off"
+        " at the top of the file if the braces are meant.",
+    )
+
+
+def _bind_section(section: Section, variables: Mapping[str, str]) -> Section:
+    return msgspec.structs.replace(
+        section, steps=tuple(_bind_step(step, variables) for step in section.steps)
+    )
+
+
+def _bind_step(step: Step, variables: Mapping[str, str]) -> Step:
+    if not step.placeholders:
+        return step
+    sql = bind_text(step.sql, variables)
+    return msgspec.structs.replace(
+        step,
+        sql=sql,
+        name=bind_text(step.name, variables),
+        sha256=step.sha256 if sql == step.sql else sha256_hex(sql),
+        skip_if=_bind_guard(step.skip_if, variables) if step.skip_if else None,
+        verify_step=bind_text(step.verify_step, variables) if step.verify_step else None,
+    )
+
+
+def _bind_guard(guard: SkipIf, variables: Mapping[str, str]) -> SkipIf:
+    return SkipIf(
+        kind=guard.kind,
+        subject=bind_text(guard.subject, variables),
+        text=bind_text(guard.text, variables),
+    )
+
+
+def _bind_check(check: Check, variables: Mapping[str, str]) -> Check:
+    if not check.placeholders:
+        return check
+    return msgspec.structs.replace(
+        check, sql=bind_text(check.sql, variables), name=bind_text(check.name, variables)
+    )
+
+
+def _require_bound_checksum(migration: Migration, variables: Mapping[str, str]) -> None:
+    """Hold a checksum that was not the file's own to the text after its placeholders."""
+    if migration.manifest.bound_checksum is None:
+        return
+    text = bind_text(migration.contents[migration.ref.checksum], variables)
+    expected = migration.manifest.bound_checksum.lower().rpartition(":")[2]
+    found = hashlib.new(
+        "md5" if len(expected) == 32 else "sha256", text.encode(), usedforsecurity=False
+    )
+    if found.hexdigest() != expected:
+        raise ScriptError(
+            f"version.json says the checksum {expected}, but the file has "
+            f"{migration.ref.checksum} (sha256), and {found.hexdigest()} after its placeholders",
+            file=migration.path,
+            hint="Restore the file, or put the right checksum into version.json.",
+        )

@@ -1,0 +1,259 @@
+"""One file, section by section: its statements with what their directives say of them.
+
+Invariant: a file is read once and whole; whatever is wrong with it is a
+ScriptError with file and line before anything runs.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from ledger.errors import ScriptError
+from ledger.scripts.directives import (
+    Directive,
+    SectionName,
+    parse_depends,
+    parse_section,
+    parse_skip_if,
+    read_directives,
+)
+from ledger.scripts.model import Check, Dialect, SkipIf, Step, sha256_hex
+from ledger.scripts.routines import require_whole_routine
+from ledger.scripts.source import SourceFile
+from ledger.scripts.split import Script, Statement
+from ledger.scripts.split_mysql import split_mysql
+from ledger.scripts.split_sqlite import split_sqlite
+from ledger.scripts.statements import classify
+
+# What a transactional SQLite section leaves out; directives before it mean the next statement.
+_LEFT_OUT: Final = re.compile(
+    r"(?:BEGIN|COMMIT|END)\b|PRAGMA\s+(?:\w+\s*\.\s*)?foreign_keys\b", re.IGNORECASE
+)
+
+
+class _Pending(msgspec.Struct):
+    """Directives that wait for the statement they are for."""
+
+    name: str = ""
+    skip_if: SkipIf | None = None
+    verify_step: str | None = None
+    redo_safe: bool = False
+    secret: bool = False
+    check: str = ""
+    last: Directive | None = None
+
+
+class Parsed(msgspec.Struct):
+    """One file's content, section by section; filled while it is read."""
+
+    file: str
+    dialect: Dialect
+    set_name: str
+    section: SectionName = "up"
+    opened: dict[SectionName, bool] = {}
+    steps: dict[SectionName, list[Step]] = {}
+    checks: list[Check] = []
+    depends: list[tuple[str, str]] = []
+    placeholders: bool = True
+
+
+def parse_file(
+    source: SourceFile,
+    dialect: Dialect,
+    *,
+    set_name: str,
+    section: SectionName = "up",
+    no_backslash_escapes: bool = False,
+) -> Parsed:
+    """Read one file. `section` is what a file without section directives is. Raises ScriptError."""
+    script = (
+        split_sqlite(source.text, file=source.file)
+        if dialect == "sqlite"
+        else split_mysql(source.text, file=source.file, no_backslash_escapes=no_backslash_escapes)
+    )
+    parsed = Parsed(file=source.file, dialect=dialect, set_name=set_name, section=section)
+    pending = _Pending()
+    for index, statement in enumerate(script.statements):
+        directives = read_directives(
+            statement.lead, line=statement.lead_line, first=index == 0, file=source.file
+        )
+        if directives:
+            pending = _take_directives(parsed, pending, directives)
+        if _is_own_transaction(parsed, statement):
+            # What was said of it is meant for the statement after it.
+            _add_step(parsed, statement, _Pending())
+            continue
+        pending = _add(parsed, statement, pending)
+    _finish(parsed, script, pending)
+    return parsed
+
+
+def _take_directives(parsed: Parsed, pending: _Pending, directives: list[Directive]) -> _Pending:
+    for directive in directives:
+        word, value = directive.word, directive.value
+        if word == "migrate":
+            _require_used(pending, parsed.file)
+            _open_section(parsed, directive)
+            pending = _Pending()
+        elif word == "depends":
+            parsed.depends += parse_depends(directive, file=parsed.file, set_name=parsed.set_name)
+        elif word == "placeholders":
+            if value.lower() not in ("on", "off"):
+                raise ScriptError(
+                    f"-- placeholders: {value} is neither on nor off",
+                    file=parsed.file,
+                    line=directive.line,
+                    hint="Write -- placeholders: off, or leave it out.",
+                )
+            parsed.placeholders = value.lower() == "on"
+        else:
+            _note(parsed, pending, directive)
+    return pending
+
+
+def _note(parsed: Parsed, pending: _Pending, directive: Directive) -> None:
+    """Keep a directive that is about the next statement."""
+    word, value = directive.word, directive.value
+    if word in ("step", "check", "verify-step") and not value:
+        raise ScriptError(
+            f"-- {word}: says nothing",
+            file=parsed.file,
+            line=directive.line,
+            hint="Write a SELECT after it." if word == "verify-step" else "Write a name after it.",
+        )
+    if word == "check" and parsed.section != "verify":
+        if parsed.opened:
+            raise ScriptError(
+                f"-- check: {value} stands in the section {parsed.section}",
+                file=parsed.file,
+                line=directive.line,
+                hint="Write -- migrate:verify on a line before it.",
+            )
+        pending.check = value
+        return
+    if parsed.section == "verify" and word in ("skip-if", "verify-step", "redo-safe"):
+        raise ScriptError(
+            f"-- {word} stands in the section verify",
+            file=parsed.file,
+            line=directive.line,
+            hint="It belongs to a step of the section up or down.",
+        )
+    pending.last = directive
+    if word == "step":
+        pending.name = value
+    elif word == "skip-if":
+        pending.skip_if = parse_skip_if(directive, file=parsed.file)
+    elif word == "verify-step":
+        pending.verify_step = value.rstrip("; ")
+    elif word == "redo-safe":
+        pending.redo_safe = True
+    elif word == "secret":
+        pending.secret = True
+    elif word == "check":
+        pending.check = value
+
+
+def _open_section(parsed: Parsed, directive: Directive) -> None:
+    section, transaction = parse_section(directive, file=parsed.file)
+    problem = ""
+    if section in parsed.opened:
+        problem = f"a second section -- migrate:{section}"
+    elif section == "up" and parsed.steps.get("up"):
+        problem = "statements stand before -- migrate:up"
+    if problem:
+        raise ScriptError(
+            problem,
+            file=parsed.file,
+            line=directive.line,
+            hint="A file has at most one section up, one down and one verify.",
+        )
+    parsed.opened[section] = transaction
+    parsed.section = section
+
+
+def _require_used(pending: _Pending, file: str) -> None:
+    if pending.last is not None:
+        raise ScriptError(
+            f"-- {pending.last.word} has no statement after it",
+            file=file,
+            line=pending.last.line,
+            hint="It is about the next statement of its section; remove it or add the statement.",
+        )
+
+
+def _is_own_transaction(parsed: Parsed, statement: Statement) -> bool:
+    """Whether this is a BEGIN, COMMIT or PRAGMA foreign_keys, which a SQLite section leaves out."""
+    return (
+        parsed.dialect == "sqlite"
+        and parsed.section != "verify"
+        and _LEFT_OUT.match(statement.sql) is not None
+    )
+
+
+def _add(parsed: Parsed, statement: Statement, pending: _Pending) -> _Pending:
+    """File a statement under its section; what waited for it is used up."""
+    if parsed.section == "verify":
+        _add_check(parsed, statement, pending)
+    else:
+        _add_step(parsed, statement, pending)
+    return _Pending()
+
+
+def _add_check(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
+    kind = classify(statement.sql, parsed.dialect)
+    if kind.kind != "query":
+        raise ScriptError(
+            f"a check must be a SELECT, and this is {kind.label}",
+            file=parsed.file,
+            line=statement.line,
+            hint="A check reads; put what changes something into the section up.",
+        )
+    parsed.checks.append(
+        Check(
+            name=pending.check or pending.name or f"Check {len(parsed.checks) + 1}",
+            sql=statement.sql,
+            file=parsed.file,
+            line=statement.line,
+            placeholders=parsed.placeholders,
+        )
+    )
+
+
+def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
+    kind = classify(statement.sql, parsed.dialect)
+    if pending.check and kind.kind == "query":
+        raise ScriptError(
+            f"-- check: {pending.check} stands in no section verify",
+            file=parsed.file,
+            line=statement.line,
+            hint="Write -- migrate:verify on a line before it.",
+        )
+    if parsed.dialect == "mysql":
+        require_whole_routine(statement, kind, file=parsed.file)
+    steps = parsed.steps.setdefault(parsed.section, [])
+    steps.append(
+        Step(
+            number=len(steps) + 1,
+            name=pending.name or kind.label,
+            sql=statement.sql,
+            file=parsed.file,
+            line=statement.line,
+            sha256=sha256_hex(statement.sql),
+            skip_if=pending.skip_if,
+            verify_step=pending.verify_step,
+            redo_safe=pending.redo_safe or kind.redo_safe,
+            secret=pending.secret,
+            placeholders=parsed.placeholders,
+        )
+    )
+
+
+def _finish(parsed: Parsed, script: Script, pending: _Pending) -> None:
+    """Read what follows the last statement: an empty section may still open there."""
+    directives = read_directives(
+        script.tail, line=script.tail_line, first=not script.statements, file=parsed.file
+    )
+    _require_used(_take_directives(parsed, pending, directives), parsed.file)

@@ -1,0 +1,202 @@
+"""Split a MySQL or MariaDB script by the rules of the `mysql` and `mariadb` clients.
+
+The rules: DELIMITER stands on a line of its own with nothing pending; `--` is
+a comment only before white space (or where a statement would start); `#` and
+`/* */` are comments, `/*! */`, `/*M! */` and `/*+ */` are not, so that the
+delimiter splits inside them too; a backslash escapes inside quotes but not
+inside backticks; outside quotes one at a line's end is dropped. Commands of
+the client are refused by name. Invariant: time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from ledger.errors import ScriptError
+from ledger.scripts.split import (
+    BLOCK_COMMENT,
+    SECTION,
+    Script,
+    Statement,
+    after,
+    require_complete,
+    starts_its_line,
+    unterminated,
+)
+
+MAX_DELIMITER_CHARACTERS: Final = 15
+
+_PLAIN_COMMENT: Final = rf"(?!/\*[!+]|/\*M!){BLOCK_COMMENT}"
+_BLANK: Final = r"[ \t\n\v\f\r]"
+_SHORT_COMMANDS: Final = {
+    "?": "help", "c": "clear", "C": "charset", "d": "delimiter", "e": "edit", "g": "go",
+    "G": "ego", "h": "help", "n": "nopager", "p": "print", "P": "pager", "q": "quit",
+    "r": "connect", "R": "prompt", "s": "status", "t": "notee", "T": "tee", "u": "use",
+    "w": "nowarning", "W": "warnings", "x": "resetconnection", "-": "sandbox", "!": "system",
+    ".": "source", "#": "rehash",
+}  # fmt: skip
+# A word that starts a line where a statement would start; `alone` ones only when nothing follows.
+_COMMAND: Final = re.compile(
+    r"(?P<word>delimiter|use|source|system|connect|pager|prompt|tee|charset|help)(?![\w$])"
+    r"|(?P<alone>clear|edit|ego|exit|go|nopager|notee|nowarning|print|quit|rehash|status"
+    r"|warnings|sandbox|resetconnection)[ \t]*(?:;[ \t]*)?(?:\n|\Z)",
+    re.IGNORECASE,
+)
+_DELIMITER_LINE: Final = re.compile(
+    r"(?i:delimiter)[ \t]+(?P<quote>['\"`]?)(?P<value>\S+?)(?P=quote)(?=\s|\Z)(?P<rest>[^\n]*)"
+)
+_HINTS: Final = {
+    "use": "A migration runs in its tenant's own database; leave the database's name out.",
+    "source": "Put that file's statements into this one, or make it a migration of its own.",
+    "ego": "End the statement with ; instead.",
+    "go": "End the statement with ; instead.",
+}
+
+
+class _Grammar(NamedTuple):
+    """The patterns for one delimiter: what may stand before a statement, and a statement's body."""
+
+    lead: re.Pattern[str]
+    body: re.Pattern[str]
+
+
+@lru_cache(maxsize=64)
+def _grammar(delimiter: str, no_backslash_escapes: bool) -> _Grammar:
+    """Compile the patterns. The delimiter is looked for before comments, as the client does."""
+    stop = rf"(?!{re.escape(delimiter)})"
+    section = rf"(?!{SECTION})" if delimiter == ";" else ""
+    escape = "" if no_backslash_escapes else r"\\"
+    escaped = "" if no_backslash_escapes else r"|\\."
+    plain = "".join(rf"|{re.escape(char)}" for char in {delimiter[0]} - set("'\"`#-/\\"))
+    return _Grammar(
+        re.compile(rf"(?:{_BLANK}++|{stop}(?:--[^\n]*+|#[^\n]*+|{_PLAIN_COMMENT}))*+"),
+        re.compile(
+            rf"(?:[^'\"`#\-/\\{re.escape(delimiter[0])}]++|{stop}(?:"
+            rf"'(?:[^'{escape}]++{escaped})*+'|\"(?:[^\"{escape}]++{escaped})*+\"|`[^`]*+`"
+            rf"|#[^\n]*+|{section}--(?={_BLANK}|\Z)[^\n]*+|-(?!-(?:{_BLANK}|\Z))"
+            rf"|{_PLAIN_COMMENT}|/(?=\*[!+]|\*M!)|/(?!\*)|\\N{plain}))*+",
+            re.DOTALL,
+        ),
+    )
+
+
+def split_mysql(text: str, *, file: str, no_backslash_escapes: bool = False) -> Script:
+    """Split a normalised text into statements.
+
+    The last statement may lack its delimiter; with the delimiter `;`, a line
+    `-- migrate:…` ends a pending statement too. Text that is only a comment is no
+    statement. Raises ScriptError with file and line for a command of the client,
+    a quote or comment that never ends, and an incomplete last statement.
+    """
+    statements: list[Statement] = []
+    end = len(text)
+    delimiter = ";"
+    grammar = _grammar(delimiter, no_backslash_escapes)
+    lead_start = position = 0
+    lead_line = line = 1
+    while True:
+        start = after(grammar.lead, text, position)
+        line += text.count("\n", position, start)
+        if start == end:
+            return Script(statements, text[lead_start:end], lead_line)
+        if text.startswith(delimiter, start):
+            position = start + len(delimiter)
+            continue
+        if (command := _COMMAND.match(text, start)) is not None:
+            delimiter, position = _client_command(text, start, command, file=file, line=line)
+            grammar = _grammar(delimiter, no_backslash_escapes)
+            continue
+        stop, dropped = _statement_end(text, start, grammar, delimiter, file=file)
+        sql = _without(text, start, stop, dropped).rstrip()
+        if stop == end:
+            require_complete(sql, file=file, line=line)
+        if sql:
+            statements.append(Statement(sql, line, text[lead_start:start], lead_line))
+        if stop < end and not text.startswith(delimiter, stop):
+            # A section comment ended it: that line belongs to the next lead.
+            lead_start = position = text.rfind("\n", 0, stop)
+        else:
+            lead_start = position = min(stop + len(delimiter), end)
+        line += text.count("\n", start, position)
+        lead_line = line
+
+
+def _statement_end(
+    text: str, start: int, grammar: _Grammar, delimiter: str, *, file: str
+) -> tuple[int, list[int]]:
+    """Where the statement ends, and the stray backslashes in it."""
+    dropped: list[int] = []
+    stop = after(grammar.body, text, start)
+    while stop < len(text) and not text.startswith(delimiter, stop):
+        char = text[stop]
+        if char == "\\":
+            if text[stop + 1 : stop + 2] not in ("", "\n"):
+                raise _refused_backslash(text, stop, file=file)
+            dropped.append(stop)
+            stop += 1
+        elif char == "-":
+            if starts_its_line(text, stop):
+                break
+            found = text.find("\n", stop)
+            stop = len(text) if found < 0 else found
+        else:
+            what = {"/": "a comment", "`": "a quoted identifier"}.get(char, "a string literal")
+            raise unterminated(what, file=file, line=text.count("\n", 0, stop) + 1)
+        stop = after(grammar.body, text, stop)
+    return stop, dropped
+
+
+def _without(text: str, start: int, stop: int, dropped: list[int]) -> str:
+    """`text[start:stop]` without the characters at `dropped`."""
+    if not dropped:
+        return text[start:stop]
+    edges = [start - 1, *dropped, stop]
+    return "".join(text[left + 1 : right] for left, right in pairwise(edges))
+
+
+def _client_command(
+    text: str, start: int, command: re.Match[str], *, file: str, line: int
+) -> tuple[str, int]:
+    """The new delimiter and where to go on; every other command is refused."""
+    word = (command["word"] or command["alone"]).lower()
+    if word != "delimiter":
+        raise ScriptError(
+            f"{word!r} is a command of the mysql client, not SQL",
+            file=file,
+            line=line,
+            hint=_HINTS.get(word, "Remove it; only SQL statements reach the database."),
+        )
+    found = _DELIMITER_LINE.match(text, start)
+    problem = ""
+    if not starts_its_line(text, start):
+        problem = (
+            "DELIMITER must start its line; the client would take it for a part of a statement"
+        )
+    elif found is None:
+        problem = "DELIMITER needs the new delimiter after it"
+    elif "\\" in found["value"]:
+        problem = "a delimiter cannot hold a backslash"
+    elif len(found["value"]) > MAX_DELIMITER_CHARACTERS:
+        problem = f"a delimiter has at most {MAX_DELIMITER_CHARACTERS} characters"
+    elif (rest := found["rest"].strip()) and not rest.startswith(("--", "#", "/*")):
+        problem = f"the client drops what follows the delimiter on its line: {rest[:40]!r}"
+    if problem or found is None:
+        raise ScriptError(
+            problem, file=file, line=line, hint="Write it on a line of its own, as DELIMITER $$."
+        )
+    return found["value"], found.end()
+
+
+def _refused_backslash(text: str, position: int, *, file: str) -> ScriptError:
+    char = text[position + 1]
+    name = _SHORT_COMMANDS.get(char)
+    what = f"a command of the mysql client ({name})" if name else "no command the client knows"
+    return ScriptError(
+        f"\\{char} is {what}, not SQL",
+        file=file,
+        line=text.count("\n", 0, position) + 1,
+        hint=_HINTS.get(name or "", "Remove it; only SQL statements reach the database."),
+    )
