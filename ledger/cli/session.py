@@ -15,24 +15,27 @@ import click
 
 from ledger.cli.options import Settings
 from ledger.config import Config, load_config
+from ledger.fleet.progress import Progress
 from ledger.render.errors import redact, write_log
-from ledger.render.progress import View, make_view
+from ledger.render.progress import make_view
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
 
 
-def run(
-    settings: Settings,
-    work: Callable[[Ledger], Awaitable[int | None]],
-    *,
-    config: Config | None = None,
-) -> None:
-    """Open the ledger, do `work` with it, close it, and end the command with the code it returned."""
-    loaded = config or load_config(settings.config, env=settings.env)
+def run(settings: Settings, work: Callable[[Ledger], Awaitable[int | None]]) -> None:
+    """Read the configuration, do `work` with the open ledger, and end the command with its code."""
+    config = load_config(settings.config, env=settings.env)
+    raise click.exceptions.Exit(open_and_work(settings, config, work))
+
+
+def open_and_work(
+    settings: Settings, config: Config, work: Callable[[Ledger], Awaitable[int | None]]
+) -> int:
+    """Open the configuration's ledger, do `work` with it, close it; returns the exit code."""
     _set_up_logging(settings)
     if not settings.quiet:
-        for warning in loaded.warnings:
+        for warning in config.warnings:
             write_log("warning", warning, log_format=settings.log_format, out=sys.stderr)
     view = make_view(
         stderr=sys.stderr,
@@ -41,17 +44,17 @@ def run(
         log_format=settings.log_format,
         colour=not os.environ.get("NO_COLOR"),
     )
-    code = anyio.run(_open_and_work, loaded, view, work, backend_options=_fast_loop())
-    raise click.exceptions.Exit(code)
+    return anyio.run(_with_ledger, config, view, work, backend_options=_fast_loop())
 
 
-async def _open_and_work(
-    config: Config, view: View, work: Callable[[Ledger], Awaitable[int | None]]
+async def _with_ledger(
+    config: Config, view: Progress, work: Callable[[Ledger], Awaitable[int | None]]
 ) -> int:
     from ledger.api import Ledger
 
     try:
         async with Ledger.open(config, progress=view) as ledger:
+            ledger.signals = True
             return await work(ledger) or 0
     finally:
         view.close()

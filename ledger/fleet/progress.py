@@ -38,6 +38,10 @@ class Progress(Protocol):
         """A line about the run as a whole."""
         ...
 
+    def close(self) -> None:
+        """The view ends, before results are printed. May be called twice."""
+        ...
+
 
 class Unwatched:
     """Nobody looks on."""
@@ -61,3 +65,6 @@ class Unwatched:
 
     def message(self, text: str) -> None:
         """Nothing is shown."""
+
+    def close(self) -> None:
+        """Nothing was shown."""

@@ -12,7 +12,7 @@ from typing import Final, TextIO
 from ledger.errors import LedgerError
 from ledger.render.text import plain
 
-_URL_PASSWORD: Final = re.compile(r"(\w+://[^\s:/@'\"]*):[^\s@'\"]+@")
+_URL_PASSWORD: Final = re.compile(r"(\w+://[^\s:/@'\"]*):\S+@")
 
 
 def redact(text: str, *, secrets: tuple[str, ...] = ()) -> str:

@@ -8,26 +8,21 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 from ledger.fleet.progress import Progress
 from ledger.render.errors import write_log
 from ledger.render.text import Symbols, count_text, one_line, seconds_text
+from ledger.runner.outcome import GOOD
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-BAD: Final = frozenset({"failed", "unreachable", "in_doubt", "refused", "not_run"})
+FINE: Final = GOOD | {"valid"}
+"""Every other outcome is a failure, and stays in sight."""
+
 SHOWN_RUNNING: Final = 8
 """So many running tenants are named below the bar; the others are counted."""
-
-
-class View(Progress, Protocol):
-    """Progress that can be ended: what is drawn on the terminal is put away."""
-
-    def close(self) -> None:
-        """End the view. May be called twice."""
-        ...
 
 
 def make_view(
@@ -37,7 +32,7 @@ def make_view(
     verbose: int = 0,
     log_format: Literal["text", "json"] = "text",
     colour: bool = True,
-) -> View:
+) -> Progress:
     """The view that fits: bars if `stderr` is a terminal and text is wanted, lines otherwise."""
     if stderr.isatty() and log_format == "text" and not quiet:
         return BarView(stderr, colour=colour)
@@ -91,7 +86,7 @@ class LineView:
     ) -> None:
         """`[  3/100] acme: migrated, 15 steps (31 ms)`."""
         self._finished += 1
-        bad = outcome in BAD
+        bad = outcome not in FINE
         if self._quiet and not bad:
             return
         width = len(str(self._total))
@@ -182,7 +177,7 @@ class BarView:
         with self._lock:
             self._running.pop(name, None)
             self._counts[outcome] = self._counts.get(outcome, 0) + 1
-        if outcome in BAD:
+        if outcome not in FINE:
             self._print(f"{name}: {outcome.replace('_', ' ')}, {detail}", style="red")
 
     def message(self, text: str) -> None:
@@ -212,7 +207,7 @@ class BarView:
             running = list(self._running.items())
             counts = dict(self._counts)
         finished = sum(counts.values())
-        bad = sum(count for outcome, count in counts.items() if outcome in BAD)
+        bad = sum(count for outcome, count in counts.items() if outcome not in FINE)
         spent = time.monotonic() - self._began
         line = Table.grid(padding=(0, 1))
         words = [f"{finished}/{self._total}", seconds_text(spent)]

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
     """Show the backups that were taken, with the seq that `restore --backup` takes."""
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
-    from ledger.cli import shown
+    from ledger.cli import lists
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return shown.backups(settings, await ledger.backups(selection))
+        return lists.backups(settings, await ledger.backups(selection))
 
     run(settings, work)

@@ -37,7 +37,7 @@ def command(
     limit: int | None,
 ) -> None:
     """Show the recorded events in seq order, of one TENANT or of all."""
-    from ledger.cli import shown
+    from ledger.cli import lists
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
@@ -51,6 +51,6 @@ def command(
             migration=migration,
             limit=limit,
         )
-        return await shown.history(settings, events)
+        return await lists.history(settings, events)
 
     run(settings, work)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import click
 
 from ledger.cli.options import Settings, ledger_command
-
-if TYPE_CHECKING:
-    from ledger.api import Ledger
 
 
 @ledger_command("lint")
@@ -16,10 +13,11 @@ def command(settings: Settings) -> None:
 
     Ends with 4 if a finding is an error; warnings are shown.
     """
-    from ledger.cli import shown
-    from ledger.cli.session import run
+    import anyio
 
-    async def work(ledger: Ledger) -> int:
-        return shown.findings(settings, await ledger.lint())
+    from ledger.api.lint import lint_config
+    from ledger.cli import lists
+    from ledger.config import load_config
 
-    run(settings, work)
+    found = anyio.run(lint_config, load_config(settings.config, env=settings.env))
+    raise click.exceptions.Exit(lists.findings(settings, found))

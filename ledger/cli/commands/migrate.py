@@ -62,7 +62,7 @@ def command(
 
     async def work(ledger: Ledger) -> int:
         if dry_run:
-            plan = await ledger.plan(selection, to=to, out_of_order=out_of_order)
+            plan = await ledger.plan(selection, to=to, out_of_order=out_of_order or None)
             return shown.plan(settings, plan)
         report = await ledger.migrate(
             selection,
@@ -71,7 +71,7 @@ def command(
             backup="never" if no_backup else None,
             on_error=on_error,
             max_failures=max_failures,
-            out_of_order=out_of_order,
+            out_of_order=out_of_order or None,
             reason=reason,
         )
         return await shown.report(settings, ledger, report)

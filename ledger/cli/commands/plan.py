@@ -30,7 +30,7 @@ def command(
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        plan = await ledger.plan(selection, to=to, out_of_order=out_of_order)
+        plan = await ledger.plan(selection, to=to, out_of_order=out_of_order or None)
         return shown.plan(settings, plan)
 
     run(settings, work)

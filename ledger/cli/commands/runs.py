@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
 def command(settings: Settings, *, limit: int | None) -> None:
     """Show the runs: who did what to how many tenants, and how it ended."""
-    from ledger.cli import shown
+    from ledger.cli import lists
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return shown.runs(settings, await ledger.runs(), limit=limit)
+        return lists.runs(settings, await ledger.runs(limit=limit))
 
     run(settings, work)

@@ -27,11 +27,11 @@ def command(
 ) -> None:
     """Show every tenant's version and state, as the ledger knows them."""
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
-    from ledger.cli import shown
+    from ledger.cli import lists
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
         status = await ledger.status(selection, at=at)
-        return shown.status(settings, status, check=check)
+        return lists.status(settings, status, check=check)
 
     run(settings, work)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
     """List the tenants that the configuration finds, and where each was found."""
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
-    from ledger.cli import shown
+    from ledger.cli import lists
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return shown.tenants(settings, await ledger.tenants(selection))
+        return lists.tenants(settings, await ledger.tenants(selection))
 
     run(settings, work)

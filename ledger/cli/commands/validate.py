@@ -22,6 +22,6 @@ def command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) 
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return shown.validation(settings, await ledger.validate(selection))
+        return shown.validation(settings, ledger, await ledger.validate(selection))
 
     run(settings, work)

@@ -1,0 +1,64 @@
+"""Lint of everything a configuration names, without opening a tenant or the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ledger.api.discovery import CHARSET_COLLATE
+from ledger.config import Config, TenantSource
+from ledger.drivers.url import MysqlUrl
+from ledger.errors import ScriptError
+from ledger.folder import find_sets, load_set
+from ledger.lint import Finding, lint_set
+from ledger.scripts.model import Dialect
+
+
+async def lint_config(config: Config) -> list[Finding]:
+    """The findings of every set, by file and line. Raises ConfigError for a folder that cannot be read.
+
+    A set that cannot be loaded is a finding too, its first problem.
+    """
+    found: set[Finding] = set()
+    for (folder, dialect), variables in _wanted(config).items():
+        for name, path in (await find_sets(folder)).items():
+            try:
+                loaded = await load_set(path, dialect, name=name, allow_python=config.allow_python)
+            except ScriptError as error:
+                found.add(_unusable(error, path))
+            else:
+                found.update(lint_set(loaded, variables))
+    return sorted(found, key=lambda each: (each.file, each.line, each.rule))
+
+
+def _wanted(config: Config) -> dict[tuple[Path, Dialect], dict[str, str]]:
+    """Each folder in each dialect that its tenants speak, with all that placeholders stand for."""
+    wanted: dict[tuple[Path, Dialect], dict[str, str]] = {}
+    for source in config.tenants:
+        dialect = _dialect(source)
+        for folder in source.migrations or config.migrations:
+            variables = wanted.setdefault((folder, dialect), _built_in(dialect))
+            variables.update(config.variables | source.variables)
+    if not config.tenants:
+        for folder in config.migrations:
+            wanted[folder, "sqlite"] = _built_in("sqlite") | config.variables
+    return wanted
+
+
+def _dialect(source: TenantSource) -> Dialect:
+    """The dialect of a source; a query's tenants are taken to be what the asked server is."""
+    return "mysql" if isinstance(source.url, MysqlUrl) else "sqlite"
+
+
+def _built_in(dialect: Dialect) -> dict[str, str]:
+    return {"prefix": "p_", "charset_collate": CHARSET_COLLATE if dialect == "mysql" else ""}
+
+
+def _unusable(error: ScriptError, path: Path) -> Finding:
+    return Finding(
+        rule="unusable",
+        severity="error",
+        file=error.file or str(path),
+        line=error.line or 1,
+        message=error.message,
+        hint=error.hint,
+    )

@@ -1,0 +1,112 @@
+"""`ledger init`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ledger.cli.options import Settings, ledger_command
+from ledger.errors import UsageError
+from ledger.render.text import shell_word
+
+if TYPE_CHECKING:
+    from ledger.api import Ledger
+
+
+@ledger_command("init")
+@click.argument("folder", default=".", metavar="[DIR]")
+@click.option("--sqlite", metavar="GLOB", help="Tenants are these SQLite files: 'data/*.db'.")
+@click.option("--mysql", metavar="URL", help="Tenants are databases of this server.")
+@click.option("--databases", metavar="PATTERN", help="Which of them [default: tenant_%].")
+@click.option("--url", metavar="URL", default="sqlite:///ledger.db", help="Where the ledger is.")
+def command(
+    settings: Settings,
+    *,
+    folder: str,
+    sqlite: str | None,
+    mysql: str | None,
+    databases: str | None,
+    url: str,
+) -> None:
+    """Write ledger.toml into DIR, make the folders, and create the ledger database.
+
+    Nothing that is there is overwritten. A password in a URL is not written
+    down: the file names an environment variable instead.
+    """
+    from ledger.cli.template import configuration, without_password
+
+    if databases is not None and mysql is None:
+        raise click.UsageError("--databases goes with --mysql.")
+    if mysql is not None and databases is None and "/" not in mysql.partition("://")[2]:
+        databases = "tenant_%"
+    root = Path(folder)
+    text, secrets = configuration(url=url, sqlite=sqlite, mysql=mysql, databases=databases)
+    file = _write_config(root, text)
+    made = _make_folders(root)
+    for name, secret in secrets.items():
+        os.environ.setdefault(name, secret)
+    try:
+        _create_ledger(settings, file)
+    except BaseException:
+        # All or nothing: the same command may be typed again.
+        file.unlink()
+        raise
+    _say_next(root, [*made, f"the ledger {without_password(url)[0]}"], tuple(secrets))
+
+
+def _write_config(root: Path, text: str) -> Path:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        file = root / "ledger.toml"
+        with file.open("x", encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError:
+        raise UsageError(
+            "is there already; nothing was written",
+            hint="Edit it, or name another folder: ledger init DIR.",
+            file=str(root / "ledger.toml" if root.is_dir() else root),
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"cannot be written: {(error.strerror or str(error)).lower()}", file=str(root)
+        ) from error
+    return file
+
+
+def _make_folders(root: Path) -> list[str]:
+    """The migrations and backups folders where they are missing; backups are for their owner alone."""
+    made = []
+    for name, mode in (("migrations", 0o777), ("backups", 0o700)):
+        if not (root / name).exists():
+            (root / name).mkdir(mode=mode)
+            made.append(f"{name}/")
+    return made
+
+
+def _create_ledger(settings: Settings, file: Path) -> None:
+    from ledger.cli.session import open_and_work
+    from ledger.config import load_config
+
+    async def work(ledger: Ledger) -> None:
+        await ledger.init()
+
+    open_and_work(settings, load_config(file), work)
+
+
+def _say_next(root: Path, made: list[str], variables: tuple[str, ...]) -> None:
+    where = "" if root == Path() else f"cd {shell_word(str(root))}\n  "
+    lines = [f"Wrote {root / 'ledger.toml'}, made {', '.join(made)}."]
+    if variables:
+        names = " and ".join(variables)
+        lines.append(f"The password was not written down: set {names}, which ledger.toml names.")
+    lines += [
+        "Next:",
+        f"  {where}ledger tenants                  which tenants are found",
+        "  ledger new create_users         write the first migration",
+        "  ledger migrate --all-tenants    apply it",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")

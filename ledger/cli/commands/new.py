@@ -1,0 +1,24 @@
+"""`ledger new`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ledger.cli.options import Settings, ledger_command
+
+
+@ledger_command("new")
+@click.argument("name")
+@click.option("--set", "set_name", metavar="SET", help="Into this set, where there are several.")
+def command(settings: Settings, *, name: str, set_name: str | None) -> None:
+    """Write the next migration file, NAME, with all its sections."""
+    import anyio
+
+    from ledger.cli.files import new_migration
+    from ledger.config import load_config
+
+    config = load_config(settings.config, env=settings.env)
+    path = anyio.run(new_migration, config, name, set_name)
+    sys.stdout.write(f"{path}\n")

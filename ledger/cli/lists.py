@@ -1,0 +1,242 @@
+"""The commands that print rows: what the API returns, as columns."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ledger.cli.options import Settings
+from ledger.events import Recorded
+from ledger.render.rows import Column, RowWriter, write_json, write_rows
+from ledger.render.text import bytes_text, count_text, one_line
+
+if TYPE_CHECKING:
+    from ledger.api.status import Status
+    from ledger.engines.base import Target
+    from ledger.lint import Finding
+    from ledger.projections import RunState
+    from ledger.runner.kept import KeptBackup
+
+CHECK_FOUND: Final = 4
+
+_STATUS: Final = (
+    Column("tenant", "Tenant"),
+    Column("engine", "Engine"),
+    Column("set", "Set"),
+    Column("version", "Version"),
+    Column("state", "State"),
+    Column("pending", "Pending"),
+    Column("last_event_at", "Last event"),
+    Column("error", "Error"),
+)
+
+
+def status(settings: Settings, made: Status, *, check: bool) -> int:
+    """Rows by tenant and the counts by state; with `check`, 4 if any is not current."""
+    if settings.format == "json":
+        write_json(made, out=sys.stdout)
+    else:
+        rows = (msgspec.to_builtins(tenant) for tenant in made.tenants)
+        write_rows(rows, _STATUS, form=settings.format, out=sys.stdout, empty="No tenants.")
+        if settings.format == "table":
+            counts = ", ".join(f"{count:,} {state}" for state, count in made.summary.items())
+            sys.stdout.write(f"\n{counts or 'no tenants'} · ledger at seq {made.ledger.seq}\n")
+    return CHECK_FOUND if check and made.needs_attention else 0
+
+
+_TENANTS: Final = (
+    Column("tenant", "Tenant"),
+    Column("engine", "Engine"),
+    Column("database", "Database"),
+    Column("prefix", "Prefix"),
+    Column("sets", "Sets"),
+    Column("source", "Source"),
+)
+
+
+def tenants(settings: Settings, found: Sequence[Target]) -> int:
+    """Where each tenant is and what it follows; no password is in it."""
+    rows = (
+        {
+            "tenant": target.name,
+            "engine": target.engine,
+            "database": str(target.url),
+            "prefix": target.prefix or None,
+            "sets": list(target.sets),
+            "source": target.source,
+        }
+        for target in found
+    )
+    write_rows(rows, _TENANTS, form=settings.format, out=sys.stdout, empty="No tenants.")
+    return 0
+
+
+_HISTORY: Final = (
+    Column("seq", "Seq", number=True),
+    Column("at", "At"),
+    Column("type", "Type"),
+    Column("tenant", "Tenant"),
+    Column("what", "What"),
+    Column("run", "Run"),
+    Column("actor", "Actor"),
+)
+_ENVELOPE: Final = tuple(
+    Column(key, key)
+    for key in ("seq", "stream", "version", "type", "at", "run", "actor", "tenant", "body")
+)
+
+
+async def history(settings: Settings, events: AsyncIterator[Recorded]) -> int:
+    """Events as they come; jsonl and json hold the envelopes exactly as they are stored."""
+    columns = _HISTORY if settings.format == "table" else _ENVELOPE
+    with RowWriter(
+        columns, form=settings.format, out=sys.stdout, empty="No such events."
+    ) as writer:
+        async for row in events:
+            if settings.format in ("json", "jsonl"):
+                writer.row({}, encoded=row.envelope())
+            elif settings.format == "csv":
+                writer.row(msgspec.json.decode(row.envelope()))
+            else:
+                writer.row(_event_row(row))
+    return 0
+
+
+def _event_row(row: Recorded) -> dict[str, Any]:
+    return {
+        "seq": row.seq,
+        "at": row.at[:19].replace("T", " "),
+        "type": row.type,
+        "tenant": row.tenant,
+        "what": what_happened(msgspec.json.decode(row.body)),
+        "run": row.run,
+        "actor": row.actor,
+    }
+
+
+def what_happened(body: dict[str, Any]) -> str:
+    """The fields of an event's body that tell a person most, on one line."""
+    migration = body.get("migration")
+    ref = migration if isinstance(migration, dict) else body
+    words = []
+    if ref.get("set") and ref.get("version"):
+        words.append(f"{ref['set']}/{ref['version']}")
+    if "step" in body:
+        words.append(f"{body['step']}/{body['of']}" if "of" in body else f"step {body['step']}")
+    for key in ("name", "path", "message", "detail", "kind", "how", "reason"):
+        if body.get(key) and not (key == "name" and ref is not body):
+            words.append(one_line(str(body[key])))
+    if "checks" in body:
+        passed = sum(bool(check.get("passed")) for check in body["checks"])
+        words.append(f"{passed} of {len(body['checks'])} checks")
+    if "outcomes" in body:
+        words += [f"{count} {result}" for result, count in body["outcomes"].items()]
+    if "tenants" in body:
+        words.append(f"{body.get('command', '')} {count_text(body['tenants'], 'tenant')}".strip())
+    return " ".join(words)
+
+
+_RUNS: Final = (
+    Column("run", "Run"),
+    Column("command", "Command"),
+    Column("started_at", "Started"),
+    Column("finished_at", "Finished"),
+    Column("tenants", "Tenants", number=True),
+    Column("outcomes", "Outcomes"),
+    Column("actor", "Actor"),
+    Column("reason", "Reason"),
+)
+
+
+def runs(settings: Settings, found: Sequence[RunState]) -> int:
+    """One row a run; a run without an end is still going or was killed."""
+    empty: dict[str, Any] = {column.key: None for column in _RUNS}
+    rows = []
+    for run in found:
+        row = empty | msgspec.to_builtins(run)
+        if settings.format == "table":
+            counts = ", ".join(f"{count} {result}" for result, count in run.outcomes.items())
+            row["outcomes"] = f"{counts} (interrupted)" if run.interrupted else counts
+            row["started_at"] = run.started_at[:19].replace("T", " ")
+            row["finished_at"] = run.finished_at[:19].replace("T", " ") or "not finished"
+        rows.append(row)
+    write_rows(rows, _RUNS, form=settings.format, out=sys.stdout, empty="No runs yet.")
+    return 0
+
+
+_BACKUPS: Final = (
+    Column("seq", "Seq", number=True),
+    Column("tenant", "Tenant"),
+    Column("at", "Taken"),
+    Column("bytes", "Size", number=True),
+    Column("applied", "With"),
+    Column("path", "Path"),
+)
+
+
+def backups(settings: Settings, found: Sequence[KeptBackup]) -> int:
+    """One row a backup; `applied` are the migrations that it holds."""
+    rows = [
+        {
+            "seq": one.seq,
+            "tenant": one.tenant,
+            "at": one.at,
+            "run": one.run,
+            "bytes": one.backup.bytes,
+            "sha256": one.backup.sha256,
+            "format": one.backup.format,
+            "covers": one.backup.covers,
+            "applied": [f"{ref.set}/{ref.version}" for ref in one.backup.applied],
+            "path": one.backup.path,
+        }
+        for one in found
+    ]
+    if settings.format == "table":
+        for row, one in zip(rows, found, strict=True):
+            newest = one.backup.applied[-1:]
+            row |= {
+                "at": one.at[:19].replace("T", " "),
+                "bytes": bytes_text(one.backup.bytes),
+                "applied": [f"{ref.set}/{ref.version}" for ref in newest] or "nothing applied",
+            }
+    write_rows(rows, _BACKUPS, form=settings.format, out=sys.stdout, empty="No backups.")
+    return 0
+
+
+_FINDINGS: Final = (
+    Column("severity", "Severity"),
+    Column("rule", "Rule"),
+    Column("file", "File"),
+    Column("line", "Line", number=True),
+    Column("message", "Message"),
+    Column("hint", "Hint"),
+)
+
+
+def findings(settings: Settings, found: Sequence[Finding]) -> int:
+    """What lint found; 4 if any of it is an error."""
+    if settings.format == "table":
+        for one in found:
+            sys.stdout.write(
+                f"{one.file}:{one.line}: {one.severity}: {one_line(one.message)} [{one.rule}]\n"
+            )
+            if one.hint:
+                sys.stdout.write(f"    {one_line(one.hint)}\n")
+        errors = sum(one.severity == "error" for one in found)
+        warnings = len(found) - errors
+        sys.stdout.write(
+            f"{count_text(errors, 'error')}, {count_text(warnings, 'warning')}.\n"
+            if found
+            else "Nothing found.\n"
+        )
+    else:
+        write_rows(
+            (msgspec.to_builtins(one) for one in found),
+            _FINDINGS,
+            form=settings.format,
+            out=sys.stdout,
+        )
+    return CHECK_FOUND if any(one.severity == "error" for one in found) else 0

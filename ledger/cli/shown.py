@@ -1,0 +1,77 @@
+"""From what the API returns to what is printed, and to the exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from ledger.cli.options import Settings, confirm
+from ledger.cli.session import same_command
+from ledger.render.plan import write_plan
+from ledger.render.report import write_report
+from ledger.render.rows import write_json
+from ledger.render.story import tell
+from ledger.render.text import Symbols, count_text, one_line
+from ledger.render.validation import write_validation
+
+if TYPE_CHECKING:
+    from ledger.api import Ledger
+    from ledger.api.verify import VerifyReport
+    from ledger.fleet.planning import FleetPlan
+    from ledger.fleet.report import RunReport
+    from ledger.fleet.validation import ValidationReport
+
+CHECK_FOUND: Final = 4
+SUMMARY_NAMES: Final = 3
+
+
+async def ask(
+    ledger: Ledger, selection: str | tuple[str, ...], question: str, *, yes: bool
+) -> None:
+    """Ask before a destructive command, with the tenants it concerns. Raises click.Abort on no."""
+    if yes:
+        return
+    names = [target.name for target in await ledger.tenants(selection)]
+    some = ", ".join(names[:SUMMARY_NAMES]) + (" …" if len(names) > SUMMARY_NAMES else "")
+    confirm(f"{question} on {count_text(len(names), 'tenant')} ({some})?", yes=yes)
+
+
+def plan(settings: Settings, made: FleetPlan) -> int:
+    """A plan; 4 if a tenant would be refused."""
+    write_plan(made, form=settings.format, out=sys.stdout, with_sql=settings.verbose > 0)
+    return CHECK_FOUND if any(tenant.problem for tenant in made.tenants) else 0
+
+
+async def report(settings: Settings, ledger: Ledger, made: RunReport) -> int:
+    """A run's report; with -v and one tenant, the run's story before it."""
+    ledger.progress.close()
+    if settings.verbose and settings.format == "table" and len(made.outcomes) == 1 and made.run:
+        tenant = made.outcomes[0].tenant
+        target = (await ledger.tenants(tenant))[0]
+        events = [row async for row in ledger.history(tenant, run=made.run)]
+        for line in tell(events, where=str(target.url), symbols=Symbols(sys.stdout)):
+            sys.stdout.write(line + "\n")
+    write_report(made, form=settings.format, out=sys.stdout, again=same_command(settings))
+    return made.exit_code
+
+
+def validation(settings: Settings, ledger: Ledger, made: ValidationReport) -> int:
+    """What validate found."""
+    ledger.progress.close()
+    write_validation(made, form=settings.format, out=sys.stdout, verbose=settings.verbose > 0)
+    return made.exit_code
+
+
+def verified(settings: Settings, made: VerifyReport) -> int:
+    """Whether the chain holds, and the first seq at which it does not."""
+    if settings.format != "table":
+        write_json(made, out=sys.stdout)
+        return made.exit_code
+    for problem in made.problems:
+        sys.stdout.write(f"{one_line(problem)}\n")
+    if made.sound:
+        events = count_text(made.events, "event")
+        sys.stdout.write(f"{events} verified, the chain holds; hash {made.hash}\n")
+    elif made.bad_seq is not None:
+        sys.stdout.write(f"First bad event: seq {made.bad_seq}\n")
+    return made.exit_code

@@ -1,0 +1,219 @@
+"""What may be wrong with migration files, found without a tenant.
+
+Pure: migrations in, findings out. A finding says what would happen; whether that
+is meant is the author's to say.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from typing import Final, Literal
+
+import msgspec
+
+from ledger.scripts.model import Migration, MigrationSet, Section, Step
+from ledger.scripts.placeholders import bind, unknown_placeholders
+from ledger.scripts.statements import classify
+
+Severity = Literal["error", "warning"]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding. An `error` would stop a run or lose data by surprise; a `warning` is for the eye."""
+
+    rule: str
+    severity: Severity
+    file: str
+    line: int
+    message: str
+    hint: str = ""
+
+
+Rule = Callable[[Migration], Iterator[Finding]]
+
+
+def lint_set(one: MigrationSet, variables: Mapping[str, str]) -> list[Finding]:
+    """All findings of a set, by file and line. `variables` are what its placeholders stand for."""
+    found: list[Finding] = []
+    for migration in one.migrations:
+        unknown = list(_unknown_placeholder(migration, variables))
+        found += unknown
+        bound = (
+            migration
+            if unknown or migration.manifest.bound_checksum
+            else bind(migration, variables)
+        )
+        for rule in RULES:
+            found += rule(bound)
+        if not unknown:
+            found += _refused_by_parser(bound)
+    return sorted(set(found), key=lambda each: (each.file, each.line, each.rule))
+
+
+def _unknown_placeholder(migration: Migration, names: Mapping[str, str]) -> Iterator[Finding]:
+    for unknown in unknown_placeholders(migration, names):
+        yield Finding(
+            rule="unknown-placeholder",
+            severity="error",
+            file=unknown.file,
+            line=unknown.line,
+            message=f"nothing stands for {{{unknown.name}}}",
+            hint="Add it to `variables`, or write `-- placeholders: off` in a file that means its braces.",
+        )
+
+
+def _destructive(migration: Migration) -> Iterator[Finding]:
+    """Statements that drop data, in the up part; a down part is there to drop."""
+    rebuilt = _rebuilt_tables(migration)
+    for step in migration.up.steps:
+        kind = classify(step.sql, migration.dialect)
+        if kind.destructive and kind.target.lower() not in rebuilt:
+            yield _at(
+                step,
+                "destructive",
+                "warning",
+                f"{kind.label} loses data",
+                'Take a backup (backup = "auto" does for this migration), and check that nothing reads it.',
+            )
+
+
+def _rebuild_with_foreign_keys(migration: Migration) -> Iterator[Finding]:
+    """SQLite: dropping a table with foreign keys on deletes every row that refers to it by CASCADE."""
+    if migration.dialect != "sqlite" or migration.up.foreign_keys is False:
+        return
+    rebuilt = _rebuilt_tables(migration)
+    certain = migration.up.foreign_keys is True
+    for step in migration.up.steps:
+        kind = classify(step.sql, "sqlite")
+        if kind.label.startswith("DROP TABLE") and kind.target.lower() in rebuilt:
+            yield _at(
+                step,
+                "rebuild-foreign-keys",
+                "error" if certain else "warning",
+                f"table {kind.target} is rebuilt with foreign keys "
+                + ("on" if certain else "on, where `session` turns them on")
+                + ": the DROP deletes the rows that refer to it",
+                "Write `PRAGMA foreign_keys = OFF;` as the first statement of the file.",
+            )
+
+
+def _rebuilt_tables(migration: Migration) -> frozenset[str]:
+    """Tables that are dropped and come back by a rename in the same migration, in lower case."""
+    if migration.dialect != "sqlite":
+        return frozenset()
+    dropped: set[str] = set()
+    back: set[str] = set()
+    for step in migration.up.steps:
+        kind = classify(step.sql, "sqlite")
+        if kind.label.startswith("DROP TABLE"):
+            dropped.add(kind.target.lower())
+        elif kind.label.startswith("ALTER TABLE"):
+            back |= {name.lower() for name in kind.touched if name.lower() in dropped}
+    return frozenset(back)
+
+
+def _not_atomic(migration: Migration) -> Iterator[Finding]:
+    """MySQL and MariaDB: a crash inside cannot be settled by looking."""
+    if migration.dialect != "mysql":
+        return
+    for section in (migration.up, migration.down):
+        for step in section.steps if section else ():
+            kind = classify(step.sql, "mysql")
+            if not (kind.settleable or kind.redo_safe or step.redo_safe or step.verify_step):
+                yield _at(
+                    step,
+                    "not-atomic",
+                    "warning",
+                    f"{kind.label}: a crash here could not be settled ({kind.reason})",
+                    "Add `-- verify-step: SELECT …`, or `-- redo-safe` if running it twice does no harm.",
+                )
+
+
+def _missing_down(migration: Migration) -> Iterator[Finding]:
+    python = migration.python
+    if (migration.down is None or not migration.down.steps) and (python is None or not python.down):
+        yield Finding(
+            rule="missing-down",
+            severity="warning",
+            file=migration.path,
+            line=1,
+            message="it has no down part: it can be undone from a backup only",
+            hint="Add a `-- migrate:down` section.",
+        )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    _destructive,
+    _rebuild_with_foreign_keys,
+    _not_atomic,
+    _missing_down,
+)
+
+
+def _refused_by_parser(migration: Migration) -> Iterator[Finding]:
+    refuse = _sqlite_refusal if migration.dialect == "sqlite" else _mysql_refusal
+    for section in (migration.up, migration.down):
+        for step in _all_steps(section):
+            said = refuse(step.sql)
+            if said:
+                certain = migration.dialect == "sqlite"
+                yield _at(
+                    step,
+                    "syntax",
+                    "error" if certain else "warning",
+                    f"the parser refuses it: {said}",
+                    ""
+                    if certain
+                    else "The server may know more than this parser: try it on a copy.",
+                )
+
+
+def _all_steps(section: Section | None) -> tuple[Step, ...]:
+    return section.steps if section is not None else ()
+
+
+_SQLITE_SYNTAX: Final = ("syntax error", "incomplete input", "unrecognized token")
+
+
+def _sqlite_refusal(sql: str) -> str:
+    """What SQLite's own parser says; missing tables and the like are not its matter."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        try:
+            database.execute(f"EXPLAIN {sql}")
+        except sqlite3.Error as error:
+            said = str(error)
+            return said if any(word in said for word in _SQLITE_SYNTAX) else ""
+    return ""
+
+
+_PARSED: Final = frozenset({"ddl", "dml"})
+_NOT_PARSED: Final = ("TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE", "SEQUENCE", "DEFINER")
+
+
+def _mysql_refusal(sql: str) -> str:
+    """What sqlglot says of plain DDL and DML. It lags behind the servers, so it only warns.
+
+    Stored routines and executable comments are not asked about.
+    """
+    kind = classify(sql, "mysql")
+    if kind.kind not in _PARSED or "/*!" in sql or any(word in kind.label for word in _NOT_PARSED):
+        return ""
+    import logging
+
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)
+    try:
+        sqlglot.parse(sql, dialect="mysql")
+    except SqlglotError as error:
+        return str(error).split("\n")[0].rstrip(".")
+    return ""
+
+
+def _at(step: Step, rule: str, severity: Severity, message: str, hint: str) -> Finding:
+    return Finding(
+        rule=rule, severity=severity, file=step.file, line=step.line, message=message, hint=hint
+    )

@@ -1,0 +1,102 @@
+"""A plan for a person: tenants that stand alike told once, every step by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, TextIO
+
+import msgspec
+
+from ledger.fleet.planning import FleetPlan, PlannedMigration, TenantPlan
+from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.text import count_text, one_line, plain, seconds_text
+
+_COLUMNS: Final = (
+    Column("tenant", "Tenant"),
+    Column("engine", "Engine"),
+    Column("version", "Version"),
+    Column("migration", "Migration"),
+    Column("direction", "Direction"),
+    Column("steps", "Steps", number=True),
+    Column("problem", "Problem"),
+)
+NAMES_SHOWN: Final = 5
+
+
+def write_plan(plan: FleetPlan, *, form: Format, out: TextIO, with_sql: bool = False) -> None:
+    """The plan as text, JSON, or one row for each tenant and migration. `with_sql` shows the statements."""
+    if form == "json":
+        write_json(plan, out=out)
+    elif form == "table":
+        for line in plan_lines(plan, with_sql=with_sql):
+            out.write(line + "\n")
+    else:
+        write_rows(_rows(plan), _COLUMNS, form=form, out=out)
+
+
+def _rows(plan: FleetPlan) -> Iterator[dict[str, Any]]:
+    for tenant in plan.tenants:
+        row = {"tenant": tenant.tenant, "engine": tenant.engine, "version": tenant.version}
+        for one in tenant.migrations:
+            what = {"migration": one.id, "direction": one.direction, "steps": len(one.steps)}
+            yield {**row, **what, "problem": tenant.problem}
+        if tenant.problem and not tenant.migrations:
+            yield {
+                **row,
+                "migration": None,
+                "direction": None,
+                "steps": 0,
+                "problem": tenant.problem,
+            }
+
+
+def plan_lines(plan: FleetPlan, *, with_sql: bool) -> Iterator[str]:
+    """Warnings, then each group of tenants that have the same to do."""
+    for warning in plan.warnings:
+        yield f"warning: {one_line(warning)}"
+    total, pending = len(plan.tenants), len(plan.pending)
+    if not pending:
+        are = "is" if total == 1 else "are"
+        yield f"Nothing to do: {count_text(total, 'tenant')} {are} current."
+        return
+    groups: dict[bytes, list[TenantPlan]] = {}
+    for tenant in plan.pending:
+        key = msgspec.json.encode((tenant.version, tenant.migrations, tenant.problem))
+        groups.setdefault(key, []).append(tenant)
+    for group in sorted(groups.values(), key=len, reverse=True):
+        yield from _group(group, with_sql=with_sql)
+        yield ""
+    rest = f"; {total - pending:,} are current" if total > pending else ""
+    yield f"{plan.command.capitalize()} would change {pending:,} of {count_text(total, 'tenant')}{rest}."
+    yield "Nothing was touched."
+
+
+def _group(group: list[TenantPlan], *, with_sql: bool) -> Iterator[str]:
+    names = ", ".join(one_line(tenant.tenant) for tenant in group[:NAMES_SHOWN])
+    more = f" and {len(group) - NAMES_SHOWN:,} more" if len(group) > NAMES_SHOWN else ""
+    version = group[0].version
+    yield f"{count_text(len(group), 'tenant')}, {f'at {version}' if version else 'new'}: {names}{more}"
+    if group[0].problem:
+        yield f"  refused: {one_line(group[0].problem)}"
+        if group[0].hint:
+            yield f"  hint: {one_line(group[0].hint)}"
+    for migration in group[0].migrations:
+        yield from _migration(migration, with_sql=with_sql)
+
+
+def _migration(migration: PlannedMigration, *, with_sql: bool) -> Iterator[str]:
+    sign = "+" if migration.direction == "up" else "-"
+    words = [count_text(len(migration.steps), "step")]
+    if migration.estimated_seconds is not None:
+        words.append(f"about {seconds_text(migration.estimated_seconds)}")
+    if migration.how != "script":
+        words = [one_line(migration.how)]
+    if migration.lost:
+        words.append(f"would lose {one_line(migration.lost)}")
+    yield f"  {sign} {migration.id} {one_line(migration.name)} ({', '.join(words)})"
+    for step in migration.steps:
+        guard = f"  (skipped if {one_line(step.skip_if)})" if step.skip_if else ""
+        yield f"      {step.number:2} {one_line(step.name)}{guard}"
+        if with_sql:
+            for line in plain(step.sql).splitlines():
+                yield f"         {line}"

@@ -1,0 +1,94 @@
+"""What `validate` found: every invalid tenant by name, drift told once for all who share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, TextIO
+
+import msgspec
+
+from ledger.drift import Cluster
+from ledger.fleet.validation import ValidationReport
+from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.text import Symbols, count_text, one_line
+from ledger.runner.validate import Finding
+
+_COLUMNS: Final = (
+    Column("tenant", "Tenant"),
+    Column("valid", "Valid"),
+    Column("checks", "Checks"),
+    Column("changes", "Changes"),
+    Column("missing", "Missing"),
+    Column("error", "Error"),
+    Column("message", "Message"),
+)
+_SIGNS: Final = {"added": "+", "missing": "-", "changed": "~"}
+NAMES_SHOWN: Final = 10
+
+
+def write_validation(
+    report: ValidationReport, *, form: Format, out: TextIO, verbose: bool = False
+) -> None:
+    """The report as text, JSON, or one row a tenant. `verbose` lists the checks that held, too."""
+    if form == "json":
+        document = msgspec.to_builtins(report)
+        write_json(document | {"valid": report.valid}, out=out)
+    elif form == "table":
+        symbols = Symbols(out)
+        for finding in report.findings:
+            for line in _finding(finding, symbols, verbose=verbose):
+                out.write(line + "\n")
+        for cluster in report.drift:
+            for line in _drift(cluster):
+                out.write(line + "\n")
+        out.write(_summary(report) + "\n")
+    else:
+        write_rows(
+            (msgspec.to_builtins(finding) for finding in report.findings),
+            _COLUMNS,
+            form=form,
+            out=out,
+        )
+
+
+def _finding(finding: Finding, symbols: Symbols, *, verbose: bool) -> Iterator[str]:
+    name = one_line(finding.tenant)
+    if finding.error is not None:
+        yield f"{symbols.failed} {name}: {finding.error}, {one_line(finding.message)}"
+        if finding.hint:
+            yield f"    hint: {one_line(finding.hint)}"
+        return
+    if finding.valid and not verbose:
+        return
+    yield f"{symbols.done if finding.valid else symbols.failed} {name}"
+    for check in finding.checks:
+        if verbose or not check.passed:
+            sign = symbols.done if check.passed else symbols.failed
+            detail = f": {one_line(check.detail)}" if check.detail else ""
+            yield f"    {sign} {one_line(check.name)}{detail}"
+    for missing in finding.missing:
+        yield f"    {symbols.failed} {missing} is recorded as applied, and the tenant does not have it"
+    if finding.changes:
+        yield f"    {symbols.failed} {count_text(len(finding.changes), 'difference')} from the recorded schema"
+
+
+def _drift(cluster: Cluster) -> Iterator[str]:
+    names = ", ".join(one_line(name) for name in cluster.tenants[:NAMES_SHOWN])
+    more = len(cluster.tenants) - NAMES_SHOWN
+    names += f" and {more:,} more" if more > 0 else ""
+    yield f"Drift, alike in {count_text(len(cluster.tenants), 'tenant')} ({names}):"
+    for change in cluster.changes:
+        line = f"  {_SIGNS[change.how]} {change.kind} {one_line(change.name)} {change.how}"
+        if change.how == "changed":
+            line += f": {one_line(change.expected)} -> {one_line(change.found)}"
+        yield line
+
+
+def _summary(report: ValidationReport) -> str:
+    total = len(report.findings)
+    valid = sum(finding.valid for finding in report.findings)
+    checks = sum(len(finding.checks) for finding in report.findings)
+    counted = f"{count_text(total, 'tenant')} validated, {count_text(checks, 'check')}"
+    return (
+        f"{counted}: all valid." if valid == total else f"{counted}: {total - valid:,} not valid."
+    )
