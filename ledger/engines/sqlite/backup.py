@@ -1,0 +1,208 @@
+"""Backups of a live SQLite database, by SQLite's backup API.
+
+The backup API and not VACUUM INTO: it copies page by page inside a read
+transaction, so that rowids, free pages, page size, auto_vacuum, user_version,
+application_id and the journal mode are the original's, it costs no sorting, and
+it can be stopped between two batches of pages. What is in the -wal file is read
+through SQLite like everything else.
+
+Invariant: a file at a backup's final name is complete, verified and durable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ledger import failpoints
+from ledger.drivers.sqlite import file_uri
+from ledger.engines.base import Backup
+from ledger.engines.sqlite.steps import begin_read, go_on, roll_back
+from ledger.engines.sqlite.trouble import BusyError, described, hint_for
+from ledger.errors import BackupError, LockedError
+
+if TYPE_CHECKING:
+    from ledger.engines.sqlite.session import SqliteSession
+
+BATCH_PAGES: Final = 2048
+"""Pages copied between two looks at the deadline: some milliseconds."""
+
+PROGRESS_OPERATIONS: Final = 100_000
+"""Operations of SQLite's virtual machine between two looks at the deadline."""
+
+CHUNK_BYTES: Final = 1 << 20
+SPARE_BYTES: Final = 1 << 20
+"""What must stay free on the disk beyond the backup itself."""
+
+FILE_MODE: Final = 0o600
+
+
+async def backup(session: SqliteSession, destination: Path, *, deadline_seconds: float) -> Backup:
+    """Write a verified backup at `destination`, in one hop. Raises BackupError.
+
+    The database stays readable and, in WAL mode, writable; in other modes a
+    writer waits at its COMMIT until the pages are copied.
+    """
+    stop = threading.Event()
+    try:
+        return await session.run(
+            lambda database: _write(session, database, destination, stop),
+            doing="back up the database",
+            stop=stop,
+            timeout_seconds=deadline_seconds,
+        )
+    except TimeoutError as error:
+        raise _error(
+            session,
+            f"the backup took longer than {deadline_seconds:g} s",
+            hint="Raise the deadline for backups.",
+        ) from error
+    except (OSError, LockedError) as error:
+        raise _error(session, f"cannot write {destination}: {error}") from error
+
+
+def _write(
+    session: SqliteSession,
+    database: sqlite3.Connection,
+    destination: Path,
+    stop: threading.Event,
+) -> Backup:
+    """In the thread: copy, verify, make durable, and give the file its name."""
+    if os.path.lexists(destination):
+        raise _error(session, f"{destination} exists already; a backup never overwrites")
+    partial = destination.with_name(f".{destination.name}.partial")
+    begin_read(database)
+    try:
+        mark, _ = session.marked(database)
+        _require_space(session, destination.parent, mark.bytes or 0)
+        create_private(partial)
+        try:
+            _copy(session, database, partial, stop)
+            roll_back(database)
+            verify(partial, stop)
+            digest, size = seal(partial)
+            go_on(stop)
+            failpoints.reach("backup.before_rename")
+            publish(partial, destination)
+        except sqlite3.Error as error:
+            raise _error(
+                session, f"the backup is not sound: {described(error)}", hint=hint_for(error)
+            ) from error
+        finally:
+            partial.unlink(missing_ok=True)
+    finally:
+        roll_back(database)
+    failpoints.reach("backup.after_rename")
+    return Backup(
+        path=destination,
+        bytes=size,
+        sha256=digest,
+        format="sqlite",
+        covers="database",
+        fingerprint=mark.fingerprint or "",
+    )
+
+
+def create_private(path: Path) -> None:
+    """An empty file of our own, mode 0600. What a killed attempt left under the name is removed.
+
+    Neither follows a symlink. Raises OSError.
+    """
+    path.unlink(missing_ok=True)
+    flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
+    os.close(os.open(path, flags, FILE_MODE))
+
+
+def _copy(
+    session: SqliteSession, database: sqlite3.Connection, partial: Path, stop: threading.Event
+) -> None:
+    copy = sqlite3.connect(file_uri(partial, mode="rw"), uri=True, isolation_level=None)
+    try:
+        # Nobody else sees the file before it is complete and synced by us.
+        copy.execute("PRAGMA journal_mode = OFF").fetchall()
+        copy.execute("PRAGMA synchronous = OFF")
+
+        def progress(status: int, remaining: int, total: int) -> None:
+            failpoints.reach("backup.half_written")
+            go_on(stop)
+            if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise BusyError
+
+        database.backup(copy, pages=BATCH_PAGES, progress=progress)
+    finally:
+        copy.close()
+
+
+def verify(path: Path, stop: threading.Event) -> None:
+    """Raises sqlite3.DatabaseError with the first finding of a full integrity_check.
+
+    The file is opened as immutable: a copy of a WAL database would otherwise get
+    a -wal and a -shm file beside it.
+    """
+    copy = sqlite3.connect(
+        file_uri(path, mode="ro") + "&immutable=1", uri=True, isolation_level=None
+    )
+    copy.set_progress_handler(stop.is_set, PROGRESS_OPERATIONS)
+    try:
+        (finding,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+    finally:
+        copy.close()
+    if finding != "ok":
+        raise sqlite3.DatabaseError(f"integrity_check says: {finding}")
+
+
+def seal(path: Path) -> tuple[str, int]:
+    """Make a file's content durable; its SHA-256 in hex and its size, as read back. Raises OSError."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+        os.fsync(file.fileno())
+    return digest.hexdigest(), size
+
+
+def publish(partial: Path, destination: Path) -> None:
+    """Give a synced file its final name, durably, without ever replacing one. Raises OSError."""
+    # A hard link fails where a rename would replace; the caller removes the first name.
+    os.link(partial, destination, follow_symlinks=False)
+    partial.unlink()
+    sync_folder(destination.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries durable. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def free_bytes(folder: Path) -> int:
+    """What an ordinary user may still write in the folder. Raises OSError."""
+    space = os.statvfs(folder)
+    return space.f_bavail * space.f_frsize
+
+
+def _require_space(session: SqliteSession, folder: Path, size: int) -> None:
+    free = free_bytes(folder)
+    if free < size + SPARE_BYTES:
+        raise _error(
+            session,
+            f"the backup needs {size} bytes, and {folder} has {free} free",
+            hint="Free space there, or set `backups` to another folder.",
+        )
+
+
+def _error(session: SqliteSession, message: str, *, hint: str = "") -> BackupError:
+    return BackupError(
+        message,
+        hint=hint or "Nothing was changed; correct this, then run the command again.",
+        tenant=session.tenant,
+    )

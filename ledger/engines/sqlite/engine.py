@@ -1,0 +1,165 @@
+"""SQLite as an engine: opening tenants, and read-only queries.
+
+Invariant: a file that does not exist is created only if the target says so, and
+nothing but a regular file is ever opened.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final, Literal
+
+from ledger.drivers.sqlite import call, connect
+from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+from ledger.engines.base import Capabilities, Session, Target
+from ledger.engines.sqlite.introspect import SchemaCache
+from ledger.engines.sqlite.session import SqliteSession
+from ledger.engines.sqlite.trouble import LOCK_SECONDS, primary_code, unusable
+from ledger.errors import UnreachableError
+from ledger.scripts.model import Dialect
+
+BUSY_TIMEOUT_MS: Final = 50
+"""How long SQLite itself waits for a lock, in the thread; beyond that we wait outside of it."""
+
+FILE_MODE: Final = 0o644
+"""Of a file that `create` makes, less the umask: SQLite's own choice, since the application reads it too."""
+
+_DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
+class SqliteEngine:
+    """See ledger.engines.base.Engine. `lock_seconds` bounds the wait for other connections' locks."""
+
+    name: Literal["sqlite", "mysql"] = "sqlite"
+    dialect: Dialect = "sqlite"
+    capabilities = Capabilities(transactional_ddl=True, server_side_locks=False)
+
+    def __init__(self, *, lock_seconds: float = LOCK_SECONDS) -> None:
+        self._lock_seconds = lock_seconds
+        self._cache = SchemaCache()
+
+    @asynccontextmanager
+    async def open(self, target: Target) -> AsyncIterator[Session]:
+        """Open a tenant. Raises UnreachableError if it is missing, no database, or not to be read.
+
+        With `target.for_restore` a missing or damaged file gives a session on
+        which only `restore` works.
+        """
+        path = _path_of(target)
+        async with AsyncExitStack() as stack:
+            session = SqliteSession(
+                target,
+                path,
+                lambda prepare: connect(path, busy_timeout_ms=BUSY_TIMEOUT_MS, prepare=prepare),
+                stack,
+                cache=self._cache,
+                lock_seconds=self._lock_seconds,
+            )
+            try:
+                _require_file(target, path)
+                await session.connect()
+            except FileNotFoundError as error:
+                session.damage = _missing(target, path)
+                if not target.for_restore:
+                    raise session.damage from error
+            except sqlite3.Error as error:
+                session.damage = unusable(error, tenant=target.name, doing=f"open {path}")
+                if not target.for_restore or primary_code(error) not in _DAMAGED:
+                    raise session.damage from error
+            yield session
+
+    async def query(
+        self,
+        url: SqliteUrl | MysqlUrl,
+        secret: SecretSource,
+        sql: str,
+        *,
+        limit: int = 1_000_000,
+    ) -> AsyncIterator[tuple[object, ...]]:
+        """Rows of a read-only query, read in one go before the first is given.
+
+        Raises UnreachableError, also if there are more than `limit` rows: a part
+        of a fleet must not be taken for the whole.
+        """
+        if not isinstance(url, SqliteUrl):
+            raise TypeError(f"the SQLite engine cannot query {url}")
+
+        def read(database: sqlite3.Connection) -> list[tuple[object, ...]]:
+            database.execute("PRAGMA query_only = ON")
+            return database.execute(sql).fetchmany(limit + 1)
+
+        try:
+            async with connect(url.path, mode="ro", busy_timeout_ms=5000) as connection:
+                rows = await call(connection, read)
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise unusable(error, tenant=str(url), doing="run the query") from error
+        if len(rows) > limit:
+            raise UnreachableError(
+                f"the query on {url} gives more than {limit} rows", hint="Narrow the query."
+            )
+        for row in rows:
+            yield row
+
+    async def aclose(self) -> None:
+        """Forget the schemas seen."""
+        self._cache.clear()
+
+
+def _path_of(target: Target) -> str:
+    if not isinstance(target.url, SqliteUrl):
+        raise TypeError(f"the SQLite engine cannot open {target.url}")
+    return target.url.path
+
+
+def _require_file(target: Target, path: str) -> None:
+    """Raises FileNotFoundError if there is none, UnreachableError if it is no regular file."""
+    if path == ":memory:":
+        return
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        if not target.create or target.for_restore:
+            raise
+        _create(target, path)
+        return
+    except (OSError, ValueError) as error:
+        raise UnreachableError(
+            f"cannot open {path}: {error}",
+            hint=f"Check the path in {target.source} and its permissions.",
+            tenant=target.name,
+        ) from error
+    if not stat.S_ISREG(mode):
+        raise UnreachableError(
+            f"{path} is not a regular file",
+            hint=f"Name a SQLite database file in {target.source}.",
+            tenant=target.name,
+        )
+
+
+def _create(target: Target, path: str) -> None:
+    """Make an empty file, which is an empty database; never a folder, never through a symlink."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, FILE_MODE))
+    except FileExistsError:
+        # Somebody else made it in the meantime (or it is a dangling link, which open() names).
+        return
+    except OSError as error:
+        raise UnreachableError(
+            f"cannot create {path}: {error.strerror}",
+            hint=f"Create its folder, or correct the path in {target.source}.",
+            tenant=target.name,
+        ) from error
+
+
+def _missing(target: Target, path: str) -> UnreachableError:
+    return UnreachableError(
+        f"there is no file {path}",
+        hint=f"Check the path in {target.source}, or set create = true there to begin "
+        "with an empty database.",
+        tenant=target.name,
+    )

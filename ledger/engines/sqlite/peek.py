@@ -1,0 +1,128 @@
+"""A SQLite file's 100-byte header, read without SQLite: what tells that nothing changed.
+
+Invariant: nothing here opens a file that a connection of this process has open.
+POSIX locks belong to the process, and closing any descriptor of a file drops
+all of them (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ledger.errors import UnreachableError
+from ledger.events import Mark
+
+HEADER_BYTES: Final = 100
+MAGIC: Final = b"SQLite format 3\0"
+_FIELDS: Final = struct.Struct(">16sHBBBBBBIIIII")
+"""Magic, page size, write version … then, from byte 24: change counter, pages, freelist (2), cookie.
+https://www.sqlite.org/fileformat.html#the_database_header"""
+
+
+class Peek(msgspec.Struct, frozen=True, kw_only=True):
+    """`mark` has cookie, counter and bytes, no fingerprint; `wal` says that the file is in WAL mode.
+
+    `pending_bytes` is the size of the -wal file (WAL mode) or of the -journal file
+    (all others): if it is not 0, the header may be older than the database, and
+    only opening the database tells. In WAL mode the counter stands still.
+    """
+
+    mark: Mark
+    wal: bool
+    pending_bytes: int
+
+
+def peek(path: str | Path) -> Peek:
+    """Read the header and look for a -wal or -journal file: a few microseconds, for a thread.
+
+    Only for a file on which this process has no connection open (see the
+    module's invariant). An empty file is a valid, empty database. Raises
+    UnreachableError, without a tenant's name, if there is no such file or it is
+    not a SQLite database.
+    """
+    name = os.fspath(path)
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            header = os.read(descriptor, HEADER_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UnreachableError(
+            f"cannot read {name}: {error.strerror}", hint="Check the path and its permissions."
+        ) from error
+    if not header:
+        return Peek(mark=Mark(cookie=0, counter=0, bytes=0), wal=False, pending_bytes=0)
+    found = parse_header(header)
+    if found is None:
+        raise UnreachableError(
+            f"{name} is not a SQLite database, or it is encrypted",
+            hint="Check that the path is right; `ledger restore` brings a backup back.",
+        )
+    mark, wal = found
+    return Peek(mark=mark, wal=wal, pending_bytes=_size(name + ("-wal" if wal else "-journal")))
+
+
+def parse_header(header: bytes) -> tuple[Mark, bool] | None:
+    """The mark and whether the file is in WAL mode; None if this is no SQLite header."""
+    if len(header) < HEADER_BYTES:
+        return None
+    magic, page, write_version, *_, counter, pages, _free, _count, cookie = _FIELDS.unpack_from(
+        header
+    )
+    if magic != MAGIC:
+        return None
+    size = (65536 if page == 1 else page) * pages
+    return Mark(cookie=cookie, counter=counter, bytes=size), write_version == 2
+
+
+def _size(name: str) -> int:
+    try:
+        return os.stat(name).st_size  # noqa: PTH116  (10,000 of them: no Path objects)
+    except FileNotFoundError:
+        return 0
+
+
+def find_descriptor(path: str) -> int | None:
+    """SQLite's own descriptor of a database that is open in this process, if the system shows it.
+
+    Reading through it needs no open and no close, so that no lock is lost.
+    """
+    try:
+        wanted = Path(path).stat()
+        numbers = [int(entry.name) for entry in Path("/dev/fd").iterdir()]
+    except OSError:
+        return None
+    for number in sorted(numbers, reverse=True):
+        try:
+            found = os.fstat(number)
+        except OSError:
+            # The listing's own descriptor, or another thread's, is closed by now.
+            continue
+        if (found.st_ino, found.st_dev) == (wanted.st_ino, wanted.st_dev):
+            return number
+    return None
+
+
+def change_counter(descriptor: int | None, path: str) -> int | None:
+    """The change counter of the open database, outside a transaction; None where it cannot be read.
+
+    None in WAL mode too, where it does not count transactions.
+    """
+    if descriptor is None:
+        return None
+    try:
+        found, wanted = os.fstat(descriptor), Path(path).stat()
+        if (found.st_ino, found.st_dev) != (wanted.st_ino, wanted.st_dev):
+            return None
+        parsed = parse_header(os.pread(descriptor, HEADER_BYTES, 0))
+    except OSError:
+        return None
+    if parsed is None or parsed[1]:
+        return None
+    return parsed[0].counter

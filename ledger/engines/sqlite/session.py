@@ -1,0 +1,306 @@
+"""An open SQLite tenant.
+
+Invariant: after every method, also a failed or cancelled one, no transaction is
+open and the connection's foreign_keys setting is what it was when it was opened.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+import anyio
+
+from ledger.drivers.sqlite import CLOSE_SECONDS, call
+from ledger.engines.base import Backup, Done, Journal, Marker, Target, Work
+from ledger.engines.sqlite import backup as backups
+from ledger.engines.sqlite import python, restore, stepwise, transaction
+from ledger.engines.sqlite.connection import prepare_connection
+from ledger.engines.sqlite.introspect import SchemaCache
+from ledger.engines.sqlite.marker import (
+    CREATE_MARKER,
+    admit,
+    put_fence,
+    read_marker,
+    replace_entries,
+)
+from ledger.engines.sqlite.peek import change_counter, find_descriptor
+from ledger.engines.sqlite.steps import (
+    begin_immediate,
+    begin_read,
+    commit,
+    roll_back,
+    run_checks,
+)
+from ledger.engines.sqlite.trouble import BusyError, locked, unusable
+from ledger.errors import TenantError, UnreachableError
+from ledger.events import CheckResult, Mark, MigrationRef
+from ledger.schema import Schema
+from ledger.scripts.model import Check
+
+T = TypeVar("T")
+
+FIRST_PAUSE_SECONDS = 0.002
+LONGEST_PAUSE_SECONDS = 0.1
+"""Between two attempts to get a lock: doubled each time, up to the longest."""
+
+
+class SqliteSession:
+    """See ledger.engines.base.Session. `path` is the database file as the target names it.
+
+    `damage` is set, and there is no connection, if the file is missing or no
+    database and the target was opened for a restore. `opener` makes a connection
+    whose closing `stack` sees to.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        path: str,
+        opener: Callable[
+            [Callable[[sqlite3.Connection], None]],
+            AbstractAsyncContextManager[aiosqlite.Connection],
+        ],
+        stack: AsyncExitStack,
+        *,
+        cache: SchemaCache,
+        lock_seconds: float,
+    ) -> None:
+        self.target = target
+        self.path = path
+        self.cache = cache
+        self.foreign_keys = False
+        self.lock_seconds = lock_seconds
+        self.damage: UnreachableError | None = None
+        self._opener = opener
+        self._stack = stack
+        self._connection: aiosqlite.Connection | None = None
+        self._descriptor: int | None = None
+
+    @property
+    def tenant(self) -> str:
+        """The tenant's name, for errors."""
+        return self.target.name
+
+    @property
+    def connection(self) -> aiosqlite.Connection:
+        """The open connection. Raises UnreachableError if the file is damaged."""
+        if self._connection is None:
+            raise self.damage or UnreachableError("the database is closed", tenant=self.tenant)
+        return self._connection
+
+    async def connect(self) -> None:
+        """Open the database. Raises sqlite3.Error and UnreachableError."""
+
+        def prepare(database: sqlite3.Connection) -> None:
+            self.foreign_keys = prepare_connection(database, self.target)
+
+        self._connection = await self._stack.enter_async_context(self._opener(prepare))
+        self.damage = None
+
+    async def disconnect(self) -> None:
+        """Let go of the file, so that a restore can put another one in its place."""
+        connection, self._connection, self._descriptor = self._connection, None, None
+        if connection is not None:
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await connection.close()
+
+    async def run(
+        self,
+        function: Callable[[sqlite3.Connection], T],
+        *,
+        doing: str,
+        stop: threading.Event | None = None,
+        timeout_seconds: float | None = None,
+    ) -> T:
+        """Run a function in the connection's thread, and again while others hold a lock it needs.
+
+        The function may be run several times: it raises BusyError before it has
+        written anything, or from its COMMIT. `doing` completes "cannot …" in an
+        error. Raises LockedError, UnreachableError, TimeoutError, and what the
+        function raises.
+        """
+        connection = self.connection
+        give_up = anyio.current_time() + self.lock_seconds
+        pause = FIRST_PAUSE_SECONDS
+        try:
+            while True:
+                try:
+                    return await call(
+                        connection, function, stop=stop, timeout_seconds=timeout_seconds
+                    )
+                except BusyError as error:
+                    if anyio.current_time() >= give_up:
+                        raise locked(
+                            tenant=self.tenant, doing=doing, seconds=self.lock_seconds
+                        ) from error
+                await anyio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        except sqlite3.Error as error:
+            await self.reset(error)
+            raise unusable(error, tenant=self.tenant, doing=doing) from error
+        except BaseException as error:
+            await self.reset(error)
+            raise
+
+    async def reset(self, cause: BaseException) -> None:
+        """Roll back and undo our settings after `cause`; a failure of that is noted on it."""
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True) as scope:
+            try:
+                await call(self.connection, self.settle)
+            except (sqlite3.Error, TenantError, ValueError) as error:
+                cause.add_note(f"rolling back failed too: {error}")
+        if scope.cancelled_caught:
+            cause.add_note(f"rolling back did not end within {CLOSE_SECONDS:g} s")
+
+    def settle(self, database: sqlite3.Connection) -> None:
+        """In the thread: no transaction open, and the settings as they were."""
+        roll_back(database)
+        database.execute("PRAGMA query_only = OFF")
+        self.set_foreign_keys(database, self.foreign_keys)
+
+    def set_foreign_keys(self, database: sqlite3.Connection, wanted: bool) -> None:
+        """In the thread, outside a transaction (inside, the PRAGMA does nothing)."""
+        database.execute(f"PRAGMA foreign_keys = {'ON' if wanted else 'OFF'}")
+
+    def marked(self, database: sqlite3.Connection) -> tuple[Mark, Schema]:
+        """In the thread, inside a transaction: the mark, its counter apart, and the schema."""
+        found, schema = self.cache.read(database)
+        (cookie,) = database.execute("PRAGMA main.schema_version").fetchone()
+        (pages,) = database.execute("PRAGMA main.page_count").fetchone()
+        (page,) = database.execute("PRAGMA main.page_size").fetchone()
+        return Mark(fingerprint=found, cookie=cookie, bytes=pages * page), schema
+
+    def counter(self) -> int | None:
+        """In the thread, outside a transaction: the change counter, where it can be read."""
+        if self._descriptor is None:
+            self._descriptor = find_descriptor(self.path)
+        return change_counter(self._descriptor, self.path)
+
+    def complete(self, mark: Mark) -> Mark:
+        """In the thread, outside a transaction: the mark with the change counter."""
+        return Mark(
+            fingerprint=mark.fingerprint,
+            cookie=mark.cookie,
+            counter=self.counter(),
+            bytes=mark.bytes,
+        )
+
+    async def marker(self) -> Marker:
+        """What the tenant remembers; reads only."""
+
+        def read(database: sqlite3.Connection) -> Marker:
+            begin_read(database)
+            try:
+                return read_marker(database, tenant=self.tenant)
+            finally:
+                roll_back(database)
+
+        return await self.run(read, doing="read the marker")
+
+    async def fence(self, *, epoch: int, ledger: str) -> Marker:
+        """Set the fence and return what was there before. Raises FencedError, having written nothing."""
+
+        def write(database: sqlite3.Connection) -> Marker:
+            if not database.in_transaction:
+                begin_immediate(database)
+                found = read_marker(database, tenant=self.tenant)
+                admit(found, epoch=epoch, ledger=ledger, tenant=self.tenant)
+                database.execute(CREATE_MARKER)
+                put_fence(database, found, epoch=epoch, ledger=ledger)
+                before.append(found)
+            commit(database)
+            return before[-1]
+
+        before: list[Marker] = []
+        return await self.run(write, doing="set the fence")
+
+    async def apply(
+        self, work: Work, journal: Journal, *, known: frozenset[str] = frozenset()
+    ) -> Done:
+        """See ledger.engines.base.Session.apply."""
+        if work.python is not None:
+            return await python.apply(self, work, journal, known)
+        if work.section.transaction:
+            return await transaction.apply(self, work, journal, known)
+        return await stepwise.apply(self, work, journal, known)
+
+    async def adopt(self, refs: Sequence[MigrationRef], *, epoch: int, ledger: str) -> Mark:
+        """Make the marker say that exactly `refs` are applied.
+
+        A tenant of another ledger becomes this one's, whatever its fence was:
+        the other ledger's runners are refused from here on by its id.
+        """
+
+        def write(database: sqlite3.Connection) -> Mark:
+            if not database.in_transaction:
+                begin_immediate(database)
+                found = read_marker(database, tenant=self.tenant)
+                if found.ledger in ("", ledger):
+                    admit(found, epoch=epoch, ledger=ledger, tenant=self.tenant)
+                database.execute(CREATE_MARKER)
+                put_fence(database, found, epoch=epoch, ledger=ledger)
+                replace_entries(database, found, refs, epoch=epoch)
+                marks.append(self.marked(database)[0])
+            commit(database)
+            return self.complete(marks[-1])
+
+        marks: list[Mark] = []
+        return await self.run(write, doing="write the marker")
+
+    async def check(self, checks: Sequence[Check]) -> tuple[CheckResult, ...]:
+        """Run checks in one snapshot; a check that cannot run has not passed."""
+        stop = threading.Event()
+
+        def read(database: sqlite3.Connection) -> tuple[CheckResult, ...]:
+            begin_read(database)
+            try:
+                return run_checks(database, checks, stop)
+            finally:
+                roll_back(database)
+
+        return await self.run(read, doing="run the checks", stop=stop)
+
+    async def schema(self) -> Schema:
+        """The live schema, without the marker table."""
+
+        def read(database: sqlite3.Connection) -> Schema:
+            begin_read(database)
+            try:
+                return self.cache.read(database)[1]
+            finally:
+                roll_back(database)
+
+        return await self.run(read, doing="read the schema")
+
+    async def mark(self) -> Mark:
+        """What `Done.mark` holds, read now."""
+
+        def read(database: sqlite3.Connection) -> Mark:
+            begin_read(database)
+            try:
+                found, _ = self.marked(database)
+            finally:
+                roll_back(database)
+            return self.complete(found)
+
+        return await self.run(read, doing="read the schema")
+
+    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+        """See ledger.engines.base.Session.backup."""
+        return await backups.backup(self, destination, deadline_seconds=deadline_seconds)
+
+    async def restore(
+        self, backup: Path, *, sha256: str, epoch: int, ledger: str, deadline_seconds: float
+    ) -> Mark:
+        """See ledger.engines.base.Session.restore; the target may be missing or damaged."""
+        return await restore.restore(
+            self,
+            restore.Source(path=backup, sha256=sha256, epoch=epoch, ledger=ledger),
+            deadline_seconds=deadline_seconds,
+        )

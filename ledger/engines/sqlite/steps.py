@@ -1,0 +1,262 @@
+"""One step, one guard, one check, and foreign keys, on an open sqlite3 connection.
+
+Invariant: no statement of a migration can end the transaction that it runs in;
+guards and checks cannot write.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from ledger import failpoints
+from ledger.engines.base import StepResult
+from ledger.engines.sqlite.trouble import REFUSALS, BusyError, StoppedError, described, is_busy
+from ledger.errors import CheckFailedError
+from ledger.events import CheckResult
+from ledger.scripts.model import Check, SkipIf, Step
+
+Violations = Mapping[tuple[str, str], int]
+"""How many rows of a table (first) refer to no row of a parent (second)."""
+
+_FIRST_WORDS: Final = re.compile(
+    r"(?:[\s;\ufeff]+|--[^\n]*\n?|/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z))*+"
+    r"(?P<first>[A-Za-z]+)(?P<rest>(?:\s+[A-Za-z]+){0,2})"
+)
+
+TABLE_EXISTS: Final = """
+SELECT 1 FROM main.sqlite_master WHERE type = ? AND name = ? COLLATE NOCASE
+"""
+COLUMN_EXISTS: Final = "SELECT 1 FROM pragma_table_xinfo(?) WHERE name = ? COLLATE NOCASE"
+COUNT_VIOLATIONS: Final = """
+SELECT "table", "parent", count(*) FROM pragma_foreign_key_check GROUP BY 1, 2
+"""
+COUNT_VIOLATIONS_OF: Final = """
+SELECT "table", "parent", count(*) FROM pragma_foreign_key_check(?) GROUP BY 1, 2
+"""
+TABLES: Final = "SELECT name FROM main.sqlite_master WHERE type = 'table'"
+
+
+def first_words(sql: str) -> tuple[str, str]:
+    """The statement's first word and the one or two words after it, in capitals."""
+    match = _FIRST_WORDS.match(sql)
+    if match is None:
+        return "", ""
+    return match["first"].upper(), " ".join(match["rest"].upper().split())
+
+
+def controls_transaction(sql: str) -> bool:
+    """Whether the statement would begin or end a transaction (savepoints do neither inside one)."""
+    first, rest = first_words(sql)
+    if first == "ROLLBACK":
+        return "TO" not in rest.split()
+    return first in ("BEGIN", "COMMIT", "END")
+
+
+def begin_immediate(database: sqlite3.Connection) -> None:
+    """BEGIN IMMEDIATE. Raises BusyError while another connection writes."""
+    failpoints.reach("engine.before_begin")
+    or_busy(database, "BEGIN IMMEDIATE")
+
+
+def begin_read(database: sqlite3.Connection) -> None:
+    """A read transaction that has its snapshot. Raises BusyError while another connection commits."""
+    database.execute("BEGIN")
+    try:
+        or_busy(database, "SELECT 1 FROM main.sqlite_master LIMIT 1")
+    except BaseException:
+        roll_back(database)
+        raise
+
+
+def commit(database: sqlite3.Connection) -> None:
+    """COMMIT. Raises BusyError, the transaction still open, while another connection reads."""
+    or_busy(database, "COMMIT")
+
+
+def roll_back(database: sqlite3.Connection) -> None:
+    """ROLLBACK, if there is still something to roll back."""
+    if database.in_transaction:
+        database.execute("ROLLBACK")
+
+
+def or_busy(database: sqlite3.Connection, sql: str) -> None:
+    """Run a statement that takes a lock. Raises BusyError while another connection has it."""
+    try:
+        database.execute(sql).fetchall()
+    except sqlite3.OperationalError as error:
+        if is_busy(error):
+            raise BusyError from error
+        raise
+
+
+def execute(
+    database: sqlite3.Connection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
+) -> int | None:
+    """Run one statement to its end and return the rows it changed, None where that has no meaning.
+
+    Rows that it returns are stepped through and dropped. Raises what sqlite3 raises.
+    """
+    cursor = database.execute(sql, parameters)
+    if cursor.description is not None:
+        # RETURNING and a SELECT with effects do their work row by row; text that is not UTF-8
+        # must not make them fail, since nobody looks at it.
+        database.text_factory = bytes
+        try:
+            deque(cursor, maxlen=0)
+        finally:
+            database.text_factory = str
+    if cursor.rowcount >= 0:
+        return cursor.rowcount
+    if first_words(sql)[0] == "WITH":
+        return int(database.execute("SELECT changes()").fetchone()[0])
+    return None
+
+
+def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
+    """One step, unless its guard says that nothing is to do. Raises what sqlite3 raises."""
+    started = time.perf_counter_ns()
+    reason = held(database, step.skip_if) if step.skip_if else ""
+    rows = None if reason else execute(database, step.sql)
+    return StepResult(
+        number=step.number,
+        name=step.name,
+        statement=step.sha256,
+        duration_us=(time.perf_counter_ns() - started) // 1000,
+        rows=rows,
+        skipped=reason,
+    )
+
+
+def held(database: sqlite3.Connection, guard: SkipIf) -> str:
+    """Why the step is to be skipped, or nothing. Raises what sqlite3 raises."""
+    if guard.kind == "sql":
+        with read_only(database):
+            return f"{guard.text or guard.subject} is true" * is_true(
+                first_value(database, guard.subject)
+            )
+    if guard.kind == "column":
+        table, _, column = guard.subject.rpartition(".")
+        row = database.execute(COLUMN_EXISTS, (table, column)).fetchone()
+    else:
+        row = database.execute(TABLE_EXISTS, (guard.kind, guard.subject)).fetchone()
+    return f"{guard.kind} {guard.subject} exists" if row else ""
+
+
+@contextmanager
+def read_only(database: sqlite3.Connection) -> Iterator[None]:
+    """Nothing inside can write, or end the transaction."""
+    database.execute("PRAGMA query_only = ON")
+    try:
+        yield
+    finally:
+        database.execute("PRAGMA query_only = OFF")
+
+
+def first_value(database: sqlite3.Connection, sql: str) -> object:
+    """The first column of the first row; None if there is no row. Raises sqlite3.Error."""
+    if controls_transaction(sql):
+        raise sqlite3.ProgrammingError("a guard or check may not begin or end a transaction")
+    row = database.execute(sql).fetchone()
+    return row[0] if row else None
+
+
+def is_true(value: object) -> bool:
+    """Not 0, not NULL, not empty."""
+    return bool(value)
+
+
+def run_checks(
+    database: sqlite3.Connection, checks: Sequence[Check], stop: threading.Event
+) -> tuple[CheckResult, ...]:
+    """All checks; one that cannot run has not passed, with SQLite's words as detail."""
+    results = []
+    with read_only(database):
+        for check in checks:
+            go_on(stop)
+            try:
+                value = first_value(database, check.sql)
+            except REFUSALS as error:
+                results.append(CheckResult(name=check.name, passed=False, detail=described(error)))
+                continue
+            passed = is_true(value)
+            detail = "" if passed else f"returned {value!r}" if value is not None else "no value"
+            results.append(CheckResult(name=check.name, passed=passed, detail=detail))
+    return tuple(results)
+
+
+def require_checks(
+    results: Sequence[CheckResult], checks: Sequence[Check], *, tenant: str, migration: str
+) -> None:
+    """Raises CheckFailedError that names every check that did not hold, at the first one's line."""
+    failed = [
+        (check, result) for check, result in zip(checks, results, strict=True) if not result.passed
+    ]
+    if failed:
+        first = failed[0][0]
+        raise CheckFailedError(
+            "; ".join(f"check {check.name!r} failed: {result.detail}" for check, result in failed),
+            hint="Correct the migration or the data, then run the command again.",
+            tenant=tenant,
+            migration=migration,
+            file=first.file,
+            line=first.line,
+        )
+
+
+def go_on(stop: threading.Event) -> None:
+    """Raises StoppedError once the caller no longer waits."""
+    if stop.is_set():
+        raise StoppedError
+
+
+def violations(database: sqlite3.Connection) -> Violations:
+    """All rows whose foreign keys lead nowhere, counted.
+
+    A foreign key that cannot even be checked (its parent's columns are not
+    unique) counts as one violation of a parent that is named by SQLite's words.
+    """
+    try:
+        return {(table, parent): rows for table, parent, rows in database.execute(COUNT_VIOLATIONS)}
+    except sqlite3.OperationalError as error:
+        if is_busy(error) or database.in_transaction is False:
+            raise
+    found: dict[tuple[str, str], int] = {}
+    for (table,) in database.execute(TABLES).fetchall():
+        try:
+            found.update(
+                ((child, parent), rows)
+                for child, parent, rows in database.execute(COUNT_VIOLATIONS_OF, (table,))
+            )
+        except sqlite3.OperationalError as error:
+            found[(table, str(error))] = 1
+    return found
+
+
+def worse(found: Violations, tolerated: Violations) -> dict[tuple[str, str], int]:
+    """Violations beyond those that were there before."""
+    return {
+        key: rows - tolerated.get(key, 0)
+        for key, rows in found.items()
+        if rows > tolerated.get(key, 0)
+    }
+
+
+def violated(new: Violations, *, tenant: str, migration: str) -> CheckFailedError:
+    """The error for foreign keys that the migration would leave dangling."""
+    words = "; ".join(
+        f"{rows} row{'s' * (rows != 1)} of {table!r} would refer to nothing in {parent!r}"
+        for (table, parent), rows in sorted(new.items())
+    )
+    return CheckFailedError(
+        f"foreign keys are violated: {words}",
+        hint="Correct the migration; a table rebuild needs `PRAGMA foreign_keys=off` in its file.",
+        tenant=tenant,
+        migration=migration,
+    )

@@ -1,0 +1,212 @@
+"""Sections with `transaction:false`: each statement commits on its own, with the marker.
+
+Invariant: the marker's `step` says how many statements have landed. A statement
+that can be in a transaction commits together with that number; one that cannot
+(VACUUM, PRAGMA, ATTACH) can be repeated, and the number follows it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import msgspec
+
+from ledger import failpoints
+from ledger.engines.base import Done, Journal, MarkerEntry, StepResult, Work
+from ledger.engines.sqlite.marker import (
+    CREATE_MARKER,
+    admit,
+    put_entry,
+    put_fence,
+    read_marker,
+)
+from ledger.engines.sqlite.steps import (
+    begin_immediate,
+    commit,
+    controls_transaction,
+    first_words,
+    go_on,
+    run_step,
+)
+from ledger.engines.sqlite.transaction import Attempt, own_entry, recovered
+from ledger.engines.sqlite.trouble import REFUSALS, BusyError, is_busy, step_failed
+from ledger.scripts.model import Step
+
+if TYPE_CHECKING:
+    from ledger.engines.sqlite.session import SqliteSession
+
+_BARE: Final = frozenset(("VACUUM", "PRAGMA", "ATTACH", "DETACH"))
+"""What SQLite refuses, or ignores, inside a transaction. All may be repeated."""
+
+_OF_CONNECTION: Final = frozenset(("PRAGMA", "ATTACH", "DETACH"))
+"""What a later statement may need, and a new connection has lost."""
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """Statements that commit together: one, or a file's own BEGIN … COMMIT."""
+
+    steps: tuple[Step, ...]
+    bare: bool = False
+
+
+async def apply(
+    session: SqliteSession, work: Work, journal: Journal, known: frozenset[str]
+) -> Done:
+    """Run what is left of the section, step by step. Raises as Session.apply says."""
+    attempt = Attempt(session, work)
+    steps = Stepwise(session, attempt)
+    units = list(_units(attempt))
+    deadline = anyio.current_time() + (work.timeout_seconds or 0.0)
+
+    async def run(function: Callable[[sqlite3.Connection], None]) -> None:
+        left = None
+        if work.timeout_seconds is not None:
+            left = max(0.001, deadline - anyio.current_time())
+        try:
+            await session.run(
+                function, doing=attempt.doing, stop=attempt.stop, timeout_seconds=left
+            )
+        except TimeoutError as error:
+            raise attempt.timed_out() from error
+
+    await run(steps.open)
+    if attempt.recovered:
+        return attempt.report(journal, known)
+    landed = 0
+    for unit in [None, *units]:
+        if unit is not None and unit.steps[-1].number > steps.landed:
+            await run(partial(steps.run, unit))
+        for result in attempt.results[landed:]:
+            journal.landed(result)
+        landed = len(attempt.results)
+    await run(steps.close)
+    return attempt.sum_up(known)
+
+
+class Stepwise:
+    """A section on its way, one commit after another. Its methods run in the thread.
+
+    Each may be called again after a BusyError, and then goes on where it was.
+    """
+
+    def __init__(self, session: SqliteSession, attempt: Attempt) -> None:
+        self._session = session
+        self._attempt = attempt
+        self._work = attempt.work
+        self._pending: list[StepResult] = []
+
+    @property
+    def landed(self) -> int:
+        """The number of the last statement that the marker calls landed."""
+        results = self._attempt.results
+        return results[-1].number if results else 0
+
+    def open(self, database: sqlite3.Connection) -> None:
+        """Fence the tenant, and take up what an earlier attempt has left."""
+        attempt = self._attempt
+        if not database.in_transaction:
+            attempt.begin(database)
+            if attempt.recovered:
+                attempt.look(database)
+                return
+            attempt.count_violations(database)
+            entry = own_entry(attempt.marker, self._work)
+            if entry and (entry.state, entry.direction) == ("running", self._work.direction):
+                attempt.results = recovered(entry.steps)
+            self._write(database)
+        commit(database)
+        for step in self._work.section.steps[: self.landed]:
+            if first_words(step.sql)[0] in _OF_CONNECTION:
+                self._run_one(database, step)
+
+    def run(self, unit: Unit, database: sqlite3.Connection) -> None:
+        """Run a unit, and count it in the marker."""
+        if unit.bare:
+            if not self._pending:
+                self._pending = [self._run_one(database, unit.steps[0])]
+                failpoints.reach("engine.after_statement")
+            if not database.in_transaction:
+                self._begin(database)
+                self._land(database)
+        elif not database.in_transaction:
+            self._begin(database)
+            self._pending = [self._run_one(database, step) for step in unit.steps]
+            self._land(database)
+        commit(database)
+        self._pending = []
+        failpoints.reach("engine.after_marker")
+
+    def close(self, database: sqlite3.Connection) -> None:
+        """Foreign keys, checks, and the end of the entry."""
+        attempt = self._attempt
+        if not attempt.sealed:
+            self._begin(database)
+            attempt.require_foreign_keys(database)
+            attempt.seal(database)
+        attempt.finish(database)
+        self._session.settle(database)
+
+    def _begin(self, database: sqlite3.Connection) -> None:
+        """The write lock, and the fence looked at again: each commit is one that may come too late."""
+        begin_immediate(database)
+        marker = read_marker(database, tenant=self._attempt.tenant)
+        admit(marker, epoch=self._work.epoch, ledger=self._work.ledger, tenant=self._attempt.tenant)
+
+    def _land(self, database: sqlite3.Connection) -> None:
+        self._attempt.results += self._pending
+        failpoints.reach("engine.before_marker")
+        self._write(database)
+
+    def _write(self, database: sqlite3.Connection) -> None:
+        work = self._work
+        database.execute(CREATE_MARKER)
+        put_fence(database, None, epoch=work.epoch, ledger=work.ledger)
+        put_entry(
+            database,
+            MarkerEntry(
+                ref=work.ref,
+                state="running",
+                direction=work.direction,
+                step=self.landed,
+                epoch=work.epoch,
+                steps=tuple(self._attempt.results),
+            ),
+        )
+
+    def _run_one(self, database: sqlite3.Connection, step: Step) -> StepResult:
+        go_on(self._attempt.stop)
+        self._attempt.step = step
+        try:
+            if controls_transaction(step.sql):
+                return StepResult(number=step.number, name=step.name, statement=step.sha256)
+            return run_step(database, step)
+        except REFUSALS as error:
+            if is_busy(error) and not database.in_transaction:
+                raise BusyError from error
+            raise step_failed(
+                error, step, tenant=self._attempt.tenant, migration=self._attempt.migration
+            ) from error
+
+
+def _units(attempt: Attempt) -> Iterator[Unit]:
+    """What commits together. Raises StepFailedError for a BEGIN without its COMMIT, or a ROLLBACK."""
+    group: list[Step] = []
+    for step in attempt.work.section.steps:
+        word = first_words(step.sql)[0]
+        if controls_transaction(step.sql):
+            if (word == "BEGIN") == bool(group) or word == "ROLLBACK":
+                raise attempt.refused(step, f"is a {word} that has no place here")
+            group.append(step)
+            if word != "BEGIN":
+                yield Unit(tuple(group))
+                group = []
+        elif group:
+            group.append(step)
+        else:
+            yield Unit((step,), bare=word in _BARE)
+    if group:
+        raise attempt.refused(group[0], "is a BEGIN without its COMMIT")

@@ -1,0 +1,292 @@
+"""A whole migration as one transaction, in one hop to the connection's thread.
+
+Invariant: fence, statements, foreign keys, checks and marker entry commit
+together or not at all; the journal hears of a step only after that commit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ledger import failpoints
+from ledger.engines.base import Done, Journal, Marker, MarkerEntry, StepResult, Work
+from ledger.engines.sqlite.marker import (
+    CREATE_MARKER,
+    admit,
+    drop_entry,
+    entry_id,
+    put_entry,
+    put_fence,
+    read_marker,
+    require_expected,
+)
+from ledger.engines.sqlite.steps import (
+    Violations,
+    begin_immediate,
+    commit,
+    controls_transaction,
+    go_on,
+    require_checks,
+    roll_back,
+    run_checks,
+    run_step,
+    violated,
+    violations,
+    worse,
+)
+from ledger.engines.sqlite.trouble import REFUSALS, step_failed
+from ledger.errors import StepFailedError
+from ledger.events import CheckResult, Mark
+from ledger.schema import Schema
+from ledger.scripts.model import Step
+
+if TYPE_CHECKING:
+    from ledger.engines.sqlite.session import SqliteSession
+
+
+async def apply(
+    session: SqliteSession, work: Work, journal: Journal, known: frozenset[str]
+) -> Done:
+    """Apply or undo a migration. Raises as Session.apply says."""
+    attempt = Attempt(session, work)
+    try:
+        await session.run(
+            attempt.go,
+            doing=attempt.doing,
+            stop=attempt.stop,
+            timeout_seconds=work.timeout_seconds,
+        )
+    except TimeoutError as error:
+        raise attempt.timed_out() from error
+    return attempt.report(journal, known)
+
+
+class Attempt:
+    """One migration on its way to its commit. All methods but the last ones, which report, run in the thread."""
+
+    def __init__(self, session: SqliteSession, work: Work) -> None:
+        self.session = session
+        self.work = work
+        self.tenant = session.tenant
+        self.migration = entry_id(work.ref)
+        self.stop = threading.Event()
+        self.step: Step | None = None
+        self.results: list[StepResult] = []
+        self.checks: tuple[CheckResult, ...] = ()
+        self.recovered = False
+        self.marker = Marker()
+        self._mark = Mark()
+        self._schema = Schema()
+        self.sealed = False
+        self._tolerated: Violations | None = None
+
+    @property
+    def doing(self) -> str:
+        """Completes "cannot …"."""
+        return f"{'apply' if self.work.direction == 'up' else 'undo'} {self.migration}"
+
+    def go(self, database: sqlite3.Connection) -> None:
+        """Everything. May be called again after a BusyError."""
+        if not self.sealed:
+            self.begin(database)
+            if self.recovered:
+                self.look(database)
+                return
+            self._run(database)
+            self.seal(database)
+        self.finish(database)
+
+    def open(self, database: sqlite3.Connection) -> None:
+        """For a Python migration: begin, and leave the transaction open for it."""
+        self.begin(database)
+        if self.recovered:
+            self.look(database)
+        else:
+            self.count_violations(database)
+
+    def close(self, database: sqlite3.Connection) -> None:
+        """For a Python migration: what follows its own statements. May be called again when busy."""
+        if not self.sealed:
+            self.require_transaction(database)
+            self.require_foreign_keys(database)
+            self.seal(database)
+        self.finish(database)
+
+    def require_transaction(self, database: sqlite3.Connection) -> None:
+        """Raises StepFailedError if SQLite has ended the transaction on its own."""
+        if not database.in_transaction:
+            raise StepFailedError(
+                "SQLite rolled the transaction back during the migration",
+                step=len(self.results),
+                hint="Do not catch the errors of tenant.execute.",
+                tenant=self.tenant,
+                migration=self.migration,
+            )
+
+    def begin(self, database: sqlite3.Connection) -> None:
+        """Take the write lock and see whether we may, and have to, do anything."""
+        work, session = self.work, self.session
+        wanted = work.section.foreign_keys
+        if wanted is not None and wanted != session.foreign_keys:
+            session.set_foreign_keys(database, wanted)
+        begin_immediate(database)
+        marker = read_marker(database, tenant=self.tenant)
+        admit(marker, epoch=work.epoch, ledger=work.ledger, tenant=self.tenant)
+        require_expected(marker, work.ref, work.expected, tenant=self.tenant)
+        self.marker = marker
+        entry = own_entry(marker, work)
+        if work.direction == "up" and entry and (entry.state, entry.direction) == ("applied", "up"):
+            self.recovered = True
+            self.results = recovered(entry.steps)
+            self.checks = entry.checks
+        elif work.direction == "down" and entry is None:
+            self.recovered = True
+            self.results = [
+                StepResult(
+                    number=step.number, name=step.name, statement=step.sha256, recovered=True
+                )
+                for step in work.section.steps
+            ]
+
+    def look(self, database: sqlite3.Connection) -> None:
+        """Nothing is to do: read the mark, and leave all as it is."""
+        self._mark, self._schema = self.session.marked(database)
+        self.session.settle(database)
+        self._mark = self.session.complete(self._mark)
+
+    def count_violations(self, database: sqlite3.Connection) -> None:
+        """Remember which foreign keys dangle before the migration: those are not its fault."""
+        self._tolerated = violations(database)
+
+    def _run(self, database: sqlite3.Connection) -> None:
+        """The steps, until foreign keys are no worse than before.
+
+        What was there before is counted only if something dangles afterwards,
+        since that is rare and the count reads every child table.
+        """
+        self._run_steps(database)
+        if not self.new_violations(database):
+            return
+        roll_back(database)
+        self.begin(database)
+        self.count_violations(database)
+        self._run_steps(database)
+        self.require_foreign_keys(database)
+
+    def _run_steps(self, database: sqlite3.Connection) -> None:
+        self.results = []
+        for step in self.work.section.steps:
+            go_on(self.stop)
+            self.step = step
+            if controls_transaction(step.sql):
+                raise self.refused(step, "begins or ends a transaction")
+            try:
+                result = run_step(database, step)
+            except REFUSALS as error:
+                raise step_failed(
+                    error, step, tenant=self.tenant, migration=self.migration
+                ) from error
+            if not database.in_transaction:
+                raise self.refused(step, "ended the transaction")
+            if not self.results:
+                failpoints.reach("engine.in_transaction")
+            self.results.append(result)
+
+    def new_violations(self, database: sqlite3.Connection) -> Violations:
+        """Foreign keys that dangle now and did not before."""
+        return worse(violations(database), self._tolerated or {})
+
+    def require_foreign_keys(self, database: sqlite3.Connection) -> None:
+        """Raises CheckFailedError if more foreign keys dangle than before."""
+        if new := self.new_violations(database):
+            raise violated(new, tenant=self.tenant, migration=self.migration)
+
+    def seal(self, database: sqlite3.Connection) -> None:
+        """The checks, then fence, entry and mark: the transaction is ready to commit."""
+        work = self.work
+        if work.checks:
+            results = run_checks(database, work.checks, self.stop)
+            require_checks(results, work.checks, tenant=self.tenant, migration=self.migration)
+            self.checks += results
+        go_on(self.stop)
+        failpoints.reach("engine.before_marker")
+        database.execute(CREATE_MARKER)
+        put_fence(database, self.marker, epoch=work.epoch, ledger=work.ledger)
+        if work.direction == "down":
+            drop_entry(database, work.ref)
+        else:
+            put_entry(
+                database,
+                MarkerEntry(
+                    ref=work.ref,
+                    state="applied",
+                    direction="up",
+                    step=len(self.results),
+                    epoch=work.epoch,
+                    steps=tuple(self.results),
+                    checks=self.checks,
+                ),
+            )
+        self._mark, self._schema = self.session.marked(database)
+        self.sealed = True
+
+    def finish(self, database: sqlite3.Connection) -> None:
+        """COMMIT, and the settings as they were."""
+        commit(database)
+        failpoints.reach("engine.after_commit")
+        wanted = self.work.section.foreign_keys
+        if wanted is not None and wanted != self.session.foreign_keys:
+            self.session.set_foreign_keys(database, self.session.foreign_keys)
+        self._mark = self.session.complete(self._mark)
+
+    def report(self, journal: Journal, known: frozenset[str]) -> Done:
+        """After the commit: tell the journal, and sum up."""
+        for result in self.results:
+            journal.landed(result)
+        return self.sum_up(known)
+
+    def sum_up(self, known: frozenset[str]) -> Done:
+        """The migration's end; the schema only if its fingerprint is news."""
+        schema = None if self._mark.fingerprint in known else self._schema
+        return Done(checks=self.checks, mark=self._mark, schema=schema)
+
+    def timed_out(self) -> StepFailedError:
+        """The error after `timeout_seconds`."""
+        step = self.step
+        return StepFailedError(
+            f"timed out after {self.work.timeout_seconds:g} s",
+            step=step.number if step else 0,
+            hint="Nothing was changed. Give it more time, or split the migration.",
+            tenant=self.tenant,
+            migration=self.migration,
+            file=step.file if step else None,
+            line=step.line if step else None,
+        )
+
+    def refused(self, step: Step, what: str) -> StepFailedError:
+        """The error for a statement that begins or ends a transaction where it may not."""
+        return StepFailedError(
+            f"step {step.number} {what}, and would part the migration from its marker",
+            step=step.number,
+            hint="Take BEGIN, COMMIT and ROLLBACK out of the file, or write "
+            "`-- migrate:up transaction:false`.",
+            tenant=self.tenant,
+            migration=self.migration,
+            file=step.file,
+            line=step.line,
+        )
+
+
+def own_entry(marker: Marker, work: Work) -> MarkerEntry | None:
+    """The migration's own entry, if it has one."""
+    own = entry_id(work.ref)
+    return next((entry for entry in marker.entries if entry_id(entry.ref) == own), None)
+
+
+def recovered(results: tuple[StepResult, ...]) -> list[StepResult]:
+    """Results kept by the marker, marked as found after a crash."""
+    return [msgspec.structs.replace(result, recovered=True) for result in results]

@@ -1,0 +1,113 @@
+"""What SQLite says, translated once into the product's errors.
+
+Invariant: nothing above this package sees a sqlite3 exception; a message names
+what is wrong, the code SQLite gave, and what to do next.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from ledger.errors import LockedError, StepFailedError, UnreachableError
+from ledger.scripts.model import Step
+
+REFUSALS: Final = (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, TypeError)
+"""All that executing a statement may raise: the module's own two trees, and Python's word on
+a NUL character, a lone surrogate or a parameter of a type that SQLite has not."""
+
+LOCK_SECONDS: Final = 30.0
+"""How long we wait, in all, for another connection's lock."""
+
+_HINTS: Final = {
+    sqlite3.SQLITE_NOTADB: "Check that the path is right and the file is not encrypted; "
+    "`ledger restore` brings a backup back.",
+    sqlite3.SQLITE_CORRUPT: "Keep a copy of the file as it is, then bring a backup back with "
+    "`ledger restore`.",
+    sqlite3.SQLITE_READONLY: "Make the file and its folder writable for the user who runs this.",
+    sqlite3.SQLITE_CANTOPEN: "Check the permissions of the file and of its folder (SQLite writes "
+    "its journal there).",
+    sqlite3.SQLITE_PERM: "Check the permissions of the file and of its folder.",
+    sqlite3.SQLITE_FULL: "Free disk space (or raise max_page_count), then run the command again.",
+    sqlite3.SQLITE_IOERR: "Check the disk, its free space and the limits on file size, then run "
+    "the command again.",
+    sqlite3.SQLITE_NOMEM: "Free memory, then run the command again.",
+}
+
+
+class BusyError(Exception):
+    """Another connection holds a lock that BEGIN, COMMIT or a backup needs: wait, and try again.
+
+    Internal to this package; `patiently` turns it into LockedError.
+    """
+
+
+class StoppedError(Exception):
+    """The function was told to stop between two statements. Internal to this package."""
+
+
+def primary_code(error: BaseException) -> int:
+    """SQLite's primary result code (the low byte of the extended one), or -1."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return int(code) & 0xFF if isinstance(code, int) else -1
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether a lock of another connection is the reason."""
+    return primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def code_name(error: BaseException) -> str:
+    """The extended result code's name, such as SQLITE_CONSTRAINT_UNIQUE, or empty."""
+    return str(getattr(error, "sqlite_errorname", "") or "")
+
+
+def described(error: BaseException) -> str:
+    """SQLite's message and its code's name."""
+    name = code_name(error)
+    return f"{error} ({name})" if name else str(error)
+
+
+def hint_for(error: BaseException) -> str:
+    """What to do about a result code, or nothing."""
+    return _HINTS.get(primary_code(error), "")
+
+
+def unusable(error: BaseException, *, tenant: str, doing: str) -> UnreachableError:
+    """The database could not be used, apart from any step. `doing` completes "cannot …"."""
+    what = described(error)
+    if primary_code(error) == sqlite3.SQLITE_NOTADB:
+        what = f"the file is not a SQLite database, or it is encrypted ({code_name(error)})"
+    return UnreachableError(f"cannot {doing}: {what}", hint=hint_for(error), tenant=tenant)
+
+
+def locked(*, tenant: str, doing: str, seconds: float = LOCK_SECONDS) -> LockedError:
+    """Another connection kept its lock."""
+    return LockedError(
+        f"cannot {doing}: another connection kept the database locked for {seconds:g} s",
+        hint="Find the program that has a transaction open on this file "
+        "(`fuser FILE` names it), let it finish, then run the command again.",
+        tenant=tenant,
+    )
+
+
+def step_failed(
+    error: BaseException, step: Step, *, tenant: str, migration: str
+) -> StepFailedError:
+    """The database refused a step. A secret step shows the code alone: messages quote literals."""
+    name = code_name(error)
+    if step.secret:
+        what = f"the database refused the statement ({name or type(error).__name__})"
+        hint = "SQLite's message is withheld, since the step is marked secret."
+    else:
+        what, hint = described(error), hint_for(error)
+    return StepFailedError(
+        f"step {step.number} ({step.name}): {what}" if step.name else f"step {step.number}: {what}",
+        step=step.number,
+        database_code=name,
+        hint=hint or "Correct the statement, then run the command again; nothing was changed.",
+        tenant=tenant,
+        migration=migration,
+        file=step.file,
+        line=step.line,
+    )
