@@ -15,7 +15,8 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from threading import Thread
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
@@ -81,7 +82,13 @@ async def connect(
 
     connection = aiosqlite.Connection(connector, iter_chunk_size=64)
     try:
-        await connection
+        try:
+            await connection
+        except Exception:
+            # Its thread is about to end, but tells so to a loop that may be closed by then.
+            thread: Any = getattr(connection, "_thread", connection)
+            thread.join(1.0)
+            raise
         yield connection
     finally:
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
