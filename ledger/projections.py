@@ -84,7 +84,8 @@ class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     `version` is the stream's version, `seq` and `at` its last event's. `skipped`
     is the reason for which the last run set the tenant aside. `drift` is
-    `schema` or `regressed` until it is cleared.
+    `schema` or `regressed` until it is cleared. `landed` are the steps recorded of
+    the migration that is not at its end yet; `landed_in` is its id and direction.
     """
 
     tenant: str
@@ -104,6 +105,8 @@ class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
     skipped_detail: str = ""
     mark: Mark | None = None
     backup_seq: int = 0
+    landed: list[int] = []
+    landed_in: str = ""
 
 
 class RunState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -210,6 +213,8 @@ def _ended(state: TenantState) -> None:
     state.failure = None
     state.intent = None
     state.resolution = None
+    state.landed = []
+    state.landed_in = ""
     state.drift = ""
     state.drift_changes = 0
 
@@ -260,6 +265,11 @@ def _step_done(
     event: ev.StepApplied | ev.StepSkipped,
 ) -> None:
     state.intent = None
+    here = f"{event.set}/{event.version} {event.direction}"
+    if state.landed_in != here:
+        state.landed_in = here
+        state.landed = []
+    state.landed.append(event.step)
 
 
 def _completed(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Completed) -> None:
@@ -356,6 +366,8 @@ def _drift(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Drift
     if event.kind == "regressed":
         state.applied = fleet.intern(event.applied)
         state.intent = None
+        state.landed = []
+        state.landed_in = ""
 
 
 def _validated(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Validated) -> None:

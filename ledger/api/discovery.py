@@ -80,7 +80,24 @@ async def discover(config: Config, engines: Engines) -> Found:
         except TenantError as error:
             lost.append(Lost(source=source.source, error=error))
     ordered = tuple(targets[name] for name in sorted(targets))
-    return Found(targets=ordered, lost=tuple(lost))
+    return Found(targets=_with_neighbours(ordered), lost=tuple(lost))
+
+
+def _with_neighbours(targets: Sequence[Target]) -> tuple[Target, ...]:
+    """Tell each prefix tenant the longer prefixes of others in its database (`wp_` and `wp_2_`)."""
+    prefixes: dict[str, list[str]] = {}
+    for target in targets:
+        if target.prefix:
+            prefixes.setdefault(str(target.url), []).append(target.prefix)
+    told = []
+    for target in targets:
+        others = tuple(
+            one
+            for one in prefixes.get(str(target.url), ())
+            if target.prefix and one != target.prefix and one.startswith(target.prefix)
+        )
+        told.append(msgspec.structs.replace(target, neighbours=others) if others else target)
+    return tuple(told)
 
 
 def choose(found: Found, patterns: Sequence[str]) -> tuple[Target, ...]:

@@ -241,6 +241,9 @@ async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Wo
         expected=frozenset(f"{one.set}/{one.version}" for one in state.applied)
         - {f"{ref.set}/{ref.version}"},
         python=migration.python,
+        recorded=frozenset(
+            state.landed if state.landed_in == f"{ref.set}/{ref.version} {direction}" else ()
+        ),
         intent=intent,
         known_after=await _known_after(ctx, intent, ref, direction) if intent else frozenset(),
         resolved="applied"
