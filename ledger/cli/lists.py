@@ -34,15 +34,19 @@ _STATUS: Final = (
 )
 
 
-def status(settings: Settings, made: Status, *, check: bool) -> int:
-    """Rows by tenant and the counts by state; with `check`, 4 if any is not current."""
+def status(
+    settings: Settings, made: Status, *, check: bool = False, limit: int | None = None
+) -> int:
+    """Rows by tenant, at most `limit`, and the counts by state; with `check`, 4 if any is not current."""
     if settings.format == "json":
         write_json(made, out=sys.stdout)
     else:
-        rows = (msgspec.to_builtins(tenant) for tenant in made.tenants)
+        rows = (msgspec.to_builtins(tenant) for tenant in made.tenants[:limit])
         write_rows(rows, _STATUS, form=settings.format, out=sys.stdout, empty="No tenants.")
         if settings.format == "table":
             counts = ", ".join(f"{count:,} {state}" for state, count in made.summary.items())
+            if limit is not None and len(made.tenants) > limit:
+                sys.stdout.write(f"… and {len(made.tenants) - limit:,} more\n")
             sys.stdout.write(f"\n{counts or 'no tenants'} · ledger at seq {made.ledger.seq}\n")
     return CHECK_FOUND if check and made.needs_attention else 0
 
