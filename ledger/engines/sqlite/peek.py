@@ -68,6 +68,23 @@ def peek(path: str | Path) -> Peek:
     return Peek(mark=mark, wal=wal, pending_bytes=_size(name + ("-wal" if wal else "-journal")))
 
 
+def differs(path: str | Path, mark: Mark) -> bool:
+    """Whether the file's header is not that of `mark`, or older than it; True for a file that is unreadable.
+
+    The schema cookie must be the same, and the change counter must not have
+    gone back: an application's writes count it up, an older copy has a lower
+    one. A WAL file's header may lag behind its -wal; that reads as different,
+    and opening the database tells.
+    """
+    try:
+        found = peek(path).mark
+    except UnreachableError:
+        return True
+    if mark.cookie is None or found.cookie != mark.cookie:
+        return True
+    return mark.counter is not None and (found.counter or 0) < mark.counter
+
+
 def parse_header(header: bytes) -> tuple[Mark, bool] | None:
     """The mark and whether the file is in WAL mode; None if this is no SQLite header."""
     if len(header) < HEADER_BYTES:
