@@ -18,7 +18,7 @@ from ledger.fleet.planning import (
 from ledger.plan import Catalogue
 from ledger.projections import Applied, FleetState
 from ledger.runner.context import RunContext
-from ledger.runner.undo import How, WayBack, ways_back
+from ledger.runner.undo import How, WayBack, also_undone, ways_back
 from ledger.scripts.model import Migration, Section
 from ledger.scripts.placeholders import bind
 
@@ -107,7 +107,7 @@ async def rollback_plan(
         try:
             refs = list(choose(target, catalogue)(applied))
             ways = await ways_back(ctx, engine_of(target.engine), target, catalogue, refs, by)
-            planned = tuple(_describe_way(way) for way in ways)
+            planned = tuple(_describe_way(way, applied) for way in ways)
         except LedgerError as error:
             message, hint = problem_text(error)
         tenants.append(
@@ -123,7 +123,7 @@ async def rollback_plan(
     return FleetPlan(command="rollback", tenants=tuple(tenants))
 
 
-def _describe_way(way: WayBack) -> PlannedMigration:
+def _describe_way(way: WayBack, applied: Applied) -> PlannedMigration:
     name = f"{way.ref.set}/{way.ref.version}"
     if way.backup is not None:
         return PlannedMigration(
@@ -131,7 +131,8 @@ def _describe_way(way: WayBack) -> PlannedMigration:
             name=way.ref.name,
             direction="down",
             how=f"backup {way.backup.backup.path}",
-            lost=f"everything written since {way.backup.at}",
+            lost=f"everything written since {way.backup.at}, and with it "
+            + ", ".join(sorted("/".join(one) for one in also_undone(applied, way.backup))),
         )
     return PlannedMigration(
         id=name,

@@ -57,13 +57,28 @@ async def ways_back(
         way = await _way_back(ctx, engine, target, catalogue, ref, by)
         ways.append(way)
         if way.backup is not None:
-            kept = {(one.set, one.version) for one in way.backup.backup.applied}
-            gone = {
-                (one.set, one.version)
-                for one in ctx.state(target.name).applied
-                if (one.set, one.version) not in kept
-            }
+            gone = also_undone(ctx.state(target.name).applied, way.backup)
+            if by == "auto":
+                _refuse_more(target, way, gone - {(one.set, one.version) for one in refs})
     return ways
+
+
+def also_undone(applied: Applied, kept: KeptBackup) -> set[tuple[str, str]]:
+    """Everything applied that is not in the backup."""
+    inside = {(ref.set, ref.version) for ref in kept.backup.applied}
+    return {(ref.set, ref.version) for ref in applied if (ref.set, ref.version) not in inside}
+
+
+def _refuse_more(target: Target, way: WayBack, more: set[tuple[str, str]]) -> None:
+    """A backup that would undo more than was asked for is used only when it is asked for by name."""
+    if more:
+        names = ", ".join(sorted("/".join(one) for one in more))
+        raise RestoreError(
+            f"has no down steps, and its backup would undo {names} too",
+            tenant=target.name,
+            migration=f"{way.ref.set}/{way.ref.version}",
+            hint="Roll those back as well with --to, or go back to the backup with --by backup.",
+        )
 
 
 async def _way_back(
