@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Final
 
 import click
 
 from ledger.cli.options import Settings
 from ledger.errors import LedgerError, UsageError
-from ledger.render.errors import redact, write_error, write_text
+from ledger.render.errors import redact, write_error
 
 
 def report(error: BaseException, settings: Settings) -> int:
@@ -33,19 +34,18 @@ def _report(error: BaseException, settings: Settings) -> int:
         write_error(error, log_format=settings.log_format, out=sys.stderr)
         return error.exit_code
     if isinstance(error, click.Abort):
-        write_text("error", "stopped; nothing was changed", out=sys.stderr)
-        return 1
+        told = LedgerError("stopped; nothing was changed")
+        write_error(told, log_format=settings.log_format, out=sys.stderr)
+        return told.exit_code
     if isinstance(error, click.ClickException):
         return _wrong_usage(error, settings)
     if isinstance(error, KeyboardInterrupt):
-        write_text(
-            "error",
-            "interrupted",
-            hint="Type the same command again; it goes on from there.",
-            out=sys.stderr,
+        told = LedgerError(
+            "interrupted", hint="Type the same command again; it goes on from there."
         )
-        return 1
-    return _unexpected(error)
+        write_error(told, log_format=settings.log_format, out=sys.stderr)
+        return told.exit_code
+    return _unexpected(error, settings)
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -65,20 +65,19 @@ def _wrong_usage(error: click.ClickException, settings: Settings) -> int:
     return told.exit_code
 
 
-def _unexpected(error: BaseException) -> int:
+def _unexpected(error: BaseException, settings: Settings) -> int:
     """A bug of ours: say how to report it; the traceback only for who asks for it."""
-    write_text(
-        "internal error",
-        f"{type(error).__name__}: {error}",
-        hint=(
-            "This is a bug. What was recorded is safe, and the same command may be run again. "
-            "Please report it with the output of the command under LEDGER_DEBUG=1."
-        ),
-        out=sys.stderr,
-    )
+    told = LedgerError(f"internal error: {type(error).__name__}: {error}", hint=_BUG)
+    write_error(told, log_format=settings.log_format, out=sys.stderr)
     if os.environ.get("LEDGER_DEBUG") == "1":
         sys.stderr.write(redact("".join(traceback.format_exception(error))))
     return 1
+
+
+_BUG: Final = (
+    "This is a bug. What was recorded is safe, and the same command may be run again. "
+    "Please report it with the output of the command under LEDGER_DEBUG=1."
+)
 
 
 def _pipe_closed() -> int:

@@ -11,7 +11,7 @@ import msgspec
 from ledger.cli.options import Settings
 from ledger.events import Recorded
 from ledger.render.rows import Column, RowWriter, write_json, write_rows
-from ledger.render.text import bytes_text, count_text, one_line
+from ledger.render.text import bytes_text, count_text, one_line, short_time
 
 if TYPE_CHECKING:
     from ledger.api.status import Status
@@ -41,7 +41,10 @@ def status(
     if settings.format == "json":
         write_json(made, out=sys.stdout)
     else:
-        rows = (msgspec.to_builtins(tenant) for tenant in made.tenants[:limit])
+        rows = [msgspec.to_builtins(tenant) for tenant in made.tenants[:limit]]
+        if settings.format == "table":
+            for row in rows:
+                row["last_event_at"] = short_time(row["last_event_at"])
         write_rows(rows, _STATUS, form=settings.format, out=sys.stdout, empty="No tenants.")
         if settings.format == "table":
             counts = ", ".join(f"{count:,} {state}" for state, count in made.summary.items())
@@ -83,9 +86,9 @@ _HISTORY: Final = (
     Column("at", "At"),
     Column("type", "Type"),
     Column("tenant", "Tenant"),
-    Column("what", "What"),
     Column("run", "Run"),
     Column("actor", "Actor"),
+    Column("what", "What"),
 )
 _ENVELOPE: Final = tuple(
     Column(key, key)
@@ -112,7 +115,7 @@ async def history(settings: Settings, events: AsyncIterator[Recorded]) -> int:
 def _event_row(row: Recorded) -> dict[str, Any]:
     return {
         "seq": row.seq,
-        "at": row.at[:19].replace("T", " "),
+        "at": short_time(row.at),
         "type": row.type,
         "tenant": row.tenant,
         "what": what_happened(msgspec.json.decode(row.body)),
@@ -164,8 +167,8 @@ def runs(settings: Settings, found: Sequence[RunState]) -> int:
         if settings.format == "table":
             counts = ", ".join(f"{count} {result}" for result, count in run.outcomes.items())
             row["outcomes"] = f"{counts} (interrupted)" if run.interrupted else counts
-            row["started_at"] = run.started_at[:19].replace("T", " ")
-            row["finished_at"] = run.finished_at[:19].replace("T", " ") or "not finished"
+            row["started_at"] = short_time(run.started_at)
+            row["finished_at"] = short_time(run.finished_at) or "not finished"
         rows.append(row)
     write_rows(rows, _RUNS, form=settings.format, out=sys.stdout, empty="No runs yet.")
     return 0
@@ -202,7 +205,7 @@ def backups(settings: Settings, found: Sequence[KeptBackup]) -> int:
         for row, one in zip(rows, found, strict=True):
             newest = one.backup.applied[-1:]
             row |= {
-                "at": one.at[:19].replace("T", " "),
+                "at": short_time(one.at),
                 "bytes": bytes_text(one.backup.bytes),
                 "applied": [f"{ref.set}/{ref.version}" for ref in newest] or "nothing applied",
             }

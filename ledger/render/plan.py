@@ -9,7 +9,7 @@ import msgspec
 
 from ledger.fleet.planning import FleetPlan, PlannedMigration, TenantPlan
 from ledger.render.rows import Column, Format, write_json, write_rows
-from ledger.render.text import count_text, one_line, plain, seconds_text
+from ledger.render.text import count_text, one_line, plain, seconds_text, step_name
 
 _COLUMNS: Final = (
     Column("tenant", "Tenant"),
@@ -96,7 +96,7 @@ def _migration(migration: PlannedMigration, *, with_sql: bool) -> Iterator[str]:
     yield f"  {sign} {migration.id} {one_line(migration.name)} ({', '.join(words)})"
     for step in migration.steps:
         guard = f"  (skipped if {one_line(step.skip_if)})" if step.skip_if else ""
-        yield f"      {step.number:2} {one_line(step.name)}{guard}"
+        yield f"      {step_name(step.number, step.name)}{guard}"
         if with_sql:
             for line in plain(step.sql).splitlines():
                 yield f"         {line}"

@@ -62,7 +62,7 @@ class LineView:
 
     def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
         """A line if there are many tenants; the story of a single one is told at its end."""
-        if self._verbose and not self._quiet and (self._total != 1 or self._log_format == "json"):
+        if self._verbose and not self._quiet and not self._told_later:
             sign = self._symbols.skipped if skipped else self._symbols.done
             reason = f" ({skipped})" if skipped else ""
             self._write(
@@ -78,7 +78,8 @@ class LineView:
 
     def note(self, name: str, text: str) -> None:
         """A line with the tenant's name; what is merely good to know needs `verbose`."""
-        if not self._quiet and (self._verbose or not text.startswith("backup ")):
+        good_to_know = text.startswith("backup ")
+        if not self._quiet and not (good_to_know and (self._told_later or not self._verbose)):
             self._write("info", f"{name}: {text}", event="note", tenant=name)
 
     def tenant_finished(
@@ -87,7 +88,7 @@ class LineView:
         """`[  3/100] acme: migrated, 15 steps (31 ms)`."""
         self._finished += 1
         bad = outcome not in FINE
-        if self._quiet and not bad:
+        if (self._quiet or self._told_later) and not bad:
             return
         width = len(str(self._total))
         text = f"[{self._finished:{width}}/{self._total}] {name}: {outcome.replace('_', ' ')}"
@@ -111,6 +112,11 @@ class LineView:
 
     def close(self) -> None:
         """Nothing is left open."""
+
+    @property
+    def _told_later(self) -> bool:
+        """The story of a single tenant comes at its end, whole: see story.py."""
+        return bool(self._verbose) and self._total == 1 and self._log_format == "text"
 
     def _write(self, level: str, text: str, **fields: object) -> None:
         with suppress(OSError, ValueError):

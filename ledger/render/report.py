@@ -73,7 +73,8 @@ def report_lines(report: RunReport, *, again: str) -> Iterator[str]:
         return
     if set(report.summary) == {"current"}:
         are = "is" if total == 1 else "are"
-        yield f"Nothing to do: {count_text(total, 'tenant')} {are} current."
+        current = f": {count_text(total, 'tenant')} {are} current"
+        yield f"Nothing to do{current if report.command == 'migrate' else ''}."
         return
     if report.failures:
         yield from _failures(report, total)

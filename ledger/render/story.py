@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from ledger import events as ev
 from ledger.events import Recorded
-from ledger.render.text import Symbols, bytes_text, one_line, seconds_text
+from ledger.render.text import Symbols, bytes_text, one_line, seconds_text, step_name
 
 
 def tell(events: Iterable[Recorded], *, where: str = "", symbols: Symbols) -> Iterator[str]:
@@ -30,7 +30,7 @@ def tell(events: Iterable[Recorded], *, where: str = "", symbols: Symbols) -> It
         elif isinstance(event, ev.StepApplied):
             yield from _applied(event, symbols)
         elif isinstance(event, ev.StepSkipped):
-            yield f"  {symbols.skipped} Step {event.step}: {event.name} (skipped: {event.reason})"
+            yield f"  {symbols.skipped} {step_name(event.step, event.name)} ({event.reason})"
         elif isinstance(event, ev.Validated):
             yield from _validated(event, symbols)
         else:
@@ -50,7 +50,7 @@ def _started(event: ev.Started, tenant: str, where: str, symbols: Symbols) -> It
 
 def _applied(event: ev.StepApplied, symbols: Symbols) -> Iterator[str]:
     found = " (found done after an interruption)" if event.recovered else ""
-    yield f"  {symbols.done} Step {event.step}: {event.name}{found}"
+    yield f"  {symbols.done} {step_name(event.step, event.name)}{found}"
     for warning in event.warnings:
         yield f"      warning: {one_line(warning)}"
 

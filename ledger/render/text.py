@@ -7,6 +7,7 @@ characters, so that a name cannot move the cursor or colour the screen.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Final, TextIO
@@ -17,6 +18,9 @@ _CONTROL: Final = {
 _CONTROL.update(
     {code: f"\\u{code:04x}" for code in (0x202A, 0x202B, 0x202D, 0x202E, 0x2066, 0x2067)}
 )
+
+
+_OWN_NUMBER: Final = re.compile(r"^step\s+\d+\s*[:.)-]\s*", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
@@ -67,6 +71,16 @@ def bytes_text(count: int) -> str:
 def count_text(count: int, noun: str) -> str:
     """`1 tenant`, `100 tenants`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def step_name(number: int, name: str) -> str:
+    """`Step 3: Add column`, once also where the author's own name says `Step 3: …`."""
+    return f"Step {number}: {_OWN_NUMBER.sub('', one_line(name))}"
+
+
+def short_time(at: str | None) -> str:
+    """A recorded time to the second: `2026-11-21 23:10:04` (UTC)."""
+    return (at or "")[:19].replace("T", " ")
 
 
 def shell_word(text: str) -> str:

@@ -233,7 +233,7 @@ def test_a_single_tenants_story_reads_like_the_document() -> None:
         ),
         ev.BackupCreated(path="/b/acme.db", bytes=2048, sha256="ab", format="sqlite", covers="d"),
         ev.StepSkipped(step=1, of=2, name="Add category", reason="column there", **where),  # type: ignore[arg-type]
-        ev.StepApplied(step=2, of=2, name="Create favorites", warnings=("w",), **where),  # type: ignore[arg-type]
+        ev.StepApplied(step=2, of=2, name="Step 2: Create favorites", warnings=("w",), **where),  # type: ignore[arg-type]
         ev.Validated(passed=True, checks=(ev.CheckResult(name="Indexes created", passed=True),)),
         ev.Completed(command="migrate", migration=ref, duration_us=12_000),
     ]
@@ -249,7 +249,7 @@ def test_a_single_tenants_story_reads_like_the_document() -> None:
         "✓ Connected to acme: sqlite:///data/acme.db",
         "Applying preset 2.0.0 assistants: 2 steps",
         "✓ Created backup: /b/acme.db (2.0 KiB, verified)",
-        "  ⊘ Step 1: Add category (skipped: column there)",
+        "  ⊘ Step 1: Add category (column there)",
         "  ✓ Step 2: Create favorites",
         "      warning: w",
         "Validating data integrity",
