@@ -1,0 +1,668 @@
+"""The engine contract: what ledger/engines/base.py promises, on every database alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ledger.engines.base import Engine, Session, Target
+from ledger.errors import (
+    BackupError,
+    CheckFailedError,
+    FencedError,
+    MarkerMismatchError,
+    RestoreError,
+    StepFailedError,
+    TenantError,
+    UnreachableError,
+)
+from ledger.schema import fingerprint
+from ledger.scripts.model import PythonModule
+from tests.engines.adapters import ADAPTERS, Adapter, make_adapter
+from tests.engines.work import LEDGER, Journal, check, ref, skip, step, work
+
+CREATE = "CREATE TABLE items (id INTEGER PRIMARY KEY, name VARCHAR(40))"
+FILL = "INSERT INTO items (id, name) VALUES (1, 'one'), (2, 'two')"
+ADD = "ALTER TABLE items ADD COLUMN category VARCHAR(20)"
+INDEX = "CREATE INDEX items_name ON items (name)"
+
+
+@pytest.fixture(params=ADAPTERS)
+def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
+    """Each database in turn."""
+    return make_adapter(request.param, request, tmp_path)
+
+
+@pytest.fixture
+async def engine(adapter: Adapter) -> AsyncIterator[Engine]:
+    """An engine, closed at the end."""
+    engine = adapter.engine()
+    yield engine
+    await engine.aclose()
+
+
+@pytest.fixture
+def target(adapter: Adapter) -> Target:
+    """A fresh, empty tenant."""
+    return adapter.target()
+
+
+class TestMarker:
+    """What the tenant remembers."""
+
+    async def test_is_empty_at_first(self, engine: Engine, target: Target) -> None:
+        """A tenant without the table has epoch 0 and no entries, and reading makes none."""
+        async with engine.open(target) as session:
+            marker = await session.marker()
+            assert (marker.epoch, marker.ledger, marker.entries) == (0, "", ())
+
+    async def test_holds_what_was_applied(self, engine: Engine, target: Target) -> None:
+        """An entry is the migration, its steps' results, and the epoch that did it."""
+        async with engine.open(target) as session:
+            journal = Journal()
+            await session.apply(work(CREATE, FILL, epoch=4), journal)
+            marker = await session.marker()
+        assert (marker.epoch, marker.ledger) == (4, LEDGER)
+        (entry,) = marker.entries
+        assert (entry.ref, entry.state, entry.direction) == (ref(), "applied", "up")
+        assert [result.number for result in entry.steps] == [1, 2]
+
+    async def test_keeps_out_of_the_schema(self, engine: Engine, target: Target) -> None:
+        """The marker table is not part of the tenant's schema."""
+        async with engine.open(target) as session:
+            before = await session.schema()
+            await session.fence(epoch=1, ledger=LEDGER)
+            assert await session.schema() == before
+
+
+class TestFence:
+    """The number that only grows."""
+
+    async def test_returns_what_was_there(self, engine: Engine, target: Target) -> None:
+        """The first call finds nothing, the second the first's epoch."""
+        async with engine.open(target) as session:
+            assert (await session.fence(epoch=3, ledger=LEDGER)).epoch == 0
+            assert (await session.fence(epoch=5, ledger=LEDGER)).epoch == 3
+            assert (await session.marker()).epoch == 5
+
+    async def test_refuses_an_older_claim(self, engine: Engine, target: Target) -> None:
+        """A runner whose claim has passed on writes nothing, and learns the newer epoch."""
+        async with engine.open(target) as session:
+            await session.fence(epoch=5, ledger=LEDGER)
+            with pytest.raises(FencedError) as caught:
+                await session.fence(epoch=4, ledger=LEDGER)
+            assert caught.value.found == 5
+            assert (await session.marker()).epoch == 5
+
+    async def test_holds_for_apply(self, engine: Engine, target: Target, adapter: Adapter) -> None:
+        """No statement of an older claim reaches the tenant."""
+        async with engine.open(target) as session:
+            await session.fence(epoch=5, ledger=LEDGER)
+        async with engine.open(target) as session:
+            journal = Journal()
+            with pytest.raises(FencedError):
+                await session.apply(work(CREATE, epoch=4), journal)
+        assert journal.results == []
+        assert adapter.tables(target) == set()
+
+    async def test_holds_for_adopt(self, engine: Engine, target: Target) -> None:
+        """An older claim cannot rewrite the marker either."""
+        async with engine.open(target) as session:
+            await session.fence(epoch=5, ledger=LEDGER)
+        async with engine.open(target) as session:
+            with pytest.raises(FencedError):
+                await session.adopt([ref()], epoch=4, ledger=LEDGER)
+            assert (await session.marker()).entries == ()
+
+    async def test_knows_its_ledger(self, engine: Engine, target: Target, adapter: Adapter) -> None:
+        """Another ledger's tenant is left alone, with a hint that says how to take it over."""
+        async with engine.open(target) as session:
+            await session.fence(epoch=1, ledger="another")
+        async with engine.open(target) as session:
+            with pytest.raises(TenantError, match="another ledger") as caught:
+                await session.apply(work(CREATE, epoch=9), Journal())
+        assert "baseline" in caught.value.hint
+        assert adapter.tables(target) == set()
+
+
+class TestApply:
+    """A migration, forwards."""
+
+    async def test_runs_every_step_and_reports_it(
+        self, engine: Engine, target: Target, adapter: Adapter
+    ) -> None:
+        """Each step is reported once, in order, with the rows it changed."""
+        async with engine.open(target) as session:
+            journal = Journal()
+            done = await session.apply(work(CREATE, FILL, INDEX), journal)
+        assert journal.numbers == [1, 2, 3]
+        assert journal.results[1].rows == 2
+        assert not any(result.recovered or result.skipped for result in journal.results)
+        assert done.mark.fingerprint
+        assert adapter.rows(target, "SELECT name FROM items ORDER BY id") == [("one",), ("two",)]
+
+    async def test_lands_nothing_twice(
+        self, engine: Engine, target: Target, adapter: Adapter
+    ) -> None:
+        """Applied again, only the kept results are reported, as recovered."""
+        order = work(CREATE, FILL, checks=[check("SELECT count(*) = 2 FROM items")])
+        async with engine.open(target) as session:
+            first = await session.apply(order, Journal())
+        async with engine.open(target) as session:
+            journal = Journal()
+            second = await session.apply(order, journal)
+        assert journal.numbers == [1, 2]
+        assert all(result.recovered for result in journal.results)
+        assert second.mark.fingerprint == first.mark.fingerprint
+        assert adapter.rows(target, "SELECT count(*) FROM items") == [(2,)]
+
+    async def test_gives_the_schema_once(self, engine: Engine, target: Target) -> None:
+        """The schema comes along only if its fingerprint is news to the caller."""
+        async with engine.open(target) as session:
+            done = await session.apply(work(CREATE), Journal())
+            assert done.schema is not None
+            assert fingerprint(done.schema) == done.mark.fingerprint
+            assert done.schema == await session.schema()
+            again = await session.apply(
+                work(CREATE), Journal(), known=frozenset({done.mark.fingerprint or ""})
+            )
+            assert again.schema is None
+
+    async def test_refuses_a_tenant_that_went_back(
+        self, engine: Engine, target: Target, adapter: Adapter
+    ) -> None:
+        """If the marker does not hold what the ledger expects, nothing is written."""
+        async with engine.open(target) as session:
+            await session.apply(work(CREATE, version="1"), Journal())
+        async with engine.open(target) as session:
+            with pytest.raises(MarkerMismatchError) as caught:
+                await session.apply(work(ADD, version="3", epoch=2, expected=["app/2"]), Journal())
+        assert caught.value.missing == ("app/2",)
+        assert caught.value.extra == ("app/1",)
+        assert len(adapter.rows(target, "SELECT * FROM items WHERE 1 = 0")) == 0
+
+    async def test_knows_its_predecessors(self, engine: Engine, target: Target) -> None:
+        """Migrations follow each other, each with the set of those before it."""
+        async with engine.open(target) as session:
+            await session.apply(work(CREATE, version="1"), Journal())
+            await session.apply(work(ADD, version="2", epoch=2, expected=["app/1"]), Journal())
+            marker = await session.marker()
+        assert {entry.ref.version for entry in marker.entries} == {"1", "2"}
+        assert marker.epoch == 2
+
+    async def test_names_the_statement_that_failed(self, engine: Engine, target: Target) -> None:
+        """The error carries the step, its file and line, and the database's own code."""
+        async with engine.open(target) as session:
+            await session.apply(work(CREATE, FILL, version="1"), Journal())
+            with pytest.raises(StepFailedError) as caught:
+                await session.apply(
+                    work(ADD, FILL, version="2", epoch=2, expected=["app/1"]), Journal()
+                )
+            assert "app/2" not in {
+                entry.ref.version
+                for entry in (await session.marker()).entries
+                if entry.state == "applied"
+            }
+        error = caught.value
+        assert (error.step, error.file, error.line) == (2, "app.sql", 20)
+        assert error.database_code
+        assert error.tenant == target.name
+
+    async def test_keeps_the_literals_of_a_secret_step(
+        self, engine: Engine, target: Target
+    ) -> None:
+        """Nothing of a secret statement's text is in the error."""
+        canary = "canary-9f2c"
+        secret = step(
+            2, f"INSERT INTO items (id, name) VALUES ('{canary}' '{canary}' , x", secret=True
+        )
+        async with engine.open(target) as session:
+            with pytest.raises(StepFailedError) as caught:
+                await session.apply(work(CREATE, secret), Journal())
+        assert canary not in f"{caught.value} {caught.value.hint}"
+
+    @pytest.mark.parametrize(
+        ("kind", "subject"),
+        [
+            ("column", "items.name"),
+            ("table", "items"),
+            ("index", "items_name"),
+            ("view", "items_seen"),
+            ("sql", "SELECT count(*) = 2 FROM items"),
+        ],
+    )
+    async def test_skips_what_is_there(
+        self, engine: Engine, target: Target, adapter: Adapter, kind: str, subject: str
+    ) -> None:
+        """A guard that holds skips its step with a reason; the others run."""
+        adapter.run(target, CREATE, FILL, INDEX, "CREATE VIEW items_seen AS SELECT id FROM items")
+        guarded = step(1, "DELETE FROM items", skip_if=skip(kind, subject))  # type: ignore[arg-type]
+        async with engine.open(target) as session:
+            journal = Journal()
+            await session.apply(work(guarded, ADD), journal)
+        assert journal.results[0].skipped
+        assert not journal.results[1].skipped
+        assert adapter.rows(target, "SELECT count(*) FROM items") == [(2,)]
+
+    @pytest.mark.parametrize(
+        ("kind", "subject"),
+        [
+            ("column", "items.missing"),
+            ("table", "others"),
+            ("index", "others_name"),
+            ("view", "items"),
+            ("sql", "SELECT count(*) = 3 FROM items"),
+        ],
+    )
+    async def test_does_not_skip_what_is_not_there(
+        self, engine: Engine, target: Target, adapter: Adapter, kind: str, subject: str
+    ) -> None:
+        """A guard that does not hold lets its step run."""
+        adapter.run(target, CREATE, FILL)
+        guarded = step(1, "DELETE FROM items", skip_if=skip(kind, subject))  # type: ignore[arg-type]
+        async with engine.open(target) as session:
+            journal = Journal()
+            await session.apply(work(guarded), journal)
+        assert not journal.results[0].skipped
+        assert adapter.rows(target, "SELECT count(*) FROM items") == [(0,)]
+
+    async def test_ends_a_step_that_takes_too_long(
+        self, engine: Engine, target: Target, adapter: Adapter
+    ) -> None:
+        """After timeout_seconds the statement is ended, the step named, and the session usable."""
+        adapter.run(target, CREATE)
+        async with engine.open(target) as session:
+            with anyio.fail_after(60):
+                with pytest.raises(StepFailedError, match="timed out after"):
+                    await session.apply(
+                        work(adapter.slow_statement, timeout_seconds=0.5), Journal()
+                    )
+        async with engine.open(target) as session:
+            assert [e for e in (await session.marker()).entries if e.state == "applied"] == []
+        assert adapter.rows(target, "SELECT count(*) FROM items") == [(0,)]
+
+    async def test_cancelled_in_a_statement_leaves_no_half_migration(
+        self, engine: Engine, target: Target, adapter: Adapter
+    ) -> None:
+        """A cancellation ends the statement; the migration is not applied, and can be afterwards."""
+        adapter.run(target, CREATE)
+        with anyio.fail_after(60):
+            async with engine.open(target) as session:
+                with anyio.move_on_after(0.5) as scope:
+                    await session.apply(work(adapter.slow_statement), Journal())
+        assert scope.cancelled_caught
+        assert adapter.rows(target, "SELECT count(*) FROM items") == [(0,)]
+        async with engine.open(target) as session:
+            await session.apply(work(FILL, version="2", epoch=2), Journal())
+        assert adapter.rows(target, "SELECT count(*) FROM items") == [(2,)]
+
+
+class TestChecks:
+    """The verify section."""
+
+    async def test_hold_and_are_reported(self, engine: Engine, target: Target) -> None:
+        """Every check that held is in the outcome, by name."""
+        checks = [check("SELECT count(*) = 2 FROM items", "two"), check("SELECT 1", "one")]
+        async with engine.open(target) as session:
+            done = await session.apply(work(CREATE, FILL, checks=checks), Journal())
+        assert [(result.name, result.passed) for result in done.checks] == [
+            ("two", True),
+            ("one", True),
+        ]
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "SELECT count(*) = 3 FROM items",
+            "SELECT NULL",
+            "SELECT ''",
+            "SELECT name FROM items WHERE 1 = 0",
+            "SELECT nothing FROM items",
+        ],
+    )
+    async def test_that_fail_stop_the_migration(
+        self, engine: Engine, target: Target, sql: str
+    ) -> None:
+        """0, NULL, empty, no row, an error: the migration is not applied, and the check named."""
+        async with engine.open(target) as session:
+            with pytest.raises(CheckFailedError, match="the name of it"):
+                await session.apply(
+                    work(CREATE, FILL, checks=[check(sql, "the name of it")]), Journal()
+                )
+            entries = (await session.marker()).entries
+        assert [entry for entry in entries if entry.state == "applied"] == []
+
+    async def test_run_on_their_own(self, engine: Engine, target: Target, adapter: Adapter) -> None:
+        """`check` reports each; one that cannot run has not passed, in the database's words."""
+        adapter.run(target, CREATE, FILL)
+        async with engine.open(target) as session:
+            good, bad, broken = await session.check(
+                [
+                    check("SELECT count(*) = 2 FROM items"),
+                    check("SELECT count(*) = 3 FROM items"),
+                    check("SELECT nothing FROM items"),
+                ]
+            )
+        assert (good.passed, bad.passed, broken.passed) == (True, False, False)
+        assert "nothing" in broken.detail
+
+    async def test_cannot_write(self, engine: Engine, target: Target, adapter: Adapter) -> None:
+        """A check that would change the tenant does not pass, and changes nothing."""
+        adapter.run(target, CREATE, FILL)
+        async with engine.open(target) as session:
+            (result,) = await session.check([check("DELETE FROM items")])
+        assert not result.passed
+        assert adapter.rows(target, "SELECT count(*) FROM items") == [(2,)]
+
+
+class TestDown:
+    """A migration, backwards."""
+
+    async def test_undoes_and_forgets(
+        self, engine: Engine, target: Target, adapter: Adapter
+    ) -> None:
+        """The down steps run once, and the migration's entry is gone with them."""
+        async with engine.open(target) as session:
+            await session.apply(work(CREATE, version="1"), Journal())
+            journal = Journal()
+            await session.apply(
+                work("DROP TABLE items", version="1", direction="down", epoch=2), journal
+            )
+            assert (await session.marker()).entries == ()
+        assert journal.numbers == [1]
+        assert adapter.tables(target) == set()
+
+    async def test_again_does_nothing(self, engine: Engine, target: Target) -> None:
+        """Undone already, the steps are reported as recovered and not run."""
+        down = work("DROP TABLE items", version="1", direction="down", epoch=2)
+        async with engine.open(target) as session:
+            await session.apply(work(CREATE, version="1"), Journal())
+            await session.apply(down, Journal())
+            journal = Journal()
+            await session.apply(down, journal)
+        assert [(result.number, result.recovered) for result in journal.results] == [(1, True)]
+
+    async def test_then_up_again(self, engine: Engine, target: Target, adapter: Adapter) -> None:
+        """What was undone can be applied anew."""
+        async with engine.open(target) as session:
+            await session.apply(work(CREATE), Journal())
+            await session.apply(work("DROP TABLE items", direction="down", epoch=2), Journal())
+            journal = Journal()
+            await session.apply(work(CREATE, epoch=3), journal)
+        assert [result.recovered for result in journal.results] == [False]
+        assert adapter.tables(target) == {"items"}
+
+
+class TestAdopt:
+    """Baseline."""
+
+    async def test_makes_exactly_these_applied(self, engine: Engine, target: Target) -> None:
+        """What is named counts as applied, and nothing else."""
+        async with engine.open(target) as session:
+            await session.adopt([ref("1"), ref("2")], epoch=1, ledger=LEDGER)
+            await session.adopt([ref("2"), ref("3")], epoch=2, ledger=LEDGER)
+            marker = await session.marker()
+        assert {entry.ref for entry in marker.entries} == {ref("2"), ref("3")}
+        assert {entry.state for entry in marker.entries} == {"applied"}
+        assert marker.epoch == 2
+
+    async def test_keeps_its_steps_from_running(
+        self, engine: Engine, target: Target, adapter: Adapter
+    ) -> None:
+        """An adopted migration is not run."""
+        async with engine.open(target) as session:
+            await session.adopt([ref()], epoch=1, ledger=LEDGER)
+            journal = Journal()
+            await session.apply(work(CREATE, epoch=2), journal)
+        assert journal.results == []
+        assert adapter.tables(target) == set()
+
+    async def test_gives_the_mark(self, engine: Engine, target: Target, adapter: Adapter) -> None:
+        """The mark is that of the schema as it stands."""
+        adapter.run(target, CREATE)
+        async with engine.open(target) as session:
+            mark = await session.adopt([ref()], epoch=1, ledger=LEDGER)
+            assert mark.fingerprint == fingerprint(await session.schema())
+            assert (await session.mark()).fingerprint == mark.fingerprint
+
+
+class TestSchema:
+    """Structure, and its fingerprint."""
+
+    async def test_is_equal_for_equal_tenants(self, engine: Engine, adapter: Adapter) -> None:
+        """Order of creation and whitespace do not count."""
+        one, two = adapter.target(), adapter.target()
+        other = "CREATE TABLE others (id INTEGER PRIMARY KEY)"
+        adapter.run(one, CREATE, other, INDEX)
+        adapter.run(two, other, CREATE.replace(" (", "  (\n  "), INDEX)
+        async with engine.open(one) as first, engine.open(two) as second:
+            assert await first.schema() == await second.schema()
+            assert (await first.mark()).fingerprint == (await second.mark()).fingerprint
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            ADD,
+            INDEX,
+            "DROP TABLE items",
+            "CREATE VIEW items_seen AS SELECT id FROM items",
+            "CREATE TABLE others (id INTEGER PRIMARY KEY)",
+        ],
+    )
+    async def test_notices_a_change(
+        self, engine: Engine, target: Target, adapter: Adapter, change: str
+    ) -> None:
+        """Any difference that a query could see changes the fingerprint."""
+        adapter.run(target, CREATE)
+        async with engine.open(target) as session:
+            before = await session.mark()
+        adapter.run(target, change)
+        async with engine.open(target) as session:
+            assert (await session.mark()).fingerprint != before.fingerprint
+
+    async def test_does_not_hold_data(
+        self, engine: Engine, target: Target, adapter: Adapter
+    ) -> None:
+        """Rows do not change the fingerprint."""
+        adapter.run(target, CREATE)
+        async with engine.open(target) as session:
+            before = await session.mark()
+        adapter.run(target, FILL)
+        async with engine.open(target) as session:
+            assert (await session.mark()).fingerprint == before.fingerprint
+
+
+async def _damaged(
+    session: Session, adapter: Adapter, target: Target, folder: Path
+) -> tuple[Path, str, str]:
+    """A backup of a filled tenant that then lost its data: path, hash, fingerprint."""
+    await session.apply(work(CREATE, FILL, INDEX), Journal())
+    backup = await session.backup(folder / f"b{adapter.backup_suffix}", deadline_seconds=60)
+    adapter.run(target, "DELETE FROM items", "CREATE TABLE intruder (id INTEGER)")
+    return backup.path, backup.sha256, backup.fingerprint
+
+
+class TestBackup:
+    """Backups, and bringing them back."""
+
+    async def test_brings_content_and_schema_back(
+        self, engine: Engine, target: Target, adapter: Adapter, tmp_path: Path
+    ) -> None:
+        """After a restore rows, schema and applied set are the backup's; the fence is the restore's."""
+        async with engine.open(target) as session:
+            path, sha256, before = await _damaged(session, adapter, target, tmp_path)
+        async with engine.open(target) as session:
+            mark = await session.restore(
+                path, sha256=sha256, epoch=7, ledger=LEDGER, deadline_seconds=60
+            )
+        async with engine.open(target) as session:
+            marker = await session.marker()
+        assert mark.fingerprint == before
+        assert adapter.rows(target, "SELECT id, name FROM items ORDER BY id") == [
+            (1, "one"),
+            (2, "two"),
+        ]
+        assert adapter.tables(target) == {"items"}
+        assert marker.epoch == 7
+        assert [entry.ref for entry in marker.entries] == [ref()]
+
+    async def test_may_be_restored_again(
+        self, engine: Engine, target: Target, adapter: Adapter, tmp_path: Path
+    ) -> None:
+        """A restore that is repeated ends the same."""
+        async with engine.open(target) as session:
+            path, sha256, before = await _damaged(session, adapter, target, tmp_path)
+        for epoch in (7, 8):
+            async with engine.open(target) as session:
+                mark = await session.restore(
+                    path, sha256=sha256, epoch=epoch, ledger=LEDGER, deadline_seconds=60
+                )
+                assert mark.fingerprint == before
+                assert (await session.marker()).epoch == epoch
+
+    async def test_is_private_and_complete(
+        self, engine: Engine, target: Target, adapter: Adapter, tmp_path: Path
+    ) -> None:
+        """Mode 0600, the size and hash as told, and nothing else left in the folder."""
+        folder = tmp_path / "backups"
+        folder.mkdir()
+        async with engine.open(target) as session:
+            await session.apply(work(CREATE, FILL), Journal())
+            backup = await session.backup(folder / "one", deadline_seconds=60)
+        assert [entry.name for entry in folder.iterdir()] == ["one"]
+        assert backup.path.stat().st_mode & 0o777 == 0o600
+        assert backup.path.stat().st_size == backup.bytes
+        assert backup.fingerprint
+
+    async def test_never_overwrites(self, engine: Engine, target: Target, tmp_path: Path) -> None:
+        """A file at the final name is left as it is."""
+        there = tmp_path / "there"
+        there.write_text("precious")
+        async with engine.open(target) as session:
+            with pytest.raises(BackupError):
+                await session.backup(there, deadline_seconds=60)
+        assert there.read_text() == "precious"
+
+    async def test_truncated_is_refused(
+        self, engine: Engine, target: Target, adapter: Adapter, tmp_path: Path
+    ) -> None:
+        """A backup that is not what was written is refused, and the tenant left alone."""
+        async with engine.open(target) as session:
+            path, sha256, _ = await _damaged(session, adapter, target, tmp_path)
+        path.write_bytes(path.read_bytes()[:-100])
+        async with engine.open(target) as session:
+            with pytest.raises(RestoreError):
+                await session.restore(
+                    path, sha256=sha256, epoch=7, ledger=LEDGER, deadline_seconds=60
+                )
+        assert "intruder" in adapter.tables(target)
+
+    async def test_missing_is_refused(self, engine: Engine, target: Target, tmp_path: Path) -> None:
+        """A backup that is gone is an error that names it."""
+        async with engine.open(target) as session:
+            with pytest.raises(RestoreError, match="gone"):
+                await session.restore(
+                    tmp_path / "gone", sha256="0" * 64, epoch=7, ledger=LEDGER, deadline_seconds=60
+                )
+
+    async def test_is_refused_to_an_older_claim(
+        self, engine: Engine, target: Target, adapter: Adapter, tmp_path: Path
+    ) -> None:
+        """A zombie cannot put an old state back over a newer claim's work."""
+        async with engine.open(target) as session:
+            path, sha256, _ = await _damaged(session, adapter, target, tmp_path)
+        async with engine.open(target) as session:
+            await session.fence(epoch=9, ledger=LEDGER)
+        async with engine.open(target) as session:
+            with pytest.raises(FencedError):
+                await session.restore(
+                    path, sha256=sha256, epoch=8, ledger=LEDGER, deadline_seconds=60
+                )
+        assert "intruder" in adapter.tables(target)
+
+
+MODULE = """
+async def up(tenant):
+    await tenant.execute("CREATE TABLE items (id INTEGER PRIMARY KEY, name VARCHAR(40))")
+    await tenant.execute("INSERT INTO items (id, name) VALUES (1, 'one')")
+    rows = await tenant.fetch("SELECT name FROM items")
+    await tenant.execute(f"INSERT INTO items (id, name) VALUES (2, '{rows[0][0]}{tenant.name}')")
+
+async def down(tenant):
+    await tenant.execute("DROP TABLE items")
+
+async def broken(tenant):
+    await tenant.execute("CREATE TABLE items (id INTEGER PRIMARY KEY)")
+    raise RuntimeError("as it happens")
+"""
+
+
+def _module(tmp_path: Path, up: str = "up") -> PythonModule:
+    file = tmp_path / "001_items.py"
+    file.write_text(MODULE)
+    names: dict[str, object] = {}
+    exec(compile(MODULE, str(file), "exec"), names)
+    return PythonModule(up=names[up], down=names["down"])  # type: ignore[arg-type]
+
+
+class TestPython:
+    """Migrations that are Python."""
+
+    async def test_number_their_statements(
+        self, engine: Engine, target: Target, adapter: Adapter, tmp_path: Path
+    ) -> None:
+        """Each execute is a step; fetch is none; both see what came before."""
+        async with engine.open(target) as session:
+            journal = Journal()
+            await session.apply(work(python=_module(tmp_path)), journal)
+            await session.apply(work(python=_module(tmp_path)), journal)
+        assert journal.numbers == [1, 2, 3, 1, 2, 3]
+        assert [result.recovered for result in journal.results] == [False] * 3 + [True] * 3
+        assert adapter.rows(target, "SELECT name FROM items WHERE id = 2") == [
+            (f"one{target.name}",)
+        ]
+
+    async def test_can_be_undone(
+        self, engine: Engine, target: Target, adapter: Adapter, tmp_path: Path
+    ) -> None:
+        """`down` runs, and the entry is gone."""
+        async with engine.open(target) as session:
+            await session.apply(work(python=_module(tmp_path)), Journal())
+            await session.apply(
+                work(python=_module(tmp_path), direction="down", epoch=2), Journal()
+            )
+            assert (await session.marker()).entries == ()
+        assert adapter.tables(target) == set()
+
+    async def test_that_raise_name_their_line(
+        self, engine: Engine, target: Target, tmp_path: Path
+    ) -> None:
+        """Any exception is a StepFailedError at the line of the file that raised it."""
+        async with engine.open(target) as session:
+            with pytest.raises(StepFailedError, match="as it happens") as caught:
+                await session.apply(work(python=_module(tmp_path, "broken")), Journal())
+            entries = (await session.marker()).entries
+        assert caught.value.file == str(tmp_path / "001_items.py")
+        assert caught.value.line == 13
+        assert [entry for entry in entries if entry.state == "applied"] == []
+
+
+class TestQuery:
+    """Control planes."""
+
+    async def test_reads_rows(self, engine: Engine, target: Target, adapter: Adapter) -> None:
+        """Rows come as tuples, in order."""
+        adapter.run(target, CREATE, FILL)
+        sql = "SELECT id, name FROM items ORDER BY id"
+        rows = [row async for row in engine.query(target.url, target.secret, sql)]
+        assert rows == [(1, "one"), (2, "two")]
+
+    async def test_cannot_write(self, engine: Engine, target: Target, adapter: Adapter) -> None:
+        """A statement that writes is refused."""
+        adapter.run(target, CREATE, FILL)
+        with pytest.raises(UnreachableError):
+            _ = [row async for row in engine.query(target.url, target.secret, "DELETE FROM items")]
+        assert adapter.rows(target, "SELECT count(*) FROM items") == [(2,)]
