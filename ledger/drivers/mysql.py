@@ -109,6 +109,7 @@ class MysqlConnection:
         self._url = url
         self._secret = secret
         self._query_seconds = query_seconds
+        self._last_description: tuple[tuple[str, Any], ...] = ()
         self.thread_id: int = self._raw.thread_id()
         self.server: ServerInfo = _server_info(self._raw.get_server_info())
 
@@ -121,6 +122,11 @@ class MysqlConnection:
     def in_transaction(self) -> bool:
         """What the server said with its last answer."""
         return bool(self._raw.get_transaction_status())
+
+    @property
+    def autocommit(self) -> bool:
+        """False after SET autocommit = 0: any statement then opens a transaction."""
+        return bool(self._raw.get_autocommit())
 
     @property
     def warning_count(self) -> int:
@@ -145,6 +151,14 @@ class MysqlConnection:
         """Run one statement and return the rows of its first result set; empty if it has none."""
         return await self._run(sql, args, seconds=seconds)
 
+    async def fetch_dicts(
+        self, sql: str, args: Sequence[object] | None = None, *, seconds: float | None = None
+    ) -> list[dict[str, Any]]:
+        """As `fetch`, each row by its columns' names: for SELECT * where versions differ in columns."""
+        rows = await self._run(sql, args, seconds=seconds)
+        names = [field[0] for field in self._last_description]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
     async def executemany(
         self, sql: str, rows: Sequence[Sequence[object]], *, seconds: float | None = None
     ) -> int:
@@ -158,6 +172,12 @@ class MysqlConnection:
                 await cursor.close()
 
         return int(await self._guard(run, seconds=seconds))
+
+    def with_parameters(self, sql: str, args: Sequence[object] | None) -> str:
+        """The text that is sent: `%s` replaced by escaped values; untouched without `args`."""
+        if args is None:
+            return sql
+        return sql % tuple(self._raw.escape(value) for value in args)
 
     async def warnings(self) -> tuple[str, ...]:
         """The last statement's warnings as `Warning 1265: text`; asks only if there are any."""
@@ -196,12 +216,13 @@ class MysqlConnection:
     async def _run(
         self, sql: str, args: Sequence[object] | None, *, seconds: float | None
     ) -> list[Row]:
-        text = sql if args is None else sql % tuple(self._raw.escape(value) for value in args)
+        text = self.with_parameters(sql, args)
 
         async def run() -> list[Row]:
             await self._raw.query(text)
             result = self._raw._result
             rows = list(result.rows or ())
+            self._last_description = result.description or ()
             # A CALL answers with several results, and its error may come with the last.
             while self._raw._result.has_next:
                 await self._raw.next_result()
@@ -374,7 +395,8 @@ def _refused(url: MysqlUrl, error: pymysql.Error) -> ConnectRefusedError:
     code, message = _code_and_message(error)
     cause = error.__cause__
     if isinstance(cause, OSError):
-        reason = os.strerror(cause.errno) if (cause.errno or 0) > 0 else cause.strerror
+        number = cause.errno or 0
+        reason = os.strerror(number) if number > 0 else cause.strerror
         message = f"cannot connect to {url.server}: {reason or type(cause).__name__}"
     return ConnectRefusedError(code, message)
 

@@ -1,0 +1,417 @@
+"""Bringing one migration to its end on one tenant, step by step.
+
+A statement of rows shares a transaction with the marker. One that defines objects
+commits by itself: it is announced (an intent, durable before it runs), and after a
+crash the state of what it touches tells whether it landed. Statements that may
+simply be repeated need neither. Invariant: no statement runs whose outcome a later
+run could not ask for, but those that the plan has named.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from ledger import failpoints
+from ledger.drivers.mysql import ConnectionLostError, QueryError, QueryTimeoutError
+from ledger.engines.base import Intent, Journal, StepResult, Work
+from ledger.engines.mysql import guards, objects, settle
+from ledger.engines.mysql.blockers import who_blocks
+from ledger.engines.mysql.marker import entry_id
+from ledger.engines.mysql.progress import SAVE_SECONDS, Progress
+from ledger.engines.mysql.trouble import LOCK_WAIT, TRY_AGAIN, lost, step_failed
+from ledger.errors import InDoubtError, StepFailedError, UnreachableError
+from ledger.scripts.kinds import StatementKind
+from ledger.scripts.model import Step
+
+if TYPE_CHECKING:
+    from ledger.engines.mysql.session import MysqlSession
+
+ATTEMPTS: Final = 4
+"""How often a statement is tried that the server gave up for a lock's sake."""
+
+RETRY_SECONDS: Final = 0.2
+STATEMENT_SECONDS: Final = 24 * 3600.0
+"""The last resort for a statement without timeout_seconds; a dead peer is noticed by keep-alive."""
+
+TRANSACTIONAL: Final = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster"})
+ENGINE_OF: Final = """
+SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
+"""
+
+
+class Run:
+    """One attempt at a migration. All methods raise TenantError and its subclasses only."""
+
+    def __init__(
+        self, session: MysqlSession, work: Work, journal: Journal, progress: Progress
+    ) -> None:
+        self.session = session
+        self.work = work
+        self.migration = entry_id(work.ref)
+        self.progress = progress
+        self._journal = journal
+        self._unsaved_ddl = False
+        self._own: list[StepResult] = []
+        self._deadline = anyio.current_time() + (work.timeout_seconds or math.inf)
+
+    def seconds(self) -> float:
+        """What is left for the next statement."""
+        return min(STATEMENT_SECONDS, max(0.001, self._deadline - anyio.current_time()))
+
+    async def replay(self, step: Step, kind: StatementKind) -> None:
+        """A step that landed in an earlier attempt: what its connection knew of it is lost."""
+        if kind.kind != "session" or _is_lock(kind):
+            return
+        if not kind.settleable:
+            raise InDoubtError(
+                f"step {step.number} ({step.name}) made a temporary table, which ended with the "
+                "connection that an earlier attempt had",
+                step=step.number,
+                evidence={"statement": _shown(step)},
+                hint="Restore the tenant (`ledger resolve TENANT --restore`), and make the table an "
+                "ordinary one.",
+                tenant=self.session.tenant,
+                migration=self.migration,
+                file=step.file,
+                line=step.line,
+            )
+        await self._try(step, kind)
+
+    async def take_up(self, step: Step, kind: StatementKind, before: Mapping[str, str]) -> None:
+        """The step that was announced and whose outcome is not known."""
+        verdict = await settle.verdict(self, step, kind, before)
+        if verdict.landed:
+            self._land(
+                StepResult(
+                    number=step.number,
+                    name=step.name,
+                    statement=step.sha256,
+                    recovered=True,
+                    before=self.work.intent.before if self.work.intent else "",
+                    after=verdict.found,
+                )
+            )
+            await self.save()
+            return
+        await self.run(step, kind)
+
+    async def run(self, step: Step, kind: StatementKind) -> None:
+        """One step that has not landed."""
+        if not self._in_own_transaction():
+            self._end_own()
+        if step.skip_if is not None:
+            await self._before_other(step)
+            try:
+                reason = await guards.held(
+                    self.session.connection, step.skip_if, self.session.target
+                )
+            except QueryError as error:
+                raise await self._failed(error, step) from error
+            if reason:
+                self._land(_result(step, time.perf_counter_ns(), skipped=reason))
+                return
+        if kind.kind == "transaction":
+            await self._transaction(step, kind)
+            return
+        if self._in_own_transaction():
+            if kind.kind != "ddl":
+                await self._within(step)
+                return
+            await self._commit_own(step)
+        if kind.kind in ("session", "query") or (
+            (step.redo_safe or kind.redo_safe) and kind.kind != "dml"
+        ):
+            await self._before_other(step)
+            self._land(await self._try(step, kind))
+        elif kind.kind == "dml" and await self.rows_share_transaction(kind):
+            await self._before_other(step)
+            await self._rows(step)
+        elif step.redo_safe:
+            await self._before_other(step)
+            self._land(await self._try(step, kind))
+        else:
+            await self._announced(step, kind)
+
+    async def end(self) -> None:
+        """After the last step. Raises StepFailedError if a transaction of the file is still open."""
+        if self._own and self._in_own_transaction():
+            first = self._own[0]
+            await self._roll_back()
+            raise StepFailedError(
+                f"the migration ends inside the transaction that step {first.number} began; "
+                "nothing of it was kept",
+                step=first.number,
+                hint="End it with COMMIT.",
+                tenant=self.session.tenant,
+                migration=self.migration,
+            )
+        self._end_own()
+
+    async def save(self) -> None:
+        """Bring the marker up to date."""
+        await self.progress.save(self.session.connection)
+        self._unsaved_ddl = False
+
+    def _land(self, result: StepResult) -> None:
+        """It has landed; inside the file's own transaction it does so with its COMMIT."""
+        if self.session.connection.in_transaction:
+            self._own.append(result)
+        else:
+            self.progress.done(result)
+
+    async def _before_other(self, step: Step) -> None:
+        """Only an intent proves that the announced step before it landed; else the marker says so."""
+        if self._unsaved_ddl and not self.session.connection.in_transaction:
+            try:
+                await self.save()
+            except (ConnectionLostError, QueryTimeoutError) as error:
+                raise self._lost(error, step) from error
+
+    # A statement that defines objects, or that cannot be settled.
+
+    async def _announced(self, step: Step, kind: StatementKind) -> None:
+        session = self.session
+        connection = session.connection
+        pairs = objects.touched(kind)
+        try:
+            found = await objects.states(connection, pairs, session.names)
+            before = objects.fingerprint(found, session.names)
+            if any(one.raw for one in found):
+                texts = tuple((one.label, one.raw) for one in found if one.raw)
+                await self.progress.save(connection, before=texts)
+            await self.progress.intend(
+                connection,
+                Intent(
+                    step=step.number,
+                    statement=step.sha256,
+                    before=before,
+                    objects=tuple(one.label for one in found),
+                    connection_id=connection.thread_id,
+                ),
+            )
+            self._unsaved_ddl = False
+            result = await self._try(step, kind)
+            failpoints.reach("engine.after_statement")
+            after = ""
+            if pairs and session.wants_after(step, before):
+                after = objects.fingerprint(
+                    await objects.states(connection, pairs, session.names), session.names
+                )
+                session.saw_after(step, before)
+        except (ConnectionLostError, QueryTimeoutError) as error:
+            raise self._lost(error, step) from error
+        except QueryError as error:
+            raise await self._failed(error, step) from error
+        self._land(_with(result, before=before, after=after))
+        self._unsaved_ddl = True
+
+    # Rows, with the marker in the same transaction.
+
+    async def _rows(self, step: Step) -> None:
+        connection = self.session.connection
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                await self.progress.announce_if_many(
+                    connection,
+                    Intent(
+                        step=step.number,
+                        statement=step.sha256,
+                        before="",
+                        objects=(),
+                        connection_id=connection.thread_id,
+                    ),
+                )
+                failpoints.reach("engine.before_begin")
+                began = time.perf_counter_ns()
+                await connection.begin()
+                rows = await connection.execute(step.sql, seconds=self.seconds())
+                result = _result(step, began, rows=rows, warnings=await connection.warnings())
+                failpoints.reach("engine.before_marker")
+                await self.progress.save_within(connection, result)
+                failpoints.reach("engine.in_transaction")
+                await connection.commit()
+                failpoints.reach("engine.after_commit")
+                self.progress.committed(result)
+                return
+            except (ConnectionLostError, QueryTimeoutError) as error:
+                raise self._lost(error, step) from error
+            except QueryError as error:
+                await self._roll_back()
+                if error.code not in TRY_AGAIN or attempt == ATTEMPTS:
+                    raise await self._failed(error, step) from error
+                await anyio.sleep(RETRY_SECONDS * attempt)
+            except BaseException:
+                await self._roll_back()
+                raise
+
+    async def rows_share_transaction(self, kind: StatementKind) -> bool:
+        """Whether a rollback undoes it: not so for MyISAM. A view, and what is not there, counts as so."""
+        engines = self.session.engines
+        if kind.target not in engines:
+            name = kind.target.rpartition(".")[2]
+            rows = await self.session.connection.fetch(ENGINE_OF, (name,))
+            if not rows or rows[0][0] is None:
+                return True
+            engines[kind.target] = str(rows[0][0])
+        return engines[kind.target].lower() in TRANSACTIONAL
+
+    # The file's own transaction.
+
+    def _in_own_transaction(self) -> bool:
+        """Open by BEGIN, or by a statement under SET autocommit = 0."""
+        connection = self.session.connection
+        return connection.in_transaction or not connection.autocommit
+
+    async def _transaction(self, step: Step, kind: StatementKind) -> None:
+        word = kind.label.split()[0] if kind.label else ""
+        connection = self.session.connection
+        ends = word in ("COMMIT", "END") or (word == "ROLLBACK" and " TO " not in step.sql.upper())
+        try:
+            if word in ("COMMIT", "END") and connection.in_transaction:
+                result = _result(step, time.perf_counter_ns())
+                await self.progress.save_within(connection, *self._own, result)
+                failpoints.reach("engine.in_transaction")
+                await connection.execute(step.sql, seconds=self.seconds())
+                failpoints.reach("engine.after_commit")
+                self.progress.committed(*self._own, result)
+                self._own = []
+                return
+            if not connection.in_transaction:
+                await self._before_other(step)
+            result = await self._try(step, kind)
+        except (ConnectionLostError, QueryTimeoutError) as error:
+            raise self._lost(error, step) from error
+        except QueryError as error:
+            await self._roll_back()
+            raise await self._failed(error, step) from error
+        self._own.append(result)
+        if ends or not connection.in_transaction:
+            self._end_own()
+
+    async def _within(self, step: Step) -> None:
+        """A step inside the file's own transaction: it lands with its COMMIT."""
+        connection = self.session.connection
+        began = time.perf_counter_ns()
+        try:
+            rows = await connection.execute(step.sql, seconds=self.seconds())
+            warnings = await connection.warnings()
+        except (ConnectionLostError, QueryTimeoutError) as error:
+            raise self._lost(error, step) from error
+        except QueryError as error:
+            await self._roll_back()
+            raise await self._failed(error, step) from error
+        self._own.append(_result(step, began, rows=rows, warnings=warnings))
+
+    async def _commit_own(self, step: Step) -> None:
+        """Before a statement that commits implicitly: commit, so that the marker goes along."""
+        connection = self.session.connection
+        try:
+            if self._own and connection.in_transaction:
+                await self.progress.save_within(connection, *self._own)
+                await connection.commit()
+                self.progress.committed(*self._own)
+                self._own = []
+        except (ConnectionLostError, QueryTimeoutError) as error:
+            raise self._lost(error, step) from error
+
+    def _end_own(self) -> None:
+        if self._own:
+            self.progress.done(*self._own)
+            self._own = []
+
+    # Failing and trying again.
+
+    async def _try(self, step: Step, kind: StatementKind) -> StepResult:
+        """Run a statement; one that waited in vain for a lock is run again, a bounded number of times."""
+        if _is_lock(kind):
+            return _result(
+                step,
+                time.perf_counter_ns(),
+                warnings=("LOCK TABLES is not run: each step is a transaction of its own",),
+            )
+        connection = self.session.connection
+        began = time.perf_counter_ns()
+        attempt = 1
+        while True:
+            try:
+                rows = await connection.execute(step.sql, seconds=self.seconds())
+                warnings = await connection.warnings()
+                return _result(step, began, rows=rows, warnings=warnings)
+            except (ConnectionLostError, QueryTimeoutError) as error:
+                raise self._lost(error, step) from error
+            except QueryError as error:
+                if error.code not in TRY_AGAIN or attempt == ATTEMPTS:
+                    raise await self._failed(error, step) from error
+                attempt += 1
+                await anyio.sleep(RETRY_SECONDS * attempt)
+
+    async def _failed(self, error: QueryError, step: Step) -> StepFailedError | UnreachableError:
+        """The error for a refused statement, once the marker says what landed before it."""
+        more = ""
+        try:
+            if error.code == LOCK_WAIT:
+                more = await who_blocks(self.session.connection)
+            if self.progress.unsaved or self.progress.results:
+                await self.progress.save(self.session.connection, told=True)
+        except (ConnectionLostError, QueryTimeoutError) as second:
+            return self._lost(second, step)
+        except QueryError as second:
+            error.add_note(f"and the marker could not be written: {second}")
+        return step_failed(
+            error, step, target=self.session.target, migration=self.migration, more=more
+        )
+
+    def _lost(self, error: ConnectionLostError | QueryTimeoutError, step: Step) -> UnreachableError:
+        found = lost(error, self.session.target, f"step {step.number} ({step.name})")
+        found.migration, found.file, found.line = self.migration, step.file, step.line
+        return found
+
+    async def _roll_back(self) -> None:
+        self._own = []
+        with anyio.move_on_after(SAVE_SECONDS, shield=True):
+            await self.session.connection.rollback()
+
+
+def _is_lock(kind: StatementKind) -> bool:
+    return kind.label in ("LOCK", "UNLOCK")
+
+
+def _shown(step: Step) -> str:
+    return "(withheld: the step is marked secret)" if step.secret else step.sql
+
+
+def _result(
+    step: Step,
+    began_ns: int,
+    *,
+    rows: int | None = None,
+    warnings: tuple[str, ...] = (),
+    skipped: str = "",
+) -> StepResult:
+    return StepResult(
+        number=step.number,
+        name=step.name,
+        statement=step.sha256,
+        duration_us=(time.perf_counter_ns() - began_ns) // 1000,
+        rows=rows,
+        skipped=skipped,
+        warnings=() if step.secret else warnings,
+    )
+
+
+def _with(result: StepResult, *, before: str, after: str) -> StepResult:
+    return StepResult(
+        number=result.number,
+        name=result.name,
+        statement=result.statement,
+        duration_us=result.duration_us,
+        rows=result.rows,
+        before=before,
+        after=after,
+        warnings=result.warnings,
+    )

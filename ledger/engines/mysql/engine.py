@@ -1,0 +1,174 @@
+"""MySQL and MariaDB as an engine: opening tenants, and read-only queries.
+
+Invariant: a database is created only if the target says so; no message holds a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Literal
+
+import msgspec
+
+from ledger.drivers import mysql
+from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, quote_identifier
+from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+from ledger.engines.base import MARKER_TABLE, Capabilities, Session, Target
+from ledger.engines.mysql.session import MysqlSession
+from ledger.engines.mysql.shared import Shared
+from ledger.engines.mysql.trouble import unreachable
+from ledger.errors import LedgerError, UnreachableError
+from ledger.scripts.model import Dialect
+
+NO_SUCH_DATABASE: Final = 1049
+CONNECT_SECONDS: Final = 10.0
+READ_ONLY: Final = "START TRANSACTION READ ONLY"
+DATABASES: Final = """
+SELECT SCHEMA_NAME FROM information_schema.SCHEMATA
+WHERE SCHEMA_NAME LIKE %s
+  AND SCHEMA_NAME NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
+ORDER BY SCHEMA_NAME
+"""
+MARKERS: Final = """
+SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES
+WHERE TABLE_NAME = %s ORDER BY TABLE_SCHEMA
+"""
+
+
+class MysqlEngine:
+    """See ledger.engines.base.Engine. `connect_seconds` bounds TCP, TLS, handshake and a full server."""
+
+    name: Literal["sqlite", "mysql"] = "mysql"
+    dialect: Dialect = "mysql"
+    capabilities = Capabilities(transactional_ddl=False, server_side_locks=True)
+
+    def __init__(self, *, connect_seconds: float = CONNECT_SECONDS) -> None:
+        self._connect_seconds = connect_seconds
+        self._shared = Shared()
+
+    @asynccontextmanager
+    async def open(self, target: Target) -> AsyncIterator[Session]:
+        """Open a tenant. Raises UnreachableError."""
+        if not isinstance(target.url, MysqlUrl):
+            raise TypeError(f"the MySQL engine cannot open {target.url}")
+        if not target.url.database:
+            raise UnreachableError(
+                "its URL names no database",
+                hint=f"Name one in {target.source}, as mysql://user@host/database.",
+                tenant=target.name,
+            )
+        connection = await self._connect(target, target.url)
+        session = MysqlSession(target, target.url, connection, self._shared)
+        try:
+            yield session
+        finally:
+            await session.connection.aclose()
+
+    async def _connect(self, target: Target, url: MysqlUrl) -> mysql.MysqlConnection:
+        try:
+            try:
+                return await self._open(target, url)
+            except ConnectRefusedError as error:
+                if error.code != NO_SUCH_DATABASE or not (target.create or target.for_restore):
+                    raise
+            async with mysql.connect(url, target.secret, database="") as server:
+                await server.execute(
+                    f"CREATE DATABASE IF NOT EXISTS {quote_identifier(url.database or '')}"
+                )
+            return await self._open(target, url)
+        except QueryError as error:
+            raise UnreachableError(
+                f"a statement of its session failed: {error}",
+                hint=f"Correct `session` in {target.source}.",
+                tenant=target.name,
+            ) from error
+        except DriverError as error:
+            raise unreachable(error, target) from error
+        except LedgerError as error:
+            # The secret's source: this tenant cannot be opened, others may.
+            raise UnreachableError(error.message, hint=error.hint, tenant=target.name) from error
+
+    async def _open(self, target: Target, url: MysqlUrl) -> mysql.MysqlConnection:
+        return await mysql.open_connection(
+            url, target.secret, connect_seconds=self._connect_seconds, session=target.session
+        )
+
+    async def query(
+        self,
+        url: SqliteUrl | MysqlUrl,
+        secret: SecretSource,
+        sql: str,
+        *,
+        limit: int = 1_000_000,
+    ) -> AsyncIterator[tuple[object, ...]]:
+        """Rows of a query in a transaction that cannot write.
+
+        Raises UnreachableError, also if there are more than `limit` rows: a part
+        of a fleet must not be taken for the whole.
+        """
+        for row in await self._rows(url, secret, sql, limit=limit):
+            yield row
+
+    async def _rows(
+        self,
+        url: SqliteUrl | MysqlUrl,
+        secret: SecretSource,
+        sql: str,
+        arguments: Sequence[object] | None = None,
+        *,
+        limit: int = 1_000_000,
+    ) -> list[tuple[object, ...]]:
+        if not isinstance(url, MysqlUrl):
+            raise TypeError(f"the MySQL engine cannot query {url}")
+        try:
+            async with mysql.connect(
+                url, secret, connect_seconds=self._connect_seconds
+            ) as connection:
+                await connection.execute(READ_ONLY)
+                rows = await connection.fetch(sql, arguments)
+        except (DriverError, LedgerError) as error:
+            raise UnreachableError(
+                f"the query on {url} failed: {error}",
+                hint=error.hint if isinstance(error, LedgerError) else "Try it with the client.",
+            ) from error
+        if len(rows) > limit:
+            raise UnreachableError(
+                f"the query on {url} gives more than {limit} rows", hint="Narrow the query."
+            )
+        return [tuple(row) for row in rows]
+
+    async def list_databases(
+        self, url: MysqlUrl, secret: SecretSource, pattern: str | Sequence[str]
+    ) -> tuple[str, ...]:
+        """Databases that match a LIKE pattern, sorted; a list comes back as it is. Raises UnreachableError."""
+        if not isinstance(pattern, str):
+            return tuple(pattern)
+        rows = await self._rows(
+            msgspec.structs.replace(url, database=None), secret, DATABASES, (pattern,)
+        )
+        return tuple(str(row[0]) for row in rows)
+
+    async def list_prefix_tables(
+        self, url: MysqlUrl, secret: SecretSource, prefix: str
+    ) -> tuple[str, ...]:
+        """Tables and views of the URL's database that start with `prefix`, sorted. Raises UnreachableError."""
+        rows = await self._rows(
+            url,
+            secret,
+            "SELECT TABLE_NAME FROM information_schema.TABLES"
+            " WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE %s ORDER BY TABLE_NAME",
+            (mysql.escape_like(prefix) + "%",),
+        )
+        return tuple(str(row[0]) for row in rows)
+
+    async def marked_databases(self, url: MysqlUrl, secret: SecretSource) -> tuple[str, ...]:
+        """Databases of the server that have a marker: one query a server, not one a tenant."""
+        rows = await self._rows(
+            msgspec.structs.replace(url, database=None), secret, MARKERS, (MARKER_TABLE,)
+        )
+        return tuple(str(row[0]) for row in rows)
+
+    async def aclose(self) -> None:
+        """Forget the schemas seen."""
+        self._shared.clear()

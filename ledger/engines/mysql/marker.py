@@ -1,0 +1,317 @@
+"""The marker table inside a MySQL or MariaDB tenant: the fence, and one entry per migration.
+
+Invariant: whatever changes an entry locks the fence row and compares its epoch in
+the same statement or transaction, so that a fenced predecessor changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.engines.base import MARKER_TABLE, Marker, MarkerEntry, StepResult, Target
+from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
+from ledger.errors import FencedError, MarkerMismatchError, TenantError
+from ledger.events import CheckResult, MigrationRef
+
+CREATE: Final = """
+CREATE TABLE IF NOT EXISTS {marker} (
+  id        VARCHAR(255) NOT NULL,
+  epoch     BIGINT       NOT NULL,
+  state     VARCHAR(16)  NOT NULL,
+  direction VARCHAR(8)   NOT NULL,
+  step      INT          NOT NULL,
+  ref       LONGTEXT     NOT NULL,
+  body      LONGTEXT     NOT NULL,
+  PRIMARY KEY (id)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
+"""
+"""`id` is SET/VERSION, `ref` the migration and `body` its results as JSON. In the one row with the
+empty `id`, `epoch` is the fence and `ref` says who set it."""
+
+READ: Final = "SELECT id, epoch, state, direction, step, ref, {body} FROM {marker} ORDER BY id"
+READ_BODY: Final = "SELECT body FROM {marker} WHERE id = %s"
+INSERT_FENCE: Final = """
+INSERT INTO {marker} (id, epoch, state, direction, step, ref, body)
+VALUES ('', %s, '', '', 0, %s, '')
+"""
+RAISE_FENCE: Final = "UPDATE {marker} SET epoch = %s, ref = %s WHERE id = '' AND epoch <= %s"
+PUT_ENTRY: Final = """
+REPLACE INTO {marker} (id, epoch, state, direction, step, ref, body)
+SELECT %s, fence.epoch, %s, %s, %s, %s, %s
+FROM {marker} AS fence WHERE fence.id = '' AND fence.epoch = %s
+FOR UPDATE
+"""
+LOCK_FENCE: Final = "SELECT epoch FROM {marker} WHERE id = '' FOR UPDATE"
+DELETE_ENTRY: Final = "DELETE FROM {marker} WHERE id = %s"
+DELETE_ENTRIES: Final = "DELETE FROM {marker} WHERE id <> ''"
+PUT_PLAIN: Final = """
+INSERT INTO {marker} (id, epoch, state, direction, step, ref, body) VALUES (%s, %s, %s, %s, %s, %s, %s)
+"""
+
+
+class Fence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The fence row's `ref`. `restoring` names the backup of a restore that has not ended."""
+
+    ledger: str = ""
+    connection_id: int = 0
+    warnings: tuple[str, ...] = ()
+    restoring: str = ""
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An entry's `body`. `steps` are the results that the ledger may lack.
+
+    `told` says that they were handed to a living runner. `before` are the texts of
+    the objects that the step after `step` touches, as they were before it.
+    """
+
+    steps: tuple[StepResult, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    told: bool = False
+    before: tuple[tuple[str, str], ...] = ()
+
+
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """The marker as read: the fence, and the entries by SET/VERSION without their bodies."""
+
+    exists: bool = False
+    epoch: int = 0
+    fence: Fence = Fence()
+    entries: dict[str, MarkerEntry] = {}
+
+
+_ENCODE: Final = msgspec.json.Encoder().encode
+_FENCE: Final = msgspec.json.Decoder(Fence)
+_REF: Final = msgspec.json.Decoder(MigrationRef)
+_BODY: Final = msgspec.json.Decoder(Body)
+
+
+def entry_id(ref: MigrationRef) -> str:
+    """`SET/VERSION`."""
+    return f"{ref.set}/{ref.version}"
+
+
+def marker_name(target: Target) -> str:
+    """The table's name, unquoted."""
+    return f"{target.prefix}{MARKER_TABLE}"
+
+
+class MarkerTable:
+    """The statements of one tenant's marker. Raises what the connection raises, and the errors named."""
+
+    def __init__(self, target: Target) -> None:
+        self.tenant = target.name
+        self.name = marker_name(target)
+        self._quoted = quote_identifier(self.name)
+
+    def _sql(self, template: str) -> str:
+        return template.replace("{marker}", self._quoted)
+
+    async def read(self, connection: MysqlConnection, *, bodies: bool = False) -> Remembered:
+        """What the tenant remembers; nothing without the table. Raises TenantError if unreadable."""
+        sql = self._sql(READ).replace("{body}", "body" if bodies else "''")
+        try:
+            rows = await connection.fetch(sql)
+        except QueryError as error:
+            if error.code == NO_SUCH_TABLE:
+                return Remembered()
+            raise
+        epoch, fence = 0, Fence()
+        entries: dict[str, MarkerEntry] = {}
+        for row_id, row_epoch, state, direction, step, ref, body in rows:
+            try:
+                if row_id == "":
+                    epoch, fence = row_epoch, _FENCE.decode(ref)
+                    continue
+                kept = _BODY.decode(body) if body else Body()
+                entries[row_id] = MarkerEntry(
+                    ref=_REF.decode(ref),
+                    state="applied" if state == "applied" else "running",
+                    direction="down" if direction == "down" else "up",
+                    step=step,
+                    epoch=row_epoch,
+                    steps=kept.steps,
+                    checks=kept.checks,
+                )
+            except msgspec.DecodeError as error:
+                raise TenantError(
+                    f"the marker entry {row_id!r} in table {self.name} cannot be read: {error}",
+                    hint="Take the tenant over with `ledger baseline`, or bring a backup back with "
+                    "`ledger restore`.",
+                    tenant=self.tenant,
+                ) from error
+        return Remembered(exists=True, epoch=epoch, fence=fence, entries=entries)
+
+    async def read_body(self, connection: MysqlConnection, entry: str) -> Body:
+        """One entry's body; empty if there is none."""
+        rows = await connection.fetch(self._sql(READ_BODY), (entry,))
+        return _BODY.decode(rows[0][0]) if rows and rows[0][0] else Body()
+
+    async def raise_fence(
+        self, connection: MysqlConnection, found: Remembered, *, epoch: int, fence: Fence
+    ) -> Remembered:
+        """Set the fence if it is not newer. Raises FencedError."""
+        if not found.exists:
+            await connection.execute(self._sql(CREATE))
+        ref = _ENCODE(fence)
+        if not found.exists or found.epoch == 0:
+            try:
+                await connection.execute(self._sql(INSERT_FENCE), (epoch, ref))
+            except QueryError as error:
+                if error.code != DUPLICATE_KEY:
+                    raise
+                found = await self.read(connection)
+        if found.epoch:
+            changed = await connection.execute(self._sql(RAISE_FENCE), (epoch, ref, epoch))
+            if not changed and (found.epoch, found.fence) != (epoch, fence):
+                found = await self.read(connection)
+                if (found.epoch, found.fence) != (epoch, fence):
+                    raise fenced(self.tenant, found.epoch, epoch)
+        return msgspec.structs.replace(found, exists=True, epoch=epoch, fence=fence)
+
+    async def put(self, connection: MysqlConnection, entry: MarkerEntry, body: Body) -> None:
+        """Write an entry under its epoch. Raises FencedError if the fence has another by now.
+
+        The JSON goes as hexadecimal, so that no SET NAMES or sql_mode of a migration
+        can change it.
+        """
+        changed = await connection.execute(
+            self._sql(PUT_ENTRY),
+            (
+                entry_id(entry.ref).encode(),
+                entry.state,
+                entry.direction,
+                entry.step,
+                _ENCODE(entry.ref),
+                _ENCODE(body),
+                entry.epoch,
+            ),
+        )
+        if not changed:
+            found = await self.read(connection)
+            raise fenced(self.tenant, found.epoch, entry.epoch)
+
+    async def lock_fence(self, connection: MysqlConnection, *, epoch: int) -> None:
+        """Inside a transaction: hold the fence row to its end. Raises FencedError."""
+        rows = await connection.fetch(self._sql(LOCK_FENCE))
+        found = int(rows[0][0]) if rows else 0
+        if found != epoch:
+            raise fenced(self.tenant, found, epoch)
+
+    async def drop(self, connection: MysqlConnection, ref: MigrationRef, *, epoch: int) -> None:
+        """Remove an entry, in a transaction of its own. Raises FencedError."""
+        await connection.begin()
+        await self.lock_fence(connection, epoch=epoch)
+        await connection.execute(self._sql(DELETE_ENTRY), (entry_id(ref).encode(),))
+        await connection.commit()
+
+    async def replace_all(
+        self,
+        connection: MysqlConnection,
+        entries: Iterable[MarkerEntry],
+        *,
+        epoch: int,
+        fence: Fence,
+    ) -> None:
+        """Make `entries` all there is, and set the fence's words, in one transaction. Raises FencedError."""
+        await connection.begin()
+        await self.lock_fence(connection, epoch=epoch)
+        await connection.execute(self._sql(DELETE_ENTRIES))
+        rows = [
+            (
+                entry_id(one.ref).encode(),
+                one.epoch,
+                one.state,
+                one.direction,
+                one.step,
+                _ENCODE(one.ref),
+                _ENCODE(Body(steps=one.steps, checks=one.checks)),
+            )
+            for one in entries
+        ]
+        for row in rows:
+            await connection.execute(self._sql(PUT_PLAIN), row)
+        await connection.execute(self._sql(RAISE_FENCE), (epoch, _ENCODE(fence), epoch))
+        await connection.commit()
+
+
+def as_marker(found: Remembered) -> Marker:
+    """The protocol's value."""
+    return Marker(
+        epoch=found.epoch, ledger=found.fence.ledger, entries=tuple(found.entries.values())
+    )
+
+
+def fenced(tenant: str, found: int, epoch: int) -> FencedError:
+    """A newer claim was here."""
+    return FencedError(
+        f"a newer claim (epoch {found}, ours is {epoch}) has passed on this tenant",
+        found=found,
+        tenant=tenant,
+    )
+
+
+def admit(found: Remembered, *, epoch: int, tenant: str) -> None:
+    """Raises FencedError if the tenant has seen a newer claim."""
+    if found.epoch > epoch:
+        raise fenced(tenant, found.epoch, epoch)
+
+
+def require_ledger(found: Remembered, *, ledger: str, tenant: str) -> None:
+    """Raises TenantError for a tenant of another ledger, or one that a restore left half done."""
+    if found.fence.ledger not in ("", ledger):
+        raise TenantError(
+            f"this tenant belongs to another ledger ({found.fence.ledger}, not {ledger})",
+            hint="If this ledger is to take it over, run `ledger baseline` for it.",
+            tenant=tenant,
+        )
+    if found.fence.restoring:
+        raise TenantError(
+            f"a restore of {found.fence.restoring} was interrupted; the tenant holds a part of it",
+            hint="Run `ledger restore` for it again.",
+            tenant=tenant,
+        )
+
+
+def require_expected(
+    found: Remembered, ref: MigrationRef, expected: frozenset[str], *, tenant: str
+) -> None:
+    """Raises MarkerMismatchError unless what is applied, `ref` apart, is `expected`.
+
+    A migration whose down steps have only begun still counts as applied.
+    """
+    own = entry_id(ref)
+    applied = {
+        name
+        for name, entry in found.entries.items()
+        if entry.state == "applied" or entry.direction == "down"
+    } - {own}
+    if applied == expected - {own}:
+        return
+    missing = tuple(sorted(expected - applied - {own}))
+    extra = tuple(sorted(applied - expected))
+    parts = [f"it lacks {', '.join(missing)}"] * bool(missing)
+    parts += [f"it has {', '.join(extra)} besides"] * bool(extra)
+    raise MarkerMismatchError(
+        f"the tenant's marker and the ledger disagree on what is applied: {'; '.join(parts)}",
+        missing=missing,
+        extra=extra,
+        hint="The tenant, or the ledger, was put back to an older state; `ledger status` shows "
+        "which, and the next `ledger migrate` brings a regressed tenant forward.",
+        tenant=tenant,
+    )
+
+
+def adopted(
+    found: Remembered, refs: Sequence[MigrationRef], *, epoch: int
+) -> tuple[MarkerEntry, ...]:
+    """Entries that say that exactly `refs` are applied; what was known of them is kept."""
+    known = {entry.ref: entry for entry in found.entries.values() if entry.state == "applied"}
+    return tuple(
+        known.get(ref) or MarkerEntry(ref=ref, state="applied", direction="up", step=0, epoch=epoch)
+        for ref in refs
+    )

@@ -1,0 +1,118 @@
+"""What the objects a statement touches look like: their SHOW CREATE text, made comparable.
+
+Invariant: neither the tenant's name nor its prefix, nor a definer, nor AUTO_INCREMENT's
+counter is in a fingerprint, so that two tenants of a fleet have the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.scripts.kinds import StatementKind
+
+ABSENT: Final = "absent"
+
+_MISSING: Final = frozenset({1049, 1051, 1146, 1305, 1360, 1539, 4089, 4091, 1508, 1347})
+_DEFINER: Final = re.compile(r" ?DEFINER\s*=\s*(?:`(?:[^`]|``)*`|\w+)@(?:`(?:[^`]|``)*`|\w+)")
+_COUNTER: Final = re.compile(r" AUTO_INCREMENT=\d+")
+_KINDS: Final = re.compile(
+    r"^(?:CREATE|ALTER|DROP)\b.*?\b(PACKAGE BODY|PACKAGE|PROCEDURE|FUNCTION|TRIGGER|EVENT|SEQUENCE)\b"
+)
+_TEXT_COLUMN: Final = {
+    "table": 1, "sequence": 1, "trigger": 2, "procedure": 2, "function": 2, "event": 3,
+    "package": 2, "package body": 2,
+}  # fmt: skip
+
+
+class Names(msgspec.Struct, frozen=True, kw_only=True):
+    """What is a tenant's own in a text: its database and its prefix."""
+
+    database: str
+    prefix: str = ""
+
+    def neutral(self, text: str) -> str:
+        """The text with the database's qualifier gone and the prefix as `{prefix}`."""
+        text = text.replace(quote_identifier(self.database) + ".", "")
+        if self.prefix:
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(self.prefix)}", "{prefix}", text)
+        return text
+
+
+class ObjectState(msgspec.Struct, frozen=True, kw_only=True):
+    """One object: `text` is its normalised CREATE, None if it does not exist; `raw` as the server said it."""
+
+    kind: str
+    name: str
+    text: str | None
+    raw: str = ""
+
+    @property
+    def label(self) -> str:
+        """`table wp_posts`."""
+        return f"{self.kind} {self.name}"
+
+
+def touched(kind: StatementKind) -> tuple[tuple[str, str], ...]:
+    """(kind, name) of what a DDL statement touches; a table stands for its views and indexes."""
+    match = _KINDS.match(kind.label.upper())
+    special = match[1].lower() if match else ""
+    pairs = [(special or "table", name) for name in kind.touched]
+    if special == "trigger":
+        pairs[1:] = [("table", name) for _, name in pairs[1:]]
+    return tuple(pairs)
+
+
+async def states(
+    connection: MysqlConnection, pairs: Sequence[tuple[str, str]], names: Names
+) -> tuple[ObjectState, ...]:
+    """How the objects are now."""
+    return tuple([await _state(connection, kind, name, names) for kind, name in pairs])
+
+
+async def _state(connection: MysqlConnection, kind: str, name: str, names: Names) -> ObjectState:
+    quoted = ".".join(quote_identifier(part) for part in name.split(".", 1))
+    try:
+        rows = await connection.fetch(f"SHOW CREATE {kind.upper()} {quoted}")
+    except QueryError as error:
+        if error.code in _MISSING:
+            return ObjectState(kind=kind, name=name, text=None)
+        raise
+    row = rows[0]
+    raw = row[_TEXT_COLUMN[kind]]
+    if raw is None:
+        # The account may run the routine but not read it.
+        return ObjectState(kind=kind, name=name, text="(not readable)")
+    text = raw.decode() if isinstance(raw, bytes) else str(raw)
+    mode = f"{row[1]}\n" if kind not in ("table", "sequence") else ""
+    return ObjectState(kind=kind, name=name, text=mode + normalised(text, names), raw=text)
+
+
+def normalised(text: str, names: Names) -> str:
+    """SHOW CREATE's text without what differs between equal tenants."""
+    return names.neutral(_COUNTER.sub("", _DEFINER.sub("", text)))
+
+
+def without_definer(text: str) -> str:
+    """The text for whoever runs it."""
+    return _DEFINER.sub("", text)
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether it is one of `fingerprint`'s values, and no sentence."""
+    return text in ("", ABSENT) or " " not in text
+
+
+def fingerprint(found: Sequence[ObjectState], names: Names) -> str:
+    """`absent` if none exists; else SHA-256, in hex, over what they look like. Empty for no objects."""
+    if not found:
+        return ""
+    if all(one.text is None for one in found):
+        return ABSENT
+    content = msgspec.json.encode([(names.neutral(one.name), one.text) for one in found])
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,168 @@
+"""How far a migration has come: in memory, in the tenant's marker, and told to the runner.
+
+A step whose effect cannot share a transaction with the marker announces itself by
+an intent. Once the intent of step k is durable, the ledger knows that all before k
+have landed, so that the marker need not say so too: it is written before whatever is
+not such a step, and at the end. Invariant: a result reaches the runner only when the
+marker holds it or the next intent is about to be recorded together with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+import msgspec
+
+from ledger import failpoints
+from ledger.drivers.mysql import MysqlConnection
+from ledger.engines.base import Intent, Journal, MarkerEntry, StepResult, Work
+from ledger.engines.mysql.marker import Body, MarkerTable
+from ledger.events import CheckResult
+
+SAVE_SECONDS: Final = 10.0
+RESULTS_MAX: Final = 100
+"""Results that the marker keeps at most; then an intent takes them to the ledger."""
+
+
+class Progress:
+    """One migration under one claim. `step` is the last that landed."""
+
+    def __init__(self, work: Work, journal: Journal, table: MarkerTable, *, step: int) -> None:
+        self.step = step
+        self._work = work
+        self._journal = journal
+        self._table = table
+        self._saved_step = step
+        self._kept: list[StepResult] = []
+        self._untold: list[StepResult] = []
+        self._keeps_all = work.python is not None
+
+    @property
+    def results(self) -> tuple[StepResult, ...]:
+        """Results that the ledger may lack."""
+        return tuple(self._kept)
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the marker is behind."""
+        return self.step != self._saved_step
+
+    def carry(self, results: Sequence[StepResult], *, told: bool) -> None:
+        """Results that an earlier attempt left in the marker."""
+        recorded = self._work.recorded
+        if recorded is not None:
+            fresh = [one for one in results if one.number not in recorded]
+        else:
+            fresh = [] if told else list(results)
+        # A Python migration needs the hashes of all that landed.
+        self._kept.extend(results if self._keeps_all else fresh)
+        self._untold.extend(fresh)
+
+    def done(self, *results: StepResult) -> None:
+        """Steps that have landed in the tenant."""
+        self.step = results[-1].number
+        self._kept.extend(results)
+        self._untold.extend(results)
+
+    def tell(self) -> None:
+        """Hand to the runner what it has not heard."""
+        untold, self._untold = self._untold, []
+        for result in untold:
+            self._journal.landed(result)
+
+    def entry(self, *, step: int | None = None, applied: bool = False) -> MarkerEntry:
+        """The marker's entry as it is to be."""
+        return MarkerEntry(
+            ref=self._work.ref,
+            state="applied" if applied else "running",
+            direction=self._work.direction,
+            step=self.step if step is None else step,
+            epoch=self._work.epoch,
+        )
+
+    async def save(
+        self,
+        connection: MysqlConnection,
+        *,
+        before: tuple[tuple[str, str], ...] = (),
+        told: bool = False,
+    ) -> None:
+        """Write the marker, then tell. Under SET autocommit = 0 it takes a COMMIT too."""
+        await self._table.put(
+            connection,
+            self.entry(),
+            Body(steps=tuple(self._kept), told=told, before=before),
+        )
+        if connection.in_transaction:
+            await connection.commit()
+        self._saved_step = self.step
+        self.tell()
+        failpoints.reach("engine.after_marker")
+
+    async def save_within(self, connection: MysqlConnection, *results: StepResult) -> None:
+        """Write the marker as it is to be once the open transaction has committed."""
+        await self._table.put(
+            connection,
+            self.entry(step=results[-1].number),
+            Body(steps=(*self._kept, *results)),
+        )
+
+    def committed(self, *results: StepResult) -> None:
+        """The transaction of `save_within` has committed."""
+        self.done(*results)
+        self._saved_step = self.step
+        self.tell()
+
+    async def finish(self, connection: MysqlConnection, checks: tuple[CheckResult, ...]) -> None:
+        """The last write: applied, or (down) forgotten."""
+        failpoints.reach("engine.before_marker")
+        if self._work.direction == "up":
+            body = Body(steps=tuple(self._kept), checks=checks)
+            await self._table.put(connection, self.entry(applied=True), body)
+            if connection.in_transaction:
+                await connection.commit()
+        else:
+            await self._table.drop(connection, self._work.ref, epoch=self._work.epoch)
+        self._saved_step = self.step
+        self.tell()
+        failpoints.reach("engine.after_marker")
+
+    async def intend(self, connection: MysqlConnection, intent: Intent) -> None:
+        """Make the intent durable, and with it the knowledge of all steps before it.
+
+        If that fails, the marker is written instead, since the runner may record the
+        results without the intent.
+        """
+        self.tell()
+        try:
+            await self._journal.intend(intent)
+        except BaseException:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + SAVE_SECONDS):
+                if not connection.closed:
+                    await self.save(connection, told=True)
+            raise
+        if not self._keeps_all:
+            self._kept.clear()
+
+    async def announce_if_many(self, connection: MysqlConnection, intent: Intent) -> None:
+        """Keep the marker small in a migration of thousands of rows' statements."""
+        if len(self._kept) >= RESULTS_MAX and not self._keeps_all:
+            await self.intend(connection, intent)
+
+
+def recorded_before(work: Work) -> int:
+    """The last step that the ledger's open intent proves to have landed."""
+    return work.intent.step - 1 if work.intent is not None else 0
+
+
+def merge(entry: MarkerEntry | None, work: Work) -> int:
+    """The last step that has landed, as far as marker and intent tell."""
+    of_marker = entry.step if entry is not None and entry.direction == work.direction else 0
+    return max(of_marker, recorded_before(work))
+
+
+def forget(entry: MarkerEntry) -> MarkerEntry:
+    """The entry without results."""
+    return msgspec.structs.replace(entry, steps=(), checks=())

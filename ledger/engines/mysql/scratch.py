@@ -1,0 +1,103 @@
+"""A statement's effect, seen in a scratch database: the tenant's tables without their rows.
+
+What the statement touches is put there as it was before, everything else as it is,
+then the statement runs. Invariant: the tenant itself is only read; the scratch
+database has one name per tenant and is dropped before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from ledger.drivers import mysql
+from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.engines.mysql import objects
+from ledger.engines.mysql.fence import lock_name
+from ledger.scripts.model import Step
+
+if TYPE_CHECKING:
+    from ledger.engines.mysql.session import MysqlSession
+
+TABLES_MAX: Final = 1000
+SECONDS: Final = 60.0
+DROP_SECONDS: Final = 20.0
+TABLES: Final = "SHOW FULL TABLES"
+DATABASE_DEFAULTS: Final = "SELECT @@character_set_database, @@collation_database"
+
+
+class UnusableError(Exception):
+    """This statement cannot be tried elsewhere; the message says why."""
+
+
+async def after(
+    session: MysqlSession,
+    step: Step,
+    pairs: Sequence[tuple[str, str]],
+    before: Mapping[str, str],
+) -> str:
+    """The fingerprint of the touched objects after the statement. Raises UnusableError and driver errors."""
+    if (
+        any("." in name for _, name in pairs)
+        or quote_identifier(session.names.database) in step.sql
+    ):
+        raise UnusableError("the statement names a database, so that it cannot be tried elsewhere")
+    tables = await session.connection.fetch(TABLES)
+    if len(tables) > TABLES_MAX:
+        raise UnusableError(f"the tenant has more than {TABLES_MAX} tables to copy")
+    name = "ledger_scratch_" + lock_name(session.names.database, session.names.prefix)[7:31]
+    names = objects.Names(database=name, prefix=session.names.prefix)
+    async with _database(session, name) as other:
+        touched = {wanted for _, wanted in pairs}
+        await _copy(session, other, [str(row[0]) for row in tables if row[0] not in touched])
+        for kind, wanted in sorted(pairs, key=lambda pair: pair[0] != "table"):
+            text = before.get(f"{kind} {wanted}")
+            if text is not None:
+                await other.execute(session.names_removed(text))
+        await other.execute(step.sql, seconds=SECONDS)
+        return objects.fingerprint(await objects.states(other, pairs, names), names)
+
+
+@asynccontextmanager
+async def _database(session: MysqlSession, name: str) -> AsyncIterator[MysqlConnection]:
+    """An empty database with the tenant's defaults, on a connection of its own."""
+    target = session.target
+    charset, collation = (await session.connection.fetch(DATABASE_DEFAULTS))[0]
+    quoted = quote_identifier(name)
+    async with mysql.connect(session.url, target.secret, session=target.session) as other:
+        await other.execute(f"DROP DATABASE IF EXISTS {quoted}")
+        await other.execute(f"CREATE DATABASE {quoted} CHARACTER SET {charset} COLLATE {collation}")
+        try:
+            await other.execute(f"USE {quoted}")
+            await other.execute("SET foreign_key_checks = 0")
+            yield other
+        finally:
+            with anyio.move_on_after(DROP_SECONDS, shield=True):
+                if not other.closed:
+                    await other.execute(f"DROP DATABASE IF EXISTS {quoted}")
+
+
+async def _copy(session: MysqlSession, other: MysqlConnection, names: Sequence[str]) -> None:
+    """Tables first; then views, again and again until no more of them can be made."""
+    views: list[str] = []
+    for name in names:
+        found = await objects.states(session.connection, [("table", name)], session.names)
+        raw = session.names_removed(found[0].raw)
+        if raw.startswith("CREATE TABLE"):
+            await other.execute(raw)
+        elif raw:
+            views.append(objects.without_definer(raw))
+    while views:
+        left = []
+        for text in views:
+            try:
+                await other.execute(text)
+            except QueryError:
+                # It stands on a view that is not there yet, or is broken in the tenant too.
+                left.append(text)
+        if len(left) == len(views):
+            return
+        views = left

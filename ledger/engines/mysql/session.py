@@ -1,0 +1,272 @@
+"""One open tenant of MySQL or MariaDB: one direct session that holds the tenant's lock.
+
+Invariant: the connection is never renewed behind anybody's back; where a new one
+is needed (a migration changed the session's settings), the fence is set anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from ledger.drivers.mysql import MysqlConnection, open_connection, quote_identifier
+from ledger.drivers.url import MysqlUrl
+from ledger.engines.base import Backup, Done, Journal, Marker, MarkerEntry, Target, Work
+from ledger.engines.mysql import backup as backups
+from ledger.engines.mysql import fence, guards, python, restore
+from ledger.engines.mysql.apply import Run
+from ledger.engines.mysql.introspect import SchemaReader
+from ledger.engines.mysql.marker import (
+    Body,
+    Fence,
+    MarkerTable,
+    Remembered,
+    adopted,
+    as_marker,
+    entry_id,
+    require_expected,
+    require_ledger,
+)
+from ledger.engines.mysql.objects import Names
+from ledger.engines.mysql.progress import Progress, merge
+from ledger.engines.mysql.shared import Shared
+from ledger.engines.mysql.trouble import translated
+from ledger.errors import MarkerMismatchError
+from ledger.events import CheckResult, Mark, MigrationRef
+from ledger.schema import Schema
+from ledger.scripts.model import Check, Step
+from ledger.scripts.statements import classify
+
+
+class MysqlSession:
+    """See ledger.engines.base.Session. `connection` is the tenant's; `shared` is the engine's."""
+
+    def __init__(
+        self, target: Target, url: MysqlUrl, connection: MysqlConnection, shared: Shared
+    ) -> None:
+        self.target = target
+        self.tenant = target.name
+        self.url = url
+        self.connection = connection
+        self.names = Names(database=url.database or "", prefix=target.prefix)
+        self.table = MarkerTable(target)
+        self.engines: dict[str, str] = {}
+        self.reader = SchemaReader(target, self.names, self.table.name, shared)
+        self._shared = shared
+        self._remembered: Remembered | None = None
+        self._found_ledger: Fence = Fence()
+        self._dirty = False
+
+    def names_removed(self, text: str) -> str:
+        """The text without the tenant database's name before other names."""
+        return text.replace(quote_identifier(self.names.database) + ".", "")
+
+    def wants_after(self, step: Step, before: str) -> bool:
+        """Whether the fleet does not know yet what this step makes of that."""
+        return (step.sha256, before) not in self._shared.seen_after
+
+    def saw_after(self, step: Step, before: str) -> None:
+        """From here on other tenants need not look."""
+        self._shared.seen_after.add((step.sha256, before))
+
+    def soil(self) -> None:
+        """A statement changed the connection's settings: the next migration gets a new one."""
+        self._dirty = True
+
+    async def marker(self) -> Marker:
+        """What the tenant remembers; reads only."""
+        with translated(self.target, "read the marker"):
+            return as_marker(await self.table.read(self.connection, bodies=True))
+
+    async def fence(self, *, epoch: int, ledger: str) -> Marker:
+        """See Session.fence: the lock is held from here on."""
+        with translated(self.target, "set the fence"):
+            return as_marker(await self._fence(epoch=epoch, ledger=ledger))
+
+    async def _fence(self, *, epoch: int, ledger: str, takes_over: bool = False) -> Remembered:
+        found, now = await fence.take(
+            self.connection,
+            self.table,
+            self.target,
+            database=self.names.database,
+            epoch=epoch,
+            ledger=ledger,
+            takes_over=takes_over,
+        )
+        self._remembered = now
+        return found
+
+    async def _at(self, *, epoch: int, ledger: str) -> Remembered:
+        """The marker under our fence."""
+        if self._dirty:
+            await self._renew()
+        if self._remembered is None or self._remembered.epoch != epoch:
+            await self._fence(epoch=epoch, ledger=ledger)
+        if self._remembered is None:
+            raise RuntimeError("the fence was not set")
+        return self._remembered
+
+    async def _renew(self) -> None:
+        """A fresh connection, since what an earlier migration SET must not reach the next."""
+        await self.connection.aclose()
+        self._remembered = None
+        self.connection = await open_connection(
+            self.url, self.target.secret, session=self.target.session
+        )
+        self._dirty = False
+
+    async def apply(
+        self, work: Work, journal: Journal, *, known: frozenset[str] = frozenset()
+    ) -> Done:
+        """See Session.apply."""
+        with translated(self.target, f"apply {entry_id(work.ref)}"):
+            remembered = await self._at(epoch=work.epoch, ledger=work.ledger)
+            require_ledger(remembered, ledger=work.ledger, tenant=self.tenant)
+            require_expected(remembered, work.ref, work.expected, tenant=self.tenant)
+            entry = remembered.entries.get(entry_id(work.ref))
+            body = Body()
+            if entry is not None:
+                body = await self.table.read_body(self.connection, entry_id(work.ref))
+            checks = await self._bring_to_end(work, journal, entry, body)
+            self._remember(work)
+            mark, schema = await self.reader.mark(self.connection)
+        return Done(checks=checks, mark=mark, schema=None if mark.fingerprint in known else schema)
+
+    async def _bring_to_end(
+        self, work: Work, journal: Journal, entry: MarkerEntry | None, body: Body
+    ) -> tuple[CheckResult, ...]:
+        self._require_direction(work, entry)
+        if entry is not None and entry.state == "applied" and work.direction == "up":
+            progress = Progress(work, journal, self.table, step=entry.step)
+            progress.carry(body.steps, told=body.told)
+            progress.tell()
+            return body.checks
+        same = entry is not None and entry.direction == work.direction
+        progress = Progress(work, journal, self.table, step=merge(entry, work))
+        if same:
+            progress.carry(body.steps, told=body.told)
+        run = Run(self, work, journal, progress)
+        try:
+            if work.python is not None:
+                checks = await python.run_module(run, body)
+            else:
+                await self._run_section(run, dict(body.before))
+                checks = ()
+            checks += await self._check(run, work)
+        except BaseException:
+            self._dirty = True
+            raise
+        await progress.finish(self.connection, checks)
+        return checks
+
+    async def _run_section(self, run: Run, before: Mapping[str, str]) -> None:
+        work = run.work
+        landed = run.progress.step
+        announced = work.intent.step if work.intent is not None else 0
+        for step in work.section.steps:
+            kind = classify(step.sql, "mysql")
+            if kind.kind == "session":
+                self._dirty = True
+            if step.number <= landed:
+                await run.replay(step, kind)
+            elif step.number == announced:
+                await run.take_up(step, kind, before)
+            else:
+                await run.run(step, kind)
+        await run.end()
+
+    async def _check(self, run: Run, work: Work) -> tuple[CheckResult, ...]:
+        if not work.checks:
+            return ()
+        connection = self.connection
+        if run.progress.unsaved:
+            await run.save()
+        results = await guards.run_checks(connection, work.checks, seconds=run.seconds())
+        if not all(one.passed for one in results):
+            await run.progress.save(connection, told=True)
+        guards.require_checks(results, work.checks, tenant=self.tenant, migration=run.migration)
+        return results
+
+    def _require_direction(self, work: Work, entry: MarkerEntry | None) -> None:
+        """Up steps over half-run down steps would meet a schema that nobody has seen."""
+        if entry is not None and work.direction == "up" and entry.direction == "down":
+            raise MarkerMismatchError(
+                f"{entry_id(work.ref)} is being rolled back here: {entry.step} of its down steps have run",
+                extra=(entry_id(work.ref),),
+                hint="Run `ledger rollback` for it again, then migrate.",
+                tenant=self.tenant,
+            )
+
+    def _remember(self, work: Work) -> None:
+        """Keep the marker's picture in step with what was just written."""
+        if self._remembered is None:
+            return
+        entries = dict(self._remembered.entries)
+        entries.pop(entry_id(work.ref), None)
+        if work.direction == "up":
+            entries[entry_id(work.ref)] = MarkerEntry(
+                ref=work.ref,
+                state="applied",
+                direction="up",
+                step=len(work.section.steps),
+                epoch=work.epoch,
+            )
+        self._remembered = msgspec.structs.replace(self._remembered, entries=entries)
+
+    async def adopt(self, refs: Sequence[MigrationRef], *, epoch: int, ledger: str) -> Mark:
+        """Make the marker say that exactly `refs` are applied; a tenant of another ledger becomes this one's."""
+        with translated(self.target, "write the marker"):
+            await self._fence(epoch=epoch, ledger=ledger, takes_over=True)
+            found = await self.table.read(self.connection, bodies=True)
+            words = fence.with_restoring(found, "")
+            entries = adopted(found, refs, epoch=epoch)
+            await self._in_transaction_of_its_own(entries, epoch=epoch, words=words)
+            self._remembered = await self.table.read(self.connection)
+            return (await self.reader.mark(self.connection))[0]
+
+    async def _in_transaction_of_its_own(
+        self, entries: Sequence[MarkerEntry], *, epoch: int, words: Fence
+    ) -> None:
+        try:
+            await self.table.replace_all(self.connection, entries, epoch=epoch, fence=words)
+        except BaseException:
+            with anyio.move_on_after(5, shield=True):
+                await self.connection.rollback()
+            raise
+
+    async def check(self, checks: Sequence[Check]) -> tuple[CheckResult, ...]:
+        """Run checks in one read-only snapshot; a check that cannot run has not passed."""
+        with translated(self.target, "run the checks"):
+            return await guards.run_checks(self.connection, checks)
+
+    async def schema(self) -> Schema:
+        """The live schema, without the marker table, prefix replaced by `{prefix}`."""
+        with translated(self.target, "read the schema"):
+            return await self.reader.schema(self.connection)
+
+    async def mark(self) -> Mark:
+        """What `Done.mark` holds, read now."""
+        with translated(self.target, "read the schema"):
+            return (await self.reader.mark(self.connection))[0]
+
+    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+        """See Session.backup."""
+        with translated(self.target, "back up"):
+            return await backups.backup(self, destination, deadline_seconds=deadline_seconds)
+
+    async def restore(
+        self, backup: Path, *, sha256: str, epoch: int, ledger: str, deadline_seconds: float
+    ) -> Mark:
+        """See Session.restore."""
+        with translated(self.target, "restore"):
+            await self._fence(epoch=epoch, ledger=ledger)
+            try:
+                await restore.restore(
+                    self, backup, sha256=sha256, epoch=epoch, deadline_seconds=deadline_seconds
+                )
+            finally:
+                self._dirty, self._remembered = True, None
+            return (await self.reader.mark(self.connection))[0]

@@ -1,0 +1,121 @@
+"""Whether the step that was announced before a crash has landed.
+
+In the order of DESIGN.md: a person's word; what the author gave (`-- redo-safe`,
+`-- verify-step`); the touched objects as they were before: it has not; as the same
+step left them elsewhere in the fleet, or leaves them now in a scratch database: it
+has. Invariant: anything else is in doubt, and nothing is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ledger.drivers.mysql import (
+    ConnectionLostError,
+    ConnectRefusedError,
+    QueryError,
+    QueryTimeoutError,
+)
+from ledger.engines.mysql import guards, objects, scratch
+from ledger.errors import InDoubtError
+from ledger.scripts.kinds import StatementKind
+from ledger.scripts.model import Step
+
+if TYPE_CHECKING:
+    from ledger.engines.mysql.apply import Run
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """`found` is the fingerprint of the touched objects now."""
+
+    landed: bool
+    found: str = ""
+
+
+async def verdict(run: Run, step: Step, kind: StatementKind, before: Mapping[str, str]) -> Verdict:
+    """The outcome of the announced step. `before` are the touched objects' texts of then. Raises InDoubtError."""
+    work, session = run.work, run.session
+    connection = session.connection
+    intent = work.intent
+    if intent is None:
+        return Verdict(landed=False)
+    pairs = objects.touched(kind)
+    found = await objects.states(connection, pairs, session.names)
+    now = objects.fingerprint(found, session.names)
+    if work.resolved is not None:
+        return Verdict(landed=work.resolved == "applied", found=now)
+    why = ""
+    if intent.statement != step.sha256:
+        why = "the statement was edited after it had begun"
+    elif step.redo_safe or kind.redo_safe:
+        return Verdict(landed=False)
+    elif step.verify_step is not None:
+        try:
+            value = await guards.first_value(connection, step.verify_step)
+            return Verdict(landed=guards.is_true(value), found=now)
+        except QueryError as error:
+            why = f"its -- verify-step cannot run: {error}"
+    elif not kind.settleable:
+        why = kind.reason
+    elif kind.kind == "dml":
+        if intent.before == "" and await run.rows_share_transaction(kind):
+            # The marker would say so, had its transaction committed.
+            return Verdict(landed=False)
+        why = f"the table {kind.target} is not transactional"
+    elif now == intent.before:
+        return Verdict(landed=False, found=now)
+    elif now in work.known_after:
+        return Verdict(landed=True, found=now)
+    else:
+        said = await _scratch(run, step, pairs, before)
+        if said == now:
+            return Verdict(landed=True, found=now)
+        why = "the objects it touches are neither as before nor as it leaves them"
+        if not objects.is_fingerprint(said):
+            why = f"the objects it touches have changed, and {said}"
+    raise _in_doubt(run, step, found, why, intent.before, now)
+
+
+async def _scratch(
+    run: Run, step: Step, pairs: tuple[tuple[str, str], ...], before: Mapping[str, str]
+) -> str:
+    """The fingerprint after the statement in a scratch database, or why there is none."""
+    try:
+        return await scratch.after(run.session, step, pairs, before)
+    except scratch.UnusableError as error:
+        return str(error)
+    except (QueryError, ConnectRefusedError, ConnectionLostError, QueryTimeoutError) as error:
+        return f"a scratch database could not tell: {error}"
+
+
+def _in_doubt(
+    run: Run,
+    step: Step,
+    found: tuple[objects.ObjectState, ...],
+    why: str,
+    before: str,
+    now: str,
+) -> InDoubtError:
+    evidence = {
+        "statement": "(withheld: the step is marked secret)" if step.secret else step.sql,
+        "before": before or "(nothing was looked at)",
+        "found": now or "(nothing to look at)",
+        "reason": why,
+    }
+    evidence.update({one.label: "does not exist" if one.text is None else one.raw for one in found})
+    tenant = run.session.tenant
+    return InDoubtError(
+        f"step {step.number} ({step.name}) had begun when an earlier run ended, and it cannot be "
+        f"told whether it landed: {why}",
+        step=step.number,
+        evidence=evidence,
+        hint=f"Look at the tenant, then say `ledger resolve {tenant} --applied`, `--not-applied` "
+        "or `--restore`.",
+        tenant=tenant,
+        migration=run.migration,
+        file=step.file,
+        line=step.line,
+    )
