@@ -15,7 +15,6 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 

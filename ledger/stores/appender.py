@@ -15,7 +15,7 @@ from typing import Final
 import anyio
 import anyio.lowlevel
 
-from ledger.errors import NewerLedgerError, StoreError, StoreUnavailableError
+from ledger.errors import ChainBrokenError, NewerLedgerError, StoreError, StoreUnavailableError
 from ledger.events import Recorded
 from ledger.stores.base import Append
 from ledger.stores.chain import Outcome, Prepared, prepare
@@ -169,8 +169,14 @@ class Appender:
 
 def _copy(error: StoreError) -> StoreError:
     """An error of the batch for each of its callers: one exception object is not raised twice."""
-    kind = type(error) if type(error) in (StoreUnavailableError, NewerLedgerError) else StoreError
-    copy = kind(error.message, hint=error.hint)
+    copy: StoreError
+    if isinstance(error, ChainBrokenError):
+        copy = ChainBrokenError(error.message, seq=error.seq, hint=error.hint)
+    else:
+        kind = (
+            type(error) if type(error) in (StoreUnavailableError, NewerLedgerError) else StoreError
+        )
+        copy = kind(error.message, hint=error.hint)
     copy.__cause__ = error.__cause__ or error
     return copy
 

@@ -201,13 +201,12 @@ def new_scripts(
     batch: Sequence[Prepared], outcomes: Sequence[Outcome], stored: Collection[str]
 ) -> list[Script]:
     """The texts that accepted requests bring along, each once, without those in `stored`."""
-    texts = {
-        script.sha256: script
-        for prepared, outcome in zip(batch, outcomes, strict=True)
-        if isinstance(outcome, tuple)
-        for script in prepared.request.scripts
-        if script.sha256 not in stored
-    }
+    texts: dict[str, Script] = {}
+    for prepared, outcome in zip(batch, outcomes, strict=True):
+        if isinstance(outcome, tuple):
+            for script in prepared.request.scripts:
+                if script.sha256 not in stored:
+                    texts.setdefault(script.sha256, script)
     return list(texts.values())
 
 

@@ -214,7 +214,8 @@ async def _unlock(connection: MysqlConnection, url: MysqlUrl) -> None:
         await connection.fetch(_UNLOCK, (_lock_name(url),))
 
 
-_NO_TRIGGERS: Final = frozenset({1142, 1227, 1419})
+_BINARY_LOG: Final = 1419
+_NO_TRIGGERS: Final = frozenset({1142, 1227, _BINARY_LOG})
 _DENIED: Final = frozenset({1044, 1142, 1143, 1227, 1370})
 _READ_ONLY: Final = frozenset({1290, 1792, 1836, 3032})
 _NO_ROOM: Final = frozenset({1021, 1114, 1030, 3})
@@ -227,10 +228,12 @@ def translate(error: DriverError, url: MysqlUrl) -> StoreUnavailableError:
     if isinstance(error, ConnectRefusedError):
         hint = "Check that the server runs, and `url` and the password in the configuration."
         return StoreUnavailableError(f"{where} cannot be reached: {error}", hint=hint)
-    if error.code in _NO_TRIGGERS and ("TRIGGER" in error.message or error.code == 1419):
+    if error.code in _NO_TRIGGERS and ("TRIGGER" in error.message or error.code == _BINARY_LOG):
         hint = f"As an administrator: GRANT TRIGGER ON {name} TO {user};"
-        if error.code == 1419:
-            hint = "As an administrator: SET GLOBAL log_bin_trust_function_creators = 1;"
+        if error.code == _BINARY_LOG:
+            # With binary logging, MySQL wants more than the privilege.
+            hint += " SET GLOBAL log_bin_trust_function_creators = 1;"
+        hint += " Or run `ledger init` once as an administrator."
         return StoreUnavailableError(
             f"{where} cannot be made append-only, which takes triggers: {error}", hint=hint
         )

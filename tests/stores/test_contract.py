@@ -1,0 +1,335 @@
+"""What `Store` promises, held against every store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ledger.errors import (
+    ConflictError,
+    StoreError,
+    StoreUnavailableError,
+)
+from ledger.events import GENESIS_HASH, Failed, NewEvent, Recorded
+from ledger.stores.base import Append, Head, Script, Store, StoredProjection
+from tests.conftest import MakeDatabase
+from tests.servers import Server
+from tests.stores.ledgers import (
+    MEMORY,
+    Place,
+    audit,
+    new_event,
+    read_all,
+    request,
+    server_place,
+    sqlite_place,
+)
+
+
+@pytest.fixture(
+    params=["memory", "sqlite", "mariadb", pytest.param("mysql", marks=pytest.mark.mysql)]
+)
+def place(request: pytest.FixtureRequest, tmp_path: Path, make_database: MakeDatabase) -> Place:
+    """Each kind of ledger in turn, empty."""
+    if request.param == "memory":
+        return Place(url=MEMORY)
+    if request.param == "sqlite":
+        return sqlite_place(tmp_path)
+    server: Server = request.getfixturevalue(request.param)
+    return server_place(server, make_database(server))
+
+
+async def append_all(store: Store, requests: Sequence[Append]) -> list[object]:
+    """Append concurrently; what each caller got, or the error it was given."""
+    results: list[object] = [None] * len(requests)
+
+    async def one(index: int, wanted: Append) -> None:
+        try:
+            results[index] = await store.append(wanted)
+        except StoreError as error:
+            results[index] = error
+
+    async with anyio.create_task_group() as group:
+        for index, wanted in enumerate(requests):
+            group.start_soon(one, index, wanted)
+    return results
+
+
+async def test_an_empty_ledger(place: Place) -> None:
+    """A new ledger has an id, no events, and the genesis hash as its head."""
+    async with place.open() as store:
+        assert len(store.ledger_id) == 32
+        assert await store.head() == Head(seq=0, hash=GENESIS_HASH)
+        assert await read_all(store) == []
+        assert await audit(store) == 0
+
+
+async def test_what_is_appended_is_what_is_read(place: Place) -> None:
+    """Events come back byte for byte, with seq, version and hash, quotes and emoji included."""
+    message = 'it\'s "100%" \\ broken: %s {x} \u2028 \U0001f4a5 \x01 é'
+    events = (
+        new_event(Failed(command="migrate", error="step_failed", message=message), tenant="ümlaut"),
+        new_event(actor="名前@host"),
+    )
+    async with place.open() as store:
+        recorded = await store.append(Append(stream="tenant/ümlaut", events=events, expected=0))
+        assert [(event.seq, event.version) for event in recorded] == [(1, 1), (2, 2)]
+        assert [event.event for event in recorded] == [new.event for new in events]
+        assert await read_all(store) == list(recorded)
+        assert await store.head() == Head(seq=2, hash=recorded[1].hash)
+        assert await audit(store) == 2
+
+
+async def test_a_stale_expectation_is_refused_alone(place: Place) -> None:
+    """A wrong `expected` gets ConflictError with both versions; the rest of its batch commits."""
+    async with place.open() as store:
+        await store.append(request("tenant/a", 3, expected=0))
+        results = await append_all(
+            store,
+            [
+                request("tenant/b", expected=0),
+                request("tenant/a", expected=1),
+                request("tenant/a", expected=3),
+                request("tenant/a", expected=3),
+                request("tenant/a"),
+            ],
+        )
+        conflicts = [result for result in results if isinstance(result, ConflictError)]
+        assert [(error.expected, error.found) for error in conflicts] == [(1, 3), (3, 4)]
+        assert len(await read_all(store)) == 6
+        assert await audit(store) == 6
+
+
+async def test_concurrent_appends_are_gapless_and_grouped(place: Place) -> None:
+    """50 appenders at once: no gap in seq or version, callers get their own, and they share commits."""
+    async with place.open() as store:
+        results = await append_all(
+            store, [request(f"tenant/{index % 7}", 1 + index % 3) for index in range(50)]
+        )
+        told = [event for result in results if isinstance(result, tuple) for event in result]
+        events = await read_all(store)
+        assert sorted(told, key=lambda event: event.seq) == events
+        assert [event.seq for event in events] == list(range(1, len(told) + 1))
+        assert await audit(store) == len(told)
+        # A batch has one time stamp.
+        assert len({event.at for event in events}) < 10
+
+
+async def test_a_retry_returns_what_was_recorded(place: Place) -> None:
+    """The same append again, its `expected` long stale, returns the first one's events and adds none."""
+    async with place.open() as store:
+        again = request("tenant/a", 2, expected=0)
+        first = await store.append(again)
+        await store.append(request("tenant/a"))
+        assert await store.append(again) == first
+        twice = request("tenant/b", 2)
+        results = await append_all(store, [twice, twice, request("tenant/c")])
+        assert results[0] == results[1]
+        assert await store.append(twice) == results[0]
+        assert await audit(store) == 6
+
+
+async def test_a_retry_beside_others_is_found_by_the_index(place: Place) -> None:
+    """A retry without `expected`, in one batch with new appends, disturbs none of them."""
+    async with place.open() as store:
+        old = request("tenant/a", 2)
+        first = await store.append(old)
+        results = await append_all(store, [request("tenant/b"), old, request("tenant/c")])
+        assert results[1] == first
+        assert await audit(store) == 4
+
+
+async def test_an_event_id_belongs_to_one_append(place: Place) -> None:
+    """An id that another append used, or a mix of old and new ids, is refused; nothing is added."""
+    used = new_event()
+    async with place.open() as store:
+        await store.append(Append(stream="tenant/a", events=(used,)))
+        for stream, events in (
+            ("tenant/b", (used,)),
+            ("tenant/a", (used, new_event())),
+            ("tenant/a", (new_event(), used)),
+        ):
+            with pytest.raises(StoreError, match="was used before, at seq 1"):
+                await store.append(Append(stream=stream, events=events))
+        assert await audit(store) == 1
+
+
+async def test_scripts_are_kept_once_with_their_append(place: Place) -> None:
+    """A text is stored with its append, the first text of a key stays, and a refused append brings none."""
+    first = Script(sha256="a" * 64, content="SELECT 'é %s \\' ;\r\n")
+    other = Script(sha256="a" * 64, content="SELECT 2")
+    lost = Script(sha256="b" * 64, content="SELECT 3")
+
+    def bring(*scripts: Script, expected: int | None = None) -> Append:
+        return Append(stream="tenant/a", events=(new_event(),), expected=expected, scripts=scripts)
+
+    async with place.open() as store:
+        await append_all(store, [bring(first), bring(first), bring(other)])
+        with pytest.raises(ConflictError):
+            await store.append(bring(lost, expected=7))
+        assert await store.script("a" * 64) == first.content
+        assert await store.script("b" * 64) is None
+        await store.append(bring(lost, other))
+        assert await store.script("b" * 64) == lost.content
+        await store.append(
+            Append(stream="tenant/a", events=(), scripts=(Script(sha256="c", content="x"),))
+        )
+        assert await store.script("c") == "x"
+        assert await audit(store) == 4
+
+
+async def test_a_cancelled_caller_disturbs_nobody(place: Place) -> None:
+    """Callers cancelled while leading, taken, or waiting: all others are told, and the chain holds."""
+    async with place.open() as store:
+        told: list[tuple[Recorded, ...]] = []
+
+        async def one(index: int) -> None:
+            told.append(await store.append(request(f"tenant/{index}")))
+
+        async def impatient(index: int, turns: int) -> None:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as inner:
+                    inner.start_soon(one, index)
+                    for _ in range(turns):
+                        await anyio.lowlevel.checkpoint()
+                    scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for index in range(0, 60, 2):
+                group.start_soon(impatient, index, index % 12)
+                group.start_soon(one, index + 1)
+        recorded = {event.stream for event in await read_all(store)}
+        assert {f"tenant/{index}" for index in range(1, 60, 2)} <= recorded
+        assert {event.stream for events in told for event in events} <= recorded
+        assert await audit(store) == len(recorded)
+        assert await store.append(request("tenant/after"))
+
+
+async def test_what_does_not_fit_is_refused_by_name(place: Place) -> None:
+    """A field that one of the databases would cut, pad or fold is refused by every store."""
+    bad: list[tuple[str, NewEvent]] = [
+        ("", new_event()),
+        ("tenant/a ", new_event()),
+        ("x" * 513, new_event()),
+        ("tenant/a", new_event(run="ü")),
+        ("tenant/a", new_event(actor="a" * 256)),
+        ("tenant/a", new_event(event_id="e" * 65)),
+        ("tenant/a", new_event(tenant="")),
+    ]
+    async with place.open() as store:
+        for stream, event in bad:
+            with pytest.raises(StoreError, match="must be 1 to"):
+                await store.append(Append(stream=stream, events=(event,)))
+        with pytest.raises(StoreError, match="nothing to append"):
+            await store.append(Append(stream="tenant/a", events=()))
+        assert await audit(store) == 0
+
+
+async def test_streams_differ_by_case_and_accent(place: Place) -> None:
+    """`A` and `a`, `é` and `e` are different streams on every database."""
+    async with place.open() as store:
+        for stream in ("tenant/A", "tenant/a", "tenant/é", "tenant/e"):
+            await store.append(request(stream, expected=0))
+        assert await audit(store) == 4
+
+
+async def test_events_are_stamped_by_the_stores_clock(place: Place) -> None:
+    """`at` lies between two readings of `now`, and is spelled with microseconds and Z."""
+    async with place.open() as store:
+        before = await store.now()
+        (event,) = await store.append(request("tenant/a"))
+        after = await store.now()
+        assert before.tzinfo is UTC
+        assert before <= datetime.fromisoformat(event.at) <= after
+        assert len(event.at) == len("2026-11-21T23:10:04.120311Z")
+
+
+async def test_a_batch_larger_than_the_limit_is_split(place: Place) -> None:
+    """Thousands of waiting events, and a very large one, all arrive, in several commits."""
+    large = new_event(Failed(command="migrate", error="x", message='"\\%é' * 400_000))
+    async with place.open() as store:
+        requests = [request(f"tenant/{index}", 50) for index in range(60)]
+        results = await append_all(
+            store, [*requests, Append(stream="tenant/large", events=(large,))]
+        )
+        assert not [result for result in results if isinstance(result, StoreError)]
+        assert await audit(store) == 3001
+        (found,) = [event for event in await read_all(store) if event.stream == "tenant/large"]
+        assert found.event == large.event
+
+
+async def test_projections_move_by_compare_and_set(place: Place) -> None:
+    """A projection moves only from where it stands; its rows are upserted; -1 replaces them all."""
+
+    def row(key: str, state: bytes) -> StoredProjection:
+        return StoredProjection(key=key, state=state)
+
+    binary = bytes(range(256))
+    async with place.open() as store:
+        assert await store.load_projection("fleet") == (0, [])
+        assert await store.save_projection("fleet", base_seq=0, seq=5, changed=[])
+        assert await store.load_projection("fleet") == (5, [])
+        assert not await store.save_projection("fleet", base_seq=0, seq=6, changed=[row("a", b"1")])
+        assert await store.load_projection("fleet") == (5, [])
+        changed = [row("a", binary), row("b", b""), row("", b"\\'%s")]
+        assert await store.save_projection("fleet", base_seq=5, seq=7, changed=changed)
+        assert await store.save_projection("fleet", base_seq=7, seq=9, changed=[row("b", b"2")])
+        assert await store.save_projection("other", base_seq=0, seq=1, changed=[row("a", b"x")])
+        seq, rows = await store.load_projection("fleet")
+        assert seq == 9
+        assert {stored.key: stored.state for stored in rows} == {
+            "a": binary,
+            "b": b"2",
+            "": b"\\'%s",
+        }
+        assert await store.save_projection("fleet", base_seq=-1, seq=3, changed=[row("c", b"3")])
+        assert await store.load_projection("fleet") == (3, [row("c", b"3")])
+        assert await store.load_projection("other") == (1, [row("a", b"x")])
+
+
+async def test_only_one_of_two_writers_moves_a_projection(place: Place) -> None:
+    """Of writers that move a projection from the same seq at the same time, one succeeds."""
+    async with place.open() as store:
+        won: list[bool] = []
+
+        async def move(state: bytes) -> None:
+            row = StoredProjection(key="k", state=state)
+            won.append(await store.save_projection("p", base_seq=0, seq=1, changed=[row]))
+
+        async with anyio.create_task_group() as group:
+            for index in range(8):
+                group.start_soon(move, b"%d" % index)
+        assert sorted(won) == [False] * 7 + [True]
+
+
+async def test_a_closed_store_says_so(place: Place) -> None:
+    """Closing twice is fine; what comes after is refused with a plain error."""
+    async with place.open() as store:
+        await store.append(request("tenant/a"))
+        await store.aclose()
+        await store.aclose()
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await store.append(request("tenant/a"))
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await store.head()
+
+
+async def test_closing_finishes_what_is_queued(place: Place) -> None:
+    """Appends that wait when the store is closed are committed and told."""
+    async with place.open() as store:
+        told: list[int] = []
+
+        async def one() -> None:
+            told.append((await store.append(request("tenant/a")))[0].seq)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(one)
+            for _ in range(4):
+                await anyio.lowlevel.checkpoint()
+            await store.aclose()
+        assert sorted(told) == list(range(1, 21))

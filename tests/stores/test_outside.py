@@ -1,0 +1,249 @@
+"""What a ledger does when others reach into its database: a second store, a newer version, a hand."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import anyio
+import pymysql
+import pytest
+
+from ledger.errors import ChainBrokenError, NewerLedgerError, StoreUnavailableError
+from ledger.events import event_hash
+from ledger.stores.base import Append, Script, Store
+from tests.conftest import MakeDatabase
+from tests.servers import Server
+from tests.stores.ledgers import (
+    Place,
+    audit,
+    new_event,
+    read_all,
+    request,
+    server_place,
+    sqlite_place,
+)
+
+
+@pytest.fixture(params=["sqlite", "mariadb", pytest.param("mysql", marks=pytest.mark.mysql)])
+def place(request: pytest.FixtureRequest, tmp_path: Path, make_database: MakeDatabase) -> Place:
+    """Each kind of ledger that others can reach, empty."""
+    if request.param == "sqlite":
+        return sqlite_place(tmp_path)
+    server: Server = request.getfixturevalue(request.param)
+    return server_place(server, make_database(server))
+
+
+async def fill(place: Place, count: int = 6) -> None:
+    """A ledger of `count` events on two streams, with one script."""
+    async with place.open() as store:
+        for index in range(count):
+            script = Script(sha256="a" * 64, content="SELECT 1")
+            events = (new_event(tenant="acme"),)
+            await store.append(
+                Append(stream=f"tenant/{index % 2}", events=events, scripts=(script,))
+            )
+
+
+async def broken_at(place: Place) -> int:
+    """The seq at which the audit stops."""
+    async with place.open(create=False) as store:
+        with pytest.raises(ChainBrokenError) as caught:
+            await audit(store)
+    return caught.value.seq
+
+
+def drop_triggers(place: Place) -> None:
+    """What somebody does first who wants to change history."""
+    for table in ("events", "scripts"):
+        for action in ("update", "delete"):
+            place.execute(f"DROP TRIGGER {table}_refuse_{action}")
+
+
+async def test_two_stores_on_one_ledger_take_turns(place: Place) -> None:
+    """Two instances that append at the same time make one gapless chain, and see each other's events."""
+    async with place.open() as first, place.open() as second:
+        assert first.ledger_id == second.ledger_id
+
+        async def many(store: Store, name: str) -> None:
+            for _ in range(20):
+                await store.append(request(f"tenant/{name}"))
+                await store.append(request("tenant/shared"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(many, first, "one")
+            group.start_soon(many, second, "two")
+        assert await audit(first) == 80
+        assert await read_all(first) == await read_all(second)
+
+
+async def test_a_ledger_is_found_again(place: Place) -> None:
+    """What was appended is there after reopening, with or without `create`, under the same id."""
+    async with place.open() as store:
+        ledger_id = store.ledger_id
+        told = await store.append(request("tenant/a", 3))
+    for create in (True, False):
+        async with place.open(create=create) as store:
+            assert store.ledger_id == ledger_id
+            assert await read_all(store) == list(told)
+
+
+async def test_a_missing_ledger_names_init(place: Place) -> None:
+    """Without `create`, a ledger that is not there is an error that says how to make one."""
+    with pytest.raises(StoreUnavailableError) as caught:
+        async with place.open(create=False):
+            pass
+    assert "there is no ledger" in caught.value.message
+    assert "ledger init" in caught.value.hint
+
+
+async def test_many_may_make_the_ledger_at_once(place: Place) -> None:
+    """Stores that all find no ledger make one, together."""
+    ids: list[str] = []
+
+    async def make() -> None:
+        async with place.open() as store:
+            ids.append(store.ledger_id)
+            await store.append(request("tenant/a"))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(6):
+            group.start_soon(make)
+    assert len(set(ids)) == 1
+    async with place.open(create=False) as store:
+        assert await audit(store) == 6
+
+
+@pytest.mark.parametrize("table", ["events", "scripts"])
+@pytest.mark.parametrize(
+    ("action", "statement"),
+    [
+        ("UPDATE", "UPDATE {table} SET {column} = 'x'"),
+        ("DELETE", "DELETE FROM {table}"),
+    ],
+)
+async def test_update_and_delete_are_refused(
+    place: Place, table: str, action: str, statement: str
+) -> None:
+    """The database itself refuses to change or delete events and scripts, and says why."""
+    await fill(place)
+    column = {"events": "actor", "scripts": "content"}[table]
+    with pytest.raises(
+        (sqlite3.IntegrityError, pymysql.err.OperationalError),
+        match=f"append-only: {action} on {table} is refused",
+    ):
+        place.execute(statement.format(table=table, column=column))
+    async with place.open() as store:
+        assert await audit(store) == 6
+        assert await store.script("a" * 64) == "SELECT 1"
+
+
+async def test_replace_cannot_rewrite(place: Place) -> None:
+    """REPLACE, which deletes and inserts, does not get round that."""
+    await fill(place)
+    with pytest.raises((sqlite3.IntegrityError, pymysql.err.OperationalError), match="append-only"):
+        place.execute("REPLACE INTO events SELECT * FROM events WHERE seq = 3")
+    try:
+        place.execute(f"REPLACE INTO scripts VALUES ('{'a' * 64}', 'sha256', 'SELECT 2')")
+    except pymysql.err.OperationalError as error:
+        assert "append-only" in str(error)
+    async with place.open() as store:
+        assert await store.script("a" * 64) == "SELECT 1"
+        assert await audit(store) == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "body = replace(body, '30', '31')",
+        "actor = 'mallory'",
+        "tenant = NULL",
+        "at = '2020-01-01T00:00:00.000000Z'",
+    ],
+)
+async def test_an_edited_event_is_located(place: Place, change: str) -> None:
+    """An event changed by hand, triggers dropped, is named by its seq."""
+    await fill(place)
+    drop_triggers(place)
+    place.execute(f"UPDATE events SET {change} WHERE seq = 4")
+    assert await broken_at(place) == 4
+
+
+async def test_an_event_edited_with_its_hash_is_located(place: Place) -> None:
+    """Somebody who recomputes the hash breaks the link of the next event instead."""
+    await fill(place)
+    async with place.open() as store:
+        event = (await read_all(store))[3]
+    forged = event_hash(
+        event.prev_hash,
+        seq=event.seq,
+        stream=event.stream,
+        version=event.version,
+        event_id=event.event_id,
+        type_name=event.type,
+        at=event.at,
+        run=event.run,
+        actor="mallory",
+        tenant=event.tenant,
+        body=event.body,
+    )
+    drop_triggers(place)
+    place.execute(f"UPDATE events SET actor = 'mallory', hash = '{forged}' WHERE seq = 4")
+    assert await broken_at(place) == 5
+
+
+@pytest.mark.parametrize("seq", [1, 3, 6])
+async def test_a_deleted_event_is_located(place: Place, seq: int) -> None:
+    """A deleted event is named; the last one too, since the head row remembers it."""
+    await fill(place)
+    drop_triggers(place)
+    place.execute(f"DELETE FROM events WHERE seq = {seq}")
+    assert await broken_at(place) == seq
+
+
+async def test_an_edited_head_is_noticed(place: Place) -> None:
+    """A head row set back: the audit names the first event beyond it, and appends refuse to overwrite."""
+    await fill(place)
+    place.execute("UPDATE head SET seq = 3")
+    assert await broken_at(place) == 4
+    async with place.open() as store:
+        with pytest.raises(StoreUnavailableError) as caught:
+            await store.append(request("tenant/a"))
+        assert "ledger verify" in caught.value.hint
+    place.execute("DELETE FROM head")
+    async with place.open() as store:
+        with pytest.raises(ChainBrokenError, match="head row is missing"):
+            await store.head()
+        with pytest.raises(ChainBrokenError, match="head row is missing"):
+            await store.append(request("tenant/a"))
+
+
+async def test_an_event_from_a_newer_version_is_named(place: Place) -> None:
+    """An event type that this version does not know can be listed; decoding raises NewerLedgerError."""
+    await fill(place)
+    drop_triggers(place)
+    place.execute(
+        "UPDATE events SET type = 'quantum_leapt', "
+        'body = \'{"type":"quantum_leapt","schema":7}\' WHERE seq = 2'
+    )
+    async with place.open() as store:
+        events = await read_all(store)
+        assert events[1].type == "quantum_leapt"
+        with pytest.raises(NewerLedgerError, match="quantum_leapt"):
+            _ = events[1].event
+
+
+async def test_a_newer_ledger_is_read_only(place: Place) -> None:
+    """A newer schema number: events can be read, appends raise NewerLedgerError and add nothing.
+
+    A store that was open before notices it too.
+    """
+    async with place.open() as opened:
+        await opened.append(request("tenant/a"))
+        place.execute("UPDATE meta SET value = '999' WHERE value = '1'")
+        with pytest.raises(NewerLedgerError, match="schema 999"):
+            await opened.append(request("tenant/a"))
+    async with place.open(create=False) as store:
+        with pytest.raises(NewerLedgerError, match="schema 999"):
+            await store.append(request("tenant/a"))
+        assert await audit(store) == 1
