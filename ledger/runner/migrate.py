@@ -9,7 +9,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.errors import LedgerError, MarkerMismatchError
+from ledger.errors import ConflictError, LedgerError, MarkerMismatchError
 from ledger.plan import Catalogue, Decision, Options, decide
 from ledger.runner import backups
 from ledger.runner.claim import StateChangedError
@@ -54,21 +54,21 @@ async def migrate_tenant(
     progress = _Progress(began_ns=time.perf_counter_ns())
     try:
         while True:
-            decision = _decide(ctx, target, catalogue, options)
-            if not decision.pending and not inspect:
-                await _clear_regressed(ctx, target)
-                return _finished(ctx, target, progress)
-            async with engine.open(target) as session:
-                if inspect:
-                    inspect = False
-                    await _compare_marker(ctx, target, session)
-                    continue
-                try:
-                    await _apply_pending(
-                        ctx, engine, target, session, catalogue, options, decision, progress
-                    )
-                except StateChangedError:
-                    continue
+            try:
+                decision = _decide(ctx, target, catalogue, options)
+                if not decision.pending and not inspect:
+                    await _clear_regressed(ctx, target)
+                    return _finished(ctx, target, progress)
+                async with engine.open(target) as session:
+                    if inspect:
+                        await _inspect(ctx, engine, target, session)
+                        inspect = False
+                    else:
+                        await _apply_pending(
+                            ctx, engine, target, session, catalogue, options, decision, progress
+                        )
+            except StateChangedError:
+                continue
     except LedgerError as error:
         outcome = failure(
             target.name, error, done=tuple(progress.done), duration_us=progress.elapsed_us()
@@ -174,35 +174,61 @@ async def _apply_one(
 
 
 async def _adopt_marker(held: Held, mismatch: MarkerMismatchError, progress: _Progress) -> None:
-    """Take the tenant's own word for what is applied: it commits together with the steps."""
+    """A tenant, or the ledger, went back to an older state: go on from what the tenant says."""
     progress.repairs += 1
     if progress.repairs > MAX_REPAIRS:
         raise mismatch
-    await _compare_marker(held.ctx, held.target, held.session)
+    await _believe_marker(held)
     held.ctx.watcher.note(held.target.name, mismatch.message)
     progress.warnings.append(mismatch.message)
 
 
-async def _compare_marker(ctx: RunContext, target: Target, session: Session) -> None:
-    """Notice a tenant that went back to an older state, or a ledger that did, and take it over."""
+async def _inspect(ctx: RunContext, engine: Engine, target: Target, session: Session) -> None:
+    """Compare the marker of a tenant that looks different, and claim it if they disagree.
+
+    Whoever works on it just now compares for himself.
+    """
+    state = await ctx.refresh(target.name)
+    if state.claim is not None:
+        return
+    if await _disagreement(ctx, target, session) is not None:
+        async with claimed(ctx, engine, target, session) as held:
+            await _believe_marker(held)
+
+
+async def _disagreement(
+    ctx: RunContext, target: Target, session: Session
+) -> ev.DriftDetected | None:
+    """The event that says so, if the tenant's marker and the ledger do not agree on what is applied."""
     marker = await session.marker()
     found = tuple(entry.ref for entry in marker.entries if entry.state == "applied")
     applied = ctx.state(target.name).applied
     have, has = [{(ref.set, ref.version) for ref in refs} for refs in (applied, found)]
-    if have != has:
-        event = ev.DriftDetected(
-            kind="regressed",
-            expected=", ".join(f"{ref.set}/{ref.version}" for ref in applied),
-            found=", ".join(f"{ref.set}/{ref.version}" for ref in found),
-            applied=found,
-        )
-        await ctx.record_claimed(target.name, [event])
+    if have == has:
+        return None
+    return ev.DriftDetected(
+        kind="regressed",
+        expected=", ".join(f"{ref.set}/{ref.version}" for ref in applied),
+        found=", ".join(f"{ref.set}/{ref.version}" for ref in found),
+        applied=found,
+    )
+
+
+async def _believe_marker(held: Held) -> None:
+    """Take the tenant's own word for what is applied: it commits together with the steps."""
+    event = await _disagreement(held.ctx, held.target, held.session)
+    if event is not None:
+        await held.ctx.record_claimed(held.target.name, [event])
 
 
 async def _clear_regressed(ctx: RunContext, target: Target) -> None:
     """The tenant was brought forward, or had it all: it is not behind any more."""
     if ctx.state(target.name).drift == "regressed":
-        await ctx.record_claimed(target.name, [ev.DriftDetected(kind="cleared")])
+        try:
+            await ctx.record(target.name, [ev.DriftDetected(kind="cleared")])
+        except ConflictError as conflict:
+            await ctx.refresh(target.name)
+            raise StateChangedError from conflict
 
 
 async def record_skip(ctx: RunContext, target: Target, error: LedgerError) -> None:

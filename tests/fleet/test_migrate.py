@@ -1,0 +1,255 @@
+"""`Ledger.migrate` on real SQLite tenants: what it does, records, refuses and survives."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ledger import events as ev
+from ledger.errors import ChecksumMismatchError, UnknownTenantError, UsageError
+from tests.fleet.world import TAGS, Fleet, types
+
+
+async def test_a_run_migrates_every_tenant_and_records_each_statement(tmp_path: Path) -> None:
+    """started, backup_created, one step event per statement, validated, completed; gapless versions."""
+    fleet = Fleet(tmp_path)
+    report = await fleet.open().migrate()
+    assert report.summary == {"migrated": 3}
+    assert report.exit_code == 0
+    rows = await fleet.events("t1")
+    assert types(rows) == [
+        "started",
+        "backup_created",
+        "step_applied",
+        "step_applied",
+        "validated",
+        "completed",
+    ]
+    assert [row.version for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert {row.run for row in rows} == {report.run}
+    everything = [row.seq async for row in fleet.open().history()]
+    assert everything == list(range(1, len(everything) + 1))
+
+
+async def test_a_second_run_does_nothing_and_records_nothing(tmp_path: Path) -> None:
+    """No run, no event, every tenant current."""
+    fleet = Fleet(tmp_path)
+    await fleet.open().migrate()
+    before = (await fleet.open().status()).ledger
+    again = await fleet.open().migrate()
+    assert (again.run, again.summary) == ("", {"current": 3})
+    assert (await fleet.open().status()).ledger == before
+
+
+async def test_several_pending_migrations_are_one_claim(tmp_path: Path) -> None:
+    """Each has its started and its completed, all under one epoch, with one backup."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.write("002_tags.sql", TAGS)
+    await fleet.open().migrate()
+    rows = await fleet.events("t0")
+    assert types(rows).count("started") == types(rows).count("completed") == 2
+    assert types(rows).count("backup_created") == 1
+    starts = [row.event for row in rows if row.type == "started"]
+    assert [one.epoch for one in starts if isinstance(one, ev.Started)] == [1, 1]
+
+
+async def test_a_step_whose_guard_holds_is_skipped_and_said_so(tmp_path: Path) -> None:
+    """The column is there already: step_skipped with the reason, the rest runs."""
+    fleet = Fleet(tmp_path, tenants=1)
+    await fleet.open().migrate()
+    fleet.run("t0", "ALTER TABLE notes ADD COLUMN tags TEXT")
+    fleet.write("002_tags.sql", TAGS)
+    report = await fleet.open().migrate()
+    assert report.outcomes[0].skipped == 1
+    skipped = [row.event for row in await fleet.events("t0") if row.type == "step_skipped"]
+    assert len(skipped) == 1
+    assert isinstance(skipped[0], ev.StepSkipped)
+    assert "notes.tags" in skipped[0].reason
+    assert fleet.query("t0", "SELECT tags FROM notes") == [("a",)]
+
+
+async def test_a_failing_step_leaves_the_tenant_as_it_was_and_the_others_go_on(
+    tmp_path: Path,
+) -> None:
+    """One failed outcome with SQLite's message, file and line; a re-run after the repair converges."""
+    fleet = Fleet(tmp_path)
+    await fleet.open().migrate()
+    fleet.write("002_unique.sql", "ALTER TABLE notes ADD COLUMN a TEXT;\nCREATE TABLE extra (id);")
+    fleet.run("t1", "CREATE TABLE extra (x)")
+    before = fleet.schema("t1")
+    report = await fleet.open().migrate()
+    assert report.exit_code == 3
+    assert report.summary == {"migrated": 2, "failed": 1}
+    failed = report.failures[0]
+    assert (failed.tenant, failed.error, failed.step, failed.line) == ("t1", "step_failed", 2, 2)
+    assert "already exists" in failed.message
+    assert fleet.schema("t1") == before
+    status = await fleet.open().status()
+    assert status.summary == {"current": 2, "failed": 1}
+    fleet.run("t1", "DROP TABLE extra")
+    assert (await fleet.open().migrate()).summary == {"current": 2, "migrated": 1}
+    assert fleet.schema("t1") == fleet.schema("t0")
+
+
+async def test_a_failing_check_rolls_the_migration_back(tmp_path: Path) -> None:
+    """The check's name is in the message; nothing of the migration stays."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.write(
+        "002_checked.sql",
+        "CREATE TABLE more (id);\n-- migrate:verify\n-- check: Two rows\nSELECT count(*) = 2 FROM more;\n",
+    )
+    report = await fleet.open().migrate()
+    assert report.failures[0].error == "check_failed"
+    assert "Two rows" in report.failures[0].message
+    assert report.failures[0].migrations == ("migrations/001",)
+    assert fleet.query("t0", "SELECT name FROM sqlite_master WHERE name = 'more'") == []
+
+
+async def test_an_edited_applied_migration_refuses_the_run(tmp_path: Path) -> None:
+    """Both checksums, the file and the tenants concerned; nothing is recorded."""
+    fleet = Fleet(tmp_path)
+    await fleet.open().migrate()
+    path = fleet.write("001_notes.sql", "CREATE TABLE notes (id INTEGER);")
+    fleet.write("002_tags.sql", TAGS)
+    before = (await fleet.open().status()).ledger.seq
+    with pytest.raises(ChecksumMismatchError, match="3 tenants concerned: t0, t1, t2") as raised:
+        await fleet.open().migrate()
+    assert raised.value.file == str(path)
+    assert raised.value.message.count("sha256") == 1
+    assert (await fleet.open().status()).ledger.seq == before
+
+
+async def test_line_endings_and_a_bom_are_no_edit(tmp_path: Path) -> None:
+    """Checksums are over the normalised bytes."""
+    fleet = Fleet(tmp_path, tenants=1)
+    await fleet.open().migrate()
+    path = fleet.migrations / "001_notes.sql"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert (await fleet.open().migrate()).summary == {"current": 1}
+
+
+async def test_late_versions_are_refused_unless_asked_for(tmp_path: Path) -> None:
+    """Each tenant is refused with the way out; --out-of-order applies it."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.write("003_late.sql", "CREATE TABLE three (id);")
+    await fleet.open().migrate()
+    fleet.write("002_tags.sql", TAGS)
+    refused = (await fleet.open().migrate()).failures[0]
+    assert refused.result == "refused"
+    assert "--out-of-order" in refused.hint
+    assert (await fleet.open().migrate(out_of_order=True)).summary == {"migrated": 1}
+
+
+async def test_a_missing_file_is_one_unreachable_tenant(tmp_path: Path) -> None:
+    """It is never created; the reason names the file; the others are migrated."""
+    fleet = Fleet(tmp_path)
+    with fleet.config.open("a") as config:
+        config.write('[[tenants]]\nsqlite = "elsewhere/lost.db"\n')
+    report = await fleet.open().migrate()
+    assert report.summary == {"migrated": 3, "unreachable": 1}
+    assert "lost.db" in report.failures[0].message
+    assert not (tmp_path / "elsewhere").exists()
+    assert types(await fleet.events("lost")) == ["tenant_skipped"]
+    states = {row.tenant: row.state for row in (await fleet.open().status()).tenants}
+    assert states["lost"] == "unreachable"
+
+
+async def test_unknown_tenants_are_an_error_that_suggests_names(tmp_path: Path) -> None:
+    """Nothing runs."""
+    fleet = Fleet(tmp_path)
+    with pytest.raises(UnknownTenantError, match="'t7'") as raised:
+        await fleet.open().migrate(["t1", "t7"])
+    assert "t" in raised.value.hint
+    assert (await fleet.open().migrate(["t1"])).summary == {"migrated": 1}
+
+
+async def test_a_run_stops_when_its_failure_budget_is_spent(tmp_path: Path) -> None:
+    """Every tenant has an outcome: failed, or not run with the reason."""
+    fleet = Fleet(tmp_path, tenants=6)
+    fleet.write("001_notes.sql", "CREATE TABLE a (id); CREATE TABLE a (id);")
+    report = await fleet.open().migrate(parallel=1, max_failures="1")
+    assert report.summary == {"failed": 2, "not_run": 4}
+    stopped = await fleet.open().migrate(parallel=1, on_error="stop")
+    assert stopped.summary == {"failed": 1, "not_run": 5}
+    with pytest.raises(UsageError, match="neither a number nor a percentage"):
+        await fleet.open().migrate(max_failures="some")
+
+
+async def test_many_replicas_at_once_apply_each_step_once(tmp_path: Path) -> None:
+    """One does the work, the others wait for its result; all report every tenant as done."""
+    fleet = Fleet(tmp_path, tenants=4)
+    fleet.write("002_tags.sql", TAGS)
+    reports = []
+
+    async def replica() -> None:
+        reports.append(await fleet.open().migrate())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(replica)
+    assert [report.failures for report in reports] == [()] * 5
+    for number in range(4):
+        rows = await fleet.events(f"t{number}")
+        assert types(rows).count("completed") == 2
+        assert fleet.query(f"t{number}", "SELECT count(*) FROM notes") == [(1,)]
+
+
+async def test_a_tenant_put_back_behind_our_back_is_noticed_and_brought_forward(
+    tmp_path: Path,
+) -> None:
+    """Its own marker is the truth: drift_detected says so, and only what it lacks is applied again."""
+    fleet = Fleet(tmp_path, tenants=2)
+    await fleet.open().migrate()
+    shutil.copy(fleet.tenant("t0"), tmp_path / "old.db")
+    fleet.write("002_tags.sql", TAGS)
+    await fleet.open().migrate()
+    shutil.copy(tmp_path / "old.db", fleet.tenant("t0"))
+    report = await fleet.open().migrate()
+    assert report.summary == {"current": 1, "migrated": 1}
+    assert fleet.schema("t0") == fleet.schema("t1")
+    assert fleet.query("t0", "SELECT count(*) FROM notes") == [(1,)]
+    assert "drift_detected" in types(await fleet.events("t0"))
+    assert (await fleet.open().status()).summary == {"current": 2}
+
+
+async def test_a_ledger_put_back_behind_our_back_believes_the_tenants(tmp_path: Path) -> None:
+    """What the tenants' markers call applied is not applied again."""
+    fleet = Fleet(tmp_path, tenants=2)
+    await fleet.open().migrate()
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(tmp_path / "ledger.db", tmp_path / "ledger-old.db")
+    fleet.write("002_tags.sql", TAGS)
+    await fleet.open().migrate()
+    for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    shutil.copy(tmp_path / "ledger-old.db", tmp_path / "ledger.db")
+    report = await fleet.open().migrate()
+    assert report.success
+    assert fleet.query("t0", "SELECT count(*) FROM notes") == [(1,)]
+    assert (await fleet.open().status()).summary == {"current": 2}
+    fleet.write("003_more.sql", "CREATE TABLE more (id);")
+    assert (await fleet.open().migrate()).summary == {"migrated": 2}
+
+
+async def test_backups_follow_the_policy(tmp_path: Path) -> None:
+    """always: before each run; never: none; auto: only before a migration that destroys data."""
+    fleet = Fleet(tmp_path, tenants=1)
+    await fleet.open().migrate(backup="auto")
+    fleet.write("002_tags.sql", TAGS)
+    await fleet.open().migrate(backup="never")
+    assert await fleet.open().backups() == []
+    fleet.write("003_drop.sql", "DROP TABLE notes;")
+    await fleet.open().migrate(backup="auto")
+    kept = await fleet.open().backups()
+    assert len(kept) == 1
+    path = Path(kept[0].backup.path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "backups").stat().st_mode & 0o777 == 0o700
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM notes").fetchall() == [(1,)]
