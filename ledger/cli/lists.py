@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -99,16 +100,17 @@ _ENVELOPE: Final = tuple(
 async def history(settings: Settings, events: AsyncIterator[Recorded]) -> int:
     """Events as they come; jsonl and json hold the envelopes exactly as they are stored."""
     columns = _HISTORY if settings.format == "table" else _ENVELOPE
-    with RowWriter(
-        columns, form=settings.format, out=sys.stdout, empty="No such events."
-    ) as writer:
-        async for row in events:
-            if settings.format in ("json", "jsonl"):
-                writer.row({}, encoded=row.envelope())
-            elif settings.format == "csv":
-                writer.row(msgspec.json.decode(row.envelope()))
-            else:
-                writer.row(_event_row(row))
+    writer = RowWriter(columns, form=settings.format, out=sys.stdout, empty="No such events.")
+    # Closed here and now: a reader that goes away leaves the iterator half-way.
+    async with aclosing(cast("AsyncGenerator[Recorded, None]", events)):
+        with writer:
+            async for row in events:
+                if settings.format in ("json", "jsonl"):
+                    writer.row({}, encoded=row.envelope())
+                elif settings.format == "csv":
+                    writer.row(msgspec.json.decode(row.envelope()))
+                else:
+                    writer.row(_event_row(row))
     return 0
 
 

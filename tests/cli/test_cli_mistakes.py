@@ -1,0 +1,279 @@
+"""What people do wrong, and faults around them: one clear message, the right exit code, no secret, no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import CANARY, Terminal, sqlite_rows, sqlite_run
+
+CONFIG = """\
+migrations = "migrations/app"
+[[tenants]]
+sqlite = "data/*.db"
+"""
+FIRST = "CREATE TABLE users (id INTEGER PRIMARY KEY);\n"
+
+
+@pytest.fixture
+def terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Terminal:
+    """Three tenants and one migration."""
+    made = Terminal(tmp_path, monkeypatch, capsys)
+    made.write("ledger.toml", CONFIG)
+    made.write("migrations/app/001_users.sql", FIRST)
+    for name in ("acme", "beta", "gamma"):
+        sqlite_run(tmp_path / f"data/{name}.db", "CREATE TABLE mine (x)")
+    return made
+
+
+def test_an_unknown_tenant_is_named(terminal: Terminal) -> None:
+    """Exit 2, with the nearest name; nobody else is touched."""
+    ended = terminal.run("migrate", "--tenant", "acne")
+    assert ended.code == 2 and "'acne'" in ended.err and "acme" in ended.err
+    assert terminal.ok("runs", "--format", "json").json() == []
+
+
+def test_an_unknown_version_names_those_there_are(terminal: Terminal) -> None:
+    """--to with a version that no file has."""
+    ended = terminal.run("migrate", "--all-tenants", "--to", "9")
+    assert ended.code == 2 and "app/001" in ended.err
+
+
+def test_a_missing_file_is_one_tenants_failure(terminal: Terminal) -> None:
+    """A path that is not there: named, never created; the others go on, exit 3."""
+    terminal.write("ledger.toml", CONFIG + '[[tenants]]\nsqlite = "elsewhere/lost.db"\n')
+    ended = terminal.run("migrate", "--all-tenants")
+    assert ended.code == 3
+    assert "1 tenant of 4 failed:\n  lost: unreachable" in ended.out and "3 migrated" in ended.out
+    assert "To continue: ledger migrate --all-tenants" in ended.out
+    assert not (terminal.folder / "elsewhere").exists()
+
+
+def test_a_file_that_is_no_database(terminal: Terminal) -> None:
+    """Rubbish in a tenant's file: that tenant only, with what is wrong."""
+    terminal.write("data/broken.db", "this is no database, " * 100)
+    ended = terminal.run("migrate", "--all-tenants")
+    assert ended.code == 3 and "  broken: " in ended.out and "not a SQLite database" in ended.out
+
+
+def test_a_failing_statement_leaves_the_tenant_as_it_was(terminal: Terminal) -> None:
+    """File and line, the database's words; corrected, the same command goes on."""
+    bad = terminal.write(
+        "migrations/app/002_more.sql", "CREATE TABLE more (x);\n\nINSERT INTO nope VALUES (1);\n"
+    )
+    ended = terminal.run("migrate", "--all-tenants")
+    assert ended.code == 3 and "3 tenants of 3 failed:" in ended.out
+    assert "  acme: failed, app/002 step 2: " in ended.out
+    assert "no such table: nope" in ended.out and "002_more.sql:3" in ended.out
+    names = sqlite_rows(terminal.folder / "data/acme.db", "SELECT name FROM sqlite_master")
+    assert ("more",) not in names and ("users",) in names
+    status = terminal.run("status", "--check", "--format", "json")
+    assert status.code == 4 and status.json()["summary"] == {"failed": 3}
+    bad.write_text("CREATE TABLE more (x);\n")
+    assert "3 migrated" in terminal.ok("migrate", "--all-tenants").out
+
+
+def test_max_failures_stops_and_names_who_was_not_reached(terminal: Terminal) -> None:
+    """--on-error stop, and --max-failures with nonsense."""
+    terminal.write("migrations/app/001_users.sql", "INSERT INTO nope VALUES (1);\n")
+    ended = terminal.run("migrate", "--all-tenants", "--on-error", "stop", "--parallel", "1")
+    assert ended.code == 3 and "  gamma: not reached" in ended.out
+    ended = terminal.run("migrate", "--all-tenants", "--max-failures", "some")
+    assert ended.code == 2 and "5%" in ended.err
+
+
+def test_an_edited_migration_shows_both_checksums(terminal: Terminal) -> None:
+    """What ran must not change: exit 1, the tenants concerned, what to do."""
+    terminal.ok("migrate", "--all-tenants")
+    terminal.write("migrations/app/001_users.sql", FIRST + "-- edited\n")
+    for name in ("migrate", "plan"):
+        ended = terminal.run(name, "--all-tenants")
+        assert ended.code == 1 and "edited after it ran" in ended.err
+        assert "acme, beta, gamma" in ended.err and "001_users.sql" in ended.err
+
+
+def test_a_late_version(terminal: Terminal) -> None:
+    """A lower version that comes after a higher one: an error by default, applied on request."""
+    terminal.write("migrations/app/003_third.sql", "CREATE TABLE third (x);\n")
+    terminal.ok("migrate", "--all-tenants")
+    terminal.write("migrations/app/002_second.sql", "CREATE TABLE second (x);\n")
+    ended = terminal.run("migrate", "--all-tenants")
+    assert ended.code != 0 and "--out-of-order" in ended.out + ended.err
+    assert "3 migrated" in terminal.ok("migrate", "--all-tenants", "--out-of-order").out
+
+
+def test_an_unknown_placeholder_stops_before_anything_runs(terminal: Terminal) -> None:
+    """Exit 2, file and line; no tenant is touched."""
+    terminal.write("migrations/app/002_more.sql", "CREATE TABLE {prefx}more (x);\n")
+    ended = terminal.run("migrate", "--all-tenants")
+    assert ended.code == 2 and "{prefx}" in ended.err and "002_more.sql:1" in ended.err
+    names = sqlite_rows(terminal.folder / "data/acme.db", "SELECT name FROM sqlite_master")
+    assert names == [("mine",)]
+
+
+def test_an_unfinished_file_is_named(terminal: Terminal) -> None:
+    """An unterminated quote is refused at plan time, by file and line."""
+    terminal.write("migrations/app/002_more.sql", "SELECT 1;\nINSERT INTO users VALUES ('x;\n")
+    for name in ("plan", "migrate"):
+        ended = terminal.run(name, "--all-tenants")
+        assert ended.code == 2 and "002_more.sql:2" in ended.err
+
+
+def test_two_tenants_with_one_name(terminal: Terminal) -> None:
+    """Both sources are named, and the way out."""
+    sqlite_run(terminal.folder / "more/acme.db", "CREATE TABLE mine (x)")
+    terminal.write("ledger.toml", CONFIG + '[[tenants]]\nsqlite = "more/*.db"\n')
+    ended = terminal.run("status")
+    assert ended.code == 2 and "tenants[1]" in ended.err and "tenants[2]" in ended.err
+    terminal.write(
+        "ledger.toml", CONFIG + '[[tenants]]\nsqlite = "more/*.db"\nname = "more-{name}"\n'
+    )
+    assert "more-acme" in terminal.ok("tenants").out
+
+
+def test_a_wrong_configuration_is_located(terminal: Terminal) -> None:
+    """File, line, key and the nearest valid key; --env and --config too."""
+    terminal.write("ledger.toml", "paralel = 4\n" + CONFIG)
+    ended = terminal.run("status")
+    assert ended.code == 2
+    assert "ledger.toml:1: unknown key 'paralel'" in ended.err and "'parallel'" in ended.err
+    terminal.write("ledger.toml", CONFIG)
+    assert "no environment 'prod'" in terminal.run("status", "--env", "prod").err
+    assert "no such file" in terminal.run("status", "--config", "nope.toml").err
+
+
+def test_a_ledger_that_cannot_be_opened(terminal: Terminal) -> None:
+    """Rubbish where the ledger should be: exit 1, the file named."""
+    terminal.write("ledger.db", "this is no database, " * 100)
+    for arguments in (["status"], ["migrate", "--all-tenants"], ["verify"]):
+        ended = terminal.run(*arguments)
+        assert ended.code == 1 and "ledger.db" in ended.err
+
+
+def test_a_ledger_that_is_not_there(terminal: Terminal) -> None:
+    """Reading commands make no ledger where there is none; they say what to type."""
+    ended = terminal.run("history")
+    assert ended.code == 1 and "ledger" in ended.err and "hint:" in ended.err
+    assert not (terminal.folder / "ledger.db").exists()
+
+
+def test_passwords_are_never_shown(terminal: Terminal) -> None:
+    """In a URL, a variable or a file: refused servers, wrong URLs, LEDGER_DEBUG, verbose, JSON."""
+    (terminal.folder / "secret").write_text(CANARY + "\n")
+    places = (
+        f'mysql = "mysql://app:{CANARY}@127.0.0.1:1/x"',
+        'mysql = "mysql://app@127.0.0.1:1/x"\npassword_env = "CANARY_PASSWORD"',
+        'mysql = "mysql://app@127.0.0.1:1/x"\npassword_file = "secret"',
+        f'mysql = "mysql://app@127.0.0.1:1/x"\npassword_command = ["echo", "{CANARY}"]',
+        f'mysql = "mysql://app:{CANARY}/@127.0.0.1:1/x"',
+        f'query = "SELECT 1"\nurl = "mysql://app:{CANARY}@127.0.0.1:1/x"',
+    )
+    env = {"CANARY_PASSWORD": CANARY, "LEDGER_DEBUG": "0"}
+    for place in places:
+        terminal.write("ledger.toml", f"{CONFIG}[[tenants]]\n{place}\n")
+        for arguments in (
+            ["tenants"],
+            ["migrate", "--all-tenants", "-vv"],
+            ["status", "--log-format", "json"],
+            ["validate", "--format", "json"],
+            ["history", "--format", "jsonl"],
+        ):
+            terminal.run(*arguments, env=env)
+    for path in terminal.folder.rglob("*"):
+        if path.is_file() and path.name not in ("ledger.toml", "secret"):
+            assert CANARY.encode() not in path.read_bytes(), path
+
+
+def test_an_internal_error_has_no_traceback(terminal: Terminal) -> None:
+    """A bug of ours: how to report it; the traceback only under LEDGER_DEBUG=1, and redacted."""
+    code = f"""
+import sys
+import ledger.cli.session
+def broken(*arguments, **options):
+    raise RuntimeError("at mysql://app:{CANARY}@db/x")
+ledger.cli.session.load_config = broken
+from ledger.cli import main
+main(["status"])
+"""
+    for debug in ("0", "1"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=terminal.folder,
+            env={**os.environ, "LEDGER_DEBUG": debug},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 1 and "internal error: RuntimeError" in done.stderr
+        assert "LEDGER_DEBUG=1" in done.stderr and CANARY not in done.stderr
+        assert ("Traceback" in done.stderr) == (debug == "1")
+
+
+def test_a_reader_that_goes_away(terminal: Terminal) -> None:
+    """`ledger history | head -1`: no complaint from us."""
+    terminal.ok("migrate", "--all-tenants")
+    done = subprocess.run(
+        f"{sys.executable} -m ledger history --format jsonl | head -1",
+        shell=True,
+        cwd=terminal.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith('{"seq":1,') and done.stderr == ""
+
+
+def test_control_characters_of_a_database_do_not_reach_the_terminal(terminal: Terminal) -> None:
+    """A migration whose error holds an escape sequence cannot colour the screen."""
+    terminal.write("migrations/app/002_more.sql", 'SELECT "\x1b[31mred" FROM users;\n')
+    ended = terminal.run("migrate", "--all-tenants")
+    assert "\x1b" not in ended.out + ended.err
+
+
+def test_interrupted_by_a_person(terminal: Terminal) -> None:
+    """SIGINT: the tenants in hand are finished, the rest named, and the same command goes on."""
+    slow = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000)\n"
+        "INSERT INTO users SELECT max(i) FROM n;\n"
+    )
+    terminal.write("migrations/app/002_slow.sql", slow)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ledger", "migrate", "--all-tenants", "--parallel", "1"],
+        cwd=terminal.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _wait_for_first_step(terminal.folder / "ledger.db")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 3, (out, err)
+    assert "Traceback" not in err and "To continue: ledger migrate" in out
+    assert "not reached" in out
+    assert terminal.ok("migrate", "--all-tenants").code == 0
+    status = terminal.ok("status", "--check", "--format", "json").json()
+    assert status["summary"] == {"current": 3}
+
+
+def _wait_for_first_step(database: Path) -> None:
+    """Until a tenant has been claimed."""
+    for _ in range(600):
+        if database.exists():
+            with closing(sqlite3.connect(database)) as connection:
+                tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'")
+                if (
+                    tables.fetchone()
+                    and connection.execute("SELECT 1 FROM events WHERE type = 'started'").fetchone()
+                ):
+                    return
+        subprocess.run(["sleep", "0.05"], check=True)
+    raise AssertionError("no tenant was claimed")
