@@ -6,6 +6,7 @@ PID that was given out again is never mistaken for the holder of a claim.
 
 from __future__ import annotations
 
+import getpass
 import os
 import secrets
 import socket
@@ -96,7 +97,10 @@ def actor_name() -> str:
     given = os.environ.get("LEDGER_ACTOR")
     if given:
         return given
-    user = os.environ.get("USER") or os.environ.get("LOGNAME") or str(os.getuid())
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
 

@@ -1,0 +1,193 @@
+"""Rolling back, restoring, baselining and unlocking through `Ledger`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ledger import events as ev
+from ledger.errors import UnknownTenantError, UsageError
+from tests.fleet.world import BASE, TAGS, Fleet, types
+
+
+async def test_rollback_by_script_needs_no_file_on_disk(tmp_path: Path) -> None:
+    """The down steps come from the text that the ledger kept."""
+    fleet = Fleet(tmp_path)
+    await fleet.open().migrate()
+    before = fleet.schema("t0")
+    path = fleet.write("002_tags.sql", TAGS)
+    await fleet.open().migrate()
+    path.unlink()
+    report = await fleet.open().rollback(reason="too early")
+    assert report.summary == {"rolled_back": 3}
+    assert fleet.schema("t0") == before
+    assert fleet.query("t0", "SELECT count(*) FROM notes") == [(0,)]
+    last = (await fleet.events("t0"))[-1].event
+    assert isinstance(last, ev.RolledBack)
+    assert (last.migration.version, last.reason) == ("002", "too early")
+
+
+async def test_rollback_from_the_backup_where_there_are_no_down_steps(tmp_path: Path) -> None:
+    """The plan says what is lost; the tenant is again what it was before the migration."""
+    fleet = Fleet(tmp_path, tenants=1)
+    await fleet.open().migrate()
+    fleet.run("t0", "INSERT INTO notes (text) VALUES ('kept')")
+    before = fleet.schema("t0")
+    fleet.write("002_more.sql", "CREATE TABLE more (id); DELETE FROM notes;")
+    await fleet.open().migrate()
+    plan = await fleet.open().plan_rollback()
+    assert "everything written since" in plan.tenants[0].migrations[0].lost
+    report = await fleet.open().rollback()
+    assert report.summary == {"rolled_back": 1}
+    assert fleet.schema("t0") == before
+    assert fleet.query("t0", "SELECT text FROM notes") == [("kept",)]
+    assert types(await fleet.events("t0"))[-1] == "restored"
+    assert (await fleet.open().migrate()).summary == {"migrated": 1}
+
+
+async def test_a_backup_that_would_undo_more_is_used_only_when_named(tmp_path: Path) -> None:
+    """Two migrations in one run share a backup: undoing one from it needs --by backup."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.write("002_more.sql", "CREATE TABLE more (id);")
+    await fleet.open().migrate()
+    refused = (await fleet.open().rollback()).failures[0]
+    assert "001" in refused.message
+    assert "--by backup" in refused.hint
+    assert (await fleet.open().rollback(by="backup")).summary == {"rolled_back": 1}
+    assert fleet.schema("t0") == []
+
+
+async def test_rollback_of_a_run_touches_what_that_run_changed(tmp_path: Path) -> None:
+    """Only its tenants, only its migrations."""
+    fleet = Fleet(tmp_path)
+    await fleet.open().migrate()
+    fleet.write("002_tags.sql", TAGS)
+    first = await fleet.open().migrate(["t1"])
+    await fleet.open().migrate()
+    report = await fleet.open().rollback(run=first.run)
+    assert report.summary == {"rolled_back": 1, "current": 2}
+    applied = {row.tenant: row.applied for row in (await fleet.open().status()).tenants}
+    assert applied == {"t0": ("001", "002"), "t1": ("001",), "t2": ("001", "002")}
+    with pytest.raises(UsageError, match="no run has the id"):
+        await fleet.open().rollback(run="nothing")
+
+
+async def test_rollback_to_a_version_undoes_all_after_it(tmp_path: Path) -> None:
+    """Newest first, each with its own end event; `0` undoes everything."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.write("002_tags.sql", TAGS)
+    fleet.write("003_more.sql", "CREATE TABLE more (id);\n-- migrate:down\nDROP TABLE more;\n")
+    await fleet.open().migrate()
+    await fleet.open().rollback(to="001")
+    undone = [row.event for row in await fleet.events("t0") if row.type == "rolled_back"]
+    assert [one.migration.version for one in undone if isinstance(one, ev.RolledBack)] == [
+        "003",
+        "002",
+    ]
+    await fleet.open().rollback(to="0")
+    assert fleet.schema("t0") == []
+    assert (await fleet.open().status()).tenants[0].applied == ()
+
+
+async def test_restore_brings_data_back_even_from_a_damaged_file(tmp_path: Path) -> None:
+    """The newest backup, checked by its hash; the applied set is what it was then."""
+    fleet = Fleet(tmp_path, tenants=1)
+    await fleet.open().migrate()
+    fleet.run("t0", "INSERT INTO notes (text) VALUES ('kept')")
+    fleet.write("002_tags.sql", TAGS)
+    await fleet.open().migrate()
+    fleet.tenant("t0").write_bytes(b"rubbish" * 1000)
+    report = await fleet.open().restore("t0", reason="damaged")
+    assert report.summary == {"restored": 1}
+    assert fleet.query("t0", "SELECT text FROM notes") == [("kept",)]
+    status = (await fleet.open().status()).tenants[0]
+    assert (status.applied, status.pending) == (("001",), ("002",))
+
+
+async def test_a_truncated_backup_is_refused(tmp_path: Path) -> None:
+    """The tenant stays as it is; the message names the file."""
+    fleet = Fleet(tmp_path, tenants=1)
+    await fleet.open().migrate()
+    kept = (await fleet.open().backups())[0]
+    path = Path(kept.backup.path)
+    path.write_bytes(path.read_bytes()[:-100])
+    before = fleet.schema("t0")
+    refused = (await fleet.open().restore("t0")).failures[0]
+    assert refused.error == "restore_failed"
+    assert str(path) in refused.message
+    assert fleet.schema("t0") == before
+    with pytest.raises(UnknownTenantError, match="no such backup"):
+        await fleet.open().restore("t0", backup=9999)
+
+
+async def test_baseline_counts_as_applied_without_running(tmp_path: Path) -> None:
+    """A tenant that has the tables already joins; what comes later is applied."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.run("t0", BASE.split("-- migrate:down")[0])
+    fleet.write("002_tags.sql", TAGS)
+    report = await fleet.open().baseline("t0", to="001", reason="was there")
+    assert report.summary == {"baselined": 1}
+    assert (await fleet.open().migrate()).outcomes[0].migrations == ("migrations/002",)
+    assert types(await fleet.events("t0"))[:2] == ["started", "baselined"]
+    assert (await fleet.open().rollback(to="001")).summary == {"rolled_back": 1}
+
+
+async def test_validate_finds_drift_and_clusters_it(tmp_path: Path) -> None:
+    """Added, missing and changed objects; tenants that drifted alike are one cluster."""
+    fleet = Fleet(tmp_path, tenants=4)
+    await fleet.open().migrate()
+    assert (await fleet.open().validate()).valid
+    for name in ("t1", "t2"):
+        fleet.run(name, "CREATE TABLE stray (id); DROP INDEX notes_text;")
+    fleet.run("t3", "DROP TABLE notes")
+    report = await fleet.open().validate()
+    assert report.exit_code == 4
+    assert [cluster.tenants for cluster in report.drift] == [("t1", "t2"), ("t3",)]
+    changes = {(one.kind, one.name, one.how) for one in report.drift[0].changes}
+    assert changes == {("table", "stray", "added"), ("index", "notes.notes_text", "missing")}
+    by_name = {finding.tenant: finding for finding in report.findings}
+    assert [check.passed for check in by_name["t3"].checks] == [False]
+    states = {row.tenant: row.state for row in (await fleet.open().status()).tenants}
+    assert states == {"t0": "current", "t1": "drifted", "t2": "drifted", "t3": "drifted"}
+    for name in ("t1", "t2"):
+        fleet.run(name, "DROP TABLE stray; CREATE INDEX notes_text ON notes(text);")
+    await fleet.open().validate(["t1", "t2"])
+    assert (await fleet.open().status(["t1"])).tenants[0].state == "current"
+
+
+async def test_status_at_a_time_shows_the_fleet_as_it_was(tmp_path: Path) -> None:
+    """`--at` folds only what came before."""
+    fleet = Fleet(tmp_path, tenants=1)
+    await fleet.open().migrate()
+    first = (await fleet.events("t0"))[-1].at
+    fleet.write("002_tags.sql", TAGS)
+    await fleet.open().migrate()
+    second_start = next(row.at for row in await fleet.events("t0") if row.at > first)
+    assert (await fleet.open().status(at=second_start)).tenants[0].applied == ("001",)
+    assert (await fleet.open().status()).tenants[0].applied == ("001", "002")
+
+
+async def test_history_filters(tmp_path: Path) -> None:
+    """By type, run, migration, actor and limit, in seq order."""
+    fleet = Fleet(tmp_path, tenants=2)
+    await fleet.open().migrate()
+    fleet.write("002_tags.sql", TAGS)
+    second = await fleet.open().migrate()
+
+    async def history(**where: object) -> list[str]:
+        return types([row async for row in fleet.open().history(**where)])  # type: ignore[arg-type]
+
+    assert set(await history(type="completed")) == {"completed"}
+    assert len(await history(type="completed")) == 4
+    assert "run_started" in await history(run=second.run)
+    assert set(await history(migration="002", tenant="t0")) == {
+        "started",
+        "step_applied",
+        "validated",
+        "completed",
+    }
+    assert await history(tenant="t0", limit=2) == ["validated", "completed"]
+    assert await history(actor="nobody") == []
+    with pytest.raises(UsageError, match="no event has the type"):
+        await history(type="complete")
