@@ -154,6 +154,12 @@ async def claimed(
         await _outlive_fence(held, error)
     except LedgerError as error:
         raise await _fail(held, error) from error
+    except StateChangedError:
+        raise
+    except Exception as error:
+        # A defect of ours: the claim must not outlive it, or the tenant would seem at work.
+        await _fail(held, TenantError(f"unexpected {type(error).__name__}"))
+        raise
     except anyio.get_cancelled_exc_class():
         interrupted = TenantError(
             "interrupted before its end", hint="Run the same command again; it goes on from there."
