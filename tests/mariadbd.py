@@ -45,6 +45,7 @@ class PrivateMariadb:
                 f"--datadir={unfinished}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
+                "--force",  # also where this host's name has no address, as in a bare container
                 "--innodb-log-file-size=8M",
                 *_as_root(),
             ],
