@@ -143,9 +143,10 @@ class PrivateMariadb:
             raise RuntimeError(f"mariadbd (process {pid}) did not end:\n{self._log_tail()}")
 
     def remove(self) -> None:
-        """Kill it if it still runs and delete its folder."""
+        """Kill it if it still runs, and delete its folder and socket."""
         if self.pid is not None:
             self.kill()
+        self.socket.unlink(missing_ok=True)
         shutil.rmtree(self.folder)
 
     def _answers(self) -> bool:
