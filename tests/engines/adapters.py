@@ -17,6 +17,8 @@ from ledger.drivers.url import SqliteUrl
 from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target
 from ledger.scripts.model import Dialect
+from tests.conftest import MakeDatabase
+from tests.servers import Server, queries, query
 
 Row = tuple[object, ...]
 
@@ -105,7 +107,51 @@ def _open(target: Target) -> sqlite3.Connection:
     return sqlite3.connect(target.url.path, isolation_level=None)
 
 
-ADAPTERS = [pytest.param("sqlite")]
+class MysqlAdapter:
+    """Tenants as databases of a real server."""
+
+    dialect: Dialect = "mysql"
+    backup_suffix = ".sql.zst"
+    slow_statement = "INSERT INTO items (id, name) SELECT 1, SLEEP(100)"
+
+    def __init__(self, server: Server, make_database: MakeDatabase) -> None:
+        self.name = server.flavor
+        self._server = server
+        self._make_database = make_database
+
+    def engine(self) -> Engine:
+        """A new engine."""
+        return engine_for("mysql")
+
+    def target(self) -> Target:
+        """An empty database."""
+        name = self._make_database(self._server)
+        return Target(
+            name=name,
+            engine="mysql",
+            url=self._server.url_for(name),
+            secret=self._server.secret,
+            source="the test",
+        )
+
+    def run(self, target: Target, *statements: str) -> None:
+        """Each statement commits on its own."""
+        queries(self._server, statements, database=target.name)
+
+    def rows(self, target: Target, sql: str) -> list[Row]:
+        """All rows."""
+        return list(query(self._server, sql, database=target.name))
+
+    def tables(self, target: Target) -> set[str]:
+        """From SHOW TABLES."""
+        return {str(name) for (name,) in self.rows(target, "SHOW TABLES")} - {"ledger_marker"}
+
+
+ADAPTERS = [
+    pytest.param("sqlite"),
+    pytest.param("mariadb"),
+    pytest.param("mysql", marks=pytest.mark.mysql),
+]
 """The names that `make_adapter` knows; a third database is one line here and one there."""
 
 
@@ -113,4 +159,7 @@ def make_adapter(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> A
     """The adapter of a name; servers and databases come from the fixtures of tests/conftest.py."""
     if name == "sqlite":
         return SqliteAdapter(tmp_path)
+    if name in ("mariadb", "mysql"):
+        server: Server = request.getfixturevalue(name)
+        return MysqlAdapter(server, request.getfixturevalue("make_database"))
     raise KeyError(name)

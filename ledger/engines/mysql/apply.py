@@ -15,16 +15,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import msgspec
 
 from ledger import failpoints
-from ledger.drivers.mysql import ConnectionLostError, QueryError, QueryTimeoutError
+from ledger.drivers.mysql import ConnectionLostError, DriverError, QueryError, QueryTimeoutError
 from ledger.engines.base import Intent, Journal, StepResult, Work
 from ledger.engines.mysql import guards, objects, settle
 from ledger.engines.mysql.blockers import who_blocks
 from ledger.engines.mysql.marker import entry_id
 from ledger.engines.mysql.progress import SAVE_SECONDS, Progress
 from ledger.engines.mysql.trouble import LOCK_WAIT, TRY_AGAIN, lost, step_failed
-from ledger.errors import InDoubtError, StepFailedError, UnreachableError
+from ledger.errors import InDoubtError, StepFailedError, TenantError, UnreachableError
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
 
@@ -80,7 +81,12 @@ class Run:
                 file=step.file,
                 line=step.line,
             )
-        await self._try(step, kind)
+        try:
+            await self._try(step, kind)
+        except (ConnectionLostError, QueryTimeoutError) as error:
+            raise self._lost(error, step) from error
+        except QueryError as error:
+            raise await self._failed(error, step) from error
 
     async def take_up(self, step: Step, kind: StatementKind, before: Mapping[str, str]) -> None:
         """The step that was announced and whose outcome is not known."""
@@ -127,13 +133,13 @@ class Run:
             (step.redo_safe or kind.redo_safe) and kind.kind != "dml"
         ):
             await self._before_other(step)
-            self._land(await self._try(step, kind))
+            await self._plain(step, kind)
         elif kind.kind == "dml" and await self.rows_share_transaction(kind):
             await self._before_other(step)
             await self._rows(step)
         elif step.redo_safe:
             await self._before_other(step)
-            self._land(await self._try(step, kind))
+            await self._plain(step, kind)
         else:
             await self._announced(step, kind)
 
@@ -176,39 +182,51 @@ class Run:
 
     async def _announced(self, step: Step, kind: StatementKind) -> None:
         session = self.session
-        connection = session.connection
         pairs = objects.touched(kind)
+        before: str | None = None
         try:
-            found = await objects.states(connection, pairs, session.names)
-            before = objects.fingerprint(found, session.names)
-            if any(one.raw for one in found):
-                texts = tuple((one.label, one.raw) for one in found if one.raw)
-                await self.progress.save(connection, before=texts)
-            await self.progress.intend(
-                connection,
-                Intent(
-                    step=step.number,
-                    statement=step.sha256,
-                    before=before,
-                    objects=tuple(one.label for one in found),
-                    connection_id=connection.thread_id,
-                ),
-            )
-            self._unsaved_ddl = False
+            before = await self._announce(step, pairs)
             result = await self._try(step, kind)
             failpoints.reach("engine.after_statement")
             after = ""
             if pairs and session.wants_after(step, before):
-                after = objects.fingerprint(
-                    await objects.states(connection, pairs, session.names), session.names
-                )
+                after = await self._look(pairs)
                 session.saw_after(step, before)
-        except (ConnectionLostError, QueryTimeoutError) as error:
+        except QueryTimeoutError as error:
+            raise await self._timed_out(error, step, pairs, before) from error
+        except ConnectionLostError as error:
             raise self._lost(error, step) from error
         except QueryError as error:
             raise await self._failed(error, step) from error
-        self._land(_with(result, before=before, after=after))
+        self.progress.done(msgspec.structs.replace(result, before=before, after=after))
         self._unsaved_ddl = True
+
+    async def _announce(self, step: Step, pairs: tuple[tuple[str, str], ...]) -> str:
+        """Make it durable that the step is about to run on this; the fingerprint of what it touches."""
+        session = self.session
+        connection = session.connection
+        found = await objects.states(connection, pairs, session.names)
+        before = objects.fingerprint(found, session.names)
+        texts = tuple((one.label, one.raw) for one in found if one.raw)
+        if texts:
+            await self.progress.save(connection, before=texts)
+        await self.progress.intend(
+            connection,
+            Intent(
+                step=step.number,
+                statement=step.sha256,
+                before=before,
+                objects=tuple(one.label for one in found),
+                connection_id=connection.thread_id,
+            ),
+        )
+        self._unsaved_ddl = False
+        return before
+
+    async def _look(self, pairs: tuple[tuple[str, str], ...]) -> str:
+        session = self.session
+        found = await objects.states(session.connection, pairs, session.names)
+        return objects.fingerprint(found, session.names)
 
     # Rows, with the marker in the same transaction.
 
@@ -238,7 +256,9 @@ class Run:
                 failpoints.reach("engine.after_commit")
                 self.progress.committed(result)
                 return
-            except (ConnectionLostError, QueryTimeoutError) as error:
+            except QueryTimeoutError as error:
+                raise await self._timed_out(error, step) from error
+            except ConnectionLostError as error:
                 raise self._lost(error, step) from error
             except QueryError as error:
                 await self._roll_back()
@@ -300,7 +320,10 @@ class Run:
         try:
             rows = await connection.execute(step.sql, seconds=self.seconds())
             warnings = await connection.warnings()
-        except (ConnectionLostError, QueryTimeoutError) as error:
+        except QueryTimeoutError as error:
+            self._own = []
+            raise await self._timed_out(error, step) from error
+        except ConnectionLostError as error:
             raise self._lost(error, step) from error
         except QueryError as error:
             await self._roll_back()
@@ -326,6 +349,17 @@ class Run:
 
     # Failing and trying again.
 
+    async def _plain(self, step: Step, kind: StatementKind) -> None:
+        """A statement that may simply be repeated, or whose effect is its connection's."""
+        try:
+            self._land(await self._try(step, kind))
+        except QueryTimeoutError as error:
+            raise await self._timed_out(error, step) from error
+        except ConnectionLostError as error:
+            raise self._lost(error, step) from error
+        except QueryError as error:
+            raise await self._failed(error, step) from error
+
     async def _try(self, step: Step, kind: StatementKind) -> StepResult:
         """Run a statement; one that waited in vain for a lock is run again, a bounded number of times."""
         if _is_lock(kind):
@@ -342,13 +376,43 @@ class Run:
                 rows = await connection.execute(step.sql, seconds=self.seconds())
                 warnings = await connection.warnings()
                 return _result(step, began, rows=rows, warnings=warnings)
-            except (ConnectionLostError, QueryTimeoutError) as error:
-                raise self._lost(error, step) from error
             except QueryError as error:
                 if error.code not in TRY_AGAIN or attempt == ATTEMPTS:
-                    raise await self._failed(error, step) from error
+                    raise
                 attempt += 1
                 await anyio.sleep(RETRY_SECONDS * attempt)
+
+    async def _timed_out(
+        self,
+        error: QueryTimeoutError,
+        step: Step,
+        pairs: tuple[tuple[str, str], ...] = (),
+        before: str | None = None,
+    ) -> TenantError:
+        """The error for a statement that was ended; whether it has landed all the same is looked at.
+
+        A statement that was announced, and what it touches has changed, is left to the
+        next run, which settles it.
+        """
+        work = self.work
+        try:
+            await self.session.renew(epoch=work.epoch, ledger=work.ledger)
+            if before is not None and (not before or await self._look(pairs) != before):
+                return self._lost(error, step)
+            await self.progress.save(self.session.connection, told=True)
+        except DriverError as second:
+            error.add_note(f"and the tenant could not be looked at: {second}")
+            return self._lost(error, step)
+        return StepFailedError(
+            f"step {step.number} ({step.name}): timed out after {work.timeout_seconds or STATEMENT_SECONDS:g} s",
+            step=step.number,
+            database_code="timeout",
+            hint="Give the migration more time (timeout_seconds in its version.json), or split it.",
+            tenant=self.session.tenant,
+            migration=self.migration,
+            file=step.file,
+            line=step.line,
+        )
 
     async def _failed(self, error: QueryError, step: Step) -> StepFailedError | UnreachableError:
         """The error for a refused statement, once the marker says what landed before it."""
@@ -401,17 +465,4 @@ def _result(
         rows=rows,
         skipped=skipped,
         warnings=() if step.secret else warnings,
-    )
-
-
-def _with(result: StepResult, *, before: str, after: str) -> StepResult:
-    return StepResult(
-        number=result.number,
-        name=result.name,
-        statement=result.statement,
-        duration_us=result.duration_us,
-        rows=result.rows,
-        before=before,
-        after=after,
-        warnings=result.warnings,
     )

@@ -1,1 +1,256 @@
-async def backup(session, destination, *, deadline_seconds): ...
+"""A tenant's backup by mariadb-dump or mysqldump: its own tables and nothing of its neighbours.
+
+Invariant: nothing is left at the final name, or beside it, unless the dump came to its
+end, said so, and is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import anyio
+from anyio.abc import ByteReceiveStream, Process
+
+from ledger import failpoints
+from ledger.drivers.mysql import quote_identifier
+from ledger.drivers.secrets import read_secret
+from ledger.drivers.url import Secret
+from ledger.engines.base import Backup
+from ledger.engines.mysql.clients import (
+    PACKAGES,
+    DumpProgram,
+    clean_environment,
+    defaults_file,
+    dump_program,
+)
+from ledger.engines.mysql.container import CHUNK_BYTES, Contents, Writer
+from ledger.engines.mysql.introspect import Listing, program_text
+from ledger.errors import BackupError
+
+if TYPE_CHECKING:
+    from ledger.engines.mysql.session import MysqlSession
+
+OPTIONS: Final = (
+    "--single-transaction", "--skip-lock-tables", "--skip-add-locks", "--skip-disable-keys",
+    "--quick", "--hex-blob", "--triggers", "--no-tablespaces", "--comments",
+    "--default-character-set=utf8mb4", "--max-allowed-packet=1G",
+)  # fmt: skip
+OF_MYSQL: Final = ("--set-gtid-purged=OFF", "--column-statistics=0")
+WHOLE: Final = ("--routines", "--events")
+TRAILER: Final = b"-- Dump completed"
+STDERR_BYTES: Final = 64 << 10
+STOP_SECONDS: Final = 10.0
+SPARE_BYTES: Final = 1 << 20
+
+ALL_TABLES: Final = "SHOW FULL TABLES"
+DEFAULTS: Final = "SELECT @@character_set_database, @@collation_database"
+NOT_DUMPED_RIGHT: Final = """
+SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS
+WHERE TABLE_SCHEMA = DATABASE()
+  AND (EXTRA LIKE '%VIRTUAL GENERATED%' OR EXTRA LIKE '%STORED GENERATED%' OR EXTRA LIKE '%INVISIBLE%')
+"""
+
+
+async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: float) -> Backup:
+    """See Session.backup."""
+    tenant = session.tenant
+    connection = session.connection
+    listing = await session.reader.listing(connection)
+    mark, _ = await session.reader.mark(connection)
+    program = await dump_program(connection.server, tenant=tenant)
+    await _require_fit(session, program, listing)
+    covers = f"prefix {session.names.prefix}" if session.names.prefix else "database"
+    found = await session.table.read(connection, bodies=True)
+    charset, collation = (await connection.fetch(DEFAULTS))[0]
+    try:
+        await anyio.to_thread.run_sync(_require_room, destination, listing.bytes)
+        with anyio.fail_after(deadline_seconds):
+            async with _temporary(destination) as file:
+                writer = Writer(file)
+                await _dump(session, program, listing, writer)
+                contents = Contents(
+                    sql_bytes=writer.sql_bytes,
+                    covers=covers,
+                    fingerprint=mark.fingerprint or "",
+                    entries=tuple(found.entries.values()),
+                    charset=charset,
+                    collation=collation,
+                )
+                sha256 = await anyio.to_thread.run_sync(writer.finish, contents)
+    except TimeoutError:
+        raise BackupError(
+            f"the backup was not done within {deadline_seconds:g} s",
+            hint="Raise the deadline for backups, or run with --no-backup.",
+            tenant=tenant,
+        ) from None
+    except OSError as error:
+        raise BackupError(
+            f"the backup cannot be written to {destination}: {error.strerror or error}",
+            hint="Check the folder `backups`, its permissions and its free space.",
+            tenant=tenant,
+        ) from error
+    return Backup(
+        path=destination,
+        bytes=writer.bytes,
+        sha256=sha256,
+        format="sql.zst",
+        covers=covers,
+        fingerprint=mark.fingerprint or "",
+    )
+
+
+def _require_room(destination: Path, tenant_bytes: int) -> None:
+    """Raises OSError if the disk is likely to be too small; SQL compresses to a third or less."""
+    free = shutil.disk_usage(destination.parent).free
+    needed = tenant_bytes // 3 + SPARE_BYTES
+    if free < needed:
+        raise OSError(28, f"about {needed} bytes are needed and {free} are free")
+
+
+async def _require_fit(session: MysqlSession, program: DumpProgram, listing: Listing) -> None:
+    """mariadb-dump writes values for generated columns that MySQL does not take back. Raises BackupError."""
+    connection = session.connection
+    if connection.server.flavor == program.flavor or connection.server.flavor == "mariadb":
+        return
+    rows = [row for row in await connection.fetch(NOT_DUMPED_RIGHT) if row[0] in listing.tables]
+    if rows:
+        raise BackupError(
+            f"{program.path} is MariaDB's, and cannot dump MySQL's generated or invisible columns "
+            f"({rows[0][0]}.{rows[0][1]}) so that they can be restored",
+            hint=f"Install {PACKAGES['mysql']}, or run with --no-backup.",
+            tenant=session.tenant,
+        )
+
+
+@asynccontextmanager
+async def _temporary(destination: Path) -> AsyncIterator[BinaryIO]:
+    """A file beside `destination` that gets its name at the end, or is gone. Raises OSError."""
+    temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}.tmp")
+    if await anyio.to_thread.run_sync(os.path.lexists, destination):
+        raise FileExistsError(17, "a file of that name is there already")
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        failpoints.reach("backup.before_rename")
+        await anyio.to_thread.run_sync(_give_name, temporary, destination)
+        failpoints.reach("backup.after_rename")
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _give_name(temporary: Path, destination: Path) -> None:
+    """A link, not a rename: it does not replace a file that came in between."""
+    os.link(temporary, destination, follow_symlinks=False)
+    temporary.unlink()
+    folder = os.open(destination.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+async def _dump(
+    session: MysqlSession, program: DumpProgram, listing: Listing, writer: Writer
+) -> None:
+    own = (*listing.tables, *listing.views, *listing.sequences)
+    if own or not session.names.prefix:
+        password = await read_secret(session.target.secret)
+        with defaults_file(session.url, password) as (options, descriptors):
+            arguments = await _arguments(session, program, own)
+            process = await anyio.open_process(
+                [program.path, f"--defaults-file={options}", *arguments],
+                stdin=subprocess.DEVNULL,
+                env=clean_environment(),
+                pass_fds=descriptors,
+            )
+            try:
+                await _pump(session, process, writer, password)
+            finally:
+                await _stop(process)
+    if session.names.prefix:
+        for kind, name in listing.programs:
+            text = await program_text(session.connection, kind, name)
+            await anyio.to_thread.run_sync(writer.write, _program_sql(kind, name, text))
+
+
+async def _arguments(
+    session: MysqlSession, program: DumpProgram, own: tuple[str, ...]
+) -> list[str]:
+    """The tables of a prefix are listed; of a whole database, what is not the tenant's is left out."""
+    database = session.names.database
+    arguments = [*OPTIONS, *(OF_MYSQL if program.flavor == "mysql" else ())]
+    if session.names.prefix:
+        return [*arguments, "--", database, *own]
+    rows = await session.connection.fetch(ALL_TABLES)
+    others = sorted({str(row[0]) for row in rows} - set(own))
+    arguments += [*WHOLE, *(f"--ignore-table={database}.{name}" for name in others)]
+    return [*arguments, "--", database]
+
+
+def _program_sql(kind: str, name: str, text: str) -> bytes:
+    """A routine or event of a prefix tenant, as the dump programs write them."""
+    mode, _, create = text.partition("\n")
+    return (
+        f"\nSET sql_mode = '{mode}';\nDROP {kind} IF EXISTS {quote_identifier(name)};\n"
+        f"DELIMITER ;;\n{create}\n;;\nDELIMITER ;\n"
+    ).encode("utf-8", "surrogateescape")
+
+
+async def _pump(
+    session: MysqlSession, process: Process, writer: Writer, password: Secret | None
+) -> None:
+    """Take the dump in; raise BackupError unless it came to its end and said so."""
+    said = bytearray()
+    tail = b""
+    if process.stdout is None or process.stderr is None:
+        raise RuntimeError("the dump's output is not piped")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_listen, process.stderr, said)
+        pending = bytearray()
+        async for chunk in process.stdout:
+            pending += chunk
+            if len(pending) >= CHUNK_BYTES:
+                tail = await _write(writer, pending, tail)
+        tail = await _write(writer, pending, tail)
+    failpoints.reach("backup.half_written")
+    code = await process.wait()
+    if code != 0 or TRAILER not in tail:
+        words = said.decode("utf-8", "replace").strip()
+        if password is not None and password.reveal():
+            words = words.replace(password.reveal(), "***")
+        what = f"ended with exit code {code}" if code else "did not come to its end"
+        raise BackupError(
+            f"the dump {what}: {words or 'it said nothing'}",
+            hint="Grant the account SELECT, SHOW VIEW, TRIGGER and EVENT, or see the message.",
+            tenant=session.tenant,
+        )
+
+
+async def _write(writer: Writer, pending: bytearray, tail: bytes) -> bytes:
+    data = bytes(pending)
+    pending.clear()
+    await anyio.to_thread.run_sync(writer.write, data)
+    return (tail + data)[-200:]
+
+
+async def _listen(stream: ByteReceiveStream, said: bytearray) -> None:
+    async for chunk in stream:
+        said += chunk[: max(0, STDERR_BYTES - len(said))]
+
+
+async def _stop(process: Process) -> None:
+    """End a dump that is still running, and wait for it; bounded and shielded."""
+    with anyio.move_on_after(STOP_SECONDS, shield=True):
+        if process.returncode is None:
+            process.kill()
+        await process.aclose()

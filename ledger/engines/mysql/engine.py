@@ -14,7 +14,8 @@ import msgspec
 from ledger.drivers import mysql
 from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, quote_identifier
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
-from ledger.engines.base import MARKER_TABLE, Capabilities, Session, Target
+from ledger.engines.base import MARKER_TABLE, Capabilities, Seen, Session, Target
+from ledger.engines.mysql.look import different
 from ledger.engines.mysql.session import MysqlSession
 from ledger.engines.mysql.shared import Shared
 from ledger.engines.mysql.trouble import unreachable
@@ -93,6 +94,27 @@ class MysqlEngine:
         return await mysql.open_connection(
             url, target.secret, connect_seconds=self._connect_seconds, session=target.session
         )
+
+    async def changed(self, seen: Sequence[Seen]) -> set[str]:
+        """See Engine.changed: by the markers, one query a server. An unreachable server's are all named."""
+        changed: set[str] = set()
+        servers: dict[tuple[str, str], list[Seen]] = {}
+        for one in seen:
+            if isinstance(one.target.url, MysqlUrl):
+                servers.setdefault((one.target.server, one.target.url.user), []).append(one)
+        for group in servers.values():
+            url, secret = group[0].target.url, group[0].target.secret
+            assert isinstance(url, MysqlUrl)  # noqa: S101 - grouped by it above
+            server = msgspec.structs.replace(url, database=None)
+            try:
+                async with mysql.connect(
+                    server, secret, connect_seconds=self._connect_seconds
+                ) as connection:
+                    changed |= await different(connection, group)
+            except (DriverError, LedgerError):
+                # Each of them is opened by the run, which says what is wrong with it.
+                changed |= {one.target.name for one in group}
+        return changed
 
     async def query(
         self,

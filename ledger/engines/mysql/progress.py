@@ -23,7 +23,7 @@ from ledger.events import CheckResult
 
 SAVE_SECONDS: Final = 10.0
 RESULTS_MAX: Final = 100
-"""Results that the marker keeps at most; then an intent takes them to the ledger."""
+"""About as many results as the marker keeps; then an intent takes them to the ledger."""
 
 
 class Progress:
@@ -50,15 +50,16 @@ class Progress:
         return self.step != self._saved_step
 
     def carry(self, results: Sequence[StepResult], *, told: bool) -> None:
-        """Results that an earlier attempt left in the marker."""
-        recorded = self._work.recorded
-        if recorded is not None:
-            fresh = [one for one in results if one.number not in recorded]
+        """Results that an earlier attempt left in the marker: those that the ledger may lack are told again."""
+        work = self._work
+        self._kept.extend(results)
+        if work.recorded is not None:
+            lacking = [one for one in results if one.number not in work.recorded]
+        elif told:
+            lacking = []
         else:
-            fresh = [] if told else list(results)
-        # A Python migration needs the hashes of all that landed.
-        self._kept.extend(results if self._keeps_all else fresh)
-        self._untold.extend(fresh)
+            lacking = [one for one in results if one.number > recorded_before(work)]
+        self._untold.extend(msgspec.structs.replace(one, recovered=True) for one in lacking)
 
     def done(self, *results: StepResult) -> None:
         """Steps that have landed in the tenant."""
@@ -143,12 +144,12 @@ class Progress:
                 if not connection.closed:
                     await self.save(connection, told=True)
             raise
-        if not self._keeps_all:
+        if len(self._kept) > RESULTS_MAX and not self._keeps_all:
             self._kept.clear()
 
     async def announce_if_many(self, connection: MysqlConnection, intent: Intent) -> None:
         """Keep the marker small in a migration of thousands of rows' statements."""
-        if len(self._kept) >= RESULTS_MAX and not self._keeps_all:
+        if len(self._kept) > RESULTS_MAX and not self._keeps_all:
             await self.intend(connection, intent)
 
 
@@ -161,8 +162,3 @@ def merge(entry: MarkerEntry | None, work: Work) -> int:
     """The last step that has landed, as far as marker and intent tell."""
     of_marker = entry.step if entry is not None and entry.direction == work.direction else 0
     return max(of_marker, recorded_before(work))
-
-
-def forget(entry: MarkerEntry) -> MarkerEntry:
-    """The entry without results."""
-    return msgspec.structs.replace(entry, steps=(), checks=())

@@ -1,1 +1,176 @@
-async def restore(session, backup, *, sha256, epoch, deadline_seconds): ...
+"""Bringing a tenant back to a backup, in the session that holds its lock.
+
+The marker is not part of the dump: it stays, says `restoring` while the content is
+replaced, and gets the backup's entries in one transaction at the end. Invariant:
+nothing is dropped before the file's hash and form have been checked; an interrupted
+restore refuses to be migrated and is simply repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import msgspec
+
+from ledger import failpoints
+from ledger.drivers.mysql import NO_DEADLINE, QueryError, quote_identifier
+from ledger.engines.mysql.container import Contents, read_contents, read_sql, sha256_of
+from ledger.engines.mysql.dumpfile import statements
+from ledger.engines.mysql.fence import with_restoring
+from ledger.errors import RestoreError
+
+if TYPE_CHECKING:
+    from ledger.engines.mysql.session import MysqlSession
+
+LOOK_EVERY: Final = 64
+"""Statements between two looks at the fence, for servers whose lock does not hold."""
+
+_HEAD_CHARACTERS: Final = 60
+
+
+async def restore(
+    session: MysqlSession,
+    backup: Path,
+    *,
+    sha256: str,
+    epoch: int,
+    ledger: str,
+    deadline_seconds: float,
+) -> None:
+    """Replace the tenant's content; the fence stands at `epoch` already. Raises RestoreError, FencedError."""
+    contents = await _checked(session, backup, sha256)
+    try:
+        with anyio.fail_after(deadline_seconds):
+            await _say(session, epoch=epoch, restoring=backup.name)
+            failpoints.reach("restore.before_write")
+            await _drop_all(session)
+            await _feed(session, backup, contents, epoch=epoch)
+            failpoints.reach("restore.after_write")
+            await session.renew(epoch=epoch, ledger=ledger)
+            await _replace_entries(session, contents, epoch=epoch)
+    except TimeoutError:
+        raise RestoreError(
+            f"the restore was not done within {deadline_seconds:g} s; the tenant holds a part of it",
+            hint="Raise the deadline for backups and run the restore again.",
+            tenant=session.tenant,
+        ) from None
+    except ValueError as error:
+        raise _unusable(session, backup, str(error)) from error
+
+
+async def _checked(session: MysqlSession, backup: Path, sha256: str) -> Contents:
+    """The file is what was recorded, whole and ours. Raises RestoreError."""
+    try:
+        found = await anyio.to_thread.run_sync(sha256_of, backup)
+        if found != sha256:
+            raise ValueError(f"its SHA-256 is {found}, and {sha256} was recorded")
+        contents = await anyio.to_thread.run_sync(read_contents, backup)
+        await anyio.to_thread.run_sync(_read_through, backup, contents.sql_bytes)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise _unusable(session, backup, str(reason)) from error
+    return contents
+
+
+def _read_through(backup: Path, sql_bytes: int) -> None:
+    for _ in statements(read_sql(backup, limit_bytes=sql_bytes)):
+        pass
+
+
+def _unusable(session: MysqlSession, backup: Path, reason: str) -> RestoreError:
+    return RestoreError(
+        f"the backup {backup} cannot be used: {reason}",
+        hint="Choose another backup (`ledger backups` lists them).",
+        tenant=session.tenant,
+    )
+
+
+async def _say(session: MysqlSession, *, epoch: int, restoring: str) -> None:
+    """Make the marker say that a restore is under way. Raises FencedError."""
+    found = await session.table.read(session.connection, bodies=True)
+    await session.table.replace_all(
+        session.connection,
+        found.entries.values(),
+        epoch=epoch,
+        fence=with_restoring(found, restoring),
+    )
+
+
+async def _replace_entries(session: MysqlSession, contents: Contents, *, epoch: int) -> None:
+    now = await session.table.read(session.connection)
+    await session.table.replace_all(
+        session.connection,
+        [
+            msgspec.structs.replace(entry, epoch=min(entry.epoch, epoch))
+            for entry in contents.entries
+        ],
+        epoch=epoch,
+        fence=with_restoring(now, ""),
+    )
+
+
+async def _drop_all(session: MysqlSession) -> None:
+    """The tenant's own objects, the marker apart."""
+    connection = session.connection
+    listing = await session.reader.listing(connection)
+    await connection.execute("SET SESSION foreign_key_checks = 0")
+    names = [("VIEW", name) for name in listing.views]
+    names += [("TABLE", name) for name in listing.tables]
+    names += [("SEQUENCE", name) for name in listing.sequences]
+    names += list(listing.programs)
+    for kind, name in names:
+        await connection.execute(
+            f"DROP {kind} IF EXISTS {quote_identifier(name)}", seconds=NO_DEADLINE
+        )
+
+
+async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoch: int) -> None:
+    """Run the dump's statements one after the other."""
+    connection = session.connection
+    source = statements(read_sql(backup, limit_bytes=contents.sql_bytes))
+    number = fed = 0
+    half = False
+    while True:
+        batch = await anyio.to_thread.run_sync(_next, source)
+        if not batch:
+            return
+        for text in batch:
+            number += 1
+            fed += len(text)
+            sql = text.decode("utf-8", "surrogateescape")
+            try:
+                await connection.execute(sql, seconds=NO_DEADLINE)
+            except QueryError as error:
+                raise RestoreError(
+                    f"statement {number} of the backup ({_head(sql)}) was refused: {error}",
+                    hint="Correct what the message names and run the restore again; the tenant holds "
+                    "a part of the backup.",
+                    tenant=session.tenant,
+                ) from error
+            if not half and fed * 2 >= contents.sql_bytes:
+                half = True
+                failpoints.reach("restore.half_written")
+        rows = await session.table.read(connection)
+        if rows.epoch != epoch:
+            await session.table.lock_fence(connection, epoch=epoch)
+
+
+def _next(source: Iterator[bytes]) -> list[bytes]:
+    """The next statements, a megabyte or so of them."""
+    batch: list[bytes] = []
+    size = 0
+    for text in source:
+        batch.append(text)
+        size += len(text)
+        if size >= 1 << 20 or len(batch) >= LOOK_EVERY:
+            break
+    return batch
+
+
+def _head(sql: str) -> str:
+    """The statement's beginning without its data."""
+    head = " ".join(sql[:_HEAD_CHARACTERS].split())
+    return head.partition(" VALUES")[0].partition(" values")[0]

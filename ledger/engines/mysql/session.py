@@ -14,7 +14,7 @@ import msgspec
 
 from ledger.drivers.mysql import MysqlConnection, open_connection, quote_identifier
 from ledger.drivers.url import MysqlUrl
-from ledger.engines.base import Backup, Done, Journal, Marker, MarkerEntry, Target, Work
+from ledger.engines.base import Backup, Done, Journal, Marker, MarkerEntry, StepResult, Target, Work
 from ledger.engines.mysql import backup as backups
 from ledger.engines.mysql import fence, guards, python, restore
 from ledger.engines.mysql.apply import Run
@@ -109,6 +109,11 @@ class MysqlSession:
             raise RuntimeError("the fence was not set")
         return self._remembered
 
+    async def renew(self, *, epoch: int, ledger: str) -> None:
+        """A fresh connection under the same claim; whatever the old one was doing is over then."""
+        await self._renew()
+        await self._fence(epoch=epoch, ledger=ledger)
+
     async def _renew(self) -> None:
         """A fresh connection, since what an earlier migration SET must not reach the next."""
         await self.connection.aclose()
@@ -144,6 +149,8 @@ class MysqlSession:
             progress.carry(body.steps, told=body.told)
             progress.tell()
             return body.checks
+        if entry is None and work.direction == "down":
+            return self._undone(work, journal)
         same = entry is not None and entry.direction == work.direction
         progress = Progress(work, journal, self.table, step=merge(entry, work))
         if same:
@@ -161,6 +168,19 @@ class MysqlSession:
             raise
         await progress.finish(self.connection, checks)
         return checks
+
+    def _undone(self, work: Work, journal: Journal) -> tuple[CheckResult, ...]:
+        """No entry is left of it: a run that was killed after its last write has undone it."""
+        progress = Progress(work, journal, self.table, step=0)
+        progress.carry(
+            [
+                StepResult(number=step.number, name=step.name, statement=step.sha256)
+                for step in work.section.steps
+            ],
+            told=False,
+        )
+        progress.tell()
+        return ()
 
     async def _run_section(self, run: Run, before: Mapping[str, str]) -> None:
         work = run.work
@@ -265,7 +285,12 @@ class MysqlSession:
             await self._fence(epoch=epoch, ledger=ledger)
             try:
                 await restore.restore(
-                    self, backup, sha256=sha256, epoch=epoch, deadline_seconds=deadline_seconds
+                    self,
+                    backup,
+                    sha256=sha256,
+                    epoch=epoch,
+                    ledger=ledger,
+                    deadline_seconds=deadline_seconds,
                 )
             finally:
                 self._dirty, self._remembered = True, None

@@ -1,0 +1,64 @@
+"""The statements of a dump, one at a time, by the form that the dump programs write.
+
+They end each statement with the delimiter at a line's end, and escape line feeds in
+data; only texts of routines, views and tables can hold a delimiter at a line's end,
+inside quotes or a comment. Invariant: memory holds one statement and one chunk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+STATEMENT_BYTES_MAX: Final = 1 << 30
+
+_DELIMITER: Final = re.compile(rb"\ADELIMITER (\S+)\s*\Z")
+_DATA: Final = re.compile(rb"\s*(?:INSERT|REPLACE)\b", re.IGNORECASE)
+_SANDBOX: Final = re.compile(rb"\A/\*M?!999999\\- ")
+_CLOSED: Final = re.compile(
+    rb"(?:[^'\"`#/\-]++|'(?:[^'\\]++|\\.|'')*+'|\"(?:[^\"\\]++|\\.|\"\")*+\"|`[^`]*+`"
+    rb"|#[^\n]*+\n|--[ \t][^\n]*+\n|/\*(?!M?!)(?:[^*]++|\*(?!/))*+\*/|/(?!\*(?!M?!))|-(?!-[ \t]))*+\Z",
+    re.DOTALL,
+)
+
+
+def statements(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Statements without their delimiters. Raises ValueError for a dump that breaks off."""
+    delimiter = b";"
+    parts: list[bytes] = []
+    size = 0
+    for line in _lines(chunks):
+        stripped = line.rstrip()
+        if not parts:
+            if not stripped or stripped.startswith(b"--") or _SANDBOX.match(stripped):
+                continue
+            if found := _DELIMITER.match(stripped):
+                delimiter = found[1]
+                continue
+        parts.append(line)
+        size += len(line)
+        if size > STATEMENT_BYTES_MAX:
+            raise ValueError(f"it holds a statement of more than {STATEMENT_BYTES_MAX} bytes")
+        if not stripped.endswith(delimiter):
+            continue
+        text = b"".join(parts).rstrip()[: -len(delimiter)].rstrip()
+        if _DATA.match(text) or _CLOSED.match(text + b"\n"):
+            parts, size = [], 0
+            if text:
+                yield text
+    if parts:
+        raise ValueError("its last statement has no end")
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines with their line feeds; a long one is put together once."""
+    rest: list[bytes] = []
+    for chunk in chunks:
+        first, *lines = chunk.split(b"\n")
+        rest.append(first)
+        for line in lines:
+            yield b"".join(rest) + b"\n"
+            rest = [line]
+    if last := b"".join(rest):
+        yield last
