@@ -21,7 +21,7 @@ from ledger.api.status import Status, build_status
 from ledger.api.verify import VerifyReport, verify_store
 from ledger.config import Config, load_config
 from ledger.drivers.url import SqliteUrl
-from ledger.engines.base import Target
+from ledger.engines.base import Seen, Target
 from ledger.errors import UnknownTenantError, UsageError
 from ledger.events import Recorded
 from ledger.fleet.planning import Decisions, FleetPlan, refuse_edited
@@ -221,14 +221,21 @@ class Ledger:
 
     async def _changed(self, ready: Opened, fleet: FleetState, chosen: Chosen) -> set[str]:
         """Tenants that look different from how the last run left them, by the engines' cheap looks."""
-        seen: dict[str, list[tuple[Target, ev.Mark]]] = {}
+        seen: dict[str, list[Seen]] = {}
+        applied_ids: dict[int, tuple[str, ...]] = {}
         for target in chosen.targets:
             state = fleet.tenants.get(target.name)
             if state is not None and state.applied and state.mark is not None:
-                seen.setdefault(target.engine, []).append((target, state.mark))
+                ids = applied_ids.get(id(state.applied))
+                if ids is None:
+                    ids = tuple(f"{ref.set}/{ref.version}" for ref in state.applied)
+                    applied_ids[id(state.applied)] = ids
+                seen.setdefault(target.engine, []).append(
+                    Seen(target=target, mark=state.mark, applied=ids)
+                )
         changed: set[str] = set()
-        for engine, pairs in seen.items():
-            changed |= await ready.engines[engine].changed(pairs)
+        for engine, group in seen.items():
+            changed |= await ready.engines[engine].changed(group)
         return changed
 
     async def rollback(

@@ -63,6 +63,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return self.url.server if isinstance(self.url, MysqlUrl) else ""
 
 
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant as the ledger remembers it. `applied` are `set/version` ids."""
+
+    target: Target
+    mark: Mark
+    applied: tuple[str, ...]
+
+
 class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What the tenant itself remembers of a migration.
 
@@ -251,8 +259,8 @@ class Engine(Protocol):
         """Open a tenant within the configured deadlines. Raises UnreachableError."""
         ...
 
-    async def changed(self, seen: Sequence[tuple[Target, Mark]]) -> set[str]:
-        """Names of tenants that look different from how a run left them (`mark`), found cheaply.
+    async def changed(self, seen: Sequence[Seen]) -> set[str]:
+        """Names of tenants that look different from how a run left them, found cheaply.
 
         Must notice a tenant restored from an older state; may name one in which
         nothing that matters changed. Must be called while no session is open.

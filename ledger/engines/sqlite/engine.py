@@ -18,13 +18,12 @@ import anyio
 
 from ledger.drivers.sqlite import call, connect
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
-from ledger.engines.base import Capabilities, Session, Target
+from ledger.engines.base import Capabilities, Seen, Session, Target
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.peek import differs
 from ledger.engines.sqlite.session import SqliteSession
 from ledger.engines.sqlite.trouble import LOCK_SECONDS, primary_code, unusable
 from ledger.errors import UnreachableError
-from ledger.events import Mark
 from ledger.scripts.model import Dialect
 
 BUSY_TIMEOUT_MS: Final = 50
@@ -77,11 +76,11 @@ class SqliteEngine:
                     raise session.damage from error
             yield session
 
-    async def changed(self, seen: Sequence[tuple[Target, Mark]]) -> set[str]:
+    async def changed(self, seen: Sequence[Seen]) -> set[str]:
         """See Engine.changed: by the files' headers, all of them in one hop to a thread."""
 
         def look() -> set[str]:
-            return {target.name for target, mark in seen if differs(_path_of(target), mark)}
+            return {one.target.name for one in seen if differs(_path_of(one.target), one.mark)}
 
         return await anyio.to_thread.run_sync(look)
 
