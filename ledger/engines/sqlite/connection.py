@@ -10,7 +10,7 @@ import sqlite3
 from typing import Final
 
 from ledger.engines.base import Target
-from ledger.engines.sqlite.trouble import is_busy
+from ledger.engines.sqlite.steps import or_busy
 from ledger.errors import UnreachableError
 
 FULL: Final = 2
@@ -20,12 +20,13 @@ FULL: Final = 2
 def prepare_connection(database: sqlite3.Connection, target: Target) -> bool:
     """The session's settings, and a first read, so that what is no database is refused now.
 
-    Returns whether foreign keys are enforced.
+    Returns whether foreign keys are enforced. Raises BusyError while another
+    connection keeps all others from reading.
     """
-    database.execute(f"PRAGMA synchronous = {FULL}")
+    or_busy(database, f"PRAGMA synchronous = {FULL}")
     for statement in target.session:
         try:
-            database.execute(statement).fetchall()
+            or_busy(database, statement)
         except sqlite3.Error as error:
             raise UnreachableError(
                 f"the session statement {statement!r} failed: {error}",
@@ -33,11 +34,6 @@ def prepare_connection(database: sqlite3.Connection, target: Target) -> bool:
                 tenant=target.name,
             ) from error
     if target.session and database.execute("PRAGMA synchronous").fetchone()[0] < FULL:
-        database.execute(f"PRAGMA synchronous = {FULL}")
-    try:
-        database.execute("SELECT 1 FROM main.sqlite_master LIMIT 1").fetchall()
-    except sqlite3.OperationalError as error:
-        # A lock is no reason to call the tenant unreachable: whoever needs it waits for it.
-        if not is_busy(error):
-            raise
+        or_busy(database, f"PRAGMA synchronous = {FULL}")
+    or_busy(database, "SELECT 1 FROM main.sqlite_master LIMIT 1")
     return bool(database.execute("PRAGMA foreign_keys").fetchone()[0])

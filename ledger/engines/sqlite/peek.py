@@ -108,35 +108,33 @@ def _size(name: str) -> int:
 def find_descriptor(path: str) -> int | None:
     """SQLite's own descriptor of a database that is open in this process, if the system shows it.
 
-    Reading through it needs no open and no close, so that no lock is lost.
+    Reading through it needs no open and no close, so that no lock is lost. It is
+    good for as long as the connection is open.
     """
     try:
-        wanted = Path(path).stat()
-        numbers = [int(entry.name) for entry in Path("/dev/fd").iterdir()]
+        wanted = os.stat(path)  # noqa: PTH116  (Path objects are half of the cost)
+        names = os.listdir("/dev/fd")  # noqa: PTH208
     except OSError:
         return None
-    for number in sorted(numbers, reverse=True):
+    for name in reversed(names):
         try:
-            found = os.fstat(number)
+            found = os.fstat(int(name))
         except OSError:
             # The listing's own descriptor, or another thread's, is closed by now.
             continue
         if (found.st_ino, found.st_dev) == (wanted.st_ino, wanted.st_dev):
-            return number
+            return int(name)
     return None
 
 
-def change_counter(descriptor: int | None, path: str) -> int | None:
-    """The change counter of the open database, outside a transaction; None where it cannot be read.
+def change_counter(descriptor: int | None) -> int | None:
+    """The change counter of an open database, outside a transaction; None where it cannot be read.
 
     None in WAL mode too, where it does not count transactions.
     """
     if descriptor is None:
         return None
     try:
-        found, wanted = os.fstat(descriptor), Path(path).stat()
-        if (found.st_ino, found.st_dev) != (wanted.st_ino, wanted.st_dev):
-            return None
         parsed = parse_header(os.pread(descriptor, HEADER_BYTES, 0))
     except OSError:
         return None

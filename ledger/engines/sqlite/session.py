@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from typing import TypeVar
 import aiosqlite
 import anyio
 
-from ledger.drivers.sqlite import CLOSE_SECONDS, call
+from ledger.drivers.sqlite import CLOSE_SECONDS, call, close
 from ledger.engines.base import Backup, Done, Journal, Marker, Target, Work
 from ledger.engines.sqlite import backup as backups
 from ledger.engines.sqlite import python, restore, stepwise, transaction
@@ -95,12 +95,15 @@ class SqliteSession:
         return self._connection
 
     async def connect(self) -> None:
-        """Open the database. Raises sqlite3.Error and UnreachableError."""
+        """Open the database. Raises sqlite3.Error, UnreachableError and LockedError."""
 
         def prepare(database: sqlite3.Connection) -> None:
             self.foreign_keys = prepare_connection(database, self.target)
 
-        self._connection = await self._stack.enter_async_context(self._opener(prepare))
+        async def attempt() -> aiosqlite.Connection:
+            return await self._stack.enter_async_context(self._opener(prepare))
+
+        self._connection = await self._patiently(attempt, doing="open the database")
         self.damage = None
 
     async def disconnect(self) -> None:
@@ -108,7 +111,7 @@ class SqliteSession:
         connection, self._connection, self._descriptor = self._connection, None, None
         if connection is not None:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await connection.close()
+                await close(connection)
 
     async def run(
         self,
@@ -126,27 +129,33 @@ class SqliteSession:
         function raises.
         """
         connection = self.connection
-        give_up = anyio.current_time() + self.lock_seconds
-        pause = FIRST_PAUSE_SECONDS
+
+        async def attempt() -> T:
+            return await call(connection, function, stop=stop, timeout_seconds=timeout_seconds)
+
         try:
-            while True:
-                try:
-                    return await call(
-                        connection, function, stop=stop, timeout_seconds=timeout_seconds
-                    )
-                except BusyError as error:
-                    if anyio.current_time() >= give_up:
-                        raise locked(
-                            tenant=self.tenant, doing=doing, seconds=self.lock_seconds
-                        ) from error
-                await anyio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            return await self._patiently(attempt, doing=doing)
         except sqlite3.Error as error:
             await self.reset(error)
             raise unusable(error, tenant=self.tenant, doing=doing) from error
         except BaseException as error:
             await self.reset(error)
             raise
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]], *, doing: str) -> T:
+        """Try until no other connection's lock is in the way. Raises LockedError."""
+        give_up = anyio.current_time() + self.lock_seconds
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await attempt()
+            except BusyError as error:
+                if anyio.current_time() >= give_up:
+                    raise locked(
+                        tenant=self.tenant, doing=doing, seconds=self.lock_seconds
+                    ) from error
+            await anyio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def reset(self, cause: BaseException) -> None:
         """Roll back and undo our settings after `cause`; a failure of that is noted on it."""
@@ -180,7 +189,7 @@ class SqliteSession:
         """In the thread, outside a transaction: the change counter, where it can be read."""
         if self._descriptor is None:
             self._descriptor = find_descriptor(self.path)
-        return change_counter(self._descriptor, self.path)
+        return change_counter(self._descriptor)
 
     def complete(self, mark: Mark) -> Mark:
         """In the thread, outside a transaction: the mark with the change counter."""

@@ -128,7 +128,7 @@ class Attempt:
             )
 
     def begin(self, database: sqlite3.Connection) -> None:
-        """Take the write lock and see whether we may, and have to, do anything."""
+        """Take the write lock, see whether we may, and have to, do anything, and set the fence."""
         work, session = self.work, self.session
         wanted = work.section.foreign_keys
         if wanted is not None and wanted != session.foreign_keys:
@@ -151,6 +151,11 @@ class Attempt:
                 )
                 for step in work.section.steps
             ]
+        else:
+            # The first write is ours: BEGIN IMMEDIATE succeeds on a read-only file, and the
+            # user's first step is not to be blamed for it.
+            database.execute(CREATE_MARKER)
+            put_fence(database, marker, epoch=work.epoch, ledger=work.ledger)
 
     def look(self, database: sqlite3.Connection) -> None:
         """Nothing is to do: read the mark, and leave all as it is."""
@@ -206,7 +211,7 @@ class Attempt:
             raise violated(new, tenant=self.tenant, migration=self.migration)
 
     def seal(self, database: sqlite3.Connection) -> None:
-        """The checks, then fence, entry and mark: the transaction is ready to commit."""
+        """The checks, then entry and mark: the transaction is ready to commit."""
         work = self.work
         if work.checks:
             results = run_checks(database, work.checks, self.stop)
@@ -214,8 +219,6 @@ class Attempt:
             self.checks += results
         go_on(self.stop)
         failpoints.reach("engine.before_marker")
-        database.execute(CREATE_MARKER)
-        put_fence(database, self.marker, epoch=work.epoch, ledger=work.ledger)
         if work.direction == "down":
             drop_entry(database, work.ref)
         else:
