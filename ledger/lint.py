@@ -207,7 +207,7 @@ def _mysql_refusal(sql: str) -> str:
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     try:
-        sqlglot.parse(sql, dialect="mysql")
+        sqlglot.parse(sql, dialect="mysql", error_level=sqlglot.ErrorLevel.RAISE)
     except SqlglotError as error:
         return str(error).split("\n")[0].rstrip(".")
     return ""

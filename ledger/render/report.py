@@ -99,14 +99,12 @@ def _failures(report: RunReport, total: int) -> Iterator[str]:
 
 def reason(outcome: Outcome) -> str:
     """Why a tenant failed, on one line: where, what, and the place in the file."""
-    where = " ".join(
-        part
-        for part in (outcome.migration or "", f"step {outcome.step}" if outcome.step else "")
-        if part
-    )
+    said = one_line(outcome.message)
+    # Some messages begin with the step themselves.
+    step = f"step {outcome.step}" if outcome.step and not said.startswith("step ") else ""
+    where = " ".join(part for part in (outcome.migration or "", step) if part)
     place = ""
     if outcome.file:
         place = f" ({outcome.file}:{outcome.line})" if outcome.line else f" ({outcome.file})"
     word = _DONE[outcome.result]
-    said = one_line(outcome.message)
     return f"{word}{', ' + where if where else ''}: {said}{place}"

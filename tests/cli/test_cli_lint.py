@@ -1,0 +1,138 @@
+"""`ledger lint`: each rule finds what it is for, at its file and line, and leaves good files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.servers import ROOT
+
+SQLITE = 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n'
+MYSQL = 'migrations = "migrations/app"\n[[tenants]]\nmysql = "mysql://app@127.0.0.1:1/x"\n'
+DOWN = "-- migrate:down\nSELECT 1;\n"
+
+
+@pytest.fixture
+def terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Terminal:
+    """An empty folder; lint needs no tenant and no ledger."""
+    return Terminal(tmp_path, monkeypatch, capsys)
+
+
+def linted(terminal: Terminal, sql: str, config: str = SQLITE) -> tuple[int, list[dict[str, Any]]]:
+    terminal.write("ledger.toml", config)
+    terminal.write("migrations/app/001_x.sql", sql)
+    ended = terminal.run("lint", "--format", "json")
+    return ended.code, ended.json()
+
+
+REBUILD = (
+    "CREATE TABLE new_users (id INTEGER PRIMARY KEY);\n"
+    "INSERT INTO new_users SELECT id FROM users;\n"
+    "DROP TABLE users;\n"
+    "ALTER TABLE new_users RENAME TO users;\n"
+)
+
+CASES: dict[str, tuple[str, str, str, str, int]] = {
+    "drop table": (SQLITE, "SELECT 1;\nDROP TABLE users;\n", "destructive", "warning", 2),
+    "delete without where": (SQLITE, "DELETE FROM users;\n", "destructive", "warning", 1),
+    "truncate": (MYSQL, "TRUNCATE TABLE users;\n", "destructive", "warning", 1),
+    "rebuild": (SQLITE, REBUILD, "rebuild-foreign-keys", "warning", 3),
+    "rebuild with foreign keys on": (
+        SQLITE,
+        "PRAGMA foreign_keys = ON;\n" + REBUILD,
+        "rebuild-foreign-keys",
+        "error",
+        4,
+    ),
+    "unsettleable": (MYSQL, "CALL do_it();\n", "not-atomic", "warning", 1),
+    "several dropped": (MYSQL, "DROP TABLE a, b;\n", "not-atomic", "warning", 1),
+    "placeholder": (
+        SQLITE,
+        "SELECT 1;\nCREATE TABLE {prefx}a (x);\n",
+        "unknown-placeholder",
+        "error",
+        2,
+    ),
+    "sqlite syntax": (SQLITE, "SELECT 1;\nCREAT TABLE a (x);\n", "syntax", "error", 2),
+    "sqlite syntax in down": (
+        SQLITE,
+        "SELECT 1;\n-- migrate:down\nDRP TABLE a;\n",
+        "syntax",
+        "error",
+        3,
+    ),
+    "mysql syntax": (MYSQL, "CREATE TABLE a (x INT;\n", "syntax", "warning", 1),
+    "unterminated": (SQLITE, "SELECT 1;\nSELECT 'x;\n", "unusable", "error", 2),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_rule_finds_its_mistake(terminal: Terminal, case: str) -> None:
+    """At its file and line; exit 4 for an error, 0 for a warning."""
+    config, sql, rule, severity, line = CASES[case]
+    code, found = linted(terminal, sql if "migrate:down" in sql else sql + DOWN, config)
+    wanted = [one for one in found if one["rule"] == rule]
+    assert [(one["severity"], one["line"]) for one in wanted] == [(severity, line)], found
+    assert wanted[0]["file"].endswith("001_x.sql") and wanted[0]["message"]
+    assert code == (4 if any(one["severity"] == "error" for one in found) else 0)
+
+
+def test_missing_down(terminal: Terminal) -> None:
+    """A migration that only a backup can undo is said to be that."""
+    code, found = linted(terminal, "CREATE TABLE a (x);\n")
+    assert code == 0 and [one["rule"] for one in found] == ["missing-down"]
+
+
+GOOD = {
+    "rebuild as SQLite says": (SQLITE, "PRAGMA foreign_keys = OFF;\n" + REBUILD + DOWN),
+    "delete with where": (SQLITE, "DELETE FROM users WHERE id = 1;\n" + DOWN),
+    "drop in down": (SQLITE, "CREATE TABLE a (x);\n-- migrate:down\nDROP TABLE a;\n"),
+    "trigger": (
+        SQLITE,
+        "CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; SELECT 2; END;\n" + DOWN,
+    ),
+    "redo-safe": (MYSQL, "-- redo-safe\nCALL do_it();\n" + DOWN),
+    "placeholders": (
+        MYSQL,
+        "CREATE TABLE {prefix}a (x INT) {charset_collate};\n"
+        "-- migrate:down\nDROP TABLE {prefix}a;\n",
+    ),
+    "procedure": (
+        MYSQL,
+        "DELIMITER $$\nCREATE PROCEDURE p() BEGIN SELECT 1; END$$\nDELIMITER ;\n" + DOWN,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_what_is_right_is_left_alone(terminal: Terminal, case: str) -> None:
+    """No finding, exit 0."""
+    config, sql = GOOD[case]
+    assert linted(terminal, sql, config) == (0, [])
+
+
+def test_the_shipped_sets_are_clean(terminal: Terminal) -> None:
+    """No error in what comes with the product."""
+    for name, source in (
+        ("preset_assistants", 'sqlite = "data/*.db"'),
+        ("woo_ai", 'mysql = "mysql://a@h/x"\nprefixes = ["wp_"]\nvariables = { wpdb_users = "u" }'),
+    ):
+        terminal.write(
+            "ledger.toml", f'migrations = "{ROOT}/migrations/{name}"\n[[tenants]]\n{source}\n'
+        )
+        ended = terminal.run("lint")
+        assert ended.code == 0 and ended.out == "Nothing found.\n"
+
+
+def test_text_for_a_person(terminal: Terminal) -> None:
+    """FILE:LINE first, as editors know it, then the rule, a hint, and the count."""
+    terminal.write("ledger.toml", SQLITE)
+    terminal.write("migrations/app/001_x.sql", "DROP TABLE users;\n")
+    told = terminal.ok("lint").out
+    assert "001_x.sql:1: warning: DROP TABLE users loses data [destructive]" in told
+    assert told.endswith("0 errors, 2 warnings.\n")

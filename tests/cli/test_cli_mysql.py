@@ -1,0 +1,232 @@
+"""The command line on MariaDB, and in the MySQL job on MySQL: databases, prefixes, and a ledger on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import CANARY, Terminal, sqlite_run
+from tests.servers import ROOT, Server, query
+
+MakeDatabase = Callable[..., str]
+
+FIRST = """\
+-- step: Create users
+CREATE TABLE {prefix}users (id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(40)) {charset_collate};
+-- step: First user
+INSERT INTO {prefix}users (name) VALUES ('ana');
+-- migrate:down
+DROP TABLE {prefix}users;
+-- migrate:verify
+-- check: There is a user
+SELECT count(*) > 0 FROM {prefix}users;
+"""
+SECOND = """\
+-- step: Add age column
+ALTER TABLE {prefix}users ADD COLUMN age INT;
+-- step: Fill it
+UPDATE {prefix}users SET age = 7;
+"""
+
+
+@pytest.fixture
+def terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Terminal:
+    """A folder with one migration."""
+    made = Terminal(tmp_path, monkeypatch, capsys)
+    made.write("migrations/app/001_users.sql", FIRST)
+    return made
+
+
+def address(server: Server, database: str = "") -> str:
+    """The server's URL as it is written in a configuration; its password is named apart."""
+    socket = f"?unix_socket={server.url.unix_socket}" if server.url.unix_socket else ""
+    return f"mysql://{server.url.user}@{server.url.host}:{server.url.port}/{database}{socket}"
+
+
+def configure(terminal: Terminal, server: Server, tenants: str, head: str = "") -> dict[str, str]:
+    """Write the configuration; returns the environment that holds the server's password."""
+    named = 'password_env = "TEST_PASSWORD"\n' if server.password else ""
+    terminal.write(
+        "ledger.toml", f'{head}migrations = "migrations/app"\n[[tenants]]\n{named}{tenants}\n'
+    )
+    return {"TEST_PASSWORD": server.password}
+
+
+def columns(server: Server, database: str, table: str) -> list[str]:
+    """A table's columns; empty if it is not there."""
+    rows = query(
+        server,
+        "SELECT column_name FROM information_schema.columns"
+        f" WHERE table_schema = '{database}' AND table_name = '{table}' ORDER BY ordinal_position",
+    )
+    return [str(row[0]) for row in rows]
+
+
+def test_databases_walk_through_everything(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
+) -> None:
+    """plan, migrate, status, history, validate, rollback by script and by backup, restore, verify."""
+    names = sorted(make_database(sql_server) for _ in range(3))
+    env = configure(terminal, sql_server, f'mysql = "{address(sql_server)}"\ndatabases = {names!r}')
+    assert "3 tenants, new" in terminal.ok("plan", env=env).out
+    assert "3 migrated" in terminal.ok("migrate", "--all-tenants", env=env).out
+    assert terminal.ok("migrate", "--all-tenants", env=env).out.startswith("Nothing to do")
+    events = terminal.ok("history", names[0], "--format", "jsonl", env=env).lines()
+    types = [event["type"] for event in events]
+    assert types[0] == "started" and types[-1] == "completed" and "backup_created" in types
+    assert types.count("step_applied") == 2
+    assert [event["version"] for event in events] == list(range(1, len(events) + 1))
+    assert "all valid" in terminal.ok("validate", env=env).out
+
+    terminal.write("migrations/app/002_age.sql", SECOND)
+    terminal.ok("migrate", "--all-tenants", env=env)
+    assert columns(sql_server, names[0], "users") == ["id", "name", "age"]
+    told = terminal.ok("rollback", "--all-tenants", "-y", "--by", "backup", env=env).out
+    assert "3 rolled back" in told
+    assert columns(sql_server, names[0], "users") == ["id", "name"]
+    assert "3 rolled back" in terminal.ok("rollback", "001", "--all-tenants", "-y", env=env).out
+    assert columns(sql_server, names[0], "users") == []
+
+    terminal.ok("migrate", "--to", "001", "--all-tenants", env=env)
+    newest = terminal.ok("backups", "--tenant", names[0], "--format", "json", env=env).json()[-1]
+    assert newest["format"] == "sql.zst"
+    terminal.ok("restore", "--tenant", names[0], "-y", env=env)
+    assert columns(sql_server, names[0], "users") == []
+    assert columns(sql_server, names[1], "users") == ["id", "name"]
+    ended = terminal.run("status", "--check", "--format", "json", env=env)
+    assert ended.code == 4 and ended.json()["summary"] == {"pending": 3}
+    assert "the chain holds" in terminal.ok("verify", env=env).out
+
+
+def test_prefixes_of_one_database(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
+) -> None:
+    """Each prefix is a tenant of its own; a restore of one leaves its neighbours alone."""
+    database = make_database(sql_server)
+    env = configure(
+        terminal,
+        sql_server,
+        f'mysql = "{address(sql_server, database)}"\nprefixes = ["wp_2_", "wp_3_"]',
+    )
+    assert "2 migrated" in terminal.ok("migrate", "--all-tenants", env=env).out
+    found = terminal.ok("tenants", "--format", "json", env=env).json()
+    assert [one["prefix"] for one in found] == ["wp_2_", "wp_3_"]
+    query(sql_server, "INSERT INTO wp_3_users (name) VALUES ('late')", database=database)
+    terminal.ok("rollback", "--tenant", found[0]["tenant"], "-y", "--by", "backup", env=env)
+    assert columns(sql_server, database, "wp_2_users") == []
+    assert query(sql_server, "SELECT count(*) FROM wp_3_users", database=database) == ((2,),)
+
+
+def test_a_ledger_on_the_server(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
+) -> None:
+    """The ledger itself in a database: the same commands, and SQLite tenants in the same run."""
+    ledger, tenant = make_database(sql_server, "l"), make_database(sql_server)
+    sqlite_run(terminal.folder / "data/acme.db", "CREATE TABLE mine (x)")
+    named = 'password_env = "TEST_PASSWORD"\n' if sql_server.password else ""
+    env = configure(
+        terminal,
+        sql_server,
+        f'mysql = "{address(sql_server, tenant)}"\n[[tenants]]\nsqlite = "data/*.db"\n'
+        'migrations = "migrations/files"',
+        head=f'url = "{address(sql_server, ledger)}"\n{named}',
+    )
+    terminal.write("migrations/files/1.0.0_base.sql", "CREATE TABLE users (id);\n")
+    ended = terminal.ok("migrate", "--all-tenants", "--format", "json", env=env)
+    assert ended.json()["summary"] == {"migrated": 2}
+    assert terminal.ok("status", "--check", env=env).code == 0
+    events = terminal.ok("history", "--format", "jsonl", env=env).lines()
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert "the chain holds" in terminal.ok("verify", env=env).out
+
+
+def test_a_failed_statement_goes_on_from_there(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
+) -> None:
+    """DDL that landed stays and is not repeated; the corrected rest is applied by the same command."""
+    database = make_database(sql_server)
+    env = configure(terminal, sql_server, f'mysql = "{address(sql_server, database)}"')
+    terminal.ok("migrate", "--all-tenants", env=env)
+    good = "ALTER TABLE users ADD COLUMN age INT;\n"
+    terminal.write("migrations/app/002_age.sql", good + "UPDATE nope SET x = 1;\n")
+    ended = terminal.run("migrate", "--all-tenants", env=env)
+    assert ended.code == 3
+    assert (
+        "app/002" in ended.out
+        and "step 2" in ended.out
+        and "002_age.sql:2" in ended.out
+        and "nope" in ended.out
+    )
+    query(sql_server, "CREATE TABLE nope (x INT)", database=database)
+    assert "1 migrated" in terminal.ok("migrate", "--all-tenants", env=env).out
+    steps = terminal.ok(
+        "history", "--type", "step_applied", "--migration", "002", "--format", "jsonl", env=env
+    ).lines()
+    assert [event["body"]["step"] for event in steps] == [1, 2]
+
+
+def test_a_wrong_password_is_one_clear_failure(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
+) -> None:
+    """Access denied: the tenant, the user and the reason; never the password."""
+    database = make_database(sql_server)
+    socket = f"?unix_socket={sql_server.url.unix_socket}" if sql_server.url.unix_socket else ""
+    url = f"mysql://nobody_here@{sql_server.url.host}:{sql_server.url.port}/{database}{socket}"
+    terminal.write(
+        "ledger.toml",
+        f'migrations = "migrations/app"\n[[tenants]]\nmysql = "{url}"\npassword_env = "WRONG"\n',
+    )
+    ended = terminal.run("migrate", "--all-tenants", env={"WRONG": CANARY})
+    assert ended.code == 3 and f"{database}: unreachable" in ended.out
+    assert "nobody_here" in ended.out
+    ended = terminal.run("migrate", "--all-tenants")
+    assert ended.code in (2, 3) and "WRONG" in ended.out + ended.err
+
+
+def test_a_server_that_is_down_costs_its_own_tenants_only(terminal: Terminal) -> None:
+    """Nothing listens there: unreachable, in bounded time, and the SQLite tenants go on."""
+    sqlite_run(terminal.folder / "data/acme.db", "CREATE TABLE mine (x)")
+    terminal.write("migrations/app/001_users.sql", "CREATE TABLE users (id INT);\n")
+    terminal.write(
+        "ledger.toml",
+        'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n'
+        '[[tenants]]\nmysql = "mysql://app@127.0.0.1:1"\ndatabases = ["x", "y"]\n'
+        '[[tenants]]\nmysql = "mysql://app@127.0.0.1:1"\ndatabases = "tenant_%"\n',
+    )
+    ended = terminal.run("migrate", "--all-tenants")
+    assert ended.code == 3 and "1 migrated" in ended.out
+    assert "  x: unreachable" in ended.out and "  y: unreachable" in ended.out
+    assert "  tenants[3]" in ended.out
+
+
+def test_the_shipped_woo_set(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
+) -> None:
+    """Six tables and two views under the prefix, valid; its own down takes them all away."""
+    database = make_database(sql_server)
+    named = 'password_env = "TEST_PASSWORD"\n' if sql_server.password else ""
+    query(
+        sql_server,
+        "CREATE TABLE wp_users (ID bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+        " display_name varchar(250), user_email varchar(100))",
+        database=database,
+    )
+    terminal.write(
+        "ledger.toml",
+        f'migrations = "{ROOT}/migrations/woo_ai"\n[[tenants]]\n{named}'
+        f'mysql = "{address(sql_server, database)}"\nprefixes = ["wp_"]\n'
+        'variables = { wpdb_users = "wp_users" }\n',
+    )
+    env = {"TEST_PASSWORD": sql_server.password}
+    assert "1 migrated" in terminal.ok("migrate", "--all-tenants", env=env).out
+    assert "all valid" in terminal.ok("validate", env=env).out
+    kinds = "SELECT table_type, count(*) FROM information_schema.tables WHERE table_schema ="
+    like = "AND table_name LIKE 'wp\\_woo%' GROUP BY table_type ORDER BY table_type"
+    counted = query(sql_server, f"{kinds} '{database}' {like}")
+    assert counted == (("BASE TABLE", 6), ("VIEW", 2))
+    terminal.ok("rollback", "001", "--all-tenants", "-y", env=env)
+    assert query(sql_server, f"{kinds} '{database}' {like}") == ()
