@@ -73,7 +73,7 @@ class RunContext:
         self.own_events = 0
         self.last_own_seq = fleet.seq
         self.kept: set[str] = set()
-        self._bound: dict[tuple[int, tuple[tuple[str, str], ...]], Migration] = {}
+        self._bound: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[Migration, Migration]] = {}
         self._lease_until = boottime_seconds() + settings.lease_seconds
 
     def state(self, tenant: str) -> TenantState:
@@ -155,14 +155,17 @@ class RunContext:
             )
 
     def bound(self, migration: Migration, variables: Mapping[str, str]) -> Migration:
-        """The migration with its placeholders replaced; kept for tenants with the same variables."""
+        """The migration with its placeholders replaced; kept for tenants with the same variables.
+
+        What was bound is kept with it: an id says which object it is only while that lives.
+        """
         key = (id(migration), tuple(sorted(variables.items())))
         found = self._bound.get(key)
         if found is None:
-            found = bind(migration, variables)
+            found = (migration, bind(migration, variables))
             if len(self._bound) < 4096:
                 self._bound[key] = found
-        return found
+        return found[1]
 
     def _new(self, event: AnyEvent, tenant: str | None) -> NewEvent:
         return NewEvent(
