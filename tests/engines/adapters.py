@@ -115,7 +115,7 @@ class MysqlAdapter:
     slow_statement = "INSERT INTO items (id, name) SELECT 1, SLEEP(100)"
 
     def __init__(self, server: Server, make_database: MakeDatabase) -> None:
-        self.name = server.flavor
+        self.name: str = server.flavor
         self._server = server
         self._make_database = make_database
 

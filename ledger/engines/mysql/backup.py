@@ -6,6 +6,7 @@ end, said so, and is on the disk.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -44,6 +45,7 @@ OPTIONS: Final = (
 )  # fmt: skip
 OF_MYSQL: Final = ("--set-gtid-purged=OFF", "--column-statistics=0")
 WHOLE: Final = ("--routines", "--events")
+UNFINISHED: Final = ".sql.zst.tmp"
 TRAILER: Final = b"-- Dump completed"
 STDERR_BYTES: Final = 64 << 10
 STOP_SECONDS: Final = 10.0
@@ -132,13 +134,15 @@ async def _require_fit(session: MysqlSession, program: DumpProgram, listing: Lis
 @asynccontextmanager
 async def _temporary(destination: Path) -> AsyncIterator[BinaryIO]:
     """A file beside `destination` that gets its name at the end, or is gone. Raises OSError."""
-    temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}.tmp")
+    temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    await anyio.to_thread.run_sync(_sweep, destination.parent)
     if await anyio.to_thread.run_sync(os.path.lexists, destination):
         raise FileExistsError(17, "a file of that name is there already")
     descriptor = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         with os.fdopen(descriptor, "wb") as file:
             yield file
         failpoints.reach("backup.before_rename")
@@ -146,6 +150,22 @@ async def _temporary(destination: Path) -> AsyncIterator[BinaryIO]:
         failpoints.reach("backup.after_rename")
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed backups have left: who is still writing holds a lock on it."""
+    for left in folder.glob(f".*{UNFINISHED}"):
+        try:
+            descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink(missing_ok=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
 
 
 def _give_name(temporary: Path, destination: Path) -> None:

@@ -1,0 +1,146 @@
+"""MySQL and MariaDB tenants under a process that is killed at every point: the same command again ends correct."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeDatabase
+from tests.engines import mysql_child
+from tests.servers import Rows, Server, query
+
+POINTS = (
+    "engine.before_begin", "engine.in_transaction", "engine.before_marker", "engine.after_commit",
+    "engine.after_intent", "engine.after_statement", "engine.after_marker",
+)  # fmt: skip
+TIMES = range(1, 10)
+"""How often a point may be passed before the kill; beyond the last the run ends undisturbed."""
+
+
+@pytest.fixture
+def folder(sql_server: Server, make_database: MakeDatabase, tmp_path: Path) -> Path:
+    """A child's folder for a fresh database."""
+    return _folder(sql_server, make_database, tmp_path)
+
+
+def _folder(server: Server, make_database: MakeDatabase, path: Path) -> Path:
+    name = make_database(server)
+    path.mkdir(exist_ok=True)
+    mysql_child.write_target(path, server.url_for(name), server.password)
+    return path
+
+
+def _content(server: Server, folder: Path) -> dict[str, Rows]:
+    """All rows of all tables, the marker apart."""
+    database = mysql_child.read_target(folder).name
+    names = [str(row[0]) for row in query(server, "SHOW TABLES", database=database)]
+    return {
+        name: query(server, f"SELECT * FROM `{name}` ORDER BY 1", database=database)
+        for name in names
+        if name != "ledger_marker"
+    }
+
+
+def _recorded(folder: Path) -> list[int]:
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    return [event["landed"] for event in map(json.loads, lines) if "landed" in event]
+
+
+@pytest.fixture
+def undisturbed(
+    sql_server: Server, make_database: MakeDatabase, tmp_path: Path
+) -> tuple[dict[str, object], dict[str, Rows]]:
+    """What a run that nobody kills makes of an empty tenant."""
+    folder = _folder(sql_server, make_database, tmp_path / "undisturbed")
+    _, answer = mysql_child.run("up", folder)
+    assert "error" not in answer, answer
+    return answer, _content(sql_server, folder)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_migration_converges(
+    sql_server: Server,
+    make_database: MakeDatabase,
+    tmp_path: Path,
+    undisturbed: tuple[dict[str, object], dict[str, Rows]],
+    point: str,
+) -> None:
+    """Killed at the point's n-th passing, one plain re-run ends with every step applied and recorded once."""
+    killed = 0
+    for times in TIMES:
+        folder = _folder(sql_server, make_database, tmp_path / f"{point}-{times}")
+        code, _ = mysql_child.run("up", folder, failpoint=f"{point}:{times}")
+        if code == 0:
+            break
+        killed += 1
+        _, answer = mysql_child.run("up", folder)
+        assert "error" not in answer, (times, answer)
+        assert answer == undisturbed[0], times
+        assert _content(sql_server, folder) == undisturbed[1], times
+        assert _recorded(folder) == list(range(1, len(mysql_child.UP) + 1)), times
+    assert killed, "the point is never reached"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "point",
+    [
+        "engine.after_intent",
+        "engine.after_statement",
+        "engine.after_marker",
+        "engine.in_transaction",
+    ],
+)
+def test_killed_rollback_converges(
+    sql_server: Server, make_database: MakeDatabase, tmp_path: Path, point: str
+) -> None:
+    """The same for the down steps; at the end nothing of the migration is left in the marker."""
+    killed = 0
+    for times in TIMES:
+        folder = _folder(sql_server, make_database, tmp_path / f"{point}-{times}")
+        mysql_child.run("up", folder)
+        code, _ = mysql_child.run("down", folder, failpoint=f"{point}:{times}")
+        if code == 0:
+            break
+        killed += 1
+        _, answer = mysql_child.run("down", folder)
+        assert "error" not in answer, (times, answer)
+        assert set(_content(sql_server, folder)) == {"builders"}
+        ups = list(range(1, len(mysql_child.UP) + 1))
+        downs = list(range(1, len(mysql_child.DOWN) + 1))
+        assert _recorded(folder) == ups + downs, times
+    assert killed, "the point is never reached"
+
+
+@pytest.mark.parametrize(
+    "point", ["restore.before_write", "restore.half_written", "restore.after_write"]
+)
+def test_killed_restore_is_repeated(sql_server: Server, folder: Path, point: str) -> None:
+    """Between the kill and the repeated restore nobody can migrate; afterwards all is as in the backup."""
+    mysql_child.run("up", folder)
+    mysql_child.run("backup", folder)
+    before = _content(sql_server, folder)
+    mysql_child.run("down", folder)
+    code, _ = mysql_child.run("restore", folder, failpoint=point)
+    assert code == -9
+    _, refused = mysql_child.run("up", folder)
+    assert "restore" in refused["message"]
+    _, answer = mysql_child.run("restore", folder)
+    assert answer["fingerprint"] == answer["was"]
+    assert _content(sql_server, folder) == before
+
+
+@pytest.mark.parametrize("point", ["backup.half_written", "backup.before_rename"])
+def test_killed_backup_leaves_no_backup(folder: Path, point: str) -> None:
+    """A half-written backup has no final name, holds no password, and the next one works."""
+    mysql_child.run("up", folder)
+    code, _ = mysql_child.run("backup", folder, failpoint=point)
+    assert code == -9
+    assert list(folder.glob("backup-*")) == []
+    _, answer = mysql_child.run("backup", folder)
+    assert answer["sha256"]
+    assert len(list(folder.glob("backup-*"))) == 1
+    assert list(folder.glob(".*")) == []
