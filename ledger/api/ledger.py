@@ -6,7 +6,7 @@ a tenant's failure is an outcome in the report, what concerns the whole is raise
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,35 +16,33 @@ import anyio
 import msgspec
 
 from ledger import events as ev
+from ledger.api.choosing import concerns, pick_backup, require_history, rollback_chooser
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
+from ledger.api.running import Tenants, begin, changed_tenants, patterns, run_call
 from ledger.api.status import Status, build_status
 from ledger.api.verify import VerifyReport, verify_store
 from ledger.config import Config, load_config
 from ledger.drivers.url import SqliteUrl
-from ledger.engines.base import Seen, Target
-from ledger.errors import UnknownTenantError, UsageError
+from ledger.engines.base import Target
+from ledger.errors import UsageError
 from ledger.events import Recorded
 from ledger.fleet.planning import Decisions, FleetPlan, refuse_edited
 from ledger.fleet.plans import migrate_plan, rollback_plan
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.fleet.report import RunReport
-from ledger.fleet.run import Bounds, run_fleet
-from ledger.fleet.state import load_fleet, replay_fleet, save_after_run
+from ledger.fleet.run import Bounds
+from ledger.fleet.state import load_fleet, replay_fleet
 from ledger.fleet.validation import ValidationReport, validate_fleet
-from ledger.plan import Catalogue, Options, decide_rollback
-from ledger.projections import Applied, FleetState, RunState
-from ledger.runner.backups import prepare_folder
-from ledger.runner.context import BackupPolicy, RunContext, Settings
-from ledger.runner.holder import actor_name, new_run_id
+from ledger.plan import Catalogue, Options
+from ledger.projections import FleetState, RunState
+from ledger.runner.context import BackupPolicy, RunContext
+from ledger.runner.holder import actor_name
 from ledger.runner.kept import KeptBackup, kept_backups
 from ledger.runner.migrate import migrate_tenant
-from ledger.runner.outcome import Outcome, failure
+from ledger.runner.outcome import Outcome
 from ledger.runner.settle import baseline_tenant, resolve_tenant, unlock_tenant
 from ledger.runner.undo import How, restore_tenant, rollback_tenant
 from ledger.stores.base import Filter, Head
-
-Tenants = str | Sequence[str]
-TenantWork = Callable[[RunContext, Target, Catalogue], Awaitable[Outcome]]
 
 
 class Ledger:
@@ -111,7 +109,7 @@ class Ledger:
     async def tenants(self, tenants: Tenants = "*") -> tuple[Target, ...]:
         """The chosen tenants, with the sets that each follows."""
         async with self._reading() as ready:
-            return (await choose_tenants(self.config, ready.engines, _patterns(tenants))).targets
+            return (await choose_tenants(self.config, ready.engines, patterns(tenants))).targets
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Opened]:
@@ -135,7 +133,7 @@ class Ledger:
     ) -> FleetPlan:
         """What `migrate` would do; touches nothing. Raises ChecksumMismatchError, ScriptError, UsageError."""
         async with self._reading() as ready:
-            chosen = await choose_tenants(self.config, ready.engines, _patterns(tenants))
+            chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
             fleet = await load_fleet(ready.store)
             decisions = Decisions(fleet, self._options(to, out_of_order))
             refuse_edited(chosen.targets, chosen.catalogues, decisions)
@@ -154,8 +152,8 @@ class Ledger:
     ) -> FleetPlan:
         """What `rollback` would do, with what each backup would lose; touches nothing."""
         async with self._ready() as ready:
-            ctx, chosen = await self._context(ready, "rollback", tenants, reason="")
-            choose = await self._chooser(ctx, chosen, migration=migration, to=to, run=run)
+            ctx, chosen = await self._begin(ready, "rollback", tenants)
+            choose = await rollback_chooser(ctx, chosen, migration=migration, to=to, run=run)
             return await rollback_plan(
                 ctx, chosen.targets, chosen.catalogues, ready.engines.__getitem__, choose, by
             )
@@ -179,15 +177,13 @@ class Ledger:
         """
         async with self._ready(create=True) as ready:
             options = self._options(to, out_of_order)
-            ctx, chosen = await self._context(
-                ready, "migrate", tenants, reason=reason, backup=backup
-            )
+            ctx, chosen = await self._begin(ready, "migrate", tenants, reason=reason, backup=backup)
             decisions = Decisions(ctx.fleet, options)
             refuse_edited(chosen.targets, chosen.catalogues, decisions)
             plan = migrate_plan(
                 chosen.targets, chosen.catalogues, ctx.fleet, decisions, chosen.warnings
             )
-            changed = await self._changed(ready, ctx.fleet, chosen)
+            changed = await changed_tenants(ready, ctx.fleet, chosen)
             todo = [
                 target
                 for target, one in zip(chosen.targets, plan.tenants, strict=True)
@@ -204,7 +200,7 @@ class Ledger:
                     inspect=target.name in changed,
                 )
 
-            report = await self._run(
+            report = await run_call(
                 ctx,
                 chosen,
                 todo,
@@ -215,28 +211,10 @@ class Ledger:
                     max_failures=max_failures,
                     signals=self.signals,
                 ),
+                self.progress,
                 target_version=to,
             )
             return msgspec.structs.replace(report, warnings=plan.warnings)
-
-    async def _changed(self, ready: Opened, fleet: FleetState, chosen: Chosen) -> set[str]:
-        """Tenants that look different from how the last run left them, by the engines' cheap looks."""
-        seen: dict[str, list[Seen]] = {}
-        applied_ids: dict[int, tuple[str, ...]] = {}
-        for target in chosen.targets:
-            state = fleet.tenants.get(target.name)
-            if state is not None and state.applied and state.mark is not None:
-                ids = applied_ids.get(id(state.applied))
-                if ids is None:
-                    ids = tuple(f"{ref.set}/{ref.version}" for ref in state.applied)
-                    applied_ids[id(state.applied)] = ids
-                seen.setdefault(target.engine, []).append(
-                    Seen(target=target, mark=state.mark, applied=ids)
-                )
-        changed: set[str] = set()
-        for engine, group in seen.items():
-            changed |= await ready.engines[engine].changed(group)
-        return changed
 
     async def rollback(
         self,
@@ -252,10 +230,10 @@ class Ledger:
     ) -> RunReport:
         """Undo the last migration, one `migration`, all after `to`, or exactly what `run` applied."""
         async with self._ready() as ready:
-            ctx, chosen = await self._context(
+            ctx, chosen = await self._begin(
                 ready, "rollback", tenants, reason=reason, backup=backup
             )
-            choose = await self._chooser(ctx, chosen, migration=migration, to=to, run=run)
+            choose = await rollback_chooser(ctx, chosen, migration=migration, to=to, run=run)
 
             async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
                 return await rollback_tenant(
@@ -270,54 +248,19 @@ class Ledger:
             todo = [
                 target
                 for target in chosen.targets
-                if _has_to_undo(ctx, choose(target, chosen.catalogues[target.name]), target)
+                if choose(target, chosen.catalogues[target.name])(ctx.state(target.name).applied)
             ]
             options = {"by": by} | ({"run": run} if run else {})
-            return await self._run(
+            return await run_call(
                 ctx,
                 chosen,
                 todo,
                 work,
                 self._bounds(parallel),
+                self.progress,
                 target_version=to or migration,
                 options=options,
             )
-
-    async def _chooser(
-        self,
-        ctx: RunContext,
-        chosen: Chosen,
-        *,
-        migration: str | None,
-        to: str | None,
-        run: str | None,
-    ) -> Callable[[Target, Catalogue], Callable[[Applied], Sequence[ev.MigrationRef]]]:
-        if sum(one is not None for one in (migration, to, run)) > 1:
-            raise UsageError(
-                "name one migration, --to or --run, not several", hint="Leave all but one out."
-            )
-        by_run = await _applied_by_run(ctx, run) if run is not None else None
-        # What is undone is settled once, from the state at the beginning: a tenant
-        # that is looked at again after a conflict must not lose one more migration.
-        settled: dict[str, frozenset[tuple[str, str]]] = {}
-
-        def choose(
-            target: Target, catalogue: Catalogue
-        ) -> Callable[[Applied], Sequence[ev.MigrationRef]]:
-            migrations = {(one.ref.set, one.ref.version): one for one in catalogue.order}
-            if target.name not in settled:
-                first = decide_rollback(
-                    ctx.state(target.name).applied,
-                    migrations,
-                    version=migration,
-                    to=to,
-                    only=None if by_run is None else by_run.get(target.name, frozenset()),
-                )
-                settled[target.name] = frozenset((ref.set, ref.version) for ref in first)
-            only = settled[target.name]
-            return lambda applied: decide_rollback(applied, migrations, only=only)
-
-        return choose
 
     async def restore(
         self,
@@ -330,9 +273,9 @@ class Ledger:
     ) -> RunReport:
         """Restore each tenant's newest backup, the newest from before `at`, or one by event seq or path."""
         async with self._ready() as ready:
-            ctx, chosen = await self._context(ready, "restore", tenants, reason=reason)
+            ctx, chosen = await self._begin(ready, "restore", tenants, reason=reason)
             kept = {
-                target.name: _pick(
+                target.name: pick_backup(
                     await kept_backups(ready.store, target.name), target.name, backup, at
                 )
                 for target in chosen.targets
@@ -344,12 +287,14 @@ class Ledger:
                     ctx, ready.engines[target.engine], target, kept[target.name]
                 )
 
-            return await self._run(ctx, chosen, chosen.targets, work, self._bounds(parallel))
+            return await run_call(
+                ctx, chosen, chosen.targets, work, self._bounds(parallel), self.progress
+            )
 
     async def backups(self, tenants: Tenants = "*") -> list[KeptBackup]:
         """All recorded backups of the chosen tenants, oldest first."""
         async with self._ready() as ready:
-            chosen = await choose_tenants(self.config, ready.engines, _patterns(tenants))
+            chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
             names = {target.name for target in chosen.targets}
             return [one for one in await kept_backups(ready.store) if one.tenant in names]
 
@@ -358,27 +303,33 @@ class Ledger:
     ) -> RunReport:
         """Count everything up to `to` as applied, without running it."""
         async with self._ready(create=True) as ready:
-            ctx, chosen = await self._context(ready, "baseline", tenants, reason=reason)
+            ctx, chosen = await self._begin(ready, "baseline", tenants, reason=reason)
 
             async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
                 pending = Decisions(FleetState(), Options(to=to)).of(target.name, catalogue).pending
                 bound = [ctx.bound(one, target.variables) for one in pending]
                 return await baseline_tenant(ctx, ready.engines[target.engine], target, bound)
 
-            return await self._run(
-                ctx, chosen, chosen.targets, work, self._bounds(parallel), target_version=to
+            return await run_call(
+                ctx,
+                chosen,
+                chosen.targets,
+                work,
+                self._bounds(parallel),
+                self.progress,
+                target_version=to,
             )
 
     async def unlock(self, tenants: Tenants, *, reason: str) -> RunReport:
         """End the claims on the chosen tenants, whoever holds them, and fence the holders."""
         async with self._ready() as ready:
-            ctx, chosen = await self._context(ready, "unlock", tenants, reason=reason)
+            ctx, chosen = await self._begin(ready, "unlock", tenants, reason=reason)
 
             async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
                 return await unlock_tenant(ctx, ready.engines[target.engine], target)
 
             todo = [one for one in chosen.targets if ctx.state(one.name).claim is not None]
-            return await self._run(ctx, chosen, todo, work, self._bounds(None))
+            return await run_call(ctx, chosen, todo, work, self._bounds(None), self.progress)
 
     async def resolve(
         self, tenant: str, *, how: Literal["applied", "not_applied", "restore"], reason: str
@@ -387,19 +338,21 @@ class Ledger:
         if how == "restore":
             return await self.restore(tenant, reason=reason)
         async with self._ready() as ready:
-            ctx, chosen = await self._context(ready, "resolve", tenant, reason=reason)
+            ctx, chosen = await self._begin(ready, "resolve", tenant, reason=reason)
 
             async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
                 return await resolve_tenant(ctx, target, how)
 
-            return await self._run(ctx, chosen, chosen.targets, work, self._bounds(None))
+            return await run_call(
+                ctx, chosen, chosen.targets, work, self._bounds(None), self.progress
+            )
 
     async def validate(
         self, tenants: Tenants = "*", *, parallel: int | None = None
     ) -> ValidationReport:
         """Run every applied migration's checks and compare live schemas with the recorded ones."""
         async with self._ready() as ready:
-            ctx, chosen = await self._context(ready, "migrate", tenants, reason="")
+            ctx, chosen = await self._begin(ready, "migrate", tenants)
             return await validate_fleet(
                 ctx,
                 chosen.targets,
@@ -412,7 +365,7 @@ class Ledger:
     async def status(self, tenants: Tenants = "*", *, at: str | None = None) -> Status:
         """Where every chosen tenant stands, now or at a time; reads the ledger only."""
         async with self._reading() as ready:
-            chosen = await choose_tenants(self.config, ready.engines, _patterns(tenants))
+            chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
             store = ready.store
             fleet = await (load_fleet(store) if at is None else replay_fleet(store, until=at))
             return build_status(
@@ -454,10 +407,12 @@ class Ledger:
                 f"no event has the type {type!r}", hint=f"The types: {', '.join(ev.EVENT_TYPES)}."
             )
         async with self._ready() as ready:
+            if tenant is not None:
+                require_history(await load_fleet(ready.store), tenant)
             kept: list[Recorded] = []
             async for rows in ready.store.read(where):
                 for row in rows:
-                    if migration is not None and not _concerns(row, migration):
+                    if migration is not None and not concerns(row, migration):
                         continue
                     if migration is not None and limit is not None:
                         kept = [*kept[-(limit - 1) :], row] if limit > 1 else [row]
@@ -485,131 +440,21 @@ class Ledger:
     def _bounds(self, parallel: int | None) -> Bounds:
         return Bounds(parallel=parallel or self.config.parallel, signals=self.signals)
 
-    async def _context(
+    async def _begin(
         self,
         ready: Opened,
         command: ev.Command,
         tenants: Tenants,
         *,
-        reason: str,
+        reason: str = "",
         backup: BackupPolicy | None = None,
     ) -> tuple[RunContext, Chosen]:
-        config = self.config
-        chosen = await choose_tenants(config, ready.engines, _patterns(tenants))
-        fleet = await load_fleet(ready.store)
-        return RunContext(
-            store=ready.store,
-            ledger_id=ready.store.ledger_id,
-            fleet=fleet,
-            settings=Settings(
-                backups=config.backups,
-                backup=backup or config.backup,
-                lease_seconds=config.lease_seconds,
-                backup_seconds=config.timeouts.backup_seconds,
-                strict=config.strict,
-            ),
-            command=command,
-            run=new_run_id(),
+        return await begin(
+            ready,
+            command,
+            tenants,
             actor=self.actor,
-            watcher=self.progress,
+            progress=self.progress,
             reason=reason,
-        ), chosen
-
-    async def _run(
-        self,
-        ctx: RunContext,
-        chosen: Chosen,
-        todo: Sequence[Target],
-        work: TenantWork,
-        bounds: Bounds,
-        *,
-        target_version: str | None = None,
-        options: dict[str, str] | None = None,
-    ) -> RunReport:
-        """Run what is to do; every other chosen tenant is `current`, every lost source a failure."""
-        bounds.failure_budget(len(todo))
-        outcomes = {target.name: _current(ctx, target) for target in chosen.targets}
-        for lost in chosen.found.lost:
-            outcomes[lost.source] = failure(lost.source, lost.error)
-        run = ""
-        duration_us = 0
-        interrupted = False
-        if todo:
-            if ctx.settings.backup != "never":
-                prepare_folder(ctx.settings.backups)
-            report = await run_fleet(
-                ctx,
-                todo,
-                lambda target: work(ctx, target, chosen.catalogues[target.name]),
-                bounds,
-                self.progress,
-                target_version=target_version,
-                options=options,
-            )
-            outcomes.update((one.tenant, one) for one in report.outcomes)
-            run, duration_us, interrupted = report.run, report.duration_us, report.interrupted
-            await save_after_run(ctx)
-        return RunReport(
-            run=run,
-            command=ctx.command,
-            outcomes=tuple(outcomes[name] for name in sorted(outcomes)),
-            duration_us=duration_us,
-            interrupted=interrupted,
+            backup=backup,
         )
-
-
-def _current(ctx: RunContext, target: Target) -> Outcome:
-    applied = ctx.state(target.name).applied
-    return Outcome(
-        tenant=target.name, result="current", version=applied[-1].version if applied else None
-    )
-
-
-def _patterns(tenants: Tenants) -> list[str]:
-    return [tenants] if isinstance(tenants, str) else list(tenants)
-
-
-def _has_to_undo(
-    ctx: RunContext, choose: Callable[[Applied], Sequence[ev.MigrationRef]], target: Target
-) -> bool:
-    return bool(choose(ctx.state(target.name).applied))
-
-
-async def _applied_by_run(ctx: RunContext, run: str) -> dict[str, frozenset[tuple[str, str]]]:
-    """What a run applied, tenant by tenant. Raises UsageError for a run that is not recorded."""
-    if run not in ctx.fleet.runs:
-        raise UsageError(f"no run has the id {run}", hint="`ledger runs` lists them.")
-    applied: dict[str, set[tuple[str, str]]] = {}
-    async for rows in ctx.store.read(Filter(run=run, types=("completed",))):
-        for row in rows:
-            event = row.event
-            if isinstance(event, ev.Completed) and row.tenant is not None:
-                key = (event.migration.set, event.migration.version)
-                applied.setdefault(row.tenant, set()).add(key)
-    return {tenant: frozenset(keys) for tenant, keys in applied.items()}
-
-
-def _pick(
-    backups: list[KeptBackup], tenant: str, wanted: int | str | None, before: str | None
-) -> KeptBackup:
-    fitting = [
-        one
-        for one in backups
-        if (wanted is None or wanted in (one.seq, one.backup.path))
-        and (before is None or one.at < before)
-    ]
-    if not fitting:
-        raise UnknownTenantError(
-            f"tenant {tenant} has no such backup" if backups else f"tenant {tenant} has no backup",
-            hint=f"`ledger backups --tenant {tenant}` lists what there is.",
-        )
-    return fitting[-1]
-
-
-def _concerns(row: Recorded, migration: str) -> bool:
-    """Whether an event speaks of VERSION or SET/VERSION."""
-    event = row.event
-    ref = getattr(event, "migration", None)
-    set_name = getattr(event, "set", None) or getattr(ref, "set", None)
-    version = getattr(event, "version", None) or getattr(ref, "version", None)
-    return migration in (version, f"{set_name}/{version}")

@@ -73,6 +73,21 @@ async def test_rollback_of_a_run_touches_what_that_run_changed(tmp_path: Path) -
         await fleet.open().rollback(run="nothing")
 
 
+async def test_rollback_of_one_version_passes_over_tenants_that_lack_it(tmp_path: Path) -> None:
+    """Where it is applied it is undone; a version that nobody has is an error that says what there is."""
+    fleet = Fleet(tmp_path, tenants=2)
+    await fleet.open().migrate()
+    fleet.write("002_tags.sql", TAGS)
+    await fleet.open().migrate(["t1"])
+    assert (await fleet.open().rollback(migration="002")).summary == {
+        "current": 1,
+        "rolled_back": 1,
+    }
+    with pytest.raises(UsageError, match="not applied on any") as raised:
+        await fleet.open().rollback(migration="002")
+    assert "migrations/001" in raised.value.hint
+
+
 async def test_rollback_to_a_version_undoes_all_after_it(tmp_path: Path) -> None:
     """Newest first, each with its own end event; `0` undoes everything."""
     fleet = Fleet(tmp_path, tenants=1)

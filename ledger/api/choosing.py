@@ -1,0 +1,128 @@
+"""Which migrations a rollback means, which backup a restore, which events a filter."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Sequence
+
+from ledger import events as ev
+from ledger.api.opened import Chosen
+from ledger.engines.base import Target
+from ledger.errors import UnknownTenantError, UsageError
+from ledger.events import MigrationRef, Recorded
+from ledger.plan import Catalogue, decide_rollback
+from ledger.projections import Applied, FleetState
+from ledger.runner.context import RunContext
+from ledger.runner.kept import KeptBackup
+from ledger.stores.base import Filter
+
+Choose = Callable[[Target, Catalogue], Callable[[Applied], Sequence[MigrationRef]]]
+
+
+async def rollback_chooser(
+    ctx: RunContext,
+    chosen: Chosen,
+    *,
+    migration: str | None,
+    to: str | None,
+    run: str | None,
+) -> Choose:
+    """What to undo on each tenant: the last one, one `migration`, all after `to`, or what `run` applied.
+
+    Raises UsageError for more than one of them, for a run that is not recorded,
+    and for a version that none of the tenants has.
+    """
+    if sum(one is not None for one in (migration, to, run)) > 1:
+        raise UsageError(
+            "name one migration, --to or --run, not several", hint="Leave all but one out."
+        )
+    by_run = await _applied_by_run(ctx, run) if run is not None else None
+    version = migration or (to if to != "0" else None)
+    if version is not None:
+        _require_applied(ctx, chosen, version)
+    # What is undone is settled once, from the state at the beginning: a tenant
+    # that is looked at again after a conflict must not lose one more migration.
+    settled: dict[str, frozenset[tuple[str, str]]] = {}
+
+    def choose(target: Target, catalogue: Catalogue) -> Callable[[Applied], Sequence[MigrationRef]]:
+        migrations = {(one.ref.set, one.ref.version): one for one in catalogue.order}
+        if target.name not in settled:
+            first = decide_rollback(
+                ctx.state(target.name).applied,
+                migrations,
+                version=migration,
+                to=to,
+                only=None if by_run is None else by_run.get(target.name, frozenset()),
+            )
+            settled[target.name] = frozenset((ref.set, ref.version) for ref in first)
+        only = settled[target.name]
+        return lambda applied: decide_rollback(applied, migrations, only=only)
+
+    return choose
+
+
+def _require_applied(ctx: RunContext, chosen: Chosen, version: str) -> None:
+    applied = {ref for target in chosen.targets for ref in ctx.state(target.name).applied}
+    if not any(version in (ref.version, f"{ref.set}/{ref.version}") for ref in applied):
+        names = sorted(f"{ref.set}/{ref.version}" for ref in applied)
+        raise UsageError(
+            f"version {version} is not applied on any of the chosen tenants",
+            hint="Applied: " + (", ".join(names) or "nothing") + ".",
+        )
+
+
+async def _applied_by_run(ctx: RunContext, run: str) -> dict[str, frozenset[tuple[str, str]]]:
+    """What a run applied, tenant by tenant. Raises UsageError for a run that is not recorded."""
+    if run not in ctx.fleet.runs:
+        raise UsageError(f"no run has the id {run}", hint="`ledger runs` lists them.")
+    applied: dict[str, set[tuple[str, str]]] = {}
+    async for rows in ctx.store.read(Filter(run=run, types=("completed",))):
+        for row in rows:
+            event = row.event
+            if isinstance(event, ev.Completed) and row.tenant is not None:
+                key = (event.migration.set, event.migration.version)
+                applied.setdefault(row.tenant, set()).add(key)
+    return {tenant: frozenset(keys) for tenant, keys in applied.items()}
+
+
+def pick_backup(
+    backups: list[KeptBackup], tenant: str, wanted: int | str | None, before: str | None
+) -> KeptBackup:
+    """The newest backup, the one with this event seq or path, or the newest from before a time.
+
+    Raises UnknownTenantError where there is none.
+    """
+    fitting = [
+        one
+        for one in backups
+        if (wanted is None or wanted in (one.seq, one.backup.path))
+        and (before is None or one.at < before)
+    ]
+    if not fitting:
+        raise UnknownTenantError(
+            f"tenant {tenant} has no such backup" if backups else f"tenant {tenant} has no backup",
+            hint=f"`ledger backups --tenant {tenant}` lists what there is.",
+        )
+    return fitting[-1]
+
+
+def require_history(fleet: FleetState, pattern: str) -> None:
+    """Raises UnknownTenantError if the ledger has never heard of a tenant that matches."""
+    if not any(fnmatch.fnmatchcase(name, pattern) for name in fleet.tenants):
+        near = difflib.get_close_matches(pattern, fleet.tenants, n=3)
+        raise UnknownTenantError(
+            f"the ledger has no event of a tenant {pattern!r}",
+            hint=f"Did you mean {', '.join(near)}?"
+            if near
+            else "`ledger status` lists the tenants.",
+        )
+
+
+def concerns(row: Recorded, migration: str) -> bool:
+    """Whether an event speaks of VERSION or SET/VERSION."""
+    event = row.event
+    ref = getattr(event, "migration", None)
+    set_name = getattr(event, "set", None) or getattr(ref, "set", None)
+    version = getattr(event, "version", None) or getattr(ref, "version", None)
+    return migration in (version, f"{set_name}/{version}")

@@ -1,0 +1,129 @@
+"""One call that changes tenants: its context, its run, and what it left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from ledger import events as ev
+from ledger.api.opened import Chosen, Opened, choose_tenants
+from ledger.engines.base import Seen, Target
+from ledger.fleet.progress import Progress
+from ledger.fleet.report import RunReport
+from ledger.fleet.run import Bounds, run_fleet
+from ledger.fleet.state import load_fleet, save_after_run
+from ledger.plan import Catalogue
+from ledger.projections import FleetState
+from ledger.runner.backups import prepare_folder
+from ledger.runner.context import BackupPolicy, RunContext, Settings
+from ledger.runner.holder import new_run_id
+from ledger.runner.outcome import Outcome, failure
+
+Tenants = str | Sequence[str]
+TenantWork = Callable[[RunContext, Target, Catalogue], Awaitable[Outcome]]
+
+
+def patterns(tenants: Tenants) -> list[str]:
+    """One name or glob, or several, as a list."""
+    return [tenants] if isinstance(tenants, str) else list(tenants)
+
+
+async def begin(
+    ready: Opened,
+    command: ev.Command,
+    tenants: Tenants,
+    *,
+    actor: str,
+    progress: Progress,
+    reason: str = "",
+    backup: BackupPolicy | None = None,
+) -> tuple[RunContext, Chosen]:
+    """Discover, choose, load the fleet's state, and give the call a run id."""
+    config = ready.config
+    chosen = await choose_tenants(config, ready.engines, patterns(tenants))
+    ctx = RunContext(
+        store=ready.store,
+        ledger_id=ready.store.ledger_id,
+        fleet=await load_fleet(ready.store),
+        settings=Settings(
+            backups=config.backups,
+            backup=backup or config.backup,
+            lease_seconds=config.lease_seconds,
+            backup_seconds=config.timeouts.backup_seconds,
+            strict=config.strict,
+        ),
+        command=command,
+        run=new_run_id(),
+        actor=actor,
+        watcher=progress,
+        reason=reason,
+    )
+    return ctx, chosen
+
+
+async def run_call(
+    ctx: RunContext,
+    chosen: Chosen,
+    todo: Sequence[Target],
+    work: TenantWork,
+    bounds: Bounds,
+    progress: Progress,
+    *,
+    target_version: str | None = None,
+    options: dict[str, str] | None = None,
+) -> RunReport:
+    """Run what is to do; every other chosen tenant is `current`, every lost source a failure.
+
+    No run is recorded if nothing is to do.
+    """
+    bounds.failure_budget(len(todo))
+    outcomes = {target.name: _current(ctx, target) for target in chosen.targets}
+    for lost in chosen.found.lost:
+        outcomes[lost.source] = failure(lost.source, lost.error)
+    run, duration_us, interrupted = "", 0, False
+    if todo:
+        if ctx.settings.backup != "never":
+            prepare_folder(ctx.settings.backups)
+        report = await run_fleet(
+            ctx,
+            todo,
+            lambda target: work(ctx, target, chosen.catalogues[target.name]),
+            bounds,
+            progress,
+            target_version=target_version,
+            options=options,
+        )
+        outcomes.update((one.tenant, one) for one in report.outcomes)
+        run, duration_us, interrupted = report.run, report.duration_us, report.interrupted
+        await save_after_run(ctx)
+    return RunReport(
+        run=run,
+        command=ctx.command,
+        outcomes=tuple(outcomes[name] for name in sorted(outcomes)),
+        duration_us=duration_us,
+        interrupted=interrupted,
+    )
+
+
+def _current(ctx: RunContext, target: Target) -> Outcome:
+    applied = ctx.state(target.name).applied
+    return Outcome(
+        tenant=target.name, result="current", version=applied[-1].version if applied else None
+    )
+
+
+async def changed_tenants(ready: Opened, fleet: FleetState, chosen: Chosen) -> set[str]:
+    """Tenants that look different from how the last run left them, by the engines' cheap looks."""
+    seen: dict[str, list[Seen]] = {}
+    ids: dict[int, tuple[str, ...]] = {}
+    for target in chosen.targets:
+        state = fleet.tenants.get(target.name)
+        if state is not None and state.applied and state.mark is not None:
+            key = id(state.applied)
+            if key not in ids:
+                ids[key] = tuple(f"{ref.set}/{ref.version}" for ref in state.applied)
+            one = Seen(target=target, mark=state.mark, applied=ids[key])
+            seen.setdefault(target.engine, []).append(one)
+    changed: set[str] = set()
+    for engine, group in seen.items():
+        changed |= await ready.engines[engine].changed(group)
+    return changed
