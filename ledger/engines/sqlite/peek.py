@@ -8,6 +8,7 @@ all of them (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canc
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import Final
@@ -50,13 +51,14 @@ def peek(path: str | Path) -> Peek:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             header = os.read(descriptor, HEADER_BYTES)
+            regular = bool(header) or stat.S_ISREG(os.fstat(descriptor).st_mode)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise UnreachableError(
             f"cannot read {name}: {error.strerror}", hint="Check the path and its permissions."
         ) from error
-    if not header:
+    if not header and regular:
         return Peek(mark=Mark(cookie=0, counter=0, bytes=0), wal=False, pending_bytes=0)
     found = parse_header(header)
     if found is None:
