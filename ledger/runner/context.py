@@ -17,7 +17,7 @@ from ledger.errors import ConflictError, FencedError, TenantError
 from ledger.events import AnyEvent, NewEvent, Recorded
 from ledger.projections import FleetState, TenantState
 from ledger.runner.holder import boottime_seconds, new_event_id, this_holder
-from ledger.scripts.model import Migration
+from ledger.scripts.model import Dialect, Migration
 from ledger.scripts.placeholders import bind
 from ledger.stores.base import Append, Filter, Script, Store
 
@@ -73,6 +73,7 @@ class RunContext:
         self.own_events = 0
         self.last_own_seq = fleet.seq
         self.kept: set[str] = set()
+        self.parsed: dict[tuple[ev.MigrationRef, Dialect], Migration] = {}
         self._bound: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[Migration, Migration]] = {}
         self._lease_until = boottime_seconds() + settings.lease_seconds
 

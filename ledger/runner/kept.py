@@ -55,8 +55,17 @@ async def kept_migration(
 ) -> Migration:
     """The migration as it ran, from the ledger's texts; from the folder where none were kept.
 
-    Raises ScriptError if neither has it.
+    Parsed once a run. Raises ScriptError if neither has it.
     """
+    known = ctx.parsed.get((ref, dialect))
+    if known is None:
+        known = ctx.parsed[ref, dialect] = await _kept_migration(ctx, ref, dialect, catalogue)
+    return known
+
+
+async def _kept_migration(
+    ctx: RunContext, ref: MigrationRef, dialect: Dialect, catalogue: Catalogue
+) -> Migration:
     if ref.sources:
         contents: dict[str, str] = {}
         for _, sha in ref.sources:
