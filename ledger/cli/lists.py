@@ -87,10 +87,9 @@ _HISTORY: Final = (
     Column("at", "At"),
     Column("type", "Type"),
     Column("tenant", "Tenant"),
-    Column("run", "Run"),
-    Column("actor", "Actor"),
     Column("what", "What"),
 )
+_HISTORY_VERBOSE: Final = (*_HISTORY, Column("run", "Run"), Column("actor", "Actor"))
 _ENVELOPE: Final = tuple(
     Column(key, key)
     for key in ("seq", "stream", "version", "type", "at", "run", "actor", "tenant", "body")
@@ -99,7 +98,9 @@ _ENVELOPE: Final = tuple(
 
 async def history(settings: Settings, events: AsyncIterator[Recorded]) -> int:
     """Events as they come; jsonl and json hold the envelopes exactly as they are stored."""
-    columns = _HISTORY if settings.format == "table" else _ENVELOPE
+    columns = _ENVELOPE
+    if settings.format == "table":
+        columns = _HISTORY_VERBOSE if settings.verbose else _HISTORY
     writer = RowWriter(columns, form=settings.format, out=sys.stdout, empty="No such events.")
     # Closed here and now: a reader that goes away leaves the iterator half-way.
     async with aclosing(cast("AsyncGenerator[Recorded, None]", events)):

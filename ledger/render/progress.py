@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 from ledger.fleet.progress import Progress
 from ledger.render.errors import write_log
-from ledger.render.text import Symbols, count_text, one_line, seconds_text
+from ledger.render.text import Symbols, bare_step_name, count_text, one_line, seconds_text
 from ledger.runner.outcome import GOOD
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class LineView:
             reason = f" ({skipped})" if skipped else ""
             self._write(
                 "info",
-                f"{name}: {sign} step {number}/{of} {step_name}{reason}",
+                f"{name}: {sign} step {number}/{of} {bare_step_name(step_name)}{reason}",
                 event="step",
                 tenant=name,
                 step=number,
@@ -165,7 +165,7 @@ class BarView:
         """The tenant's line says where it is."""
         with self._lock:
             if name in self._running:
-                self._running[name] = f"step {number}/{of} {step_name}"
+                self._running[name] = f"step {number}/{of} {bare_step_name(step_name)}"
 
     def note(self, name: str, text: str) -> None:
         """The tenant's line says it until the next step; a wait or a take-over stays above the bar."""

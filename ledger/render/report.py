@@ -100,11 +100,13 @@ def _failures(report: RunReport, total: int) -> Iterator[str]:
 def reason(outcome: Outcome) -> str:
     """Why a tenant failed, on one line: where, what, and the place in the file."""
     said = one_line(outcome.message)
-    # Some messages begin with the step themselves.
-    step = f"step {outcome.step}" if outcome.step and not said.startswith("step ") else ""
-    where = " ".join(part for part in (outcome.migration or "", step) if part)
     place = ""
     if outcome.file:
         place = f" ({outcome.file}:{outcome.line})" if outcome.line else f" ({outcome.file})"
-    word = _DONE[outcome.result]
-    return f"{word}{', ' + where if where else ''}: {said}{place}"
+    where = [outcome.migration] if outcome.migration else []
+    if said.startswith("step "):
+        said = " ".join((*where, said))
+    else:
+        where += [f"step {outcome.step}"] if outcome.step else []
+        said = f"{' '.join(where)}: {said}" if where else said
+    return f"{_DONE[outcome.result]}: {said}{place}"

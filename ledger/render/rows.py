@@ -144,19 +144,30 @@ def _width(text: str) -> int:
     return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
 
 
+NEVER_FOLDED: Final = 24
+"""Columns up to this width keep their cells on one line; names are not to be torn apart."""
+
+
 def _terminal_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], out: TextIO) -> None:
+    """Columns without any value are left out: the width is for what there is."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
+    shown = [index for index in range(len(columns)) if any(row[index] for row in rows)]
+    for index in shown:
+        short = max(_width(row[index]) for row in rows) <= NEVER_FOLDED
         table.add_column(
-            column.title, justify="right" if column.number else "left", overflow="fold"
+            columns[index].title,
+            justify="right" if columns[index].number else "left",
+            overflow="fold",
+            no_wrap=short,
         )
     for row in rows:
-        table.add_row(*(Text(value, style=_STYLES.get(value, "")) for value in row))
+        cells = [row[index] for index in shown]
+        table.add_row(*(Text(value, style=_STYLES.get(value, "")) for value in cells))
     Console(file=out, highlight=False).print(table)
 
 

@@ -75,7 +75,12 @@ def count_text(count: int, noun: str) -> str:
 
 def step_name(number: int, name: str) -> str:
     """`Step 3: Add column`, once also where the author's own name says `Step 3: …`."""
-    return f"Step {number}: {_OWN_NUMBER.sub('', one_line(name))}"
+    return f"Step {number}: {bare_step_name(name)}"
+
+
+def bare_step_name(name: str) -> str:
+    """A step's name without a number of its own."""
+    return _OWN_NUMBER.sub("", one_line(name))
 
 
 def short_time(at: str | None) -> str:

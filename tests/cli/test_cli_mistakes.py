@@ -72,7 +72,7 @@ def test_a_failing_statement_leaves_the_tenant_as_it_was(terminal: Terminal) -> 
     )
     ended = terminal.run("migrate", "--all-tenants")
     assert ended.code == 3 and "3 tenants of 3 failed:" in ended.out
-    assert "  acme: failed, app/002 step 2: " in ended.out
+    assert "  acme: failed: app/002 step 2" in ended.out
     assert "no such table: nope" in ended.out and "002_more.sql:3" in ended.out
     names = sqlite_rows(terminal.folder / "data/acme.db", "SELECT name FROM sqlite_master")
     assert ("more",) not in names and ("users",) in names

@@ -12,8 +12,10 @@ import pytest
 from ledger import events as ev
 from ledger.errors import ConfigError, InDoubtError
 from ledger.events import Recorded
+from ledger.fleet.report import RunReport
 from ledger.render.errors import redact, write_error
 from ledger.render.progress import BarView, LineView, make_view
+from ledger.render.report import report_lines
 from ledger.render.rows import Column, Format, write_json, write_rows
 from ledger.render.story import tell
 from ledger.render.text import (
@@ -25,6 +27,7 @@ from ledger.render.text import (
     seconds_text,
     shell_word,
 )
+from ledger.runner.outcome import Outcome
 
 CANARY = "c4n4ry-p4ssw0rd"
 COLUMNS = (Column("tenant", "Tenant"), Column("seq", "Seq", number=True), Column("note", "Note"))
@@ -279,3 +282,50 @@ def test_words_and_numbers() -> None:
     assert (cell(None), cell(True), cell(("a", 1))) == ("", "yes", "a, 1")
     assert plain("a\x1b[2J\u202eb\tc") == "a\\x1b[2J\\u202eb\tc"
     assert shell_word("a b'c") == "'a b'\\''c'" and shell_word("x/2.0.0") == "x/2.0.0"
+
+
+def outcome(**fields: object) -> Outcome:
+    return msgspec.convert({"tenant": "acme", "result": "failed", **fields}, Outcome)
+
+
+def told(*outcomes: Outcome) -> list[str]:
+    report = RunReport(run="R1", command="migrate", outcomes=outcomes, duration_us=1_500_000)
+    return list(report_lines(report, again="ledger migrate --all-tenants"))
+
+
+def test_a_report_names_every_failure_and_the_command_to_continue() -> None:
+    """Where, what, the place in the file; hints that are alike once; counts at the end."""
+    hint = "Correct the migration."
+    lines = told(
+        outcome(
+            message="no such table: x",
+            migration="app/002",
+            step=3,
+            file="a.sql",
+            line=7,
+            hint=hint,
+        ),
+        outcome(
+            tenant="beta", message="step 3 (INSERT): no such\ntable", migration="a/2", hint=hint
+        ),
+        outcome(tenant="gamma", result="unreachable", message="refused", warnings=("careful",)),
+        outcome(tenant="delta", result="migrated", warnings=("careful",)),
+    )
+    assert lines == [
+        "warning: careful (2 tenants)",
+        "3 tenants of 4 failed:",
+        "  acme: failed: app/002 step 3: no such table: x (a.sql:7)",
+        "  beta: failed: a/2 step 3 (INSERT): no such table",
+        "  gamma: unreachable: refused",
+        "hint: Correct the migration.",
+        "2 failed, 1 unreachable, 1 migrated · 4 tenants in 1.50 s · run R1",
+        "To continue: ledger migrate --all-tenants",
+    ]
+
+
+def test_nothing_to_do_is_one_line() -> None:
+    """A second run says so and nothing else."""
+    assert told(outcome(result="current")) == ["Nothing to do: 1 tenant is current."]
+    assert told(outcome(result="current"), outcome(tenant="b", result="current")) == [
+        "Nothing to do: 2 tenants are current."
+    ]

@@ -38,7 +38,8 @@ def command(settings: Settings, *, folder: str, tenants: int) -> None:
     config = load_config(write_demo(root))
     base = anyio.run(load_set, root / "migrations" / SET, "sqlite").migrations[0]
     made = write_tenants(root, tenants, [step.sql for step in base.up.steps if step.skip_if])
-    sys.stderr.write(f"{root}: {made} tenants made, with 100 rows each. Migrating all …\n")
+    if not settings.quiet:
+        sys.stderr.write(f"{root}: {made} tenants made, with 100 rows each. Migrating all …\n")
 
     async def work(ledger: Ledger) -> int:
         report = await ledger.migrate(reason="ledger demo")
