@@ -234,9 +234,10 @@ def test_a_reader_that_goes_away(terminal: Terminal) -> None:
 
 def test_control_characters_of_a_database_do_not_reach_the_terminal(terminal: Terminal) -> None:
     """A migration whose error holds an escape sequence cannot colour the screen."""
-    terminal.write("migrations/app/002_more.sql", 'SELECT "\x1b[31mred" FROM users;\n')
+    terminal.write("migrations/app/002_more.sql", 'INSERT INTO "\x1b[31mred" VALUES (1);\n')
     ended = terminal.run("migrate", "--all-tenants")
-    assert "\x1b" not in ended.out + ended.err
+    assert ended.code == 3 and "\\x1b[31mred" in ended.out and "\\x1b[31mred" in ended.err
+    assert "\x1b" not in ended.out + ended.err + terminal.run("status").out
 
 
 def test_interrupted_by_a_person(terminal: Terminal) -> None:
