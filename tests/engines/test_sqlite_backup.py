@@ -246,6 +246,29 @@ class TestRestore:
             "tenant.db",
         ]
 
+    async def test_plays_no_old_journal_back(self, tmp_path: Path) -> None:
+        """The damaged file's -wal is whole, and would overwrite what was restored."""
+        path = tmp_path / "tenant.db"
+        make_items(path, journal_mode="wal")
+        backup = await _back_up(path)
+        with closing(_open(path)) as application:
+            application.execute("PRAGMA wal_autocheckpoint = 0")
+            application.execute("UPDATE items SET name = 'from the old journal'")
+            journal = path.with_name("tenant.db-wal").read_bytes()
+        path.write_bytes(b"damaged" * 1000)
+        path.with_name("tenant.db-wal").write_bytes(journal)
+        await _restore(path, backup)
+        assert _rows(path, "SELECT name FROM items") == [("one",), ("two",)]
+
+    async def test_refuses_a_backup_that_was_edited(self, path: Path) -> None:
+        """A sound database whose hash is not the recorded one is not the backup."""
+        backup = await _back_up(path)
+        with closing(_open(backup.path)) as database:
+            database.execute("UPDATE items SET name = 'forged'")
+        with pytest.raises(RestoreError, match="SHA-256"):
+            await _restore(path, backup)
+        assert _rows(path, "SELECT name FROM items") == [("one",), ("two",)]
+
     async def test_replaces_what_a_link_names(self, path: Path, tmp_path: Path) -> None:
         """The link stays a link."""
         backup = await _back_up(path)
