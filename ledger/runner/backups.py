@@ -19,6 +19,9 @@ from ledger.scripts.statements import classify
 
 SUFFIXES = {"sqlite": ".db", "mysql": ".sql.zst"}
 
+UNFINISHED = (".partial", ".tmp")
+"""How the engines' hidden files end that are not a whole backup yet."""
+
 
 def prepare_folder(folder: Path) -> None:
     """Make the backup folder (0700), or hold an existing one to it.
@@ -62,7 +65,10 @@ def wanted(ctx: RunContext, migration: Migration, target: Target) -> bool:
 async def take(
     ctx: RunContext, target: Target, session: Session, *, label: str, now: datetime
 ) -> ev.BackupCreated:
-    """Back the tenant up and record it under the claim; durable before this returns."""
+    """Back the tenant up and record it under the claim; durable before this returns.
+
+    What a killed run left half-written is removed: under the claim nobody else writes there.
+    """
     folder = ctx.settings.backups / target.name
     await anyio.to_thread.run_sync(_make_private, folder)
     stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
@@ -86,3 +92,6 @@ async def take(
 
 def _make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
+    for unfinished in folder.glob(".*"):
+        if unfinished.name.endswith(UNFINISHED):
+            unfinished.unlink(missing_ok=True)
