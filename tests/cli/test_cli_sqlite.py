@@ -185,6 +185,9 @@ def test_rollback_by_script_and_by_backup(terminal: Terminal) -> None:
     assert tables(terminal, "beta") == {"mine"} and tables(terminal, "acme") == {"mine", "users"}
     terminal.write("migrations/app/002_age.sql", SECOND)
     terminal.ok("migrate", "--all-tenants")
+    planned = terminal.ok("rollback", "002", "--tenant", "acme", "--dry-run").out
+    assert "- app/002 age (backup " in planned and "would lose everything written since" in planned
+    assert states(terminal)["acme"] == "current"
     terminal.ok("rollback", "002", "--tenant", "acme", "-y", "--by", "backup", "--reason", "oops")
     path = terminal.folder / "data/acme.db"
     assert "age" not in {row[1] for row in sqlite_rows(path, "PRAGMA table_info(users)")}
@@ -245,6 +248,15 @@ def test_verify_finds_a_changed_event(terminal: Terminal) -> None:
     )
     ended = terminal.run("verify")
     assert ended.code == 4 and "seq 4" in ended.out
+
+
+def test_verify_with_an_anchor(terminal: Terminal) -> None:
+    """An end of the chain that was kept elsewhere is compared; another one is found out."""
+    terminal.ok("migrate", "--all-tenants")
+    head = terminal.ok("status", "--format", "json").json()["ledger"]
+    terminal.ok("verify", "--anchor", f"{head['seq']} {head['hash']}", "--rebuild")
+    assert terminal.run("verify", "--anchor", f"{head['seq']} {'0' * 64}").code == 4
+    assert terminal.run("verify", "--anchor", "nonsense").code == 2
 
 
 def test_unlock_and_resolve_say_what_they_found(terminal: Terminal) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="By down steps, by backup, or by whichever there is.",
 )
+@click.option("--dry-run", is_flag=True, help="Print the plan and touch nothing.")
 @reason_option
 @yes_option
 def command(
@@ -43,6 +44,7 @@ def command(
     to: str | None,
     run_id: str | None,
     by: Literal["auto", "script", "backup"],
+    dry_run: bool,
     reason: str,
     yes: bool,
 ) -> None:
@@ -55,7 +57,7 @@ def command(
         raise click.UsageError("MIGRATION, --to and --run exclude each other.")
     everywhere = all_tenants or (run_id is not None and not tenants)
     selection = chosen(all_tenants=everywhere, tenants=tenants)
-    need_terminal_or_yes(yes=yes)
+    need_terminal_or_yes(yes=yes or dry_run)
     from ledger.cli import shown
     from ledger.cli.session import run
 
@@ -63,6 +65,13 @@ def command(
     what = what or (f"what run {run_id} did" if run_id else "the newest migration")
 
     async def work(ledger: Ledger) -> int:
+        if dry_run or not yes:
+            plan = await ledger.plan_rollback(
+                selection, migration=migration, to=to, run=run_id, by=by
+            )
+            code = shown.plan(settings, plan)
+            if dry_run:
+                return code
         await shown.ask(ledger, selection, f"Roll back {what}", yes=yes)
         report = await ledger.rollback(
             selection, migration=migration, to=to, run=run_id, by=by, reason=reason
