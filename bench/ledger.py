@@ -1,0 +1,283 @@
+"""The ledger itself: append, replay and projections, beside raw SQL and the `eventsourcing` package.
+
+    python -m bench.ledger [--engine sqlite] [--tenants N]
+
+Append by the events in one request, and by the number of tenants that append at
+the same time: batches form by themselves, and raw gets the batch size that ours
+reached. `--tenants` is the number of tenants whose life is replayed (16 events each).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+
+from bench import raw_ledger
+from bench.child import Orders
+from bench.children import Reading, run_children
+from bench.events import Url, ledger_url, life, new_store, steps
+from bench.fleet import no_server, work_folder
+from bench.known_peers import SETUP, VENV_PYTHON
+from bench.measure import median, ratio
+from bench.options import Options
+from bench.report import Report, Table, TargetRow, main, unmeasured
+from ledger.drivers.url import MysqlUrl, SecretSource
+from ledger.fleet.state import load_fleet, replay_fleet, save_fleet
+from ledger.stores.base import Append, Store
+
+BATCHES = (1, 10, 100, 1000)
+APPENDERS = (1, 8, 64, 256)
+EVENTS_EACH = 4
+SEED_BATCH = 64
+TARGET_APPENDERS = (8, 64, 256)
+
+
+def loop_run(work: Callable[[], Awaitable[None]]) -> None:
+    """With uvloop where it is installed, as the command does."""
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        anyio.run(work)
+    else:
+        anyio.run(work, backend_options={"use_uvloop": True})
+
+
+async def raw_append(url: Url, folder: Path, requests: list[Append], batch: int) -> Reading:
+    """The raw side in the same kind of database."""
+    rows = raw_ledger.rows_of(requests)
+    if isinstance(url, MysqlUrl):
+        return await raw_ledger.append_mysql(url, rows, batch)
+    return raw_ledger.append_sqlite(Path(f"{url.path}.raw"), rows, batch)
+
+
+async def append_in_turn(store: Store, requests: list[Append]) -> Reading:
+    """One after the other; seconds per event."""
+    events = sum(len(request.events) for request in requests)
+    began = time.perf_counter()
+    for request in requests:
+        await store.append(request)
+    return Reading(seconds=(time.perf_counter() - began) / events)
+
+
+async def append_together(store: Store, requests: list[Append], appenders: int) -> Reading:
+    """So many tenants at the same time, each waiting for its own; seconds per event."""
+    events = sum(len(request.events) for request in requests)
+    waiting = iter(requests)
+
+    async def tenant() -> None:
+        for request in waiting:
+            await store.append(request)
+
+    began = time.perf_counter()
+    async with anyio.create_task_group() as group:
+        for _ in range(appenders):
+            group.start_soon(tenant)
+    return Reading(seconds=(time.perf_counter() - began) / events)
+
+
+Line = tuple[str, list[Reading], list[Reading], float]
+"""What, ours, raw, and the batch that raw was given."""
+
+
+async def by_batch(engine: str, folder: Path, options: Options) -> list[Line]:
+    """Requests of 1, 10, 100 and 1,000 events, one after the other."""
+    total = {"quick": 100, "modest": 2000, "full": 10_000}[options.size]
+    lines: list[Line] = []
+    for batch in BATCHES:
+        if batch > total:
+            continue
+        requests = [
+            steps(f"t{number}", batch) for number in range(max(2, min(total // batch, 1000)))
+        ]
+        ours, raw = [], []
+        for _ in range(options.rounds()):
+            with ledger_url(engine, folder, options) as (url, secret):
+                async with new_store(url, secret) as store:
+                    ours.append(await append_in_turn(store, requests))
+                raw.append(await raw_append(url, folder, requests, batch))
+        lines.append((f"one at a time, {batch} events a request", ours, raw, float(batch)))
+    return lines
+
+
+async def by_appenders(engine: str, folder: Path, options: Options) -> list[Line]:
+    """1 to 256 tenants at once, four events a request."""
+    total = {"quick": 32, "modest": 512, "full": 4096}[options.size]
+    lines: list[Line] = []
+    for appenders in APPENDERS:
+        requests = [steps(f"t{number}", EVENTS_EACH) for number in range(max(total, appenders))]
+        if appenders == 1:
+            requests = requests[: max(8, total // 8)]
+        ours, raw, batches = [], [], []
+        for _ in range(options.rounds()):
+            with ledger_url(engine, folder, options) as (url, secret):
+                async with new_store(url, secret) as store:
+                    ours.append(await append_together(store, requests, appenders))
+                    appender = store.appender  # type: ignore[attr-defined]
+                    batches.append(appender.events / appender.commits)
+                raw.append(await raw_append(url, folder, requests, max(1, round(batches[-1]))))
+        mean = sum(batches) / len(batches)
+        lines.append(
+            (f"{appenders} tenants at once, {EVENTS_EACH} events a request", ours, raw, mean)
+        )
+    return lines
+
+
+async def replays(
+    engine: str, folder: Path, options: Options
+) -> tuple[list[Reading], list[Reading], list[tuple[str, str]], int]:
+    """A history of whole lives: replayed, projected, loaded from its projection."""
+    count = options.pick(quick=20, modest=6250, full=62_500)
+    facts = []
+    with ledger_url(engine, folder, options) as (url, secret):
+        async with new_store(url, secret) as store:
+            events = await seed(store, count)
+            ours, raw = [], []
+            for _ in range(options.rounds()):
+                began = time.perf_counter()
+                fleet = await replay_fleet(store)
+                ours.append(Reading(seconds=(time.perf_counter() - began) / events))
+                assert len(fleet.tenants) == count
+                raw.append(await raw_ledger.replay(url))
+            facts = await projections(store, url, secret, count)
+    return ours, raw, facts, events
+
+
+async def seed(store: Store, count: int) -> int:
+    """Append the lives of `count` tenants."""
+    requests = [life(f"t{number}") for number in range(count)]
+    await append_together(store, requests, SEED_BATCH)
+    return sum(len(request.events) for request in requests)
+
+
+async def projections(
+    store: Store, url: Url, secret: SecretSource, count: int
+) -> list[tuple[str, str]]:
+    """Storing the folded state, and loading it again instead of replaying."""
+    fleet = await load_fleet(store)
+    began = time.perf_counter()
+    assert await save_fleet(store, fleet)
+    saved = time.perf_counter()
+    loaded = await load_fleet(store)
+    ended = time.perf_counter()
+    assert len(loaded.tenants) == count
+    return [
+        (f"store the projection of {count} tenants", f"{(saved - began) * 1000:.1f} ms"),
+        ("load it", f"{(ended - saved) * 1000:.1f} ms"),
+    ]
+
+
+def event_store(folder: Path, options: Options) -> tuple[list[tuple[str, str]], list[str]]:
+    """The `eventsourcing` package on SQLite, where it is installed."""
+    found = any(VENV_PYTHON.parent.parent.glob("lib/python*/site-packages/eventsourcing"))
+    if not (options.peers and found):
+        return [], [f"missing: eventsourcing (install: {SETUP})"]
+    rows = []
+    events = {"quick": 100, "modest": 2000, "full": 10_000}[options.size]
+    for batch in (1, 10, 100):
+        times = folder / f"eventsourcing-{batch}.txt"
+        orders: Orders = {
+            "targets": [],
+            "path": str(folder / f"eventsourcing-{batch}.db"),
+            "batch": batch,
+            "events": min(events, 500 * batch),
+            "times": str(times),
+        }
+        run_children("bench.peers.event_store", orders, python=str(VENV_PYTHON))
+        appended, replayed, done = (float(part) for part in times.read_text().split())
+        rows.append(
+            (
+                f"eventsourcing package, {batch} events a save",
+                f"append {done / appended:,.0f}/s, replay {done / replayed:,.0f}/s",
+            )
+        )
+    return rows, []
+
+
+def line_table(engine: str, lines: list[Line]) -> Table:
+    """Events a second."""
+    return Table(
+        title=f"Append, {engine}",
+        columns=("how", "ours, events/s", "raw, events/s", "raw's batch", "ours / raw (low-high)"),
+        rows=tuple(
+            (
+                what,
+                f"{1 / median(ours):,.0f}",
+                f"{1 / median(raw):,.0f}",
+                f"{batch:.0f}",
+                str(ratio(raw, ours)),
+            )
+            for what, ours, raw, batch in lines
+        ),
+    )
+
+
+def append_row(engine: str, lines: list[Line]) -> TargetRow:
+    """The worst of the concurrent lines, and what a lone append got."""
+    together = {
+        appenders: ratio(raw, ours).median
+        for appenders, (_, ours, raw, _) in zip(APPENDERS, lines, strict=True)
+    }
+    worst = min(together[appenders] for appenders in TARGET_APPENDERS)
+    formed = lines[-1][3] > EVENTS_EACH
+    shown = ", ".join(f"{appenders}: {value:.2f}" for appenders, value in together.items())
+    return TargetRow(
+        key=f"append-{engine}",
+        what=f"append from concurrent tenants, {engine} ledger",
+        target="≥ 0.7 x raw at the batch reached",
+        measured=f"{worst:.2f} (tenants at once: {shown})",
+        met=worst >= 0.7 and formed,
+        value=worst,
+        note=f"batches of {lines[-1][3]:.0f} events form with {APPENDERS[-1]} tenants;"
+        f" a lone append waits for nobody: {1e6 * median(lines[0][1]) * EVENTS_EACH:.0f} us",
+    )
+
+
+def run(options: Options) -> Report:
+    """Both databases, then the package."""
+    tables: list[Table] = []
+    targets: list[TargetRow] = []
+
+    async def one(engine: str, folder: Path) -> None:
+        batched = await by_batch(engine, folder, options)
+        together = await by_appenders(engine, folder, options)
+        ours, raw, facts, events = await replays(engine, folder, options)
+        tables.append(line_table(engine, batched + together))
+        found = ratio(raw, ours)
+        row = ("replay", f"ours {1 / median(ours):,.0f}/s, raw {1 / median(raw):,.0f}/s")
+        title = f"Replay of {events:,} events and projections, {engine}"
+        tables.append(Table(title=title, columns=("what", "measured"), rows=(row, *facts)))
+        targets.append(append_row(engine, together))
+        targets.append(
+            TargetRow(
+                key=f"replay-{engine}",
+                what=f"replay, {engine} ledger",
+                target="≥ 0.8 x raw msgspec + fold",
+                measured=str(found),
+                met=found.median >= 0.8,
+                value=found.median,
+                note="" if events >= 1_000_000 else f"{events:,} events",
+            )
+        )
+
+    with work_folder(options) as folder:
+        for engine in options.engines:
+            why = no_server(options) if engine == "mysql" else None
+            if why is not None:
+                targets.append(
+                    unmeasured("append-mysql", "append, mysql ledger", "≥ 0.7 x raw", why)
+                )
+                continue
+            loop_run(lambda engine=engine: one(engine, folder))  # type: ignore[misc]
+        if "sqlite" in options.engines:
+            rows, notes = event_store(folder, options)
+            title = "The `eventsourcing` package, SQLite"
+            columns = ("what", "measured")
+            tables.append(Table(title=title, columns=columns, rows=tuple(rows), notes=tuple(notes)))
+    return Report(script="ledger", tables=tuple(tables), targets=tuple(targets))
+
+
+if __name__ == "__main__":
+    main("ledger", __doc__, run)
