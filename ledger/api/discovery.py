@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import glob
+import re
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ from ledger.scripts.placeholders import validate_identifier_value
 
 CHARSET_COLLATE: Final = "DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
 MAX_NAME: Final = 128
+_ESCAPED: Final = re.compile(r"\[([*?[])\]")
+"""What `glob.escape` makes of a special character."""
+
 SYSTEM_DATABASES: Final = ("information_schema", "mysql", "performance_schema", "sys")
 
 
@@ -154,8 +158,9 @@ async def _from_source(
 
 def _files(source: TenantSource) -> list[str]:
     """The files a glob finds; a path without wildcards stands for itself, there or not."""
-    if not glob.has_magic(source.glob):
-        return [source.glob]
+    literal = _ESCAPED.sub(r"\1", source.glob)
+    if not glob.has_magic(_ESCAPED.sub("", source.glob)):
+        return [literal]
     paths = glob.glob(source.glob, recursive=True)  # noqa: PTH207 - the pattern is absolute
     return sorted(path for path in paths if Path(path).is_file())
 

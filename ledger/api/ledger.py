@@ -7,7 +7,7 @@ a tenant's failure is an outcome in the report, what concerns the whole is raise
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -17,6 +17,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger.api.choosing import concerns, pick_backup, require_history, rollback_chooser
+from ledger.api.lint import lint_config
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
 from ledger.api.running import Tenants, begin, changed_tenants, patterns, run_call
 from ledger.api.status import Status, build_status
@@ -33,6 +34,7 @@ from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
 from ledger.fleet.state import load_fleet, replay_fleet
 from ledger.fleet.validation import ValidationReport, validate_fleet
+from ledger.lint import Finding
 from ledger.plan import Catalogue, Options
 from ledger.projections import FleetState, RunState
 from ledger.runner.context import BackupPolicy, RunContext
@@ -304,9 +306,12 @@ class Ledger:
         """Count everything up to `to` as applied, without running it."""
         async with self._ready(create=True) as ready:
             ctx, chosen = await self._begin(ready, "baseline", tenants, reason=reason)
+            decisions = Decisions(FleetState(), Options(to=to))
+            for target in chosen.targets:
+                decisions.of(target.name, chosen.catalogues[target.name])
 
             async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-                pending = Decisions(FleetState(), Options(to=to)).of(target.name, catalogue).pending
+                pending = decisions.of(target.name, catalogue).pending
                 bound = [ctx.bound(one, target.variables) for one in pending]
                 return await baseline_tenant(ctx, ready.engines[target.engine], target, bound)
 
@@ -410,14 +415,15 @@ class Ledger:
             if tenant is not None:
                 require_history(await load_fleet(ready.store), tenant)
             kept: list[Recorded] = []
-            async for rows in ready.store.read(where):
-                for row in rows:
-                    if migration is not None and not concerns(row, migration):
-                        continue
-                    if migration is not None and limit is not None:
-                        kept = [*kept[-(limit - 1) :], row] if limit > 1 else [row]
-                    else:
-                        yield row
+            async with aclosing(ready.store.read(where)) as batches:
+                async for rows in batches:
+                    for row in rows:
+                        if migration is not None and not concerns(row, migration):
+                            continue
+                        if migration is not None and limit is not None:
+                            kept = [*kept[-(limit - 1) :], row] if limit > 1 else [row]
+                        else:
+                            yield row
             for row in kept:
                 yield row
 
@@ -427,6 +433,10 @@ class Ledger:
             fleet = await load_fleet(ready.store)
             runs = sorted(fleet.runs.values(), key=lambda run: (run.started_at, run.run))
             return runs[-limit:] if limit else runs
+
+    async def lint(self) -> list[Finding]:
+        """What is wrong, or risky, in the migration files; needs no ledger and no tenant."""
+        return await lint_config(self.config)
 
     async def verify(self, *, anchor: str | None = None, rebuild: bool = False) -> VerifyReport:
         """Recompute the hash chain and compare every stored projection with a full replay."""

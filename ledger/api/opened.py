@@ -33,7 +33,14 @@ class Opened:
 @asynccontextmanager
 async def opened(config: Config, *, create: bool) -> AsyncIterator[Opened]:
     """Open the store; `create` makes a ledger that is not there. Raises StoreUnavailableError."""
-    engines = Engines(engine_for)
+    timeouts = config.timeouts
+    engines = Engines(
+        lambda name: engine_for(
+            name,
+            connect_seconds=timeouts.connect_seconds,
+            lock_seconds=timeouts.lock_seconds,
+        )
+    )
     try:
         async with open_store(config.url, config.secret, create=create) as store:
             yield Opened(config, store, engines)

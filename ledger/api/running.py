@@ -49,6 +49,7 @@ async def begin(
             backup=backup or config.backup,
             lease_seconds=config.lease_seconds,
             backup_seconds=config.timeouts.backup_seconds,
+            statement_seconds=config.timeouts.statement_seconds,
             strict=config.strict,
         ),
         command=command,

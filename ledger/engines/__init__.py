@@ -16,10 +16,16 @@ _ENGINES: Final = {
 }
 
 
-def engine_for(name: str) -> Engine:
+def engine_for(name: str, *, connect_seconds: float = 10.0, lock_seconds: float = 30.0) -> Engine:
     """A new engine for `Target.engine`; the caller closes it (`aclose`).
 
-    Raises KeyError for a name that no configuration can hold.
+    `connect_seconds` bounds opening a tenant, `lock_seconds` the wait for other
+    connections' locks. Raises KeyError for a name that no configuration can hold.
     """
     module, attribute = _ENGINES[name]
-    return cast(Engine, getattr(import_module(module), attribute)())
+    return cast(
+        Engine,
+        getattr(import_module(module), attribute)(
+            connect_seconds=connect_seconds, lock_seconds=lock_seconds
+        ),
+    )

@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 60.0
     wait_seconds: float = 600.0
     backup_seconds: float = 3600.0
+    statement_seconds: float = 3600.0
     strict: bool = False
 
 

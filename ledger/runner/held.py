@@ -257,7 +257,7 @@ async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Wo
         else "not_applied"
         if resolved == "not_applied"
         else None,
-        timeout_seconds=migration.manifest.timeout_seconds,
+        timeout_seconds=migration.manifest.timeout_seconds or ctx.settings.statement_seconds,
     )
 
 

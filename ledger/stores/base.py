@@ -6,7 +6,7 @@ Invariant: an append is told to its caller only after its commit is durable;
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -92,7 +92,7 @@ class Store(Protocol):
         """
         ...
 
-    def read(self, where: Filter = Filter(), *, batch: int = 5000) -> AsyncIterator[list[Recorded]]:
+    def read(self, where: Filter = Filter(), *, batch: int = 5000) -> AsyncGenerator[list[Recorded], None]:
         """Matching events in seq order, in lists of at most `batch`."""
         ...
 

@@ -6,7 +6,7 @@ event id before anything is told or tried again; there is never a second one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -99,7 +99,7 @@ class MysqlStore:
 
     async def read(
         self, where: Filter = Filter(), *, batch: int = 5000
-    ) -> AsyncIterator[list[Recorded]]:
+    ) -> AsyncGenerator[list[Recorded], None]:
         """See `Store.read`. Each list is one query, so that other readers get their turn."""
         parts, values = conditions(where, MYSQL)
         order = "version" if where.stream is not None else "seq"

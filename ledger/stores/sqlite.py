@@ -7,7 +7,7 @@ with BEGIN IMMEDIATE; nothing is told to a caller before its COMMIT returned.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -76,7 +76,7 @@ class SqliteStore:
 
     async def read(
         self, where: Filter = Filter(), *, batch: int = 5000
-    ) -> AsyncIterator[list[Recorded]]:
+    ) -> AsyncGenerator[list[Recorded], None]:
         """See `Store.read`. Each list is one query, so that no transaction stays open between them."""
         parts, values = conditions(where, SQLITE)
         after = where.after_seq

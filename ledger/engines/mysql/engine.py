@@ -15,6 +15,7 @@ from ledger.drivers import mysql
 from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, quote_identifier
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.base import MARKER_TABLE, Capabilities, Seen, Session, Target
+from ledger.engines.mysql.apply import ATTEMPTS
 from ledger.engines.mysql.look import different
 from ledger.engines.mysql.session import MysqlSession
 from ledger.engines.mysql.shared import Shared
@@ -23,7 +24,6 @@ from ledger.errors import LedgerError, UnreachableError
 from ledger.scripts.model import Dialect
 
 NO_SUCH_DATABASE: Final = 1049
-CONNECT_SECONDS: Final = 10.0
 READ_ONLY: Final = "START TRANSACTION READ ONLY"
 DATABASES: Final = """
 SELECT SCHEMA_NAME FROM information_schema.SCHEMATA
@@ -38,14 +38,17 @@ WHERE TABLE_NAME = %s ORDER BY TABLE_SCHEMA
 
 
 class MysqlEngine:
-    """See ledger.engines.base.Engine. `connect_seconds` bounds TCP, TLS, handshake and a full server."""
+    """See ledger.engines.base.Engine. `connect_seconds` bounds TCP, TLS, handshake and a full
+    server, `lock_seconds` the wait for a metadata lock, over all attempts.
+    """
 
     name: Literal["sqlite", "mysql"] = "mysql"
     dialect: Dialect = "mysql"
     capabilities = Capabilities(transactional_ddl=False, server_side_locks=True)
 
-    def __init__(self, *, connect_seconds: float = CONNECT_SECONDS) -> None:
+    def __init__(self, *, connect_seconds: float = 10.0, lock_seconds: float = 30.0) -> None:
         self._connect_seconds = connect_seconds
+        self._lock_wait_seconds = max(1, round(lock_seconds / ATTEMPTS))
         self._shared = Shared()
 
     @asynccontextmanager
@@ -92,7 +95,11 @@ class MysqlEngine:
 
     async def _open(self, target: Target, url: MysqlUrl) -> mysql.MysqlConnection:
         return await mysql.open_connection(
-            url, target.secret, connect_seconds=self._connect_seconds, session=target.session
+            url,
+            target.secret,
+            connect_seconds=self._connect_seconds,
+            lock_wait_seconds=self._lock_wait_seconds,
+            session=target.session,
         )
 
     async def changed(self, seen: Sequence[Seen]) -> set[str]:

@@ -36,13 +36,17 @@ _DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 class SqliteEngine:
-    """See ledger.engines.base.Engine. `lock_seconds` bounds the wait for other connections' locks."""
+    """See ledger.engines.base.Engine. `lock_seconds` bounds the wait for other connections' locks;
+    opening a file needs no deadline, so that `connect_seconds` says nothing here.
+    """
 
     name: Literal["sqlite", "mysql"] = "sqlite"
     dialect: Dialect = "sqlite"
     capabilities = Capabilities(transactional_ddl=True, server_side_locks=False)
 
-    def __init__(self, *, lock_seconds: float = LOCK_SECONDS) -> None:
+    def __init__(
+        self, *, connect_seconds: float = 10.0, lock_seconds: float = LOCK_SECONDS
+    ) -> None:
         self._lock_seconds = lock_seconds
         self._cache = SchemaCache()
 
