@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.engines.base import Seen
 from ledger.engines.sqlite import SqliteEngine, peek
 from ledger.errors import UnreachableError
 from ledger.schema import Column, ForeignKey, Index, Schema
@@ -196,6 +197,19 @@ async def test_what_does_not(tmp_path: Path, one: tuple[str, ...], other: tuple[
     assert await _schema(tmp_path, *one) == await _schema(tmp_path, *other)
 
 
+_DIE = """
+import os, sqlite3, sys
+sqlite3.connect(sys.argv[1], isolation_level=None).execute(sys.argv[2])
+os.kill(os.getpid(), 9)
+"""
+
+
+def _killed_after(path: Path, sql: str) -> None:
+    """Killed, so that nothing is checkpointed; another process, since peek closes the file."""
+    command = [sys.executable, "-c", _DIE, str(path), sql]
+    subprocess.run(command, check=False, timeout=30)
+
+
 class TestPeek:
     """The header, read without SQLite."""
 
@@ -229,19 +243,24 @@ class TestPeek:
             assert (second.cookie != first.cookie) == ("CREATE" in sql)
             first = second
 
+    async def test_a_wal_may_hide_a_change(self, tmp_path: Path) -> None:
+        """A definition that is only in the -wal file is noticed although the header stands still."""
+        path = tmp_path / "tenant.db"
+        make_items(path, journal_mode="wal")
+        async with SqliteEngine().open(target_for(path)) as session:
+            mark = await session.mark()
+        seen = Seen(target=target_for(path), mark=mark, applied=())
+        assert await SqliteEngine().changed([seen]) == set()
+        _killed_after(path, "CREATE TABLE more (id)")
+        assert peek(path).mark.cookie == mark.cookie
+        assert await SqliteEngine().changed([seen]) == {"tenant"}
+
     def test_tells_of_a_wal(self, tmp_path: Path) -> None:
         """What is only in the -wal file cannot be in the header: its size says so."""
         path = tmp_path / "tenant.db"
         make_items(path, journal_mode="wal")
         assert (peek(path).wal, peek(path).pending_bytes) == (True, 0)
-        # Killed, so that nothing is checkpointed; in another process, since peek closes the file.
-        script = (
-            "import os, sqlite3, sys\n"
-            "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-            "database.execute('DELETE FROM items')\n"
-            "os.kill(os.getpid(), 9)\n"
-        )
-        subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=30)
+        _killed_after(path, "DELETE FROM items")
         assert peek(path).pending_bytes > 0
 
     def test_of_an_empty_file(self, tmp_path: Path) -> None:

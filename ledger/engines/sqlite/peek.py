@@ -75,12 +75,15 @@ def differs(path: str | Path, mark: Mark) -> bool:
 
     The schema cookie must be the same, and the change counter must not have
     gone back: an application's writes count it up, an older copy has a lower
-    one. A WAL file's header may lag behind its -wal; that reads as different,
-    and opening the database tells.
+    one. The header may lag behind a -wal or -journal file that is not empty: that
+    reads as different, and opening the database tells.
     """
     try:
-        found = peek(path).mark
+        seen = peek(path)
     except UnreachableError:
+        return True
+    found = seen.mark
+    if seen.pending_bytes:
         return True
     if mark.cookie is None or found.cookie != mark.cookie:
         return True
