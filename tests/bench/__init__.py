@@ -1,0 +1,1 @@
+"""The benches run: tiny sizes, no figure is judged."""
