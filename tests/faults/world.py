@@ -1,0 +1,287 @@
+"""A small fleet to hurt, and what must hold after the same command was simply typed again.
+
+A world is a folder with a configuration, migrations, a ledger and tenants: SQLite
+files with the ledger in a file, or databases and prefixes on a server with the
+ledger on that server too. `undisturbed` is what it must look like in the end.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from tests.faults import commands
+from tests.faults.commands import Ended, Running
+from tests.servers import Server, connect
+
+FIRST: Final = """\
+-- step: Make notes
+CREATE TABLE {prefix}notes (id INTEGER PRIMARY KEY, words VARCHAR(40), seen INTEGER NOT NULL);
+-- step: First notes
+INSERT INTO {prefix}notes VALUES (1, 'one', 0), (2, 'two', 0), (3, 'three', 0);
+-- migrate:down
+DROP TABLE {prefix}notes;
+"""
+SECOND: Final = """\
+-- step: Count once
+UPDATE {prefix}notes SET seen = seen + 1;
+-- step: Add tags
+ALTER TABLE {prefix}notes ADD COLUMN tags VARCHAR(40);
+-- step: One more note
+INSERT INTO {prefix}notes VALUES (4, 'four', 10, 'new');
+-- step: Make tags
+CREATE TABLE {prefix}tags (id INTEGER PRIMARY KEY, note INTEGER);
+-- migrate:down
+DROP TABLE {prefix}tags;
+UPDATE {prefix}notes SET seen = seen + 100;
+ALTER TABLE {prefix}notes DROP COLUMN tags;
+DELETE FROM {prefix}notes WHERE id = 4;
+-- migrate:verify
+-- check: Counted once
+SELECT count(*) = 3 FROM {prefix}notes WHERE seen = 1;
+"""
+THIRD: Final = """\
+-- migrate:up transaction:false
+-- step: Count again
+UPDATE {prefix}notes SET seen = seen + 1000;
+-- step: Make log
+CREATE TABLE {prefix}log (id INTEGER PRIMARY KEY, words VARCHAR(40));
+-- step: Fill log
+INSERT INTO {prefix}log SELECT id, words FROM {prefix}notes;
+-- migrate:down transaction:false
+DROP TABLE {prefix}log;
+UPDATE {prefix}notes SET seen = seen + 10000;
+"""
+MIGRATIONS: Final = {"001_notes.sql": FIRST, "002_tags.sql": SECOND, "003_log.sql": THIRD}
+
+OUTSIDE: Final = "-- step: No transaction takes this one\nVACUUM;\n"
+SQLITE_MIGRATIONS: Final = MIGRATIONS | {
+    "003_log.sql": THIRD.replace("-- migrate:down", f"{OUTSIDE}-- migrate:down") + OUTSIDE
+}
+
+State = dict[str, dict[str, Any]]
+"""Tenant -> table -> its definition and rows, names of databases and prefixes taken out."""
+
+
+class World:
+    """One fleet in a folder of its own. `tenants` are the names; subclasses know the databases."""
+
+    tenants: tuple[str, ...] = ()
+
+    def __init__(self, root: Path, migrations: Mapping[str, str] = MIGRATIONS) -> None:
+        self.root = root
+        (root / "migrations").mkdir(parents=True)
+        for name, text in migrations.items():
+            (root / "migrations" / name).write_text(text)
+
+    def configure(self, head: str, tenants: str) -> None:
+        """Write the configuration."""
+        (self.root / "ledger.toml").write_text(f'migrations = "migrations"\n{head}\n{tenants}')
+
+    def start(self, *arguments: str, **how: Any) -> Running:
+        """Start a command; see commands.start."""
+        return commands.start(self.root, *arguments, **how)
+
+    def run(self, *arguments: str, **how: Any) -> Ended:
+        """Run a command to its end."""
+        return self.start(*arguments, **how).wait()
+
+    def ok(self, *arguments: str, **how: Any) -> Ended:
+        """Run a command that must succeed."""
+        ended = self.run(*arguments, **how)
+        assert ended.code == 0, ended
+        return ended
+
+    def state(self) -> State:
+        """What every tenant holds, the marker apart."""
+        raise NotImplementedError
+
+    def history(self, *arguments: str) -> list[dict[str, Any]]:
+        """The recorded events."""
+        return self.ok("history", "--format", "jsonl", *arguments).lines()
+
+    def check(self, expected: State | None, versions: Sequence[str]) -> None:
+        """All that must hold once a command has converged: nothing twice, nothing lost, nothing held."""
+        if expected is not None:
+            assert self.state() == expected
+        self.check_ledger(versions)
+        again = self.ok("status", "--format", "json").json()
+        assert [row["lock"] for row in again["tenants"]] == [None] * len(self.tenants)
+
+    def check_ledger(self, versions: Sequence[str]) -> None:
+        """The ledger alone: `verify` is clean, every step recorded once, no temporary backup left."""
+        self.ok("verify")
+        status = self.ok("status", "--format", "json").json()
+        for row in status["tenants"]:
+            assert row["applied"] == list(versions), row
+            assert row["state"] in ("current", "pending", "new"), row
+        require_steps_once(self.history())
+        hidden = [path.name for path in self.root.glob("backups/*/.*")]
+        assert hidden == []
+
+    def check_nothing_to_do(self) -> None:
+        """The next migrate does nothing and records nothing."""
+        before = self.ok("status", "--format", "json").json()["ledger"]
+        self.ok("migrate", "--all-tenants")
+        assert self.ok("status", "--format", "json").json()["ledger"] == before
+
+
+def require_steps_once(events: Iterable[Mapping[str, Any]]) -> None:
+    """Between two ends of a migration on a tenant, each of its steps is recorded exactly once."""
+    seen: dict[tuple[str, str, str, str], list[int]] = {}
+    for event in events:
+        tenant, kind, body = str(event["tenant"]), event["type"], event["body"]
+        if kind in ("step_applied", "step_skipped"):
+            key = (tenant, body["set"], body["version"], body.get("direction", "up"))
+            seen.setdefault(key, []).append(body["step"])
+            assert len(seen[key]) == len(set(seen[key])), f"{key}: {seen[key]} at {event['seq']}"
+        elif kind in ("completed", "rolled_back"):
+            ref = body["migration"]
+            direction = "up" if kind == "completed" else "down"
+            steps = seen.pop((tenant, ref["set"], ref["version"], direction), [])
+            assert steps == list(range(1, len(steps) + 1)), f"{tenant} {ref}: {steps}"
+            assert steps, f"{tenant} {ref}: no step at its end"
+        elif kind in ("restored", "reset"):
+            for key in [key for key in seen if key[0] == tenant]:
+                del seen[key]
+
+
+class SqliteWorld(World):
+    """Two tenants in files, the ledger in a file."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        tenants: Sequence[str] = ("a", "b"),
+        head: str = "",
+        migrations: Mapping[str, str] = SQLITE_MIGRATIONS,
+    ) -> None:
+        super().__init__(root, migrations)
+        self.tenants = tuple(tenants)
+        (root / "data").mkdir()
+        for name in tenants:
+            with closing(sqlite3.connect(self.file(name))) as database:
+                database.execute("PRAGMA user_version = 1")
+        self.configure(f'url = "sqlite:///ledger.db"\n{head}', '[[tenants]]\nsqlite = "data/*.db"')
+
+    def file(self, tenant: str) -> Path:
+        """The tenant's file."""
+        return self.root / "data" / f"{tenant}.db"
+
+    def sql(self, tenant: str, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements behind the product's back; the last one's rows."""
+        return sqlite_sql(self.file(tenant), *statements)
+
+    def ledger_sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        """The same in the ledger's own file."""
+        return sqlite_sql(self.root / "ledger.db", *statements)
+
+    def state(self) -> State:
+        """By sqlite3 itself."""
+        return {name: self._state(name) for name in self.tenants}
+
+    def _state(self, tenant: str) -> dict[str, Any]:
+        found = {}
+        for name, text in self.sql(
+            tenant,
+            "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'ledger_marker%'"
+            " AND name NOT LIKE 'sqlite_%' ORDER BY name",
+        ):
+            rows = []
+            if str(text).upper().startswith("CREATE TABLE"):
+                rows = sorted(self.sql(tenant, f'SELECT * FROM "{name}"'), key=str)
+            found[name] = (text, rows)
+        return found
+
+
+def sqlite_sql(path: Path, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements on a file in autocommit mode; the last one's rows."""
+    rows: list[tuple[Any, ...]] = []
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as database:
+        for statement in statements:
+            rows = database.execute(statement).fetchall()
+    return rows
+
+
+class ServerWorld(World):
+    """A tenant that is a database, two that are prefixes in another; the ledger on the same server.
+
+    `databases` are three names: of the ledger, of the tenant, of the prefixes.
+    `port` is where the product is told the server listens (a proxy's, say).
+    """
+
+    tenants = ("p1", "p2", "whole")
+
+    def __init__(
+        self,
+        root: Path,
+        server: Server,
+        databases: Sequence[str],
+        *,
+        head: str = "",
+        port: int | None = None,
+        migrations: Mapping[str, str] = MIGRATIONS,
+        local_ledger: bool = False,
+    ) -> None:
+        super().__init__(root, migrations)
+        self.server = server
+        self.ledger, self.whole, self.shared = databases
+        self.url = f"mysql://{server.url.user}@127.0.0.1:{port or server.url.port}"
+        self.environment = {"FAULTS_PASSWORD": server.password}
+        password = 'password_env = "FAULTS_PASSWORD"\n' if server.password else ""
+        where = 'url = "sqlite:///ledger.db"\n'
+        if not local_ledger:
+            where = f'url = "{self.url}/{self.ledger}"\n{password}'
+        self.configure(
+            f"{where}{head}",
+            f'[[tenants]]\nmysql = "{self.url}"\ndatabases = ["{self.whole}"]\n'
+            f'name = "whole"\n{password}\n'
+            f'[[tenants]]\nmysql = "{self.url}/{self.shared}"\nprefixes = ["p1_", "p2_"]\n'
+            f"{password}",
+        )
+
+    def start(self, *arguments: str, **how: Any) -> Running:
+        """With the server's password in the environment."""
+        how["environment"] = self.environment | how.get("environment", {})
+        return super().start(*arguments, **how)
+
+    def place(self, tenant: str) -> tuple[str, str]:
+        """The tenant's database and prefix."""
+        return (self.whole, "") if tenant == "whole" else (self.shared, f"{tenant}_")
+
+    def sql(self, tenant: str, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements in the tenant's database behind the product's back; the last one's rows."""
+        return self._sql(self.place(tenant)[0], *statements)
+
+    def ledger_sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        """The same in the ledger's own database."""
+        return self._sql(self.ledger, *statements)
+
+    def _sql(self, database: str, *statements: str) -> list[tuple[Any, ...]]:
+        with connect(self.server, database) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    def state(self) -> State:
+        """By PyMySQL."""
+        return {name: self._state(*self.place(name)) for name in self.tenants}
+
+    def _state(self, database: str, prefix: str) -> dict[str, Any]:
+        found = {}
+        with connect(self.server, database) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW TABLES")
+            for (name,) in sorted(cursor.fetchall()):
+                if not name.startswith(prefix) or name.endswith("ledger_marker"):
+                    continue
+                cursor.execute(f"SHOW CREATE TABLE `{name}`")
+                text = re.sub(r" AUTO_INCREMENT=\d+", "", cursor.fetchone()[1])
+                cursor.execute(f"SELECT * FROM `{name}`")
+                rows = sorted(cursor.fetchall(), key=str)
+                found[name.removeprefix(prefix)] = (text.replace(f"`{prefix}", "`"), rows)
+        return found
