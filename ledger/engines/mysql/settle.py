@@ -9,7 +9,7 @@ has. Invariant: anything else is in doubt, and nothing is run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -20,12 +20,17 @@ from ledger.drivers.mysql import (
     QueryTimeoutError,
 )
 from ledger.engines.mysql import guards, objects, scratch
+from ledger.engines.mysql.trouble import lost
 from ledger.errors import InDoubtError
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.apply import Run
+
+
+SERVER_GONE: Final = frozenset({1053, 1077, 1079, 2002, 2003, 2006, 2013})
+"""Not reachable, shutting down, or away in the middle."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +87,19 @@ async def verdict(run: Run, step: Step, kind: StatementKind, before: Mapping[str
 async def _scratch(
     run: Run, step: Step, pairs: tuple[tuple[str, str], ...], before: Mapping[str, str]
 ) -> str:
-    """The fingerprint after the statement in a scratch database, or why there is none."""
+    """The fingerprint after the statement in a scratch database, or why there is none.
+
+    A server that went away says nothing about the step: the next run looks again.
+    """
     try:
         return await scratch.after(run.session, step, pairs, before)
     except scratch.UnusableError as error:
         return str(error)
-    except (QueryError, ConnectRefusedError, ConnectionLostError, QueryTimeoutError) as error:
+    except ConnectionLostError as error:
+        raise lost(error, run.session.target, "looking at a scratch database") from error
+    except (QueryError, ConnectRefusedError, QueryTimeoutError) as error:
+        if error.code in SERVER_GONE:
+            raise lost(error, run.session.target, "looking at a scratch database") from error
         return f"a scratch database could not tell: {error}"
 
 
