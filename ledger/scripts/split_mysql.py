@@ -31,6 +31,7 @@ MAX_DELIMITER_CHARACTERS: Final = 15
 
 _PLAIN_COMMENT: Final = rf"(?!/\*[!+]|/\*M!){BLOCK_COMMENT}"
 _BLANK: Final = r"[ \t\n\v\f\r]"
+_BLANKS: Final = " \t\n\v\f\r"
 _SHORT_COMMANDS: Final = {
     "?": "help", "c": "clear", "C": "charset", "d": "delimiter", "e": "edit", "g": "go",
     "G": "ego", "h": "help", "n": "nopager", "p": "print", "P": "pager", "q": "quit",
@@ -110,7 +111,7 @@ def split_mysql(text: str, *, file: str, no_backslash_escapes: bool = False) -> 
             grammar = _grammar(delimiter, no_backslash_escapes)
             continue
         stop, dropped = _statement_end(text, start, grammar, delimiter, file=file)
-        sql = _without(text, start, stop, dropped).rstrip()
+        sql = _without(text, start, stop, dropped).rstrip(_BLANKS)
         if stop == end:
             require_complete(sql, file=file, line=line)
         if sql:

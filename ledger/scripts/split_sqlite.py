@@ -26,6 +26,7 @@ from ledger.scripts.split import (
 )
 
 _WORD: Final = r"[A-Za-z0-9_$\x80-\U0010ffff]"
+_BLANKS: Final = " \t\n\f\r"
 _GAP: Final = rf"(?:[ \t\n\f\r]++|--[^\n]*+|{BLOCK_COMMENT})*+"
 _LEAD: Final = re.compile(rf"(?:[ \t\n\f\r;]++|--[^\n]*+|{BLOCK_COMMENT})*+")
 _LEAD_TO_SECTION: Final = re.compile(rf"(?:[ \t\n\f\r]++|(?!{SECTION})--[^\n]*+|{BLOCK_COMMENT})*+")
@@ -80,7 +81,7 @@ def split_sqlite(text: str, *, file: str) -> Script:
                 require_complete(text[start:stop], file=file, line=line)
         if first == ".":
             _refuse_shell_command(text[start:stop], file=file, line=line)
-        sql = text[start:stop].rstrip()
+        sql = text[start:stop].rstrip(_BLANKS)
         statements.append(Statement(sql, line, lead, lead_line))
         # A section comment that ended the statement stays on its own line in the next lead.
         lead_start = stop + 1 if text[stop : stop + 1] == ";" else start + len(sql)

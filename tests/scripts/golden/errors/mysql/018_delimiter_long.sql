@@ -1,0 +1,2 @@
+DELIMITER abcdefghijklmnopq
+SELECT 1;

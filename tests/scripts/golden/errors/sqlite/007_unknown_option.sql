@@ -1,0 +1,2 @@
+-- migrate:up transaktion:false
+SELECT 1;

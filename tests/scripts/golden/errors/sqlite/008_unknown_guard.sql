@@ -1,0 +1,2 @@
+-- skip-if: colum t.c
+SELECT 1;

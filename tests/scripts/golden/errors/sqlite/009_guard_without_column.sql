@@ -1,0 +1,2 @@
+-- skip-if: column t
+SELECT 1;

@@ -1,0 +1,2 @@
+-- skip_if: table t
+SELECT 1;

@@ -1,0 +1,2 @@
+SELECT 1; -- skip-if: table t
+SELECT 2;

@@ -1,0 +1,4 @@
+-- migrate:up
+SELECT 1;
+-- migrate:verify
+DELETE FROM t;

@@ -1,0 +1,2 @@
+-- check: Something
+SELECT 1;

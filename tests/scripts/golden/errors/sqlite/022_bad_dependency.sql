@@ -1,0 +1,2 @@
+-- depends: first
+SELECT 1;

@@ -1,0 +1,2 @@
+-- placeholders: no
+SELECT 1;

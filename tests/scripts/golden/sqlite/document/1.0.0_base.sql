@@ -1,0 +1,1 @@
+CREATE TABLE assistants (id TEXT PRIMARY KEY);

@@ -1,0 +1,2 @@
+-- depends: 3
+SELECT 1;

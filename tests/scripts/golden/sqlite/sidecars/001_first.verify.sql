@@ -1,0 +1,3 @@
+-- check: There is a table
+SELECT count(*) FROM first;
+SELECT 2;

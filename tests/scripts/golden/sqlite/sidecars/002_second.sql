@@ -1,0 +1,4 @@
+-- migrate:up
+CREATE TABLE second (id INTEGER);
+-- migrate:verify
+SELECT 1;

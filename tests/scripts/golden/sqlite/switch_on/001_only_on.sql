@@ -1,0 +1,2 @@
+PRAGMA main.foreign_keys(1);
+CREATE TABLE a (id);

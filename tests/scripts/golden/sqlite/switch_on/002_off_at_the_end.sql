@@ -1,0 +1,2 @@
+CREATE TABLE b (id);
+PRAGMA foreign_keys = 0;
