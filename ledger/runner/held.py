@@ -65,7 +65,12 @@ class Held:
         work = await _work(self, migration, direction)
         self.ref, self.direction = migration.ref, direction
         self._journal = TenantJournal(
-            self.ctx, self.target.name, migration.ref, direction, of=len(work.section.steps)
+            self.ctx,
+            self.target.name,
+            migration.ref,
+            direction,
+            of=len(work.section.steps),
+            recorded=work.recorded or frozenset(),
         )
         done = await self.session.apply(work, self._journal, known=frozenset(self.ctx.kept))
         failpoints.reach("runner.before_record")

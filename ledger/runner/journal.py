@@ -24,12 +24,14 @@ class TenantJournal:
         direction: ev.Direction,
         *,
         of: int,
+        recorded: frozenset[int] = frozenset(),
     ) -> None:
         self._ctx = ctx
         self._tenant = tenant
         self._ref = ref
         self._direction: ev.Direction = direction
         self._of = of
+        self._recorded = recorded
         self.pending: list[AnyEvent] = []
 
     async def intend(self, intent: Intent) -> None:
@@ -51,7 +53,9 @@ class TenantJournal:
         failpoints.reach("engine.after_intent")
 
     def landed(self, result: StepResult) -> None:
-        """Take a result that is durable in the tenant."""
+        """Take a result that is durable in the tenant; one that an earlier attempt recorded is dropped."""
+        if result.number in self._recorded:
+            return
         of = max(self._of, result.number)
         self._ctx.watcher.step(self._tenant, result.number, of, result.name, result.skipped)
         if result.skipped:

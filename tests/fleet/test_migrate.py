@@ -253,3 +253,22 @@ async def test_backups_follow_the_policy(tmp_path: Path) -> None:
     assert (tmp_path / "backups").stat().st_mode & 0o777 == 0o700
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT count(*) FROM notes").fetchall() == [(1,)]
+
+
+async def test_a_resumed_migration_without_a_transaction_records_each_step_once(
+    tmp_path: Path,
+) -> None:
+    """What landed before the failure is kept in the tenant and in the ledger; the rest follows."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.write(
+        "002_apart.sql",
+        "-- migrate:up transaction:false\nCREATE TABLE one (id);\nINSERT INTO two VALUES (1);\n",
+    )
+    failed = (await fleet.open().migrate()).failures[0]
+    assert (failed.error, failed.step) == ("step_failed", 2)
+    fleet.run("t0", "CREATE TABLE two (id)")
+    assert (await fleet.open().migrate()).summary == {"migrated": 1}
+    rows = [row async for row in fleet.open().history("t0", migration="002")]
+    steps = [row.event for row in rows if row.type == "step_applied"]
+    assert [one.step for one in steps if isinstance(one, ev.StepApplied)] == [1, 2]
+    assert fleet.query("t0", "SELECT count(*) FROM two") == [(1,)]
