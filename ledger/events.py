@@ -381,8 +381,12 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as it stands in the ledger. `at` is UTC, ISO 8601 with microseconds and `Z`."""
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An event as it stands in the ledger. `at` is UTC, ISO 8601 with microseconds and `Z`.
+
+    It holds nothing but scalars, so that the garbage collector need not visit it:
+    a replay has tens of thousands of them alive at a time.
+    """
 
     seq: int
     stream: str

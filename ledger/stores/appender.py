@@ -1,14 +1,13 @@
 """Group commit: appends that wait at the same time share one transaction.
 
-There is no background task and no timer. The first caller that finds no commit
-under way leads: it takes all that waits, commits once, tells everyone, and
-hands the lead to the next one waiting. Invariant: a caller is told only after
-the commit of its batch; a cancelled caller never disturbs the batch it is in.
+There is no background task and no timer. The first caller of a batch leads it:
+when the batch before is committed, it seals its own, commits it, and tells
+everyone in it. Invariant: a caller is told only after the commit of its batch;
+a cancelled caller never disturbs the batch it is in.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -29,17 +28,45 @@ Commit = Callable[[Sequence[Prepared]], Awaitable[Sequence[Outcome]]]
 """Commit a batch durably: one outcome per request; an exception fails the whole batch."""
 
 
-class _Ticket:
-    """One waiting request. `lead` asks its caller to commit the next batch, its own request first."""
+class _Batch:
+    """Requests that will share a commit. `done` is set when `outcomes` or `error` is there."""
 
-    __slots__ = ("lead", "outcome", "prepared", "taken", "told")
+    __slots__ = ("done", "error", "events", "outcomes", "requests", "sealed", "size")
 
-    def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
-        self.told = anyio.Event()
-        self.taken = False
-        self.lead = False
-        self.outcome: Outcome | None = None
+    def __init__(self) -> None:
+        self.requests: list[Prepared | None] = []
+        self.outcomes: Sequence[Outcome | None] = ()
+        self.error: StoreError | None = None
+        self.events = 0
+        self.size = 0
+        self.sealed = False
+        self.done = anyio.Event()
+
+    def takes(self, prepared: Prepared) -> bool:
+        """Whether the request fits; an empty batch takes any."""
+        return not self.sealed and (
+            not self.requests
+            or (
+                self.events + len(prepared.bodies) <= BATCH_EVENTS
+                and self.size + prepared.size <= BATCH_BYTES
+            )
+        )
+
+    def add(self, prepared: Prepared) -> int:
+        """The request's place."""
+        self.requests.append(prepared)
+        self.events += len(prepared.bodies)
+        self.size += prepared.size
+        return len(self.requests) - 1
+
+    def result(self, place: int) -> tuple[Recorded, ...]:
+        """What the caller at `place` is told. Raises its StoreError."""
+        if self.error is not None:
+            raise _copy(self.error)
+        outcome = self.outcomes[place]
+        if isinstance(outcome, tuple):
+            return outcome
+        raise outcome or StoreError("the append was given up")
 
 
 class Appender:
@@ -58,113 +85,85 @@ class Appender:
         self._commit = commit
         self._refuse = refuse
         self._deadline_seconds = deadline_seconds
-        self._queue: deque[_Ticket] = deque()
-        self._room = anyio.Semaphore(WAITING_REQUESTS)
-        self._led = False
+        self._last: _Batch | None = None
+        self._waiting = 0
         self._closed = False
-        self._idle = anyio.Event()
         self.commits = 0
         self.appends = 0
         self.events = 0
 
     async def append(self, request: Append) -> tuple[Recorded, ...]:
         """Append with whatever else waits. Raises what `Store.append` says."""
-        ticket = _Ticket(prepare(request))
+        prepared = prepare(request)
         if self._refuse is not None:
-            self._refuse(ticket.prepared)
+            self._refuse(prepared)
+        while self._waiting >= WAITING_REQUESTS and self._last is not None:
+            await self._last.done.wait()
+        if self._closed:
+            raise StoreUnavailableError("the ledger was closed; nothing was appended")
+        self._waiting += 1
         try:
-            self._room.acquire_nowait()
-        except anyio.WouldBlock:
-            await self._room.acquire()
-        try:
-            self._refuse_when_closed()
-            self._queue.append(ticket)
-            if self._led:
-                await self._wait(ticket)
+            before = self._last
+            if before is not None and before.takes(prepared):
+                batch, place = before, before.add(prepared)
+                await self._follow(batch, place)
             else:
-                self._led = ticket.lead = True
-            if ticket.outcome is None:
-                await self._lead()
+                batch = self._last = _Batch()
+                place = batch.add(prepared)
+                await self._lead(batch, before)
         finally:
-            self._room.release()
-        if isinstance(ticket.outcome, tuple):
-            return ticket.outcome
-        raise ticket.outcome or StoreError("the append was given up")
+            self._waiting -= 1
+        return batch.result(place)
 
     async def aclose(self) -> None:
         """Let what is queued finish, within a deadline; refuse what comes after."""
         self._closed = True
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            while self._led:
-                await self._idle.wait()
+            if self._last is not None:
+                await self._last.done.wait()
 
-    def _refuse_when_closed(self) -> None:
-        if self._closed:
-            raise StoreUnavailableError("the ledger was closed; nothing was appended")
-
-    async def _wait(self, ticket: _Ticket) -> None:
+    async def _follow(self, batch: _Batch, place: int) -> None:
         try:
-            await ticket.told.wait()
+            await batch.done.wait()
         except anyio.get_cancelled_exc_class():
-            if not ticket.taken:
-                self._queue.remove(ticket)
-                if ticket.lead:
-                    self._hand_over()
+            if not batch.sealed:
+                batch.requests[place] = None
             raise
 
-    async def _lead(self) -> None:
-        """Commit one batch for all in it; shielded, since the others must not share our cancellation."""
-        batch: list[_Ticket] = []
+    async def _lead(self, batch: _Batch, before: _Batch | None) -> None:
+        """Commit a batch for all in it; shielded, since the others must not share our cancellation.
+
+        Each batch waits for the one before, and each has its deadline, so that the
+        shield ends.
+        """
         try:
             with anyio.CancelScope(shield=True):
+                if before is not None:
+                    await before.done.wait()
                 # One turn of the loop: callers that are ready at this moment come along.
                 await anyio.lowlevel.checkpoint()
-            batch = self._take()
+            batch.sealed = True
             with anyio.move_on_after(self._deadline_seconds, shield=True):
-                outcomes = await self._commit([ticket.prepared for ticket in batch])
-                self._count(outcomes)
-                for ticket, outcome in zip(batch, outcomes, strict=True):
-                    ticket.outcome = outcome
+                batch.outcomes = await self._commit_once(batch)
         except StoreError as error:
-            for ticket in batch:
-                ticket.outcome = _copy(error)
+            batch.error = error
         finally:
-            for ticket in batch:
-                if ticket.outcome is None:
-                    ticket.outcome = _unknown()
-                ticket.told.set()
-            self._hand_over()
+            batch.sealed = True
+            if batch.error is None and not batch.outcomes:
+                batch.error = _unknown()
+            batch.done.set()
 
-    def _take(self) -> list[_Ticket]:
-        """The oldest requests, as many as fit into one batch, and always one."""
-        batch: list[_Ticket] = []
-        events = size = 0
-        while self._queue:
-            prepared = self._queue[0].prepared
-            events += len(prepared.bodies)
-            size += prepared.size
-            if batch and (events > BATCH_EVENTS or size > BATCH_BYTES):
-                break
-            ticket = self._queue.popleft()
-            ticket.taken = True
-            batch.append(ticket)
-        return batch
-
-    def _hand_over(self) -> None:
-        if self._queue:
-            self._queue[0].lead = True
-            self._queue[0].told.set()
-            return
-        self._led = False
-        self._idle.set()
-        self._idle = anyio.Event()
-
-    def _count(self, outcomes: Sequence[Outcome]) -> None:
+    async def _commit_once(self, batch: _Batch) -> Sequence[Outcome | None]:
+        """One outcome per place; None where the caller has gone."""
+        wanted = [prepared for prepared in batch.requests if prepared is not None]
+        found = await self._commit(wanted)
         self.commits += 1
-        for outcome in outcomes:
-            if isinstance(outcome, tuple):
-                self.appends += 1
-                self.events += len(outcome)
+        self.appends += len(found)
+        self.events += sum(len(outcome) for outcome in found if isinstance(outcome, tuple))
+        if len(found) == len(batch.requests):
+            return found
+        remaining = iter(found)
+        return [None if prepared is None else next(remaining) for prepared in batch.requests]
 
 
 def _copy(error: StoreError) -> StoreError:
@@ -173,10 +172,8 @@ def _copy(error: StoreError) -> StoreError:
     if isinstance(error, ChainBrokenError):
         copy = ChainBrokenError(error.message, seq=error.seq, hint=error.hint)
     else:
-        kind = (
-            type(error) if type(error) in (StoreUnavailableError, NewerLedgerError) else StoreError
-        )
-        copy = kind(error.message, hint=error.hint)
+        known = type(error) in (StoreUnavailableError, NewerLedgerError)
+        copy = (type(error) if known else StoreError)(error.message, hint=error.hint)
     copy.__cause__ = error.__cause__ or error
     return copy
 

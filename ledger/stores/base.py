@@ -92,7 +92,9 @@ class Store(Protocol):
         """
         ...
 
-    def read(self, where: Filter = Filter(), *, batch: int = 5000) -> AsyncGenerator[list[Recorded], None]:
+    def read(
+        self, where: Filter = Filter(), *, batch: int = 5000
+    ) -> AsyncGenerator[list[Recorded], None]:
         """Matching events in seq order, in lists of at most `batch`."""
         ...
 

@@ -247,3 +247,24 @@ async def test_a_newer_ledger_is_read_only(place: Place) -> None:
         with pytest.raises(NewerLedgerError, match="schema 999"):
             await store.append(request("tenant/a"))
         assert await audit(store) == 1
+
+
+async def test_a_failed_batch_tells_all_its_callers(place: Place) -> None:
+    """When a commit fails, each caller gets the reason, as an exception of its own, and the store goes on."""
+    await fill(place)
+    async with place.open() as store:
+        place.execute("UPDATE head SET seq = 3")
+        told: list[StoreUnavailableError] = []
+
+        async def one(index: int) -> None:
+            with pytest.raises(StoreUnavailableError, match=r"cannot be used|disagree") as caught:
+                await store.append(request(f"tenant/{index}"))
+            told.append(caught.value)
+
+        async with anyio.create_task_group() as group:
+            for index in range(8):
+                group.start_soon(one, index)
+        assert len({id(error) for error in told}) == 8
+        place.execute("UPDATE head SET seq = 6")
+        await store.append(request("tenant/after"))
+        assert await audit(store) == 7
