@@ -8,7 +8,9 @@ Under pytest-xdist all workers share what one of them found or started.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """The controller makes the folder in which its workers find each other's servers."""
     if not hasattr(config, "workerinput"):
         os.environ[_RUN_FOLDER] = tempfile.mkdtemp(prefix="ledger-tests-")
+        # A job that is ended from outside ends as with Ctrl-C, and so stops its servers.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -91,7 +95,7 @@ def make_database() -> Iterator[MakeDatabase]:
 
 
 @pytest.fixture
-def private_mariadb(tmp_path: Path) -> Iterator[MakePrivateMariadb]:
+def private_mariadb() -> Iterator[MakePrivateMariadb]:
     """`private_mariadb(*options)`: a started server that only this test has, to stop and kill.
 
     Its address as a `Server` is `tests.servers.as_server(private)`.
@@ -99,7 +103,7 @@ def private_mariadb(tmp_path: Path) -> Iterator[MakePrivateMariadb]:
     made: list[PrivateMariadb] = []
 
     def make(*options: str) -> PrivateMariadb:
-        folder = tmp_path / f"mariadb-{len(made)}"
+        folder = run_folder() / f"private-{secrets.token_hex(6)}"
         private = PrivateMariadb.create(folder, private_template(run_folder()))
         made.append(private)
         private.start(*options)

@@ -162,6 +162,9 @@ def stop_started(run_folder: Path) -> None:
     shared = run_folder / "mariadb"
     if shared.exists():
         PrivateMariadb(shared).stop()
+    # A worker that was ended in the middle of a test has left that test's servers.
+    for left in run_folder.glob("private-*"):
+        PrivateMariadb(left).remove()
     if (run_folder / "mysql.started").exists():
         subprocess.run([ROOT / ".ci" / "mysql-server", "down"], check=True)
 
