@@ -86,6 +86,7 @@ class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
     is the reason for which the last run set the tenant aside. `drift` is
     `schema` or `regressed` until it is cleared. `landed` are the steps recorded of
     the migration that is not at its end yet; `landed_in` is its id and direction.
+    `validated_at` is when checks were last run, by a migration or by `validate`.
     """
 
     tenant: str
@@ -107,6 +108,7 @@ class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
     backup_seq: int = 0
     landed: list[int] = []
     landed_in: str = ""
+    validated_at: str = ""
 
 
 class RunState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -372,6 +374,7 @@ def _drift(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Drift
 
 def _validated(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Validated) -> None:
     state.skipped = state.skipped_detail = ""
+    state.validated_at = row.at
 
 
 _Handler = Callable[[FleetState, TenantState, Recorded, Any], None]

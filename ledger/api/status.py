@@ -11,6 +11,7 @@ from ledger.engines.base import Target
 from ledger.fleet.planning import Decisions
 from ledger.plan import Catalogue, Options, State, state_name
 from ledger.projections import Claim, FleetState
+from ledger.scripts.model import MigrationSet
 from ledger.stores.base import Head
 
 
@@ -37,7 +38,11 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TenantStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One tenant in one set. `error` is the last failure, or why it was set aside."""
+    """One tenant in one set. `error` is the last failure, or why it was set aside.
+
+    `target` is the version that a run would bring it to: version.json's
+    target_version, else the newest. `last_validated_at` is when checks last ran.
+    """
 
     tenant: str
     engine: str
@@ -49,6 +54,8 @@ class TenantStatus(msgspec.Struct, frozen=True, kw_only=True):
     lock: Lock | None
     last_event_at: str | None
     error: str | None
+    target: str | None = None
+    last_validated_at: str | None = None
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,8 +104,8 @@ def _rows(
     elif decision.problem is not None:
         error = str(decision.problem)
     rows = []
-    names = [one.name for one in catalogue.sets]
-    for name in names:
+    for one_set in catalogue.sets:
+        name = one_set.name
         applied = tuple(ref.version for ref in state.applied if ref.set == name)
         pending = tuple(one.ref.version for one in decision.pending if one.ref.set == name)
         rows.append(
@@ -117,9 +124,18 @@ def _rows(
                 lock=lock,
                 last_event_at=state.at or None,
                 error=error,
+                target=_target(one_set),
+                last_validated_at=state.validated_at or None,
             )
         )
     return rows
+
+
+def _target(one_set: MigrationSet) -> str | None:
+    """Where a run without --to stops."""
+    if one_set.target is not None or not one_set.migrations:
+        return one_set.target
+    return max(one_set.migrations, key=lambda one: one.key).ref.version
 
 
 def _highest(applied: tuple[str, ...], name: str, catalogue: Catalogue) -> str | None:

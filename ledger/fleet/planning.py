@@ -31,6 +31,7 @@ class PlannedMigration(msgspec.Struct, frozen=True, kw_only=True):
     how: str = "script"
     lost: str = ""
     estimated_seconds: float | None = None
+    description: str = ""
 
 
 class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):

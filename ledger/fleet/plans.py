@@ -72,6 +72,7 @@ def _describe(migration: Migration) -> PlannedMigration:
         steps=_steps(migration.up),
         how="python" if migration.python else "script",
         estimated_seconds=migration.manifest.estimated_time_seconds,
+        description=migration.manifest.description,
     )
 
 

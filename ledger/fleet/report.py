@@ -35,6 +35,16 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(outcome for outcome in self.outcomes if not outcome.ok)
 
     @property
+    def applied(self) -> dict[str, tuple[str, ...]]:
+        """The migrations that were applied or undone, by tenant; tenants without any are left out."""
+        return {one.tenant: one.migrations for one in self.outcomes if one.migrations}
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Why each failed tenant failed."""
+        return {one.tenant: one.message or one.error or one.result for one in self.failures}
+
+    @property
     def success(self) -> bool:
         """Whether every tenant is where the run wanted it."""
         return not self.failures and not self.interrupted

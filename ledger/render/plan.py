@@ -94,6 +94,8 @@ def _migration(migration: PlannedMigration, *, with_sql: bool) -> Iterator[str]:
     if migration.lost:
         words.append(f"would lose {one_line(migration.lost)}")
     yield f"  {sign} {migration.id} {one_line(migration.name)} ({', '.join(words)})"
+    if migration.description:
+        yield f"      {one_line(migration.description)}"
     for step in migration.steps:
         guard = f"  (skipped if {one_line(step.skip_if)})" if step.skip_if else ""
         yield f"      {step_name(step.number, step.name)}{guard}"

@@ -45,7 +45,12 @@ def write_report(report: RunReport, *, form: Format, out: TextIO, again: str) ->
     """The report as text, JSON, or one row a tenant. `again` is the command line that continues it."""
     if form == "json":
         document = msgspec.to_builtins(report)
-        document |= {"summary": report.summary, "success": report.success}
+        document |= {
+            "summary": report.summary,
+            "success": report.success,
+            "applied": report.applied,
+            "errors": report.errors,
+        }
         write_json(document, out=out)
     elif form in ("jsonl", "csv"):
         rows = [

@@ -22,6 +22,7 @@ from ledger.runner.claim import StateChangedError, claim, started
 from ledger.runner.context import RunContext, failed_event
 from ledger.runner.journal import TenantJournal
 from ledger.schema import encode_schema
+from ledger.scripts.created import created_checks
 from ledger.scripts.model import Migration
 from ledger.stores.base import Filter
 
@@ -246,7 +247,9 @@ async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Wo
         ref=ref,
         direction=direction,
         section=section,
-        checks=migration.checks if direction == "up" else (),
+        checks=(*migration.checks, *created_checks(migration, held.target.variables))
+        if direction == "up"
+        else (),
         epoch=held.epoch,
         ledger=ctx.ledger_id,
         expected=frozenset(f"{one.set}/{one.version}" for one in state.applied)

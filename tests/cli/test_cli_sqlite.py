@@ -99,7 +99,9 @@ def test_status_has_the_promised_shape(terminal: Terminal) -> None:
     assert set(status["ledger"]) == {"url", "seq", "hash"}
     acme, beta, _ = status["tenants"]
     at = acme.pop("last_event_at")
+    assert acme.pop("last_validated_at").endswith("Z")
     assert at.endswith("Z") and acme == {
+        "target": "001",
         "tenant": "acme",
         "engine": "sqlite",
         "set": "app",

@@ -21,6 +21,7 @@ from ledger.engines.sqlite.trouble import REFUSALS, BusyError, StoppedError, des
 from ledger.errors import CheckFailedError
 from ledger.events import CheckResult
 from ledger.scripts.model import Check, SkipIf, Step
+from ledger.scripts.statements import classify
 
 Violations = Mapping[tuple[str, str], int]
 """How many rows of a table (first) refer to no row of a parent (second)."""
@@ -30,6 +31,10 @@ _FIRST_WORDS: Final = re.compile(
     r"(?P<first>[A-Za-z]+)(?P<rest>(?:\s+[A-Za-z]+){0,2})"
 )
 
+_GUARDED: Final = re.compile(r"(?s).{0,200}?\bIF\s+NOT\s+EXISTS\b", re.IGNORECASE)
+_HEAD_CHARACTERS: Final = 300
+
+OBJECT_EXISTS: Final = "SELECT type FROM main.sqlite_master WHERE name = ? COLLATE NOCASE"
 TABLE_EXISTS: Final = """
 SELECT 1 FROM main.sqlite_master WHERE type = ? AND name = ? COLLATE NOCASE
 """
@@ -123,6 +128,7 @@ def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
     """One step, unless its guard says that nothing is to do. Raises what sqlite3 raises."""
     started = time.perf_counter_ns()
     reason = held(database, step.skip_if) if step.skip_if else ""
+    found = () if reason else already_there(database, step.sql)
     rows = None if reason else execute(database, step.sql)
     return StepResult(
         number=step.number,
@@ -131,7 +137,17 @@ def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
         duration_us=(time.perf_counter_ns() - started) // 1000,
         rows=rows,
         skipped=reason,
+        warnings=found,
     )
+
+
+def already_there(database: sqlite3.Connection, sql: str) -> tuple[str, ...]:
+    """What a CREATE … IF NOT EXISTS finds, as MySQL's note says it: nothing will be created."""
+    if not _GUARDED.match(sql[:_HEAD_CHARACTERS]):
+        return ()
+    name = classify(sql, "sqlite").target.rpartition(".")[2]
+    row = database.execute(OBJECT_EXISTS, (name,)).fetchone()
+    return (f"{row[0]} {name} already exists",) if row else ()
 
 
 def held(database: sqlite3.Connection, guard: SkipIf) -> str:

@@ -1,0 +1,232 @@
+"""What a migration creates, by its statements and by its version.json.
+
+Invariant: only what a migration itself made is called its own; what was there
+before it (altered, dropped and made again, or found by IF NOT EXISTS) is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Final
+
+import msgspec
+
+from ledger.scripts.model import Check, Dialect, Migration, Section, Step
+from ledger.scripts.placeholders import bind_text
+from ledger.scripts.statements import classify
+from ledger.scripts.tokens import Cursor
+
+_HOLDERS: Final = ("TABLE", "VIEW", "SEQUENCE")
+_KINDS: Final = (*_HOLDERS, "TRIGGER", "INDEX", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE")
+_TABLE_EXISTS: Final = {
+    "sqlite": "SELECT count(*) FROM main.sqlite_master WHERE type = '{kind}' AND name = {name} COLLATE NOCASE",
+    "mysql": "SELECT count(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
+    " AND TABLE_NAME = {name} AND TABLE_TYPE {not}LIKE '%VIEW'",
+}
+
+
+class Owned(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """An object that a migration made. `kind` is `table`, `view`, `trigger`, `index`, `procedure` …;
+    `table` is the table that a trigger or an index belongs to, where that is told."""
+
+    kind: str
+    name: str
+    table: str = ""
+
+
+class Ownership:
+    """Folds statements, in the order they ran, into what they made. Names compare without case."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect: Dialect = dialect
+        self._owned: dict[tuple[str, str], Owned] = {}
+        self._foreign: set[str] = set()
+
+    @property
+    def owned(self) -> tuple[Owned, ...]:
+        """What is left of what was made, in the order it was made."""
+        return tuple(self._owned.values())
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Tables that the statements changed and had not made, sorted."""
+        return tuple(sorted(self._foreign))
+
+    def step(self, sql: str, *, existed: bool = False) -> None:
+        """Take a statement in that ran. `existed`: its IF NOT EXISTS found the object there."""
+        kind = classify(sql, self._dialect)
+        if kind.kind not in ("ddl", "session"):
+            return
+        verb, _, rest = kind.label.partition(" ")
+        names = tuple(_bare(name) for name in kind.touched)
+        if verb == "CREATE" and kind.kind == "ddl":
+            self._create(rest, _bare(kind.target), names, existed=existed)
+        elif verb == "DROP" and kind.kind == "ddl":
+            self._drop(rest, names)
+        elif verb == "RENAME":
+            for pair in _renamed(sql, self._dialect):
+                self._alter(pair)
+        elif verb == "ALTER" and rest.startswith("TABLE"):
+            self._alter(names)
+
+    def claim(self, kind: str, name: str) -> None:
+        """Count an object as made because version.json says so."""
+        key = (_space(kind), name.lower())
+        if name.lower() not in self._foreign and key not in self._owned:
+            self._owned[key] = Owned(kind=kind, name=name)
+
+    def _create(self, rest: str, name: str, names: tuple[str, ...], *, existed: bool) -> None:
+        words = rest.upper().split()
+        kind = next((word for word in words if word in _KINDS), "")
+        if not kind or not name or "TEMPORARY" in words[: words.index(kind)]:
+            return
+        table = ""
+        if kind == "INDEX":
+            table = names[0] if names else ""
+        elif kind == "TRIGGER" and len(names) > 1:
+            table = names[1]
+        key = (_space(kind), name.lower())
+        if existed or (kind in _HOLDERS and name.lower() in self._foreign):
+            if kind in _HOLDERS and key not in self._owned:
+                self._foreign.add(name.lower())
+            return
+        self._owned[key] = Owned(kind=kind.lower(), name=name, table=table)
+
+    def _drop(self, rest: str, names: tuple[str, ...]) -> None:
+        kind = rest.partition(" ")[0].upper()
+        if kind == "INDEX":
+            name = rest.split()[1].lower() if len(rest.split()) > 1 else ""
+            self._owned.pop(("INDEX", _bare(name)), None)
+            return
+        for name in names:
+            key = (_space(kind), name.lower())
+            if self._owned.pop(key, None) is None and kind in _HOLDERS:
+                self._foreign.add(name.lower())
+            if kind == "TABLE":
+                self._forget_parts(name)
+
+    def _forget_parts(self, table: str) -> None:
+        """Its indexes and triggers went with it."""
+        for key, one in list(self._owned.items()):
+            if one.table.lower() == table.lower() and one.table:
+                del self._owned[key]
+
+    def _alter(self, names: tuple[str, ...]) -> None:
+        """The table's name, and after a rename its new one."""
+        old, new = names[0], names[-1]
+        key = self._key(old)
+        if key is None:
+            self._foreign |= {old.lower(), new.lower()}
+            return
+        if len(names) == 1:
+            return
+        one = self._owned.pop(key)
+        if new.lower() not in self._foreign:
+            self._owned[(key[0], new.lower())] = Owned(kind=one.kind, name=new)
+        for other, part in list(self._owned.items()):
+            if part.table.lower() == old.lower():
+                self._owned[other] = msgspec.structs.replace(part, table=new)
+
+    def _key(self, name: str) -> tuple[str, str] | None:
+        key = (_space("TABLE"), name.lower())
+        return key if key in self._owned else None
+
+
+def _renamed(sql: str, dialect: Dialect) -> list[tuple[str, str]]:
+    """The pairs of a RENAME TABLE, in order: `a TO b, b TO c` may swap."""
+    cursor = Cursor(sql, dialect)
+    cursor.next()
+    if cursor.take("TABLES") or cursor.take("TABLE"):
+        cursor.guard()
+    pairs: list[tuple[str, str]] = []
+    while True:
+        old = _bare(cursor.name())
+        if not old or not cursor.skip_to("TO"):
+            return pairs
+        pairs.append((old, _bare(cursor.name())))
+        if not cursor.take_other(","):
+            return pairs
+
+
+def _space(kind: str) -> str:
+    """Tables, views and sequences share one name space."""
+    return "TABLE" if kind.upper() in _HOLDERS else kind.upper()
+
+
+def _bare(name: str) -> str:
+    """A qualified name without its qualifier."""
+    return name.rpartition(".")[2]
+
+
+def fold_section(
+    ownership: Ownership, section: Section, *, skipped: Iterable[int], existed: Iterable[int]
+) -> None:
+    """Take a bound section's steps in; `skipped` and `existed` are step numbers."""
+    left_out, there = frozenset(skipped), frozenset(existed)
+    for step in section.steps:
+        if step.number not in left_out:
+            ownership.step(step.sql, existed=step.number in there)
+
+
+def claim_manifest(
+    ownership: Ownership, migration: Migration, variables: Mapping[str, str]
+) -> None:
+    """Take in what version.json calls created."""
+    for kind, name in manifest_names(migration, variables):
+        ownership.claim(kind, name)
+
+
+def manifest_names(
+    migration: Migration, variables: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """(kind, live name) of version.json's tables_created and views_created for a bound migration.
+
+    A name is meant without the tenant's prefix unless it has it, holds a
+    placeholder, or a statement of the migration creates it just so.
+    """
+    said = [("table", name) for name in migration.manifest.tables_created]
+    said += [("view", name) for name in migration.manifest.views_created]
+    if not said:
+        return ()
+    made = _created_names(migration.up.steps, migration.dialect)
+    return tuple((kind, _live(name, variables, made)) for kind, name in said)
+
+
+def _created_names(steps: Iterable[Step], dialect: Dialect) -> frozenset[str]:
+    kinds = [classify(step.sql, dialect) for step in steps]
+    return frozenset(
+        _bare(kind.target).lower() for kind in kinds if kind.label.startswith("CREATE ")
+    )
+
+
+def _live(name: str, variables: Mapping[str, str], made: frozenset[str]) -> str:
+    bound = bind_text(name, variables)
+    prefix = variables.get("prefix", "")
+    if bound != name or not prefix or bound.startswith(prefix):
+        return bound
+    prefixed = prefix + bound
+    return bound if bound.lower() in made and prefixed.lower() not in made else prefixed
+
+
+def created_checks(migration: Migration, variables: Mapping[str, str]) -> tuple[Check, ...]:
+    """The checks that hold a bound migration to version.json's tables_created and views_created."""
+    file = str(PurePath(migration.path).with_name("version.json"))
+    return tuple(
+        Check(
+            name=f"{kind} {name} was created",
+            sql=_TABLE_EXISTS[migration.dialect]
+            .replace("{kind}", kind)
+            .replace("{not}", "" if kind == "view" else "NOT ")
+            .replace("{name}", _literal(name)),
+            file=file,
+            line=0,
+            placeholders=False,
+        )
+        for kind, name in manifest_names(migration, variables)
+    )
+
+
+def _literal(text: str) -> str:
+    """A string literal in both dialects; a backslash, doubled, can only make a name unknown."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
