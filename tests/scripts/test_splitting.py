@@ -149,7 +149,8 @@ def test_mysql_gives_back_what_was_joined(parts: list[tuple[str, str, str]]) -> 
         ("DELIMITER #\nSELECT 1#SELECT 2", ["SELECT 1", "SELECT 2"]),
         ("/*;*/;-- x;\n# y;\n", []),
         ("SELECT 1 /*! , 2; */;", ["SELECT 1 /*! , 2", "*/"]),
-        ("SELECT delimiter FROM t;\nSELECT 'x\nDELIMITER $$\n';", ["SELECT delimiter FROM t", "SELECT 'x\nDELIMITER $$\n'"]),
+        ("SELECT delimiter FROM t;", ["SELECT delimiter FROM t"]),
+        ("SELECT 'x\nDELIMITER $$\n';", ["SELECT 'x\nDELIMITER $$\n'"]),
         ("SELECT a.\nuse FROM t;", ["SELECT a.\nuse FROM t"]),
     ],
 )  # fmt: skip

@@ -1,0 +1,101 @@
+"""What single statements are."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.scripts.model import Dialect
+from ledger.scripts.statements import classify
+
+LABELS = [
+    ("sqlite", "create temp table if not exists main.t (a)", "CREATE TEMPORARY TABLE main.t", ("main.t",)),
+    ("sqlite", 'CREATE UNIQUE INDEX "i x" ON [t y] (a)', "CREATE UNIQUE INDEX i x ON t y", ("t y",)),
+    ("sqlite", "CREATE TRIGGER g AFTER UPDATE OF a, b ON t BEGIN SELECT 1; END", "CREATE TRIGGER g ON t", ("g", "t")),
+    ("sqlite", "ALTER TABLE a RENAME TO b", "ALTER TABLE a RENAME TO b", ("a", "b")),
+    ("sqlite", "ALTER TABLE a RENAME x TO y", "ALTER TABLE a RENAME x", ("a",)),
+    ("sqlite", "INSERT OR REPLACE INTO t VALUES ('secret')", "INSERT INTO t", ()),
+    ("sqlite", "WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x", "INSERT INTO t", ()),
+    ("sqlite", "CREATE VIRTUAL TABLE f USING fts5(a)", "CREATE TABLE f", ("f",)),
+    ("mysql", "ALTER TABLE t ADD COLUMN c INT DEFAULT 1, DROP KEY k", "ALTER TABLE t ADD COLUMN c …", ("t",)),
+    ("mysql", "alter online table `t` add `c` int", "ALTER TABLE t ADD c", ("t",)),
+    ("mysql", "ALTER TABLE t RENAME u, RENAME COLUMN a TO b", "ALTER TABLE t RENAME u …", ("t", "u")),
+    ("mysql", "CREATE ALGORITHM=MERGE DEFINER=`r`@`%` SQL SECURITY INVOKER VIEW v AS SELECT 1",
+     "CREATE VIEW v", ("v",)),
+    ("mysql", "CREATE DEFINER = CURRENT_USER() PROCEDURE p() SELECT 1", "CREATE PROCEDURE p", ("p",)),
+    ("mysql", "/*!50003 CREATE*/ /*!50017 DEFINER=a@b*/ /*!50003 TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET @a=1 */",
+     "CREATE TRIGGER g ON t", ("g", "t")),
+    ("mysql", "DROP TABLE IF EXISTS a, `b c`, d.e", "DROP TABLE a, b c, d.e", ("a", "b c", "d.e")),
+    ("mysql", "DROP INDEX i ON t", "DROP INDEX i ON t", ("t",)),
+    ("mysql", "RENAME TABLE a TO b, c TO d", "RENAME TABLE a TO b …", ("a", "b", "c", "d")),
+    ("mysql", "TRUNCATE {prefix}t", "TRUNCATE TABLE {prefix}t", ("{prefix}t",)),
+    ("mysql", "ALTER EVENT e RENAME TO f", "ALTER EVENT e", ("e", "f")),
+    ("mysql", "CREATE USER x IDENTIFIED BY 'secret'", "CREATE USER x", ()),
+    ("mysql", "SET PASSWORD = 'secret'", "SET", ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "sql", "label", "touched"), LABELS)
+def test_statements_are_named_and_their_objects_found(
+    dialect: Dialect, sql: str, label: str, touched: tuple[str, ...]
+) -> None:
+    """The label names the statement without its literals; touched are the objects it changes."""
+    found = classify(sql, dialect)
+    assert (found.label, found.touched) == (label, touched)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CALL p()", "EXECUTE s", "BEGIN NOT ATOMIC SELECT 1; END", "CREATE OR REPLACE TABLE t (a INT)",
+        "DROP TABLE a, b", "DROP DATABASE d", "RENAME TABLE a TO b, c TO d", "TRUNCATE TABLE t",
+        "LOAD DATA INFILE 'x' INTO TABLE t", "CREATE TEMPORARY TABLE t (a INT)", "CREATE USER u",
+        "ALTER TABLE t EXCHANGE PARTITION p WITH TABLE u", "SHUTDOWN", "NOT SQL AT ALL",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_settled_says_why(sql: str) -> None:
+    """Statements after which a crash leaves doubt are named, with the reason."""
+    found = classify(sql, "mysql")
+    assert not found.settleable and not found.redo_safe
+    assert found.reason
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE IF NOT EXISTS t (a INT)", "DROP TABLE IF EXISTS a, b", "CREATE OR REPLACE VIEW v AS SELECT 1",
+        "CREATE OR REPLACE PROCEDURE p() SELECT 1", "DROP DATABASE IF EXISTS d", "SET @a = 1", "SELECT 1",
+        "ALTER TABLE t ADD COLUMN IF NOT EXISTS a INT, DROP KEY IF EXISTS k", "ANALYZE TABLE t",
+        "ALTER VIEW v AS SELECT 2",
+    ],
+)  # fmt: skip
+def test_what_may_be_repeated_is_redo_safe(sql: str) -> None:
+    """Running these twice is running them once."""
+    found = classify(sql, "mysql")
+    assert found.redo_safe and found.settleable
+
+
+@pytest.mark.parametrize(
+    ("sql", "destructive"),
+    [
+        ("DROP TABLE t", True), ("ALTER TABLE t DROP COLUMN c", True), ("ALTER TABLE t DROP `c`", True),
+        ("ALTER TABLE t ADD a INT, DROP b", True), ("TRUNCATE t", True), ("DELETE FROM t", True),
+        ("UPDATE t SET a = (SELECT 1 FROM u WHERE b)", True), ("DROP DATABASE d", True),
+        ("ALTER TABLE t DROP KEY k", False), ("ALTER TABLE t DROP FOREIGN KEY k", False),
+        ("ALTER TABLE t ALTER c DROP DEFAULT", False), ("DELETE FROM t WHERE a", False),
+        ("UPDATE t SET a = 'x' WHERE b", False), ("DROP VIEW v", False), ("DROP TEMPORARY TABLE t", False),
+        ("INSERT INTO t VALUES ('DROP TABLE t')", False), ("SELECT 1 -- DROP TABLE t", False),
+    ],
+)  # fmt: skip
+def test_what_drops_data_is_destructive(sql: str, destructive: bool) -> None:
+    """Tables, columns and all rows; not indexes, constraints, views or some rows."""
+    assert classify(sql, "mysql").destructive is destructive
+
+
+@given(st.text(), st.sampled_from(["sqlite", "mysql"]))
+def test_any_text_is_classified(text: str, dialect: Dialect) -> None:
+    """Nothing makes the classification fail, and doubt is never resolved in a text's favour."""
+    found = classify(text, dialect)
+    assert found.label
+    assert found.settleable or found.reason
