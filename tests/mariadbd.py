@@ -81,11 +81,17 @@ class PrivateMariadb:
         return pid if _runs(pid, self.folder) else None
 
     def start(self, *options: str) -> None:
-        """Start it and wait until it answers. `options` are further mariadbd options."""
+        """Start it and wait until it answers. `options` are further mariadbd options.
+
+        Its temporary files are its own: a server that starts removes all `#sql*` files in its
+        tmpdir, and one that loses them so crashes (seen on 10.11.19, in ha_maria::drop_table).
+        """
+        (self.folder / "tmp").mkdir(exist_ok=True)
         command = [
             _program("mariadbd"),
             "--no-defaults",
             f"--datadir={self.folder / 'data'}",
+            f"--tmpdir={self.folder / 'tmp'}",
             f"--pid-file={self.folder / 'pid'}",
             f"--socket={self.socket}",
             f"--port={self.port}",
