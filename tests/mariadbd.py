@@ -38,21 +38,23 @@ class PrivateMariadb:
         """Make an empty data folder in which root has no password. Takes some seconds."""
         unfinished = data.with_name(f"{data.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        subprocess.run(
-            [
-                _program("mariadb-install-db"),
-                "--no-defaults",
-                f"--datadir={unfinished}",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-                "--force",  # also where this host's name has no address, as in a bare container
-                "--innodb-log-file-size=8M",
-                *_as_root(),
-            ],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
+        with tempfile.TemporaryDirectory(prefix="ledger-") as temporary:
+            subprocess.run(
+                [
+                    _program("mariadb-install-db"),
+                    "--no-defaults",
+                    f"--datadir={unfinished}",
+                    "--auth-root-authentication-method=normal",
+                    "--skip-test-db",
+                    "--force",  # also where this host's name has no address, as in a bare container
+                    "--innodb-log-file-size=8M",
+                    *_as_root(),
+                ],
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "TMPDIR": temporary},
+            )
         unfinished.rename(data)
 
     @classmethod
