@@ -19,9 +19,13 @@ SAMPLE_SECONDS = 0.02
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """`seconds` of wall clock; `peak_mib` of resident memory where it was watched (all processes added up)."""
+    """`seconds` of wall clock, `cpu_seconds` of all cores (0 where it is not known).
+
+    `peak_mib` is resident memory where it was watched, all processes added up.
+    """
 
     seconds: float
+    cpu_seconds: float = 0.0
     peak_mib: float = 0.0
     output: str = ""
 
@@ -56,8 +60,10 @@ def run_command(
             stderr=err,
         )
         watcher = MemoryWatcher(process.pid) if watch_memory else None
-        code = process.wait()
+        _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
+        # Popen is told, or it would wait for a process that is gone.
+        code = process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
         output, errors = out.read(), err.read()
@@ -65,7 +71,8 @@ def run_command(
         said = (errors or output)[-1500:]
         raise CommandFailedError(f"{' '.join(command)} ended with {code}:\n{said}")
     peak = watcher.stop() if watcher else 0.0
-    return Reading(seconds=seconds, peak_mib=peak, output=output)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Reading(seconds=seconds, cpu_seconds=cpu, peak_mib=peak, output=output)
 
 
 class MemoryWatcher:
@@ -148,7 +155,10 @@ def run_children(
         if child.returncode != 0:
             raise CommandFailedError(f"{module} ended with {child.returncode}:\n{errors[-1500:]}")
         results.append(json.loads(output.splitlines()[-1]))
-    return Reading(seconds=max(result["seconds"] for result in results))
+    return Reading(
+        seconds=max(result["seconds"] for result in results),
+        cpu_seconds=sum(result["cpu"] for result in results),
+    )
 
 
 def _say(child: subprocess.Popen[str], line: str) -> None:

@@ -15,6 +15,7 @@ from typing import Protocol
 from bench.options import Options
 from bench.server import PASSWORD_ENV, Server
 from bench.workloads import WORKLOADS, Workload
+from ledger.drivers.url import MysqlUrl
 
 
 class Fleet(Protocol):
@@ -85,14 +86,13 @@ class SqliteFleet:
 
 
 class MysqlFleet:
-    """Databases on one server that share a random prefix. `address` is what our configuration names."""
+    """Databases on one server that share a random prefix."""
 
     engine = "mysql"
 
     def __init__(self, server: Server, count: int) -> None:
         self.workload = WORKLOADS["mysql"]
         self.server = server
-        self.address = server.url
         self.prefix = f"bench_{secrets.token_hex(3)}_"
         self.targets = [f"{self.prefix}{number:05}" for number in range(count)]
 
@@ -121,11 +121,12 @@ class MysqlFleet:
         for target in self.targets[:count]:
             _require(target, self.workload, found[target])
 
-    def config(self) -> str:
-        """A LIKE pattern."""
-        address = str(self.address)
-        if self.address.unix_socket:
-            address += f"?unix_socket={self.address.unix_socket}"
+    def config(self, at: MysqlUrl | None = None) -> str:
+        """A LIKE pattern. `at` is another way to the server."""
+        url = at or self.server.url
+        address = str(url)
+        if url.unix_socket:
+            address += f"?unix_socket={url.unix_socket}"
         password = f'password_env = "{PASSWORD_ENV}"\n' if self.server.password else ""
         return f'[[tenants]]\nmysql = "{address}"\ndatabases = "{self.prefix}%"\n{password}'
 

@@ -125,10 +125,16 @@ def mysql_noop(options: Options) -> tuple[Table, TargetRow]:
         with work_folder(options) as folder, fleet_of("mysql", count, folder, options) as fleet:
             assert isinstance(fleet, MysqlFleet)
             with CountingProxy(fleet.server.url) as proxy:
-                fleet.address = msgspec.structs.replace(
-                    fleet.server.url, host="127.0.0.1", port=proxy.port, unix_socket=None
-                )
                 product = migrated(fleet, folder / "ours")
+                product.write(
+                    fleet.config(
+                        msgspec.structs.replace(
+                            fleet.server.url, host="127.0.0.1", port=proxy.port, unix_socket=None
+                        )
+                    )
+                )
+                # The tenants' address is another one now: the first look settles that.
+                product.migrate()
                 proxy.forget()
                 reading = product.migrate()
                 seen = proxy.commands()

@@ -17,16 +17,19 @@ CONNECTIONS = 8
 
 
 class Product:
-    """A configuration in `folder` over one fleet. `ledger` is the ledger's URL."""
+    """A configuration in `folder` over one fleet, its ledger a SQLite file beside it."""
 
-    def __init__(
-        self, folder: Path, tenants: str, *, ledger: str = "sqlite:///ledger.db", more: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, tenants: str) -> None:
         self.folder = folder
         self.migrations = folder / "migrations"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "ledger.toml").write_text(
-            f'url = "{ledger}"\nmigrations = "migrations"\nbackups = "backups"\n{more}\n{tenants}'
+        self.write(tenants)
+
+    def write(self, tenants: str) -> None:
+        """The configuration; `tenants` is its `[[tenants]]` table."""
+        (self.folder / "ledger.toml").write_text(
+            'url = "sqlite:///ledger.db"\nmigrations = "migrations"\nbackups = "backups"\n\n'
+            f"{tenants}"
         )
 
     @classmethod

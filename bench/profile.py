@@ -12,20 +12,22 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import msgspec
 
 from bench import shim
-from bench.children import ROOT, run_children, run_command
+from bench.children import ROOT, Reading, run_children, run_command
 from bench.fleet import Fleet, MysqlFleet, fleet_of, no_server, work_folder
 from bench.known_peers import orders_for
 from bench.options import Options
 from bench.ours import CONNECTIONS, Product
+from bench.proxy import CountingProxy
 from bench.report import Report, Table, main
 
 TOP = 40
+_TWO_WORDS = re.compile(r"\(?\w+(?:\s+\w+)?")
 Place = tuple[str, int, str]
 
 
@@ -96,11 +98,16 @@ def walls(product: Product, fleet: Fleet, folder: Path, count: int) -> list[tupl
         fleet.fresh(size)
         product.forget()
         log.unlink(missing_ok=True)
-        seconds = product.migrate(extra=extra).seconds
-        seen.append((seconds, *shim.read_log(log)))
+        reading = product.migrate(extra=extra)
+        seen.append((reading, *shim.read_log(log)))
     (few, few_calls, few_time), (much, calls, took) = seen
     added = count - 1
-    rows = [("ours, wall clock", f"{(much - few) / added * 1e6:.0f} us")]
+    wall, cpu = much.seconds - few.seconds, much.cpu_seconds - few.cpu_seconds
+    rows = [
+        ("ours, the command on one tenant", f"{few.seconds * 1000:.0f} ms"),
+        ("ours, wall clock", f"{wall / added * 1e6:.0f} us"),
+        ("ours, CPU on all cores", f"{cpu / added * 1e6:.0f} us"),
+    ]
     if extra:
         rows.append(
             (
@@ -113,13 +120,54 @@ def walls(product: Product, fleet: Fleet, folder: Path, count: int) -> list[tupl
     orders = orders_for(fleet.engine, targets, folder, server)
     if server is not None:
         raw = run_children("bench.raw", orders | {"threads": CONNECTIONS})
-        return [*rows, ("raw, wall clock", f"{raw.seconds / count * 1e6:.0f} us")]
+        return [*rows, *_raw_rows(raw, count)]
     times = folder / "times.txt"
     raw = run_children("bench.raw", orders | {"times": str(times)})
     parts = [float(part) / count * 1e6 for part in times.read_text().split()]
     named = zip(("connect", "statements", "commit", "close"), parts, strict=True)
     split = ", ".join(f"{name} {value:.0f}" for name, value in named)
-    return [*rows, ("raw, wall clock", f"{raw.seconds / count * 1e6:.0f} us ({split})")]
+    return [*rows, *_raw_rows(raw, count), ("raw, its parts (wall clock, us)", split)]
+
+
+def _raw_rows(raw: Reading, count: int) -> list[tuple[str, str]]:
+    return [
+        ("raw, wall clock", f"{raw.seconds / count * 1e6:.0f} us"),
+        ("raw, CPU", f"{raw.cpu_seconds / count * 1e6:.0f} us"),
+    ]
+
+
+def wire(product: Product, fleet: MysqlFleet, count: int) -> Table:
+    """The commands that one tenant more sends to the server, by their first two words.
+
+    The raw side sends its statements, two for the marker, and one USE.
+    """
+    seen: list[Counter[str]] = []
+    with CountingProxy(fleet.server.url) as proxy:
+        address = msgspec.structs.replace(
+            fleet.server.url, host="127.0.0.1", port=proxy.port, unix_socket=None
+        )
+        product.write(fleet.config(address))
+        for size in (1, count):
+            fleet.fresh(size)
+            product.forget()
+            proxy.forget()
+            product.migrate()
+            words = [_TWO_WORDS.match(one) for one in proxy.commands()]
+            seen.append(Counter(found[0] if found else "another" for found in words))
+    product.write(fleet.config())
+    one, many = seen
+    added = {text: (number - one[text]) / (count - 1) for text, number in many.items()}
+    rows = sorted(added.items(), key=lambda item: -item[1])
+    raw = len(fleet.workload.statements) + 3
+    return Table(
+        title="Commands on the wire for one tenant more",
+        columns=("command", "number"),
+        rows=(
+            ("all", f"{sum(added.values()):.1f}"),
+            ("raw's", str(raw)),
+            *((text, f"{number:.1f}") for text, number in rows if number >= 0.1),
+        ),
+    )
 
 
 def tables_of(engine: str, costs: dict[Place, Cost], rows: list[tuple[str, str]]) -> list[Table]:
@@ -178,6 +226,8 @@ def run(options: Options) -> Report:
             rows = walls(product, fleet, folder, count)
             one, many = (profile(product, fleet, size) for size in (1, count))
             tables += tables_of(engine, per_tenant(one, many, count - 1), rows)
+            if isinstance(fleet, MysqlFleet):
+                tables.append(wire(product, fleet, count))
     return Report(script="profile", tables=tuple(tables))
 
 
