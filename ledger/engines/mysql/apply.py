@@ -110,6 +110,8 @@ class Run:
         """One step that has not landed."""
         if not self._in_own_transaction():
             self._end_own()
+        if kind.kind in ("call", "other"):
+            self.session.known.forget()
         if step.skip_if is not None:
             await self._before_other(step)
             try:
@@ -133,6 +135,7 @@ class Run:
             (step.redo_safe or kind.redo_safe) and kind.kind != "dml"
         ):
             await self._before_other(step)
+            self.session.known.add(objects.touched(kind))
             await self._plain(step, kind)
         elif kind.kind == "dml" and await self.rows_share_transaction(kind):
             await self._before_other(step)
@@ -205,7 +208,8 @@ class Run:
         """Make it durable that the step is about to run on this; the fingerprint of what it touches."""
         session = self.session
         connection = session.connection
-        found = await objects.states(connection, pairs, session.names)
+        found = await objects.states(connection, pairs, session.names, session.known)
+        session.known.add(pairs)
         before = objects.fingerprint(found, session.names)
         texts = tuple((one.label, one.raw) for one in found if one.raw)
         if texts:

@@ -22,11 +22,21 @@ LOCK_SECONDS: Final = 60.0
 """How long a predecessor's killed statement may take to end; a big ALTER rolls back slowly."""
 
 GET_LOCK: Final = "SELECT GET_LOCK(%s, %s)"
+DEFAULTS: Final = "SELECT GET_LOCK(%s, 0), @@collation_database, @@sql_mode"
 LOCK_HOLDER: Final = "SELECT IS_USED_LOCK(%s)"
 RELEASE_LOCK: Final = "SELECT RELEASE_LOCK(%s)"
 
+_ALONE: Final = "the marker's epoch alone fences this tenant"
 _NOT_YOURS: Final = 1095
 _GONE: Final = 1094
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """`found` was there before, `now` is there since. `defaults` are the database's, empty if not read."""
+
+    found: Remembered
+    now: Remembered
+    defaults: str = ""
 
 
 def lock_name(database: str, prefix: str) -> str:
@@ -43,14 +53,14 @@ async def take(
     epoch: int,
     ledger: str,
     takes_over: bool = False,
-) -> tuple[Remembered, Remembered]:
-    """Hold the lock and set the fence; what was there before, and what is there now.
+) -> Taken:
+    """Hold the lock and set the fence.
 
     The ledger's id stays another's if it was, unless `takes_over`. Raises FencedError
     having written nothing, LockedError if the holder cannot be ended in time.
     """
     name = lock_name(database, target.prefix)
-    warnings = await _lock(connection, table, target, name, epoch=epoch)
+    warnings, defaults = await _lock(connection, table, target, name, epoch=epoch)
     found = await table.read(connection)
     try:
         admit(found, epoch=epoch, tenant=target.name)
@@ -63,25 +73,27 @@ async def take(
         connection_id=connection.thread_id,
         warnings=warnings,
         restoring=found.fence.restoring,
+        resetting=found.fence.resetting,
     )
     now = await table.raise_fence(connection, found, epoch=epoch, fence=fence)
-    return found, now
+    return Taken(found=found, now=now, defaults=defaults)
 
 
 async def _lock(
     connection: MysqlConnection, table: MarkerTable, target: Target, name: str, *, epoch: int
-) -> tuple[str, ...]:
-    """Get the lock, ending its holder if need be; warnings if this server has no such locks."""
+) -> tuple[tuple[str, ...], str]:
+    """Get the lock, ending its holder if need be.
+
+    Warnings if this server has no such locks; and the database's defaults, if they were read.
+    """
     try:
-        got = (await connection.fetch(GET_LOCK, (name, 0)))[0][0]
+        got, *defaults = (await connection.fetch(DEFAULTS, (name,)))[0]
         if got == 1:
-            return ()
+            return (), repr(defaults)
         if got is None:
-            return ("GET_LOCK returned NULL: the marker's epoch alone fences this tenant",)
+            return (f"GET_LOCK returned NULL: {_ALONE}",), ""
     except QueryError as error:
-        return (
-            f"GET_LOCK is not available ({error}): the marker's epoch alone fences this tenant",
-        )
+        return (f"GET_LOCK is not available ({error}): {_ALONE}",), ""
     admit(await table.read(connection), epoch=epoch, tenant=target.name)
     holder = None
     with anyio.move_on_after(LOCK_SECONDS):
@@ -91,7 +103,7 @@ async def _lock(
                 holder = int(found)
                 await _end(connection, target, holder)
             if (await connection.fetch(GET_LOCK, (name, 1)))[0][0] == 1:
-                return ()
+                return (), ""
     raise LockedError(
         f"connection {holder} of an earlier run still holds this tenant's lock "
         f"{LOCK_SECONDS:.0f} s after it was killed; its last statement is being rolled back",
@@ -115,5 +127,8 @@ async def _end(connection: MysqlConnection, target: Target, holder: int) -> None
 
 
 def with_restoring(found: Remembered, restoring: str) -> Fence:
-    """The fence row's words with the name of the backup that is being restored, or without."""
-    return msgspec.structs.replace(found.fence, restoring=restoring)
+    """The fence row's words with the name of the backup that is being restored, or without.
+
+    Either way a reset that was under way is over.
+    """
+    return msgspec.structs.replace(found.fence, restoring=restoring, resetting=False)

@@ -22,25 +22,37 @@ from ledger.engines.mysql.shared import Shared
 from ledger.events import Mark
 from ledger.schema import Definition, Schema, fingerprint
 
-LIST: Final = """
+LIST_TABLES: Final = """
 SELECT TABLE_NAME, TABLE_TYPE, COALESCE(DATA_LENGTH, 0) + COALESCE(INDEX_LENGTH, 0)
-FROM information_schema.TABLES
-WHERE TABLE_SCHEMA = DATABASE(){own}
+FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE(){tables}
 """
-TRIGGERS: Final = "SHOW TRIGGERS"
-ROUTINES: Final = """
-SELECT ROUTINE_TYPE, ROUTINE_NAME FROM information_schema.ROUTINES
-WHERE ROUTINE_SCHEMA = DATABASE(){own}
+LIST_ALL: Final = (
+    LIST_TABLES
+    + """
 UNION ALL
-SELECT 'EVENT', EVENT_NAME FROM information_schema.EVENTS
-WHERE EVENT_SCHEMA = DATABASE(){events}
+SELECT ROUTINE_NAME, ROUTINE_TYPE, 0
+FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE(){routines}
+UNION ALL
+SELECT EVENT_NAME, 'EVENT', 0
+FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE(){events}
 """
+)
+OWN: Final = {
+    "{tables}": " AND TABLE_NAME LIKE %s",
+    "{routines}": " AND ROUTINE_NAME LIKE %s",
+    "{events}": " AND EVENT_NAME LIKE %s",
+}
+TRIGGERS: Final = "SHOW TRIGGERS"
+PROGRAMS: Final = frozenset({"PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY", "EVENT"})
 
 Row = tuple[Any, ...]
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is the tenant's own: names of tables and views, triggers as rows, programs as (kind, name)."""
+    """What is the tenant's own: names of tables and views, triggers as rows, programs as (kind, name).
+
+    `all_names` are the marker's and the neighbours' too, where they have the prefix.
+    """
 
     tables: tuple[str, ...]
     views: tuple[str, ...]
@@ -48,11 +60,26 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     triggers: tuple[Row, ...]
     programs: tuple[tuple[str, str], ...]
     bytes: int
+    all_names: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of tables, views and sequences."""
+        return (*self.tables, *self.views, *self.sequences)
 
     @property
     def empty(self) -> bool:
         """Whether the tenant has nothing but, perhaps, its marker."""
         return not (self.tables or self.views or self.sequences or self.triggers or self.programs)
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant as it was read. `texts` is the hash of the texts behind it, `names` of tables and views."""
+
+    mark: Mark
+    schema: Schema
+    texts: str
+    names: frozenset[str]
 
 
 class SchemaReader:
@@ -66,6 +93,11 @@ class SchemaReader:
 
     async def mark(self, connection: MysqlConnection) -> tuple[Mark, Schema]:
         """The fingerprint and size now, and the schema behind it."""
+        state = await self.state(connection)
+        return state.mark, state.schema
+
+    async def state(self, connection: MysqlConnection) -> State:
+        """All of what the tenant is, read now."""
         listing = await self.listing(connection)
         texts = await self._texts(connection, listing)
         known = self._shared.schema_of(texts)
@@ -73,43 +105,53 @@ class SchemaReader:
             schema = await catalog.read(connection, listing, self._names)
             known = (fingerprint(schema), schema)
             self._shared.keep(texts, *known)
-        return Mark(fingerprint=known[0], bytes=listing.bytes), known[1]
+        return State(
+            mark=Mark(fingerprint=known[0], bytes=listing.bytes),
+            schema=known[1],
+            texts=texts,
+            names=frozenset(self._names.neutral(name) for name in listing.names),
+        )
+
+    async def expected_state(self, connection: MysqlConnection, expected: State) -> State | None:
+        """The tenant's state if its names are those of `expected`, which equal work has led to elsewhere."""
+        listing = await self.listing(connection, programs=False)
+        names = frozenset(self._names.neutral(name) for name in listing.names)
+        if names != expected.names:
+            return None
+        return msgspec.structs.replace(
+            expected, mark=Mark(fingerprint=expected.mark.fingerprint, bytes=listing.bytes)
+        )
 
     async def schema(self, connection: MysqlConnection) -> Schema:
         """The schema alone."""
-        return (await self.mark(connection))[1]
+        return (await self.state(connection)).schema
 
-    async def listing(self, connection: MysqlConnection) -> Listing:
-        """The names of what is the tenant's own."""
-        rows = await self._fetch_like(connection, LIST, "TABLE_NAME")
-        neighbours = self._neighbours([str(row[0]) for row in rows])
-        rows = [row for row in rows if row[0] != self._marker and self._own(row[0], neighbours)]
-        names = {str(row[0]) for row in rows}
-        triggers = [row for row in await connection.fetch(TRIGGERS) if row[2] in names]
-        programs = await self._fetch_like(connection, ROUTINES, "ROUTINE_NAME")
-        return Listing(
-            tables=tuple(sorted(row[0] for row in rows if row[1] not in ("VIEW", "SEQUENCE"))),
-            views=tuple(sorted(row[0] for row in rows if row[1] == "VIEW")),
-            sequences=tuple(sorted(row[0] for row in rows if row[1] == "SEQUENCE")),
-            triggers=tuple(sorted(triggers, key=lambda row: str(row[0]))),
-            programs=tuple(
-                sorted((row[0], row[1]) for row in programs if self._own(row[1], neighbours))
-            ),
-            bytes=int(sum(row[2] for row in rows)),
-        )
-
-    async def _fetch_like(self, connection: MysqlConnection, sql: str, column: str) -> list[Row]:
+    async def listing(self, connection: MysqlConnection, *, programs: bool = True) -> Listing:
+        """The names of what is the tenant's own; routines, events and triggers with `programs` only."""
         prefix = self._target.prefix
-        own, events, arguments = "", "", None
-        if prefix:
-            own, events = f" AND {column} LIKE %s", " AND EVENT_NAME LIKE %s"
-            arguments = (escape_like(prefix) + "%",) * sql.count("{own}") + (
-                escape_like(prefix) + "%",
-            ) * sql.count("{events}")
-        text = sql.replace("{own}", own).replace("{events}", events)
-        rows = await connection.fetch(text, arguments)
+        sql = LIST_ALL if programs else LIST_TABLES
+        arguments = (escape_like(prefix) + "%",) * sql.count("{") if prefix else None
+        for place, condition in OWN.items():
+            sql = sql.replace(place, condition if prefix else "")
+        rows = await connection.fetch(sql, arguments)
         # LIKE follows the collation, which may not tell A from a.
-        return [row for row in rows if any(str(cell).startswith(prefix) for cell in row[:2])]
+        all_names = tuple(str(row[0]) for row in rows)
+        neighbours = self._neighbours(all_names)
+        rows = [row for row in rows if row[0] != self._marker and self._own(row[0], neighbours)]
+        tables = [row for row in rows if row[1] not in PROGRAMS]
+        names = {str(row[0]) for row in tables}
+        found: list[Row] = []
+        if names and programs:
+            found = [row for row in await connection.fetch(TRIGGERS) if row[2] in names]
+        return Listing(
+            tables=tuple(sorted(row[0] for row in tables if row[1] not in ("VIEW", "SEQUENCE"))),
+            views=tuple(sorted(row[0] for row in tables if row[1] == "VIEW")),
+            sequences=tuple(sorted(row[0] for row in tables if row[1] == "SEQUENCE")),
+            triggers=tuple(sorted(found, key=lambda row: str(row[0]))),
+            programs=tuple(sorted((row[1], row[0]) for row in rows if row[1] in PROGRAMS)),
+            bytes=int(sum(row[2] for row in rows)),
+            all_names=all_names,
+        )
 
     def _neighbours(self, tables: Sequence[str]) -> tuple[str, ...]:
         """Longer prefixes of other tenants: those configured, and those whose marker is here."""
@@ -131,7 +173,7 @@ class SchemaReader:
     async def _texts(self, connection: MysqlConnection, listing: Listing) -> str:
         """A hash over what the server itself says of all objects."""
         digest = hashlib.sha256(connection.server.text.encode())
-        for name in (*listing.tables, *listing.views, *listing.sequences):
+        for name in listing.names:
             rows = await connection.fetch(f"SHOW CREATE TABLE {quote_identifier(name)}")
             self._add(digest, name, str(rows[0][1]))
         for row in listing.triggers:

@@ -54,12 +54,17 @@ INSERT INTO {marker} (id, epoch, state, direction, step, ref, body) VALUES (%s, 
 
 
 class Fence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The fence row's `ref`. `restoring` names the backup of a restore that has not ended."""
+    """The fence row's `ref`.
+
+    `restoring` names the backup of a restore that has not ended; `resetting` says
+    that the tenant's objects are being dropped.
+    """
 
     ledger: str = ""
     connection_id: int = 0
     warnings: tuple[str, ...] = ()
     restoring: str = ""
+    resetting: bool = False
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -273,6 +278,12 @@ def require_ledger(found: Remembered, *, ledger: str, tenant: str) -> None:
         raise TenantError(
             f"a restore of {found.fence.restoring} was interrupted; the tenant holds a part of it",
             hint="Run `ledger restore` for it again.",
+            tenant=tenant,
+        )
+    if found.fence.resetting:
+        raise TenantError(
+            "a reset was interrupted; some of the tenant's objects are dropped already",
+            hint="Run `ledger reset --drop-all` for it again.",
             tenant=tenant,
         )
 

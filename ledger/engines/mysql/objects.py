@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +21,9 @@ ABSENT: Final = "absent"
 _MISSING: Final = frozenset({1049, 1051, 1146, 1305, 1360, 1539, 4089, 4091, 1508, 1347})
 _DEFINER: Final = re.compile(r" ?DEFINER\s*=\s*(?:`(?:[^`]|``)*`|\w+)@(?:`(?:[^`]|``)*`|\w+)")
 _COUNTER: Final = re.compile(r" AUTO_INCREMENT=\d+")
+# MySQL names a column's character set too once its collation was given explicitly, as it is when
+# SHOW CREATE's own text is run; the collation alone says the same.
+_CHARSET: Final = re.compile(r" CHARACTER SET \w+(?= COLLATE \w+)")
 _KINDS: Final = re.compile(
     r"^(?:CREATE|ALTER|DROP)\b.*?\b(PACKAGE BODY|PACKAGE|PROCEDURE|FUNCTION|TRIGGER|EVENT|SEQUENCE)\b"
 )
@@ -68,11 +71,55 @@ def touched(kind: StatementKind) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+class Known:
+    """Names that may exist in the database, in small letters; None while nobody has looked.
+
+    A name that is not among them need not be asked for.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._names: set[str] | None = None
+
+    def forget(self) -> None:
+        """Something may have made anything."""
+        self._names = None
+
+    def looked(self, names: Iterable[str]) -> None:
+        """All names with the tenant's prefix that the server lists."""
+        self._names = {name.lower() for name in names}
+
+    def add(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """What a statement of ours may have made."""
+        if self._names is not None:
+            self._names.update(name.rpartition(".")[2].lower() for _, name in pairs)
+
+    def rules_out(self, kind: str, name: str) -> bool:
+        """Whether a table or view of that name is known not to exist."""
+        return (
+            self._names is not None
+            and kind == "table"
+            and "." not in name
+            and name.startswith(self._prefix)
+            and name.lower() not in self._names
+        )
+
+
 async def states(
-    connection: MysqlConnection, pairs: Sequence[tuple[str, str]], names: Names
+    connection: MysqlConnection,
+    pairs: Sequence[tuple[str, str]],
+    names: Names,
+    known: Known | None = None,
 ) -> tuple[ObjectState, ...]:
     """How the objects are now."""
-    return tuple([await _state(connection, kind, name, names) for kind, name in pairs])
+    return tuple(
+        [
+            ObjectState(kind=kind, name=name, text=None)
+            if known is not None and known.rules_out(kind, name)
+            else await _state(connection, kind, name, names)
+            for kind, name in pairs
+        ]
+    )
 
 
 async def _state(connection: MysqlConnection, kind: str, name: str, names: Names) -> ObjectState:
@@ -95,7 +142,7 @@ async def _state(connection: MysqlConnection, kind: str, name: str, names: Names
 
 def normalised(text: str, names: Names) -> str:
     """SHOW CREATE's text without what differs between equal tenants."""
-    return names.neutral(_COUNTER.sub("", _DEFINER.sub("", text)))
+    return names.neutral(_CHARSET.sub("", _COUNTER.sub("", _DEFINER.sub("", text))))
 
 
 def without_definer(text: str) -> str:

@@ -16,9 +16,10 @@ from ledger.drivers.mysql import MysqlConnection, open_connection, quote_identif
 from ledger.drivers.url import MysqlUrl
 from ledger.engines.base import Backup, Done, Journal, Marker, MarkerEntry, StepResult, Target, Work
 from ledger.engines.mysql import backup as backups
-from ledger.engines.mysql import fence, guards, python, restore
+from ledger.engines.mysql import drop, fence, guards, python, restore
 from ledger.engines.mysql.apply import Run
 from ledger.engines.mysql.introspect import SchemaReader
+from ledger.engines.mysql.lineage import Lineage
 from ledger.engines.mysql.marker import (
     Body,
     Fence,
@@ -30,13 +31,14 @@ from ledger.engines.mysql.marker import (
     require_expected,
     require_ledger,
 )
-from ledger.engines.mysql.objects import Names
+from ledger.engines.mysql.objects import Known, Names
 from ledger.engines.mysql.progress import Progress, merge
 from ledger.engines.mysql.shared import Shared
 from ledger.engines.mysql.trouble import translated
 from ledger.errors import MarkerMismatchError
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
+from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Step
 from ledger.scripts.statements import classify
 
@@ -59,6 +61,9 @@ class MysqlSession:
         self._remembered: Remembered | None = None
         self._found_ledger: Fence = Fence()
         self._dirty = False
+        self._fresh: fence.Taken | None = None
+        self.known = Known(target.prefix)
+        self._lineage = Lineage(shared)
 
     def names_removed(self, text: str) -> str:
         """The text without the tenant database's name before other names."""
@@ -87,7 +92,7 @@ class MysqlSession:
             return as_marker(await self._fence(epoch=epoch, ledger=ledger))
 
     async def _fence(self, *, epoch: int, ledger: str, takes_over: bool = False) -> Remembered:
-        found, now = await fence.take(
+        taken = await fence.take(
             self.connection,
             self.table,
             self.target,
@@ -96,8 +101,9 @@ class MysqlSession:
             ledger=ledger,
             takes_over=takes_over,
         )
-        self._remembered = now
-        return found
+        self._remembered = taken.now
+        self._fresh = taken if not taken.found.exists else None
+        return taken.found
 
     async def _at(self, *, epoch: int, ledger: str) -> Remembered:
         """The marker under our fence."""
@@ -135,10 +141,23 @@ class MysqlSession:
             body = Body()
             if entry is not None:
                 body = await self.table.read_body(self.connection, entry_id(work.ref))
+            await self._look_at_fresh()
             checks = await self._bring_to_end(work, journal, entry, body)
             self._remember(work)
-            mark, schema = await self.reader.mark(self.connection)
-        return Done(checks=checks, mark=mark, schema=None if mark.fingerprint in known else schema)
+            state = await self._lineage.state(self.reader, self.connection)
+        news = state.mark.fingerprint not in known
+        return Done(checks=checks, mark=state.mark, schema=state.schema if news else None)
+
+    async def _look_at_fresh(self) -> None:
+        """A tenant that nobody has migrated is most often empty: then much is known beforehand."""
+        fresh, self._fresh = self._fresh, None
+        if fresh is None:
+            return
+        listing = await self.reader.listing(self.connection)
+        self.known.looked(listing.all_names)
+        if listing.empty and fresh.defaults:
+            server = (self.url.server, self.connection.server.text, self.target.session)
+            self._lineage.begin(repr((server, fresh.defaults)))
 
     async def _bring_to_end(
         self, work: Work, journal: Journal, entry: MarkerEntry | None, body: Body
@@ -152,6 +171,7 @@ class MysqlSession:
         if entry is None and work.direction == "down":
             return self._undone(work, journal)
         same = entry is not None and entry.direction == work.direction
+        self._lineage.attempt()
         progress = Progress(work, journal, self.table, step=merge(entry, work))
         if same:
             progress.carry(body.steps, told=body.told)
@@ -167,6 +187,8 @@ class MysqlSession:
             self._dirty = True
             raise
         await progress.finish(self.connection, checks)
+        if not same and work.intent is None and work.python is None:
+            self._lineage.grow(work, progress.results, self.names)
         return checks
 
     def _undone(self, work: Work, journal: Journal) -> tuple[CheckResult, ...]:
@@ -257,6 +279,16 @@ class MysqlSession:
                 await self.connection.rollback()
             raise
 
+    async def drop(self, objects: Sequence[Owned], *, epoch: int, ledger: str) -> Mark:
+        """See Session.drop."""
+        with translated(self.target, "drop"):
+            await self._fence(epoch=epoch, ledger=ledger)
+            try:
+                await drop.drop(self, objects, epoch=epoch, ledger=ledger)
+            finally:
+                self._dirty, self._remembered = True, None
+            return (await self.reader.mark(self.connection))[0]
+
     async def check(self, checks: Sequence[Check]) -> tuple[CheckResult, ...]:
         """Run checks in one read-only snapshot; a check that cannot run has not passed."""
         with translated(self.target, "run the checks"):
@@ -294,4 +326,5 @@ class MysqlSession:
                 )
             finally:
                 self._dirty, self._remembered = True, None
+                self._lineage.attempt()
             return (await self.reader.mark(self.connection))[0]

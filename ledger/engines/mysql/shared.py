@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ledger.schema import Schema
+
+if TYPE_CHECKING:
+    from ledger.engines.mysql.introspect import State
 
 SCHEMAS_MAX: Final = 256
 
 
 class Shared:
-    """`seen_after`: (statement, before) whose result the ledger knows. Schemas by the texts they came from."""
+    """`seen_after`: (statement, before) whose result the ledger knows.
+
+    Schemas are kept by the texts they came from, states by the work that led to them.
+    """
 
     def __init__(self) -> None:
         self.seen_after: set[tuple[str, str]] = set()
         self._schemas: OrderedDict[str, tuple[str, Schema]] = OrderedDict()
+        self._led_to: OrderedDict[str, State] = OrderedDict()
+
+    def led_to(self, lineage: str) -> State | None:
+        """What the same work made of the same beginning on another tenant."""
+        return self._led_to.get(lineage)
+
+    def keep_state(self, lineage: str, state: State) -> None:
+        """Remember, and forget the oldest."""
+        self._led_to[lineage] = state
+        if len(self._led_to) > SCHEMAS_MAX:
+            self._led_to.popitem(last=False)
 
     def schema_of(self, texts: str) -> tuple[str, Schema] | None:
         """The fingerprint and schema that these texts stood for before."""
@@ -34,3 +51,4 @@ class Shared:
         """Forget all."""
         self.seen_after.clear()
         self._schemas.clear()
+        self._led_to.clear()

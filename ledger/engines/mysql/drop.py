@@ -1,0 +1,100 @@
+"""Dropping a tenant's own objects for `reset --drop-all`.
+
+No transaction spans DROP statements here: the marker says `resetting` from before
+the first until it is empty, so that a reset that was killed is noticed, and is
+simply repeated. Invariant: nothing is dropped while a table outside the list
+refers to one in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ledger import failpoints
+from ledger.drivers.mysql import NO_DEADLINE, quote_identifier
+from ledger.engines.mysql.fence import with_restoring
+from ledger.errors import TenantError
+from ledger.scripts.created import Owned
+
+if TYPE_CHECKING:
+    from ledger.engines.mysql.session import MysqlSession
+
+REFERENCES: Final = """
+SELECT CONSTRAINT_SCHEMA, TABLE_NAME, REFERENCED_TABLE_NAME
+FROM information_schema.REFERENTIAL_CONSTRAINTS
+WHERE UNIQUE_CONSTRAINT_SCHEMA = DATABASE()
+"""
+INDEX_OF: Final = """
+SELECT DISTINCT TABLE_NAME FROM information_schema.STATISTICS
+WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND INDEX_NAME = %s
+"""
+
+
+async def drop(
+    session: MysqlSession, objects: Sequence[Owned], *, epoch: int, ledger: str
+) -> None:
+    """Drop them in this order, and empty the marker; the fence stands at `epoch` already."""
+    connection = session.connection
+    found = await session.table.read(connection, bodies=True)
+    _require_ours(session, found.fence.ledger, found.fence.restoring, ledger)
+    await _refuse_references(session, objects)
+    await session.table.replace_all(
+        connection,
+        found.entries.values(),
+        epoch=epoch,
+        fence=msgspec.structs.replace(found.fence, resetting=True),
+    )
+    await connection.execute("SET SESSION foreign_key_checks = 0")
+    for one in objects:
+        if one.kind == "index":
+            await _drop_index(session, one)
+        else:
+            await connection.execute(
+                f"DROP {one.kind.upper()} IF EXISTS {quote_identifier(one.name)}",
+                seconds=NO_DEADLINE,
+            )
+        failpoints.reach("engine.after_statement")
+    failpoints.reach("engine.before_marker")
+    await session.table.replace_all(connection, (), epoch=epoch, fence=with_restoring(found, ""))
+    failpoints.reach("engine.after_marker")
+
+
+def _require_ours(session: MysqlSession, found: str, restoring: str, ledger: str) -> None:
+    if found not in ("", ledger):
+        raise TenantError(
+            f"this tenant belongs to another ledger ({found}, not {ledger})",
+            hint="Reset it from its own ledger.",
+            tenant=session.tenant,
+        )
+    if restoring:
+        raise TenantError(
+            f"a restore of {restoring} was interrupted; the tenant holds a part of it",
+            hint="Run `ledger restore` for it again, then reset it.",
+            tenant=session.tenant,
+        )
+
+
+async def _refuse_references(session: MysqlSession, objects: Sequence[Owned]) -> None:
+    """Foreign keys from other tables of this server, a neighbour's and other databases' included."""
+    going = {one.name for one in objects if one.kind == "table"}
+    rows: list[tuple[Any, ...]] = await session.connection.fetch(REFERENCES) if going else []
+    for schema, table, parent in rows:
+        if parent in going and (schema != session.names.database or table not in going):
+            raise TenantError(
+                f"table {schema}.{table}, which these migrations did not create, refers to table"
+                f" {parent}, which they did",
+                hint="Drop that foreign key first; nothing was dropped.",
+                tenant=session.tenant,
+            )
+
+
+async def _drop_index(session: MysqlSession, index: Owned) -> None:
+    rows = await session.connection.fetch(INDEX_OF, (index.table, index.name))
+    if rows:
+        await session.connection.execute(
+            f"DROP INDEX {quote_identifier(index.name)} ON {quote_identifier(index.table)}",
+            seconds=NO_DEADLINE,
+        )
