@@ -233,13 +233,8 @@ class MysqlConnection:
     async def _guard(self, run: Any, *, seconds: float | None) -> Any:
         limit = self._query_seconds if seconds is None else seconds
         try:
-            with anyio.fail_after(limit):
+            with anyio.CancelScope(deadline=anyio.current_time() + limit):
                 return await run()
-        except TimeoutError:
-            await self._abandon()
-            raise QueryTimeoutError(
-                2013, f"no answer within {limit:g} s; the statement was killed"
-            ) from None
         except anyio.get_cancelled_exc_class():
             await self._abandon()
             raise
@@ -251,6 +246,8 @@ class MysqlConnection:
             raise ConnectionLostError(
                 2027, f"the server's answer broke off: {type(error).__name__}"
             ) from error
+        await self._abandon()
+        raise QueryTimeoutError(2013, f"no answer within {limit:g} s; the statement was killed")
 
     def _translate(self, error: pymysql.Error) -> DriverError:
         code, message = _code_and_message(error)

@@ -35,8 +35,6 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 class GuardedConnection(aiomysql.Connection):
     """aiomysql's connection with the doors closed that a server could pull open."""
 
-    _authenticating = False
-
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.client_flag &= ~CLIENT.MULTI_STATEMENTS
@@ -55,20 +53,20 @@ class GuardedConnection(aiomysql.Connection):
             raise RefusedAuthError("TLS was asked for, and the server does not offer it")
         will_be_secure = self._secure or self._ssl_context is not None
         self._allow(self._server_auth_plugin, secure=will_be_secure)
-        self._authenticating = True
+        # For the handshake only: every answer of a session would pay for it.
+        self.__dict__["_read_packet"] = self._read_handshake_packet
         try:
             await super()._request_authentication()
         finally:
-            self._authenticating = False
+            del self.__dict__["_read_packet"]
 
     async def _process_auth(self, plugin_name: bytes, packet: Any) -> Any:
         self._allow(plugin_name.decode("ascii", "replace"), secure=self._secure)
         return await super()._process_auth(plugin_name, packet)
 
-    async def _read_packet(self, *arguments: Any, **named: Any) -> Any:
+    async def _read_handshake_packet(self, *arguments: Any, **named: Any) -> Any:
         packet = await super()._read_packet(*arguments, **named)
-        switch = self._authenticating and packet.is_auth_switch_request()
-        if switch and b"\0" not in packet.get_all_data():
+        if packet.is_auth_switch_request() and b"\0" not in packet.get_all_data():
             raise RefusedAuthError("the server asked for the password hash of MySQL 4.0")
         return packet
 

@@ -33,9 +33,7 @@ WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND INDEX_NAME = %s
 """
 
 
-async def drop(
-    session: MysqlSession, objects: Sequence[Owned], *, epoch: int, ledger: str
-) -> None:
+async def drop(session: MysqlSession, objects: Sequence[Owned], *, epoch: int, ledger: str) -> None:
     """Drop them in this order, and empty the marker; the fence stands at `epoch` already."""
     connection = session.connection
     found = await session.table.read(connection, bodies=True)

@@ -17,8 +17,7 @@ from ledger.drivers.mysql import MysqlConnection
 from ledger.engines.base import StepResult, Work
 from ledger.engines.mysql.introspect import SchemaReader, State
 from ledger.engines.mysql.objects import Names
-from ledger.engines.mysql.shared import Shared
-from ledger.scripts.statements import classify
+from ledger.engines.mysql.shared import Shared, kind_of
 
 _PLAIN = frozenset({"ddl", "dml", "query", "session", "transaction"})
 
@@ -44,7 +43,7 @@ class Lineage:
         if self._before is None:
             return
         steps = work.section.steps
-        if all(classify(step.sql, "mysql").kind in _PLAIN for step in steps):
+        if all(kind_of(step.sql).kind in _PLAIN for step in steps):
             skipped = [one.number for one in results if one.skipped]
             texts = [names.neutral(step.sql) for step in steps]
             self._now = _hash(msgspec.json.encode([self._before, texts, skipped]).decode())

@@ -33,14 +33,13 @@ from ledger.engines.mysql.marker import (
 )
 from ledger.engines.mysql.objects import Known, Names
 from ledger.engines.mysql.progress import Progress, merge
-from ledger.engines.mysql.shared import Shared
+from ledger.engines.mysql.shared import Shared, kind_of
 from ledger.engines.mysql.trouble import translated
 from ledger.errors import MarkerMismatchError
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Step
-from ledger.scripts.statements import classify
 
 
 class MysqlSession:
@@ -209,7 +208,7 @@ class MysqlSession:
         landed = run.progress.step
         announced = work.intent.step if work.intent is not None else 0
         for step in work.section.steps:
-            kind = classify(step.sql, "mysql")
+            kind = kind_of(step.sql)
             if kind.kind == "session":
                 self._dirty = True
             if step.number <= landed:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ledger.schema import Schema
+from ledger.scripts.kinds import StatementKind
+from ledger.scripts.statements import classify
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.introspect import State
 
 SCHEMAS_MAX: Final = 256
+
+
+@lru_cache(maxsize=4096)
+def kind_of(sql: str) -> StatementKind:
+    """The statement's kind; a fleet asks the same of each tenant."""
+    return classify(sql, "mysql")
 
 
 class Shared:
