@@ -15,7 +15,7 @@ import anyio
 
 from ledger import events as ev
 from ledger import failpoints
-from ledger.engines.base import Done, Engine, Intent, Session, Target, Work
+from ledger.engines.base import Done, Engine, Intent, Marker, Session, Target, Work
 from ledger.errors import FencedError, LedgerError, ScriptError, TenantError
 from ledger.events import AnyEvent, MigrationRef
 from ledger.runner.claim import StateChangedError, claim, started
@@ -31,7 +31,11 @@ RELEASE_SECONDS = 15.0
 
 
 class Held:
-    """A tenant under this run's claim. `ref` and `direction` are what is being worked on."""
+    """A tenant under this run's claim. `ref` and `direction` are what is being worked on.
+
+    `found` is the marker as the fence found it, where it was read; `cut_short` says that the
+    claim before this one did not come to its end.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,8 @@ class Held:
         self.ref = ref
         self.direction: ev.Direction = direction
         self.ended = False
+        self.found: Marker | None = None
+        self.cut_short = False
         self._journal: TenantJournal | None = None
         self._lap_ns = time.perf_counter_ns()
 
@@ -106,6 +112,20 @@ class Held:
         failpoints.reach("runner.after_record")
         return landed
 
+    async def midway(self) -> bool:
+        """Whether an earlier attempt has left the tenant in the middle of a migration.
+
+        A backup of that is none of the state before: going back to it would leave half of it.
+        """
+        state = self.ctx.state(self.target.name)
+        if state.intent is not None or state.landed:
+            return True
+        if self.found is None:
+            if not self.cut_short:
+                return False
+            self.found = await self.session.marker()
+        return any(entry.state == "running" for entry in self.found.entries)
+
     async def restart(self, migration: Migration) -> None:
         """Go on, under the same claim, with another migration than the one announced."""
         self.ref, self.direction = migration.ref, "up"
@@ -141,6 +161,8 @@ async def claimed(
 
     Raises StateChangedError (decide again) and what the block raises.
     """
+    before = ctx.state(target.name)
+    cut_short = before.claim is not None or before.failure is not None
     epoch = await claim(
         ctx,
         target.name,
@@ -152,9 +174,10 @@ async def claimed(
     )
     failpoints.reach("runner.after_claim")
     held = Held(ctx, target, session, epoch, ref, direction)
+    held.cut_short = cut_short
     try:
         if not engine.capabilities.transactional_ddl:
-            await session.fence(epoch=epoch, ledger=ctx.ledger_id)
+            held.found = await session.fence(epoch=epoch, ledger=ctx.ledger_id)
         yield held
     except FencedError as error:
         await _outlive_fence(held, error)

@@ -145,7 +145,12 @@ async def _apply_one(
     held: Held, migration: Migration, following: Migration | None, progress: _Progress
 ) -> None:
     ctx, target = held.ctx, held.target
-    if progress.backup is None and backups.wanted(ctx, migration, target):
+    wanted = progress.backup is None and backups.wanted(ctx, migration, target)
+    if wanted and await held.midway():
+        progress.warnings.append(
+            f"{migration.id} goes on in its middle: no other backup than that from before it"
+        )
+    elif wanted:
         created = await backups.take(
             ctx,
             target,

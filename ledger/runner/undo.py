@@ -169,7 +169,7 @@ async def _undo(
     async with claimed(
         ctx, engine, target, session, ref=first.ref, direction="down", steps=steps
     ) as held:
-        if ctx.settings.backup != "never":
+        if ctx.settings.backup != "never" and not await held.midway():
             label = f"pre_rollback_{first.ref.version}"
             created = await backups.take(ctx, target, session, label=label, now=datetime.now(UTC))
             saved.append(created.path)
