@@ -35,6 +35,8 @@ FILES = ("nothing to do, SQLite, beyond start-up", "≤ 1 s (10,000 tenants)")
 NOTICED = ("a tenant put back behind our back is brought forward", "noticed (DELETE and WAL mode)")
 QUERIES = ("nothing to do, MariaDB", "one query a server, not one a tenant")
 FEW = 3
+JUDGED = 500
+"""With fewer tenants the difference of two start-ups is noise."""
 
 
 def sqlite_noop(options: Options) -> tuple[Table, list[TargetRow]]:
@@ -61,9 +63,9 @@ def sqlite_noop(options: Options) -> tuple[Table, list[TargetRow]]:
         what=FILES[0],
         target=FILES[1],
         measured=f"{beyond:.2f} s with {count}",
-        met=beyond <= count / 10_000,
+        met=beyond <= count / 10_000 if count >= JUDGED else None,
         value=beyond,
-        note="" if count >= 10_000 else f"held to 1 s / 10,000 x {count} tenants",
+        note="" if count >= 10_000 else f"{count} tenants: held to 0.1 ms each, from {JUDGED} on",
     )
     said = ", ".join(
         f"{mode}: {'noticed' if seen else 'not noticed'}"

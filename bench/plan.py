@@ -51,8 +51,12 @@ def run(options: Options) -> Report:
         }
         readings = new | alternate(sides, options.rounds())
     worst = max(median(one) for one in (readings["all new"], readings[mixed]))
-    scaled = count / 10_000 if migrations == MIGRATIONS else None
-    met = worst <= LIMIT_SECONDS * scaled if scaled else None
+    if count >= 10_000:
+        met, note = worst <= LIMIT_SECONDS, ""
+    elif worst <= LIMIT_SECONDS * count / 10_000 and migrations == MIGRATIONS:
+        met, note = True, "in proportion to the tenants, start-up and all"
+    else:
+        met, note = None, "the fleet is too small to tell: start-up is most of it"
     return Report(
         script="plan",
         tables=(
@@ -68,9 +72,9 @@ def run(options: Options) -> Report:
                 what="plan, 10,000 tenants x 200 migrations",
                 target="≤ 2 s",
                 measured=f"{worst:.2f} s with {count} x {migrations}",
-                met=met or (worst <= LIMIT_SECONDS if count >= 10_000 else met),
+                met=met,
                 value=worst,
-                note="" if count >= 10_000 else "held to 2 s in proportion to the tenants",
+                note=note,
             ),
         ),
     )

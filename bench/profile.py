@@ -152,7 +152,7 @@ def wire(product: Product, fleet: MysqlFleet, count: int) -> Table:
             product.forget()
             proxy.forget()
             product.migrate()
-            words = [_TWO_WORDS.match(one) for one in proxy.commands()]
+            words = [_TWO_WORDS.match(one.strip()) for one in proxy.commands()]
             seen.append(Counter(found[0] if found else "another" for found in words))
     product.write(fleet.config())
     one, many = seen

@@ -67,8 +67,9 @@ def run(options: Options) -> Report:
                 what="`ledger status` on 100 tenants",
                 target="≤ 300 ms",
                 measured=f"{status_ms:.0f} ms on {count}",
-                met=status_ms <= 300,
+                met=status_ms <= 300 if count >= 100 else None,
                 value=status_ms,
+                note="" if count >= 100 else f"{count} tenants only",
             ),
         ),
     )
