@@ -16,8 +16,8 @@ from ledger.scripts.model import SkipIf
 from ledger.scripts.split import BLOCK_COMMENT
 from ledger.scripts.version import version_key
 
-SectionName = Literal["up", "down", "verify"]
-SECTIONS: Final[tuple[SectionName, ...]] = ("up", "down", "verify")
+SectionName = Literal["up", "sync", "down", "verify"]
+SECTIONS: Final[tuple[SectionName, ...]] = ("up", "sync", "down", "verify")
 _SKIP_KINDS: Final = ("column", "table", "index", "view", "sql:")
 
 
@@ -114,6 +114,13 @@ def parse_section(directive: Directive, *, file: str) -> tuple[SectionName, bool
             hint=nearest(name, list(SECTIONS)),
         )
     transaction = True
+    if section == "sync" and words[1:]:
+        raise ScriptError(
+            f"-- migrate:sync takes no option, and this is {words[1]!r}",
+            file=file,
+            line=directive.line,
+            hint="Whether its statements share a transaction is said at -- migrate:up.",
+        )
     for option in words[1:]:
         if option.lower() not in ("transaction:false", "transaction:true"):
             raise ScriptError(

@@ -105,7 +105,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """One migration of one set, for one dialect.
 
     `key` orders versions (part by part, as numbers). `depends` are (set,
-    version) pairs. `contents` maps a SHA-256 to a text that the ledger keeps;
+    version) pairs. `sync` are the CREATE statements of a schema that is wished for,
+    which is brought about after `up`. `contents` maps a SHA-256 to a text that the ledger keeps;
     `ref.sources` says which part each is. `uses` are the names of all
     placeholders in its texts, `warnings` what its author should know.
     """
@@ -115,6 +116,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     up: Section
     down: Section | None = None
+    sync: tuple[Step, ...] = ()
     checks: tuple[Check, ...] = ()
     depends: tuple[tuple[str, str], ...] = ()
     manifest: Manifest = Manifest()

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
-from ledger.scripts.directives import SectionName
+from ledger.scripts.directives import SECTIONS, SectionName
 from ledger.scripts.manifest import encode_said
 from ledger.scripts.model import Dialect, Manifest, Migration, Section, sha256_hex
 from ledger.scripts.placeholders import placeholder_names
@@ -83,6 +83,7 @@ def parse_migration(
         path=source.file,
         up=up.section,
         down=back.section if back else None,
+        sync=tuple(main.steps.get("sync", ())),
         checks=tuple(parsed.get("verify", main).checks),
         depends=tuple(dict.fromkeys((*main.depends, *depends))),
         manifest=manifest,
@@ -92,7 +93,11 @@ def parse_migration(
             *(placeholder_names(files[part].text) for part in parsed if parsed[part].placeholders)  # type: ignore[union-attr]
         ),
         warnings=(
-            *(() if up.section.steps else (f"{source.file}: the migration has no step",)),
+            *(
+                ()
+                if up.section.steps or main.steps.get("sync")
+                else (f"{source.file}: the migration has no step",)
+            ),
             *up.warnings,
             *(back.warnings if back else ()),
         ),
@@ -111,7 +116,7 @@ def _require_sidecars_alone(parsed: dict[str, Parsed]) -> None:
                 file=sidecar.file,
                 hint="Keep one of the two.",
             )
-        others = [name for name in ("up", "down", "verify") if name != section]
+        others = [name for name in SECTIONS if name != section]
         if sidecar.depends or any(name in sidecar.opened for name in others):
             raise ScriptError(
                 f"a {section} file holds the section {section} only, and no -- depends:",

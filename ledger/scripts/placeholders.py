@@ -86,12 +86,12 @@ def unknown_placeholders(migration: Migration, names: Iterable[str]) -> tuple[Un
 
 def _texts(migration: Migration) -> Iterable[tuple[str, str, int]]:
     """Every text of the migration whose braces are placeholders, with its file and line."""
-    for section in (migration.up, migration.down):
-        for step in section.steps if section else ():
-            if step.placeholders:
-                yield step.sql, step.file, step.line
-                yield step.verify_step or "", step.file, step.line
-                yield step.skip_if.subject if step.skip_if else "", step.file, step.line
+    down = migration.down.steps if migration.down else ()
+    for step in (*migration.up.steps, *migration.sync, *down):
+        if step.placeholders:
+            yield step.sql, step.file, step.line
+            yield step.verify_step or "", step.file, step.line
+            yield step.skip_if.subject if step.skip_if else "", step.file, step.line
     for check in migration.checks:
         if check.placeholders:
             yield check.sql, check.file, check.line
@@ -123,6 +123,7 @@ def bind(migration: Migration, variables: Mapping[str, str]) -> Migration:
         migration,
         up=_bind_section(migration.up, variables),
         down=_bind_section(migration.down, variables) if migration.down else None,
+        sync=tuple(_bind_step(step, variables) for step in migration.sync),
         checks=tuple(_bind_check(check, variables) for check in migration.checks),
         uses=frozenset(),
     )

@@ -27,6 +27,7 @@ from ledger.scripts.split import Script, Statement
 from ledger.scripts.split_mysql import split_mysql
 from ledger.scripts.split_sqlite import split_sqlite
 from ledger.scripts.statements import classify
+from ledger.scripts.wish import require_wish
 
 # What a transactional SQLite section leaves out; directives before it mean the next statement.
 _LEFT_OUT: Final = re.compile(
@@ -134,9 +135,9 @@ def _note(parsed: Parsed, pending: _Pending, directive: Directive) -> None:
             )
         pending.check = value
         return
-    if parsed.section == "verify" and word in ("skip-if", "verify-step", "redo-safe"):
+    if parsed.section in ("sync", "verify") and word in ("skip-if", "verify-step", "redo-safe"):
         raise ScriptError(
-            f"-- {word} stands in the section verify",
+            f"-- {word} stands in the section {parsed.section}",
             file=parsed.file,
             line=directive.line,
             hint="It belongs to a step of the section up or down.",
@@ -168,7 +169,7 @@ def _open_section(parsed: Parsed, directive: Directive) -> None:
             problem,
             file=parsed.file,
             line=directive.line,
-            hint="A file has at most one section up, one down and one verify.",
+            hint="A file has at most one section up, one sync, one down and one verify.",
         )
     parsed.opened[section] = transaction
     parsed.section = section
@@ -188,7 +189,7 @@ def _is_own_transaction(parsed: Parsed, statement: Statement) -> bool:
     """Whether this is a BEGIN, COMMIT or PRAGMA foreign_keys, which a SQLite section leaves out."""
     return (
         parsed.dialect == "sqlite"
-        and parsed.section != "verify"
+        and parsed.section not in ("sync", "verify")
         and _LEFT_OUT.match(statement.sql) is not None
     )
 
@@ -231,7 +232,9 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
             line=statement.line,
             hint="Write -- migrate:verify on a line before it.",
         )
-    if parsed.dialect == "mysql":
+    if parsed.section == "sync":
+        require_wish(statement, parsed.dialect, file=parsed.file)
+    elif parsed.dialect == "mysql":
         require_whole_routine(statement, kind, file=parsed.file)
     steps = parsed.steps.setdefault(parsed.section, [])
     steps.append(

@@ -53,7 +53,8 @@ def _section(section: Section | None) -> Any:
 
 
 def _shown(migration: Migration, folder: Path) -> dict[str, Any]:
-    return {
+    wish = {"sync": _section(Section(steps=migration.sync))["steps"]} if migration.sync else {}
+    return wish | {
         "version": migration.ref.version,
         "name": migration.ref.name,
         "parts": [part for part, _ in migration.ref.sources],
@@ -116,6 +117,7 @@ async def test_a_migration_comes_back_from_its_kept_texts(dialect: Dialect, name
         assert again.contents == migration.contents
         assert _section(again.up) == _section(migration.up)
         assert _section(again.down) == _section(migration.down)
+        assert [one.sql for one in again.sync] == [one.sql for one in migration.sync]
         assert [one.sql for one in again.checks] == [one.sql for one in migration.checks]
 
 

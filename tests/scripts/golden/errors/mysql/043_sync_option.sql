@@ -1,0 +1,2 @@
+-- migrate:sync transaction:false
+CREATE TABLE t (id INT);

@@ -1,0 +1,2 @@
+-- migrate:sync
+CREATE INDEX i ON other.t (a);

@@ -1,0 +1,3 @@
+-- migrate:sync
+-- skip-if: table t
+CREATE TABLE t (id INT);
