@@ -18,7 +18,9 @@ import msgspec
 from ledger import events as ev
 from ledger.api.choosing import concerns, pick_backup, require_history, rollback_chooser
 from ledger.api.lint import lint_config
+from ledger.api.migrating import migrate_fleet
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
+from ledger.api.reset import plan_reset, require_one_way, reset
 from ledger.api.running import Tenants, begin, changed_tenants, patterns, run_call
 from ledger.api.status import Status, build_status
 from ledger.api.verify import VerifyReport, verify_store
@@ -40,8 +42,8 @@ from ledger.projections import FleetState, RunState
 from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.holder import actor_name
 from ledger.runner.kept import KeptBackup, kept_backups
-from ledger.runner.migrate import migrate_tenant
 from ledger.runner.outcome import Outcome
+from ledger.runner.reset import Resetting
 from ledger.runner.settle import baseline_tenant, resolve_tenant, unlock_tenant
 from ledger.runner.undo import How, restore_tenant, rollback_tenant
 from ledger.stores.base import Filter, Head
@@ -192,21 +194,13 @@ class Ledger:
                 if one.migrations or one.problem or target.name in changed
             ]
 
-            async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-                return await migrate_tenant(
-                    ctx,
-                    ready.engines[target.engine],
-                    target,
-                    catalogue,
-                    options,
-                    inspect=target.name in changed,
-                )
-
-            report = await run_call(
+            report = await migrate_fleet(
+                ready,
                 ctx,
                 chosen,
                 todo,
-                work,
+                changed,
+                options,
                 Bounds(
                     parallel=parallel or self.config.parallel,
                     on_error=on_error,
@@ -214,7 +208,6 @@ class Ledger:
                     signals=self.signals,
                 ),
                 self.progress,
-                target_version=to,
             )
             return msgspec.structs.replace(report, warnings=plan.warnings)
 
@@ -323,6 +316,44 @@ class Ledger:
                 self._bounds(parallel),
                 self.progress,
                 target_version=to,
+            )
+
+    async def plan_reset(
+        self, tenants: Tenants, *, to: str | None = None, drop_all: bool = False
+    ) -> tuple[Resetting, ...]:
+        """What `reset` with `mark_only` or `drop_all` would do to each tenant; touches nothing."""
+        require_one_way(to=to, mark_only=False, drop_all=drop_all)
+        async with self._ready() as ready:
+            ctx, chosen = await self._begin(ready, "reset", tenants)
+            return await plan_reset(ctx, ready, chosen, to=to, drop_all=drop_all)
+
+    async def reset(
+        self,
+        tenants: Tenants,
+        *,
+        to: str | None = None,
+        mark_only: bool = False,
+        drop_all: bool = False,
+        by: How = "auto",
+        parallel: int | None = None,
+        reason: str = "",
+    ) -> RunReport:
+        """Undo everything after `to` (or change the records only), or drop all that migrations created."""
+        require_one_way(to=to, mark_only=mark_only, drop_all=drop_all)
+        async with self._ready() as ready:
+            ctx, chosen = await self._begin(
+                ready, "reset", tenants, reason=reason, backup="always" if drop_all else None
+            )
+            return await reset(
+                ctx,
+                ready,
+                chosen,
+                self._bounds(parallel),
+                self.progress,
+                to=to,
+                mark_only=mark_only,
+                drop_all=drop_all,
+                by=by,
             )
 
     async def unlock(self, tenants: Tenants, *, reason: str) -> RunReport:

@@ -136,6 +136,7 @@ def _resolve(raw: RawConfig, origin: Origin) -> Config:
         backups=origin.path_of(raw.backups),
         backup=raw.backup,
         parallel=raw.parallel,
+        workers=raw.workers,
         variables=read_variables(raw.variables, origin, ("variables",)),
         out_of_order=raw.out_of_order,
         strict=raw.strict,

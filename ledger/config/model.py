@@ -69,7 +69,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     `path` is the file it came from and None for one made in Python; relative
     paths were taken from `base`. `variables` hold for all tenants, a source's own
-    go before them. `warnings` are for a person, once.
+    go before them. `workers` are processes for SQLite tenants: 0 for none, `auto` as
+    many as there are cores where the fleet is large enough. `warnings` are for a person, once.
     """
 
     base: Path
@@ -80,6 +81,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     secret: SecretSource = SecretSource()
     backup: Backing = "always"
     parallel: int = 16
+    workers: int | Literal["auto"] = "auto"
     variables: dict[str, str] = {}
     out_of_order: OutOfOrder = "error"
     strict: bool = False

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from ledger.config.model import Backing, OutOfOrder, Timeouts
 from ledger.errors import ConfigError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+WorkerCount = Annotated[int, msgspec.Meta(ge=0)] | Literal["auto"]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Strings = list[str]
 Variables = dict[str, str | int | float]
@@ -60,6 +61,7 @@ class RawConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     backups: str = "backups"
     backup: Backing = "always"
     parallel: Positive = 16
+    workers: WorkerCount = "auto"
     variables: Variables = {}
     out_of_order: OutOfOrder = msgspec.field(default="error", name="out-of-order")
     strict: bool = False

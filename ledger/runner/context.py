@@ -6,7 +6,7 @@ tenant's stream is folded without gaps: whoever finds one reads the stream anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -73,6 +73,7 @@ class RunContext:
         self.base_seq = fleet.seq
         self.own_events = 0
         self.last_own_seq = fleet.seq
+        self.lease_listeners: list[Callable[[float], None]] = []
         self.kept: set[str] = set()
         self.parsed: dict[tuple[ev.MigrationRef, Dialect], Migration] = {}
         self._bound: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[Migration, Migration]] = {}
@@ -145,7 +146,13 @@ class RunContext:
         """One event for all claims of this run; the lease counts from before the append was sent."""
         asked_at = boottime_seconds()
         await self.record_run(ev.LeaseRenewed(lease_seconds=self.settings.lease_seconds))
-        self._lease_until = asked_at + self.settings.lease_seconds
+        self.lease_renewed(asked_at + self.settings.lease_seconds)
+
+    def lease_renewed(self, until: float) -> None:
+        """The run's lease lasts until then, on the boot-time clock."""
+        self._lease_until = until
+        for listener in self.lease_listeners:
+            listener(until)
 
     def check_lease(self, tenant: str) -> None:
         """Raises FencedError if this runner's own lease has run out: others may have taken over."""
@@ -173,6 +180,10 @@ class RunContext:
         return NewEvent(
             event_id=new_event_id(), event=event, run=self.run, actor=self.actor, tenant=tenant
         )
+
+    def fold_others(self, recorded: Iterable[Recorded]) -> None:
+        """Take in what this run's worker processes appended through its store."""
+        self._fold_own(recorded)
 
     def _fold_own(self, recorded: Iterable[Recorded]) -> None:
         rows = list(recorded)
