@@ -429,8 +429,10 @@ class Ledger:
 
         `migration` is VERSION or SET/VERSION, `tenant`, `run` and `actor` may be globs.
         """
+        exact = tenant is not None and not any(char in tenant for char in "*?[")
         where = Filter(
-            tenant=tenant,
+            stream=f"tenant/{tenant}" if exact else None,
+            tenant=None if exact else tenant,
             types=(type,) if type else (),
             run=run,
             actor=actor,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ledger import events as ev
+from ledger.audit import check_script
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue
@@ -55,7 +56,8 @@ async def kept_migration(
 ) -> Migration:
     """The migration as it ran, from the ledger's texts; from the folder where none were kept.
 
-    Parsed once a run. Raises ScriptError if neither has it.
+    Parsed once a run. Raises ScriptError if neither has it, ChainBrokenError if a
+    kept text is not what its hash says.
     """
     known = ctx.parsed.get((ref, dialect))
     if known is None:
@@ -71,6 +73,7 @@ async def _kept_migration(
         for _, sha in ref.sources:
             text = await ctx.store.script(sha)
             if text is not None:
+                check_script(sha, text)
                 contents[sha] = text
         if len(contents) == len({sha for _, sha in ref.sources}):
             return _with_python(from_contents(ref, contents, dialect), catalogue)

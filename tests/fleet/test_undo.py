@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -206,3 +208,20 @@ async def test_history_filters(tmp_path: Path) -> None:
     assert await history(actor="nobody") == []
     with pytest.raises(UsageError, match="no event has the type"):
         await history(type="complete")
+
+
+async def test_a_kept_text_that_was_changed_is_not_run(tmp_path: Path) -> None:
+    """The ledger's own copy is held to its hash before its down steps touch a tenant."""
+    fleet = Fleet(tmp_path, tenants=1)
+    await fleet.open().migrate()
+    before = fleet.schema("t0")
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
+        for (name,) in database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall():
+            database.execute(f'DROP TRIGGER "{name}"')
+        database.execute("UPDATE scripts SET content = content || 'DROP TABLE users;'")
+        database.commit()
+    refused = (await fleet.open().rollback()).failures[0]
+    assert "was changed" in refused.message
+    assert fleet.schema("t0") == before
