@@ -22,6 +22,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "rollback": "Undo migrations by their down steps, or by backup.",
         "restore": "Put tenants back to a backup.",
         "baseline": "Count migrations as applied without running them.",
+        "reset": "Go back to a version, or drop what migrations created.",
         "unlock": "End a claim that nobody will end.",
         "resolve": "Settle a step whose outcome is in doubt.",
     },

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, TextIO
 
 from ledger.cli.options import Settings, confirm
 from ledger.cli.session import same_command
 from ledger.render.plan import write_plan
 from ledger.render.report import write_report
+from ledger.render.resets import write_resets
 from ledger.render.rows import write_json
 from ledger.render.story import tell
 from ledger.render.text import Symbols, count_text, one_line
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ledger.fleet.planning import FleetPlan
     from ledger.fleet.report import RunReport
     from ledger.fleet.validation import ValidationReport
+    from ledger.runner.reset import Resetting
 
 CHECK_FOUND: Final = 4
 SUMMARY_NAMES: Final = 3
@@ -40,6 +43,12 @@ def plan(settings: Settings, made: FleetPlan) -> int:
     """A plan; 4 if a tenant would be refused."""
     write_plan(made, form=settings.format, out=sys.stdout, with_sql=settings.verbose > 0)
     return CHECK_FOUND if any(tenant.problem for tenant in made.tenants) else 0
+
+
+def resets(settings: Settings, plans: Sequence[Resetting], *, out: TextIO | None = None) -> int:
+    """What a reset would do, tenant by tenant; 4 if one would be refused."""
+    write_resets(plans, form=settings.format, out=out or sys.stdout)
+    return CHECK_FOUND if any(plan.problem for plan in plans) else 0
 
 
 async def report(settings: Settings, ledger: Ledger, made: RunReport) -> int:

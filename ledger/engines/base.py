@@ -17,6 +17,7 @@ import msgspec
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
+from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Dialect, PythonModule, Section
 
 MARKER_TABLE = "ledger_marker"
@@ -217,6 +218,16 @@ class Session(Protocol):
 
     async def adopt(self, refs: Sequence[MigrationRef], *, epoch: int, ledger: str) -> Mark:
         """Make the marker say that exactly `refs` are applied (baseline, restore, reset --mark-only)."""
+        ...
+
+    async def drop(self, objects: Sequence[Owned], *, epoch: int, ledger: str) -> Mark:
+        """Drop these objects, where they are there, in this order, and make the marker say that
+        nothing is applied.
+
+        Foreign keys neither stop it nor delete rows elsewhere. May be repeated after a
+        crash. Raises FencedError, and TenantError having dropped nothing if a table
+        of another tenant or database refers to one of them.
+        """
         ...
 
     async def check(self, checks: Sequence[Check]) -> tuple[CheckResult, ...]:

@@ -13,6 +13,9 @@ Result = Literal[
     "rolled_back",
     "restored",
     "baselined",
+    "imported",
+    "reset",
+    "pruned",
     "unlocked",
     "resolved",
     "current",
@@ -24,7 +27,18 @@ Result = Literal[
 ]
 
 GOOD: frozenset[str] = frozenset(
-    ("migrated", "rolled_back", "restored", "baselined", "unlocked", "resolved", "current")
+    (
+        "migrated",
+        "rolled_back",
+        "restored",
+        "baselined",
+        "imported",
+        "reset",
+        "pruned",
+        "unlocked",
+        "resolved",
+        "current",
+    )
 )
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 import aiosqlite
 import anyio
 
+from ledger import failpoints
 from ledger.drivers.sqlite import CLOSE_SECONDS, call, close
 from ledger.engines.base import Backup, Done, Journal, Marker, Target, Work
 from ledger.engines.sqlite import backup as backups
@@ -41,6 +42,7 @@ from ledger.engines.sqlite.trouble import BusyError, locked, unusable
 from ledger.errors import TenantError, UnreachableError
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
+from ledger.scripts.created import Owned
 from ledger.scripts.model import Check
 
 T = TypeVar("T")
@@ -261,6 +263,32 @@ class SqliteSession:
 
         marks: list[Mark] = []
         return await self.run(write, doing="write the marker")
+
+    async def drop(self, objects: Sequence[Owned], *, epoch: int, ledger: str) -> Mark:
+        """See Session.drop; all of it is one transaction."""
+
+        def write(database: sqlite3.Connection) -> Mark:
+            if not database.in_transaction:
+                # DROP TABLE would delete the rows one by one, and what refers to them.
+                self.set_foreign_keys(database, False)
+                begin_immediate(database)
+                found = read_marker(database, tenant=self.tenant)
+                admit(found, epoch=epoch, ledger=ledger, tenant=self.tenant)
+                for one in objects:
+                    name = '"' + one.name.replace('"', '""') + '"'
+                    database.execute(f"DROP {one.kind.upper()} IF EXISTS main.{name}")
+                    failpoints.reach("engine.in_transaction")
+                database.execute(CREATE_MARKER)
+                put_fence(database, found, epoch=epoch, ledger=ledger)
+                replace_entries(database, found, (), epoch=epoch)
+                marks.append(self.marked(database)[0])
+            commit(database)
+            failpoints.reach("engine.after_commit")
+            self.set_foreign_keys(database, self.foreign_keys)
+            return self.complete(marks[-1])
+
+        marks: list[Mark] = []
+        return await self.run(write, doing="drop what migrations created")
 
     async def check(self, checks: Sequence[Check]) -> tuple[CheckResult, ...]:
         """Run checks in one snapshot; a check that cannot run has not passed."""

@@ -1,0 +1,124 @@
+"""`ledger reset`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from ledger.cli.options import (
+    Settings,
+    chosen,
+    ledger_command,
+    need_terminal_or_yes,
+    reason_option,
+    tenant_options,
+    yes_option,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ledger.api import Ledger
+    from ledger.runner.reset import Resetting
+
+
+@ledger_command("reset")
+@tenant_options
+@click.option("--to", metavar="VERSION", help="Go back to this migration (0: to none).")
+@click.option("--mark-only", is_flag=True, help="Change the records only; touch no table.")
+@click.option("--drop-all", is_flag=True, help="Drop everything that the migrations created.")
+@click.option(
+    "--yes-drop",
+    "yes_drop",
+    multiple=True,
+    metavar="NAME",
+    help="Drop this tenant's objects without asking. May be repeated.",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["auto", "script", "backup"]),
+    default="auto",
+    show_default=True,
+    help="How --to undoes: by down steps, by backup, or by whichever there is.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be done and touch nothing.")
+@reason_option
+@yes_option
+def command(
+    settings: Settings,
+    *,
+    all_tenants: bool,
+    tenants: tuple[str, ...],
+    to: str | None,
+    mark_only: bool,
+    drop_all: bool,
+    yes_drop: tuple[str, ...],
+    by: Literal["auto", "script", "backup"],
+    dry_run: bool,
+    reason: str,
+    yes: bool,
+) -> None:
+    """Go back to a version by really undoing (--to), by the records alone (--to --mark-only), or
+    drop everything that the migrations created (--drop-all), so that migrate starts anew.
+
+    --drop-all takes a backup first, and asks for each tenant's name; -y does not answer that.
+    """
+    if (to is None) == (not drop_all) or (drop_all and mark_only):
+        raise click.UsageError("write --to VERSION, --to VERSION --mark-only, or --drop-all.")
+    selection = chosen(all_tenants=all_tenants, tenants=tenants)
+    need_terminal_or_yes(yes=dry_run or bool(yes_drop) or (yes and not drop_all))
+    from ledger.cli import shown
+    from ledger.cli.session import run
+
+    async def undo(ledger: Ledger) -> int:
+        if dry_run or not yes:
+            code = shown.plan(settings, await ledger.plan_rollback(selection, to=to, by=by))
+            if dry_run:
+                return code
+        question = f"Undo everything after {to}, by down steps or backup,"
+        await shown.ask(ledger, selection, question, yes=yes)
+        report = await ledger.reset(selection, to=to, by=by, reason=reason)
+        return await shown.report(settings, ledger, report)
+
+    async def records(ledger: Ledger) -> int:
+        if dry_run or not yes:
+            plans = await ledger.plan_reset(selection, to=to)
+            shown.resets(settings, plans)
+            if dry_run:
+                return 0
+        question = f"Change the records only, to {to}, touching no table,"
+        await shown.ask(ledger, selection, question, yes=yes)
+        report = await ledger.reset(selection, to=to, mark_only=True, reason=reason)
+        return await shown.report(settings, ledger, report)
+
+    async def drop(ledger: Ledger) -> int:
+        plans = await ledger.plan_reset(selection, drop_all=True)
+        if dry_run:
+            return shown.resets(settings, plans)
+        if not yes_drop:
+            shown.resets(settings, plans, out=sys.stderr)
+        _confirm_each(plans, yes_drop)
+        report = await ledger.reset(selection, drop_all=True, reason=reason)
+        return await shown.report(settings, ledger, report)
+
+    run(settings, drop if drop_all else records if mark_only else undo)
+
+
+def _confirm_each(plans: Sequence[Resetting], named: tuple[str, ...]) -> None:
+    """Every tenant's name, on the command line or typed. Raises UsageError, Abort."""
+    missing = [plan.tenant for plan in plans if plan.tenant not in named]
+    if named and missing:
+        raise click.UsageError(
+            f"--yes-drop does not name {', '.join(missing[:5])}: each tenant is to be named."
+        )
+    for tenant in missing:
+        typed = click.prompt(
+            f"Everything listed of {tenant} will be dropped, with its data. Type its name",
+            err=True,
+            default="",
+            show_default=False,
+        )
+        if typed != tenant:
+            raise click.Abort

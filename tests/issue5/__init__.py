@@ -1,0 +1,1 @@
+"""What the two source documents promise, on both engines."""
