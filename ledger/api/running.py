@@ -113,7 +113,10 @@ def _current(ctx: RunContext, target: Target) -> Outcome:
 
 
 async def changed_tenants(ready: Opened, fleet: FleetState, chosen: Chosen) -> set[str]:
-    """Tenants that look different from how the last run left them, by the engines' cheap looks."""
+    """Tenants that look different from how the last run left them, by the engines' cheap looks.
+
+    And those that it could not reach: whether they are back is worth a look.
+    """
     seen: dict[str, list[Seen]] = {}
     ids: dict[int, tuple[str, ...]] = {}
     for target in chosen.targets:
@@ -124,7 +127,11 @@ async def changed_tenants(ready: Opened, fleet: FleetState, chosen: Chosen) -> s
                 ids[key] = tuple(f"{ref.set}/{ref.version}" for ref in state.applied)
             one = Seen(target=target, mark=state.mark, applied=ids[key])
             seen.setdefault(target.engine, []).append(one)
-    changed: set[str] = set()
+    changed = {
+        target.name
+        for target in chosen.targets
+        if (state := fleet.tenants.get(target.name)) is not None and state.skipped
+    }
     for engine, group in seen.items():
         changed |= await ready.engines[engine].changed(group)
     return changed

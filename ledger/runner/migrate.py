@@ -57,7 +57,7 @@ async def migrate_tenant(
             try:
                 decision = _decide(ctx, target, catalogue, options)
                 if not decision.pending and not inspect:
-                    await _clear_regressed(ctx, target)
+                    await _clear_aside(ctx, target)
                     return _finished(ctx, target, progress)
                 async with engine.open(target) as session:
                     if inspect:
@@ -226,9 +226,10 @@ async def _believe_marker(held: Held) -> None:
         await held.ctx.record_claimed(held.target.name, [event])
 
 
-async def _clear_regressed(ctx: RunContext, target: Target) -> None:
-    """The tenant was brought forward, or had it all: it is not behind any more."""
-    if ctx.state(target.name).drift == "regressed":
+async def _clear_aside(ctx: RunContext, target: Target) -> None:
+    """The tenant was brought forward, or had it all: it is not behind any more, nor out of reach."""
+    state = ctx.state(target.name)
+    if state.drift == "regressed" or state.skipped:
         try:
             await ctx.record(target.name, [ev.DriftDetected(kind="cleared")])
         except ConflictError as conflict:
