@@ -94,6 +94,7 @@ def ledger_url(engine: str, folder: Path, options: Options) -> Iterator[tuple[Ur
 
 @asynccontextmanager
 async def new_store(url: Url, secret: SecretSource) -> AsyncIterator[Store]:
-    """A new ledger, open."""
+    """A new ledger, open, its writer connected by a first event."""
     async with open_store(url, secret, create=True) as store:
+        await store.append(steps("first", 1))
         yield store

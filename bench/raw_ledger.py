@@ -1,7 +1,8 @@
 """The ledger's raw side: the same events into and out of a plain table, with nothing around it.
 
-Append is executemany of ready-made rows, one transaction a batch, as durable as
-ours (WAL and synchronous=FULL; InnoDB as the server is set). Replay is the rows
+Append is executemany of ready-made rows of the same columns, one transaction a
+batch, as durable as ours (WAL and synchronous=FULL; InnoDB as the server is set);
+no triggers, no hash, no event id to be unique. Replay is the rows
 of our own ledger, decoded by msgspec's tagged union, folded into a few numbers
 a tenant.
 """
@@ -26,14 +27,18 @@ from ledger.stores.base import Append
 
 TABLE = (
     "CREATE TABLE raw_events (seq INTEGER NOT NULL PRIMARY KEY, stream VARCHAR(200) NOT NULL,"
-    " version INTEGER NOT NULL, type VARCHAR(40) NOT NULL, at VARCHAR(40) NOT NULL,"
-    " body TEXT NOT NULL, UNIQUE (stream, version))"
+    " version INTEGER NOT NULL, event_id VARCHAR(64) NOT NULL, type VARCHAR(40) NOT NULL,"
+    " at VARCHAR(40) NOT NULL, run VARCHAR(64) NOT NULL, actor VARCHAR(255) NOT NULL,"
+    " tenant VARCHAR(200), body TEXT NOT NULL, prev_hash CHAR(64) NOT NULL,"
+    " hash CHAR(64) NOT NULL, UNIQUE (stream, version))"
 )
-INSERT = "INSERT INTO raw_events (seq, stream, version, type, at, body) VALUES ({})"
+INSERT = "INSERT INTO raw_events VALUES ({})"
+COLUMNS = 12
+AT = "2026-01-01T00:00:00.000000Z"
 SELECT = "SELECT stream, version, at, body FROM events WHERE seq > {} ORDER BY seq LIMIT {}"
 FETCH = 10_000
 
-Row = tuple[int, str, int, str, str, str]
+Row = tuple[object, ...]
 
 
 def rows_of(requests: Sequence[Append]) -> list[Row]:
@@ -45,9 +50,8 @@ def rows_of(requests: Sequence[Append]) -> list[Row]:
             version = versions[request.stream] = versions.get(request.stream, 0) + 1
             body = ev.encode_body(new.event).decode()
             kind = str(new.event.__struct_config__.tag)
-            rows.append(
-                (len(rows) + 1, request.stream, version, kind, "2026-01-01T00:00:00.000000Z", body)
-            )
+            place = (len(rows) + 1, request.stream, version, new.event_id, kind, AT)
+            rows.append((*place, new.run, new.actor, new.tenant, body, "0" * 64, "1" * 64))
     return rows
 
 
@@ -61,7 +65,7 @@ def append_sqlite(path: Path, rows: list[Row], batch: int) -> Reading:
     database.execute("PRAGMA journal_mode = WAL").fetchone()
     database.execute("PRAGMA synchronous = FULL")
     database.execute(TABLE)
-    insert = INSERT.format(", ".join("?" * 6))
+    insert = INSERT.format(", ".join("?" * COLUMNS))
     began = time.perf_counter()
     for part in _batches(rows, batch):
         database.execute("BEGIN IMMEDIATE")
@@ -91,7 +95,7 @@ async def append_mysql(url: MysqlUrl, rows: list[Row], batch: int) -> Reading:
     connection = await connect(url)
     async with connection.cursor() as cursor:
         await cursor.execute(TABLE)
-        insert = INSERT.format(", ".join(["%s"] * 6))
+        insert = INSERT.format(", ".join(["%s"] * COLUMNS))
         began = time.perf_counter()
         for part in _batches(rows, batch):
             await cursor.executemany(insert, part)
