@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Literal
 
@@ -391,6 +392,11 @@ async def _handshake(
 def _refused(url: MysqlUrl, error: pymysql.Error) -> ConnectRefusedError:
     code, message = _code_and_message(error)
     cause = error.__cause__
+    if isinstance(cause, ssl.SSLError):
+        why = getattr(cause, "verify_message", "") or ""
+        return ConnectRefusedError(
+            2026, f"TLS with {url.server} failed: {cause.reason or cause.strerror} {why}".rstrip()
+        )
     if isinstance(cause, OSError):
         number = cause.errno or 0
         reason = os.strerror(number) if number > 0 else cause.strerror
