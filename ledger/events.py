@@ -190,12 +190,16 @@ class Validated(Event, frozen=True, kw_only=True, tag="validated"):
 
 
 class Completed(Event, frozen=True, kw_only=True, tag="completed"):
-    """The end event of a migration that was applied: its version joins the applied set."""
+    """The end event of a migration that was applied: its version joins the applied set.
+
+    `bytes_before` is the size of the tenant before its first step; the size after it is the mark's.
+    """
 
     command: Command
     migration: MigrationRef
     duration_us: int
     mark: Mark = Mark()
+    bytes_before: int | None = None
 
 
 class Failed(Event, frozen=True, kw_only=True, tag="failed"):

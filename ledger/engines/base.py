@@ -169,12 +169,14 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """A migration's end: its checks, and the tenant's mark afterwards.
 
     `schema` is given when the fingerprint was not one of the `known` that the
-    caller passed, so that the ledger can keep its content once.
+    caller passed, so that the ledger can keep its content once. `bytes_before` is
+    the tenant's size before the first step; None if nothing was left to run.
     """
 
     checks: tuple[CheckResult, ...]
     mark: Mark
     schema: Schema | None = None
+    bytes_before: int | None = None
 
 
 class Backup(msgspec.Struct, frozen=True, kw_only=True):

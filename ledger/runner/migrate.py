@@ -169,7 +169,13 @@ async def _apply_one(
             checks=done.checks,
             fingerprint=done.mark.fingerprint,
         ),
-        ev.Completed(command=ctx.command, migration=ref, duration_us=held.lap_us(), mark=done.mark),
+        ev.Completed(
+            command=ctx.command,
+            migration=ref,
+            duration_us=held.lap_us(),
+            mark=done.mark,
+            bytes_before=done.bytes_before,
+        ),
         done=done,
         following=following,
     )

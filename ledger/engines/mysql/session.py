@@ -63,6 +63,7 @@ class MysqlSession:
         self._fresh: fence.Taken | None = None
         self.known = Known(target.prefix)
         self._lineage = Lineage(shared)
+        self._bytes: int | None = None
 
     def names_removed(self, text: str) -> str:
         """The text without the tenant database's name before other names."""
@@ -141,11 +142,19 @@ class MysqlSession:
             if entry is not None:
                 body = await self.table.read_body(self.connection, entry_id(work.ref))
             await self._look_at_fresh()
+            if self._bytes is None:
+                self._bytes = (await self.reader.listing(self.connection, programs=False)).bytes
             checks = await self._bring_to_end(work, journal, entry, body)
             self._remember(work)
             state = await self._lineage.state(self.reader, self.connection)
         news = state.mark.fingerprint not in known
-        return Done(checks=checks, mark=state.mark, schema=state.schema if news else None)
+        before, self._bytes = self._bytes, state.mark.bytes
+        return Done(
+            checks=checks,
+            mark=state.mark,
+            schema=state.schema if news else None,
+            bytes_before=before,
+        )
 
     async def _look_at_fresh(self) -> None:
         """A tenant that nobody has migrated is most often empty: then much is known beforehand."""
@@ -154,6 +163,7 @@ class MysqlSession:
             return
         listing = await self.reader.listing(self.connection)
         self.known.looked(listing.all_names)
+        self._bytes = listing.bytes
         if listing.empty and fresh.defaults:
             server = (self.url.server, self.connection.server.text, self.target.session)
             self._lineage.begin(repr((server, fresh.defaults)))

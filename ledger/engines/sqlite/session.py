@@ -183,9 +183,13 @@ class SqliteSession:
         """In the thread, inside a transaction: the mark, its counter apart, and the schema."""
         found, schema = self.cache.read(database)
         (cookie,) = database.execute("PRAGMA main.schema_version").fetchone()
+        return Mark(fingerprint=found, cookie=cookie, bytes=self.size(database)), schema
+
+    def size(self, database: sqlite3.Connection) -> int:
+        """In the thread: the database's size in bytes, its free pages included."""
         (pages,) = database.execute("PRAGMA main.page_count").fetchone()
         (page,) = database.execute("PRAGMA main.page_size").fetchone()
-        return Mark(fingerprint=found, cookie=cookie, bytes=pages * page), schema
+        return int(pages * page)
 
     def counter(self) -> int | None:
         """In the thread, outside a transaction: the change counter, where it can be read."""

@@ -82,6 +82,7 @@ class Attempt:
         self._mark = Mark()
         self._schema = Schema()
         self.sealed = False
+        self._bytes_before: int | None = None
         self._tolerated: Violations | None = None
 
     @property
@@ -152,6 +153,7 @@ class Attempt:
                 for step in work.section.steps
             ]
         else:
+            self._bytes_before = session.size(database)
             # The first write is ours: BEGIN IMMEDIATE succeeds on a read-only file, and the
             # user's first step is not to be blamed for it.
             database.execute(CREATE_MARKER)
@@ -255,7 +257,12 @@ class Attempt:
     def sum_up(self, known: frozenset[str]) -> Done:
         """The migration's end; the schema only if its fingerprint is news."""
         schema = None if self._mark.fingerprint in known else self._schema
-        return Done(checks=self.checks, mark=self._mark, schema=schema)
+        return Done(
+            checks=self.checks,
+            mark=self._mark,
+            schema=schema,
+            bytes_before=self._bytes_before,
+        )
 
     def timed_out(self) -> StepFailedError:
         """The error after `timeout_seconds`."""
