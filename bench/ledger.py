@@ -174,7 +174,9 @@ async def projections(
 def event_store(folder: Path, options: Options) -> tuple[list[tuple[str, str]], list[str]]:
     """The `eventsourcing` package on SQLite, where it is installed."""
     found = any(VENV_PYTHON.parent.parent.glob("lib/python*/site-packages/eventsourcing"))
-    if not (options.peers and found):
+    if not options.peers:
+        return [], ["not run (--no-peers)"]
+    if not found:
         return [], [f"missing: eventsourcing (install: {SETUP})"]
     rows = []
     events = {"quick": 100, "modest": 2000, "full": 10_000}[options.size]
