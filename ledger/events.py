@@ -18,6 +18,7 @@ BODY_SCHEMA: Final = 1
 GENESIS_HASH: Final = "0" * 64
 
 Command = Literal[
+    "maintain",
     "migrate", "rollback", "restore", "baseline", "reset", "import", "resolve", "unlock"
 ]
 Direction = Literal["up", "down"]
@@ -315,6 +316,38 @@ class Reset(Event, frozen=True, kw_only=True, tag="reset"):
     mark: Mark = Mark()
 
 
+class Upkept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What maintenance did to one table: `rows` deleted, set to null or archived, by which `constraint`."""
+
+    table: str
+    rows: int = 0
+    constraint: str = ""
+
+
+class Maintained(Event, frozen=True, kw_only=True, tag="maintained"):
+    """The end event of maintenance: `rows` were deleted, mended or moved to `file`.
+
+    `file_bytes` and `sha256` are the archive file's; it holds what of `table` was older than
+    `before` by `column`. `bytes_before` and `bytes_after` are the database's.
+    """
+
+    task: Literal["optimize", "orphans", "archive"]
+    rows: int = 0
+    tables: tuple[Upkept, ...] = ()
+    table: str = ""
+    column: str = ""
+    before: str = ""
+    file: str = ""
+    file_bytes: int = 0
+    sha256: str = ""
+    bytes_before: int | None = None
+    bytes_after: int | None = None
+    notes: tuple[str, ...] = ()
+    duration_us: int = 0
+    reason: str = ""
+    mark: Mark = Mark()
+
+
 class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     """One invocation began to act. `tenants` is how many it chose."""
 
@@ -354,6 +387,7 @@ AnyEvent = (
     | TenantSkipped
     | DriftDetected
     | Reset
+    | Maintained
     | RunStarted
     | RunFinished
 )
@@ -367,6 +401,7 @@ END_EVENTS: Final = (
     Imported,
     LockCleared,
     Reset,
+    Maintained,
 )
 """A claim ends with the first of these on the tenant's stream."""
 

@@ -225,7 +225,8 @@ def _started(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Sta
     state.epoch = event.epoch
     state.engine = event.engine
     state.skipped = state.skipped_detail = ""
-    state.failure = None
+    if event.command != "maintain":
+        state.failure = None
     ref = event.migration
     state.claim = Claim(
         run=row.run,
@@ -287,6 +288,8 @@ def _with(applied: Applied, ref: MigrationRef) -> Applied:
 
 def _failed(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Failed) -> None:
     state.claim = None
+    if event.command == "maintain":
+        return
     if event.error == "step_failed":
         state.intent = None
     state.failure = Failure(
@@ -336,6 +339,12 @@ def _reset(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Reset
     _ended(state)
     state.mark = event.mark
     state.applied = fleet.intern(event.applied)
+
+
+def _maintained(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Maintained) -> None:
+    """Versions, and what is known of a migration that failed, stay as they were."""
+    state.claim = None
+    state.mark = event.mark
 
 
 def _lock_cleared(
@@ -397,6 +406,7 @@ _TENANT_HANDLERS: Final[Mapping[type[Any], _Handler]] = {
     ev.TenantSkipped: _skipped,
     ev.DriftDetected: _drift,
     ev.Reset: _reset,
+    ev.Maintained: _maintained,
 }
 
 
