@@ -19,7 +19,7 @@ GENESIS_HASH: Final = "0" * 64
 
 Command = Literal[
     "maintain",
-    "migrate", "rollback", "restore", "baseline", "reset", "import", "resolve", "unlock"
+    "migrate", "rollback", "restore", "baseline", "reset", "import", "resolve", "unlock", "prune"
 ]
 Direction = Literal["up", "down"]
 
@@ -127,6 +127,19 @@ class BackupCreated(Event, frozen=True, kw_only=True, tag="backup_created"):
     fingerprint: str | None = None
     applied: tuple[MigrationRef, ...] = ()
     duration_us: int = 0
+
+
+class BackupPruned(Event, frozen=True, kw_only=True, tag="backup_pruned"):
+    """A backup is not to be restored any more: its file is deleted right after this is durable.
+
+    `backup_seq` is the seq of its backup_created, whose path, size and hash these are.
+    """
+
+    backup_seq: int
+    path: str
+    bytes: int
+    sha256: str
+    reason: str = ""
 
 
 class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
@@ -371,6 +384,7 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run_finished"):
 AnyEvent = (
     Started
     | BackupCreated
+    | BackupPruned
     | StepStarted
     | StepApplied
     | StepSkipped

@@ -16,6 +16,7 @@ import anyio
 import msgspec
 
 from ledger import events as ev
+from ledger.api.backups import check_backups, plan_prune, prune
 from ledger.api.choosing import concerns, pick_backup, require_history, rollback_chooser
 from ledger.api.lint import lint_config
 from ledger.api.migrating import migrate_fleet
@@ -43,6 +44,7 @@ from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.holder import actor_name
 from ledger.runner.kept import KeptBackup, kept_backups
 from ledger.runner.outcome import Outcome
+from ledger.runner.prune import BackupCheck, Pruning
 from ledger.runner.reset import Resetting
 from ledger.runner.settle import baseline_tenant, resolve_tenant, unlock_tenant
 from ledger.runner.undo import How, restore_tenant, rollback_tenant
@@ -292,6 +294,33 @@ class Ledger:
             chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
             names = {target.name for target in chosen.targets}
             return [one for one in await kept_backups(ready.store) if one.tenant in names]
+
+    async def plan_prune(
+        self, tenants: Tenants, *, keep: int | None = None, before: str | None = None
+    ) -> tuple[Pruning, ...]:
+        """Which backups `prune_backups` would delete, and which it keeps whatever was asked."""
+        async with self._ready() as ready:
+            ctx, chosen = await self._begin(ready, "prune", tenants)
+            return await plan_prune(ctx, chosen, keep=keep, before=before)
+
+    async def prune_backups(
+        self,
+        tenants: Tenants,
+        *,
+        keep: int | None = None,
+        before: str | None = None,
+        reason: str = "",
+    ) -> RunReport:
+        """Delete backups beyond the newest `keep` and from before a time; the newest sound one stays."""
+        async with self._ready() as ready:
+            ctx, chosen = await self._begin(ready, "prune", tenants, reason=reason)
+            return await prune(
+                ctx, chosen, self._bounds(None), self.progress, keep=keep, before=before
+            )
+
+    async def verify_backups(self, tenants: Tenants = "*") -> list[BackupCheck]:
+        """Read every recorded backup through: its hash, and that it opens and is whole."""
+        return await check_backups(await self.backups(tenants), parallel=self.config.parallel)
 
     async def baseline(
         self, tenants: Tenants, *, to: str, parallel: int | None = None, reason: str = ""

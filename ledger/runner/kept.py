@@ -18,27 +18,37 @@ from ledger.stores.base import Filter, Store
 
 
 class KeptBackup(msgspec.Struct, frozen=True, kw_only=True):
-    """A recorded backup: `seq` and `at` are its event's."""
+    """A recorded backup: `seq` and `at` are its event's; `pruned` says that it is gone since."""
 
     seq: int
     at: str
     tenant: str
     run: str
     backup: ev.BackupCreated
+    pruned: bool = False
 
 
 async def kept_backups(store: Store, tenant: str | None = None) -> list[KeptBackup]:
-    """All recorded backups (of a tenant), oldest first."""
-    found: list[KeptBackup] = []
-    where = Filter(types=("backup_created",), tenant=tenant)
+    """All recorded backups (of a tenant) that were not pruned, oldest first."""
+    return [one for one in await all_backups(store, tenant) if not one.pruned]
+
+
+async def all_backups(store: Store, tenant: str | None = None) -> list[KeptBackup]:
+    """All recorded backups (of a tenant), oldest first, also those that were pruned since."""
+    found: dict[int, KeptBackup] = {}
+    where = Filter(types=("backup_created", "backup_pruned"), tenant=tenant)
     async for rows in store.read(where):
         for row in rows:
             event = row.event
             if isinstance(event, ev.BackupCreated) and row.tenant is not None:
-                found.append(
-                    KeptBackup(seq=row.seq, at=row.at, tenant=row.tenant, run=row.run, backup=event)
+                found[row.seq] = KeptBackup(
+                    seq=row.seq, at=row.at, tenant=row.tenant, run=row.run, backup=event
                 )
-    return found
+            elif isinstance(event, ev.BackupPruned) and event.backup_seq in found:
+                found[event.backup_seq] = msgspec.structs.replace(
+                    found[event.backup_seq], pruned=True
+                )
+    return list(found.values())
 
 
 def backup_before(backups: list[KeptBackup], ref: MigrationRef) -> KeptBackup | None:

@@ -1,19 +1,45 @@
-"""`ledger backups`."""
+"""`ledger backups`, with `list`, `verify` and `prune`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ledger.cli.options import Settings, chosen_or_all, ledger_command, tenant_options
+import click
+
+from ledger.cli.options import (
+    Settings,
+    chosen,
+    chosen_or_all,
+    ledger_command,
+    need_terminal_or_yes,
+    reason_option,
+    shared_options,
+    tenant_options,
+    yes_option,
+)
+from ledger.cli.times import TIME
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
 
 
-@ledger_command("backups")
+@click.group("backups", invoke_without_command=True, context_settings={"max_content_width": 100})
 @tenant_options
-def command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
+@click.pass_context
+def command(ctx: click.Context, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
     """Show the backups that were taken, with the seq that `restore --backup` takes."""
+    if ctx.invoked_subcommand is None:
+        _list(ctx.ensure_object(Settings), all_tenants=all_tenants, tenants=tenants)
+    elif all_tenants or tenants:
+        raise click.UsageError(
+            f"write the tenants after the word: ledger backups {ctx.invoked_subcommand} --tenant …"
+        )
+
+
+command.params.extend(shared_options())
+
+
+def _list(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
     from ledger.cli import lists
     from ledger.cli.session import run
@@ -22,3 +48,72 @@ def command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) 
         return lists.backups(settings, await ledger.backups(selection))
 
     run(settings, work)
+
+
+@ledger_command("list")
+@tenant_options
+def list_command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
+    """Show the backups: what `ledger backups` alone does."""
+    _list(settings, all_tenants=all_tenants, tenants=tenants)
+
+
+@ledger_command("verify")
+@tenant_options
+def verify_command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
+    """Read every backup through: its hash, and that a restore would take it. Ends with 4 if one is bad."""
+    selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
+    from ledger.cli import backups
+    from ledger.cli.session import run
+
+    async def work(ledger: Ledger) -> int:
+        return backups.checks(settings, await ledger.verify_backups(selection))
+
+    run(settings, work)
+
+
+@ledger_command("prune")
+@tenant_options
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Keep the newest N.")
+@click.option(
+    "--older-than", "before", type=TIME, metavar="AGE", help="Only older ones (30d, 12h)."
+)
+@click.option("--dry-run", is_flag=True, help="List what would go and touch nothing.")
+@reason_option
+@yes_option
+def prune_command(
+    settings: Settings,
+    *,
+    all_tenants: bool,
+    tenants: tuple[str, ...],
+    keep: int | None,
+    before: str | None,
+    dry_run: bool,
+    reason: str,
+    yes: bool,
+) -> None:
+    """Delete old backups: those beyond the newest N and older than AGE, after showing them.
+
+    The newest backup of a tenant that reads through is never deleted.
+    """
+    if keep is None and before is None:
+        raise click.UsageError("say which backups may go: --keep N, --older-than AGE, or both.")
+    selection = chosen(all_tenants=all_tenants, tenants=tenants)
+    need_terminal_or_yes(yes=yes or dry_run)
+    from ledger.cli import backups, shown
+    from ledger.cli.session import run
+
+    async def work(ledger: Ledger) -> int:
+        if dry_run or not yes:
+            plans = await ledger.plan_prune(selection, keep=keep, before=before)
+            backups.prunings(settings, plans)
+            if dry_run:
+                return 0
+        await shown.ask(ledger, selection, "Delete these backups", yes=yes)
+        report = await ledger.prune_backups(selection, keep=keep, before=before, reason=reason)
+        return await shown.report(settings, ledger, report)
+
+    run(settings, work)
+
+
+for subcommand in (list_command, verify_command, prune_command):
+    command.add_command(subcommand)
