@@ -24,6 +24,7 @@ class Settings:
         self.quiet = False
         self.verbose = 0
         self.log_format: Literal["text", "json"] = "text"
+        self.log_file: str | None = None
         self.format: Literal["table", "json", "jsonl", "csv"] = "table"
 
 
@@ -33,7 +34,7 @@ def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
 
 
 def shared_options() -> list[click.Parameter]:
-    """--config, --env, --format, -q, -v and --log-format; their values go to `Settings`."""
+    """--config, --env, --format, -q, -v, --log-format and --log-file; their values go to `Settings`."""
     return [
         _shared("--config", metavar="FILE", help="The configuration (default: ./ledger.toml)."),
         _shared("--env", metavar="NAME", help="Lay [env.NAME] over the configuration."),
@@ -49,6 +50,7 @@ def shared_options() -> list[click.Parameter]:
             type=click.Choice(["text", "json"]),
             help="How progress, logs and errors are printed on stderr (default: text).",
         ),
+        _shared("--log-file", metavar="FILE", help="Append what happens to this file, too."),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import shlex
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
+from ledger.cli.logs import logging_to
 from ledger.cli.options import Settings
 from ledger.config import Config, load_config
 from ledger.fleet.progress import Progress
@@ -33,7 +33,13 @@ def open_and_work(
     settings: Settings, config: Config, work: Callable[[Ledger], Awaitable[int | None]]
 ) -> int:
     """Open the configuration's ledger, do `work` with it, close it; returns the exit code."""
-    _set_up_logging(settings)
+    with logging_to(settings):
+        return _work(settings, config, work)
+
+
+def _work(
+    settings: Settings, config: Config, work: Callable[[Ledger], Awaitable[int | None]]
+) -> int:
     if not settings.quiet:
         for warning in config.warnings:
             write_log("warning", warning, log_format=settings.log_format, out=sys.stderr)
@@ -68,37 +74,3 @@ def _fast_loop() -> dict[str, bool]:
 def same_command(settings: Settings) -> str:
     """The command line that was typed, for a person to type again; no password of a URL is in it."""
     return redact(shlex.join(["ledger", *settings.arguments]))
-
-
-class _StderrHandler(logging.Handler):
-    """Writes to whatever stderr is at the moment: a progress bar may have taken it over."""
-
-    def __init__(self, log_format: str) -> None:
-        super().__init__()
-        self._log_format = log_format
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.exc_info and os.environ.get("LEDGER_DEBUG") == "1":
-            text += "\n" + logging.Formatter().formatException(record.exc_info)
-        try:
-            write_log(
-                record.levelname.lower(),
-                text if self._log_format == "json" else f"{record.name}: {text}",
-                log_format=self._log_format,
-                out=sys.stderr,
-                **({"logger": record.name} if self._log_format == "json" else {}),
-            )
-        except (OSError, ValueError):
-            self.handleError(record)
-
-
-def _set_up_logging(settings: Settings) -> None:
-    """Warnings always, information with -v, everything with -vv; our own loggers only."""
-    log = logging.getLogger("ledger")
-    for handler in [one for one in log.handlers if isinstance(one, _StderrHandler)]:
-        log.removeHandler(handler)
-    log.addHandler(_StderrHandler(settings.log_format))
-    log.propagate = False
-    quiet = logging.ERROR if settings.quiet else logging.WARNING
-    log.setLevel({0: quiet, 1: logging.INFO}.get(settings.verbose, logging.DEBUG))

@@ -16,6 +16,7 @@ from ledger import events as ev
 from ledger.errors import ConflictError, FencedError, TenantError
 from ledger.events import AnyEvent, NewEvent, Recorded
 from ledger.projections import FleetState, TenantState
+from ledger.runner import logs
 from ledger.runner.holder import boottime_seconds, new_event_id, this_holder
 from ledger.scripts.model import Dialect, Migration
 from ledger.scripts.placeholders import bind
@@ -188,6 +189,7 @@ class RunContext:
     def _fold_own(self, recorded: Iterable[Recorded]) -> None:
         rows = list(recorded)
         self.fleet.fold(rows)
+        logs.log_events(rows)
         self.own_events += len(rows)
         self.last_own_seq = max(self.last_own_seq, rows[-1].seq)
 

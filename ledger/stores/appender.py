@@ -8,6 +8,7 @@ a cancelled caller never disturbs the batch it is in.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -18,6 +19,8 @@ from ledger.errors import ChainBrokenError, NewerLedgerError, StoreError, StoreU
 from ledger.events import Recorded
 from ledger.stores.base import Append
 from ledger.stores.chain import Outcome, Prepared, prepare
+
+log = logging.getLogger("ledger.store")
 
 BATCH_EVENTS: Final = 2_000
 BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -159,7 +162,10 @@ class Appender:
         found = await self._commit(wanted)
         self.commits += 1
         self.appends += len(found)
-        self.events += sum(len(outcome) for outcome in found if isinstance(outcome, tuple))
+        events = sum(len(outcome) for outcome in found if isinstance(outcome, tuple))
+        self.events += events
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("committed %d events of %d appends", events, len(found))
         if len(found) == len(batch.requests):
             return found
         remaining = iter(found)
