@@ -21,7 +21,7 @@ SAMPLE_SECONDS = 0.02
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """`seconds` of wall clock, `cpu_seconds` of all cores (0 where it is not known).
 
-    `peak_mib` is resident memory where it was watched, all processes added up.
+    `peak_mib` is the memory of all its processes together, where it was watched.
     """
 
     seconds: float
@@ -76,29 +76,34 @@ def run_command(
 
 
 class MemoryWatcher:
-    """Follows the high-water mark of a process and its descendants, by /proc, until stopped.
+    """Follows the memory of a process and its descendants, by /proc, until stopped.
 
-    getrusage would count the memory of the bench itself, which a child shares
-    for the moment between fork and exec.
+    The first process's high-water mark, or, where that is more, what all of them
+    held at one moment, pages that several share counted once (Pss). getrusage would
+    count the memory of the bench itself, which a child shares between fork and exec.
     """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._peaks: dict[int, int] = {}
+        self._alone_kib = 0
+        self._together_kib = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
     def stop(self) -> float:
-        """MiB, the peaks of all processes added up."""
+        """MiB."""
         self._ended.set()
         self._thread.join()
-        return sum(self._peaks.values()) / 1024
+        return max(self._alone_kib, self._together_kib) / 1024
 
     def _follow(self) -> None:
         while not self._ended.wait(SAMPLE_SECONDS):
-            for pid in _family(self._pid):
-                self._peaks[pid] = max(self._peaks.get(pid, 0), _peak_kib(pid))
+            family = _family(self._pid)
+            self._alone_kib = max(self._alone_kib, _kib(self._pid, "status", "VmHWM:"))
+            if len(family) > 1:
+                held = sum(_kib(pid, "smaps_rollup", "Pss:") for pid in family)
+                self._together_kib = max(self._together_kib, held)
 
 
 def _family(pid: int) -> list[int]:
@@ -112,12 +117,14 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _peak_kib(pid: int) -> int:
+def _kib(pid: int, file: str, field: str) -> int:
+    """One field of a file in /proc/PID; 0 for a process that has gone."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        text = Path(f"/proc/{pid}/{file}").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line), 0)
+    lines = (line.split() for line in text.splitlines())
+    return next((int(words[1]) for words in lines if words[0] == field), 0)
 
 
 def run_children(

@@ -2,7 +2,7 @@
 
     python -m bench.memory [--tenants N]     (the large fleet; the small one is a tenth)
 
-All processes of the command are added up.
+All processes of the command together; pages that they share count once.
 """
 
 from __future__ import annotations
