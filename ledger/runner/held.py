@@ -200,7 +200,10 @@ async def claimed(
 
 
 async def _fail(held: Held, error: LedgerError) -> TenantError:
-    """End the claim with what went wrong; the error, as a tenant's, is returned."""
+    """End the claim with what went wrong; the error, as a tenant's, is returned.
+
+    If the claim has passed on meanwhile, that is the error: nothing of ours is recorded.
+    """
     ctx, target = held.ctx, held.target
     failed = error if isinstance(error, TenantError) else TenantError(str(error), hint=error.hint)
     failed.tenant = failed.tenant or target.name
@@ -221,6 +224,10 @@ async def _fail(held: Held, error: LedgerError) -> TenantError:
     with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_SECONDS):
         try:
             await ctx.record_claimed(target.name, events)
+        except FencedError as lost:
+            # Whoever has the claim now may have ended our session: that is not the tenant's fault.
+            lost.add_note(f"this run had met: {failed}")
+            return lost
         except LedgerError as second:
             failed.add_note(f"and its end could not be recorded: {second}")
     return failed
@@ -288,6 +295,7 @@ async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Wo
         else "not_applied"
         if resolved == "not_applied"
         else None,
+        sync=migration.sync if direction == "up" else (),
         timeout_seconds=migration.manifest.timeout_seconds or ctx.settings.statement_seconds,
     )
 

@@ -16,6 +16,7 @@ from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.outcome import Outcome, failure
+from ledger.runner.wish import wish_drift, wish_warnings
 from ledger.scripts.model import Migration
 
 MAX_REPAIRS = 3
@@ -48,8 +49,8 @@ async def migrate_tenant(
 ) -> Outcome:
     """Apply what is pending and return the outcome; only cancellation leaves as an exception.
 
-    With `inspect` the tenant's own marker is compared first, even when the
-    ledger says that nothing is pending.
+    With `inspect` the tenant's own marker is compared even when the ledger says that
+    nothing is pending (applying something compares it in any case).
     """
     progress = _Progress(began_ns=time.perf_counter_ns())
     try:
@@ -60,13 +61,14 @@ async def migrate_tenant(
                     await _clear_aside(ctx, target)
                     return _finished(ctx, target, progress)
                 async with engine.open(target) as session:
-                    if inspect:
+                    if inspect and not decision.pending:
                         await _inspect(ctx, engine, target, session)
                         inspect = False
                     else:
                         await _apply_pending(
                             ctx, engine, target, session, catalogue, options, decision, progress
                         )
+                        inspect = False
             except StateChangedError:
                 continue
     except LedgerError as error:
@@ -161,7 +163,10 @@ async def _apply_one(
         progress.backup = created.path
     done = await held.apply(migration, "up")
     ref = migration.ref
+    told = wish_drift(migration.id, done.drift)
+    progress.warnings += wish_warnings(migration.id, done.drift)
     landed = await held.end(
+        *told,
         ev.Validated(
             set=ref.set,
             version=ref.version,
