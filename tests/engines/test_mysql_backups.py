@@ -1,0 +1,412 @@
+"""Backups and restores of MySQL and MariaDB tenants: all of a tenant, nothing of its neighbours, no secrets."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import zstandard
+
+from ledger.drivers.url import Secret, SecretSource
+from ledger.engines.base import Backup
+from ledger.engines.mysql import MysqlEngine
+from ledger.engines.mysql.container import Contents, Writer
+from ledger.engines.mysql.dumpfile import statements
+from ledger.errors import BackupError, RestoreError
+from tests.conftest import MakeDatabase
+from tests.engines.mysql_tenants import FILL, ITEMS, Tenant, tenant
+from tests.engines.work import LEDGER, Journal, work
+from tests.servers import Server, query
+
+__all__ = ["tenant"]
+
+EVERYTHING = (
+    "CREATE TABLE kinds (id INT PRIMARY KEY AUTO_INCREMENT, data BLOB, bits BIT(3), words TEXT,"
+    " amount DECIMAL(20,6), at DATETIME(6), doc JSON, flag BOOL, UNIQUE KEY (flag, amount))"
+    " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
+    "INSERT INTO kinds (data, bits, words, amount, at, doc, flag) VALUES"
+    " (x'00FF270A5C', b'101', 'it''s; a \\\\ \"word\"\\n-- ☃ 𝄞;;\\n', 1.5, '2026-01-02 03:04:05.678901',"
+    " '{\"a\": [1, 2]}', 1), (NULL, NULL, '', -0.000001, NULL, NULL, 0)",
+    "CREATE TABLE children (id INT PRIMARY KEY, kind INT,"
+    " CONSTRAINT children_kind FOREIGN KEY (kind) REFERENCES kinds (id)) ENGINE=InnoDB",
+    "INSERT INTO children VALUES (1, 1), (2, NULL)",
+    "CREATE VIEW seen AS SELECT k.words, c.id FROM kinds k JOIN children c ON c.kind = k.id",
+    "CREATE VIEW above AS SELECT id FROM seen",
+    "CREATE TRIGGER watch BEFORE INSERT ON children FOR EACH ROW BEGIN SET NEW.id = NEW.id + 100; END",
+    "CREATE PROCEDURE work_it() BEGIN SELECT 'a;b'; SELECT ';;\n'; -- it's\n END",
+    "CREATE FUNCTION twice(n INT) RETURNS INT DETERMINISTIC RETURN n * 2",
+    "CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY DO DELETE FROM children WHERE id < 0",
+)
+
+
+@pytest.fixture
+def engine() -> MysqlEngine:
+    """An engine."""
+    return MysqlEngine()
+
+
+async def _back_up(engine: MysqlEngine, tenant: Tenant, folder: Path) -> Backup:
+    async with engine.open(tenant.target) as session:
+        await session.fence(epoch=1, ledger=LEDGER)
+        return await session.backup(folder / "backup.sql.zst", deadline_seconds=60)
+
+
+async def _restore(engine: MysqlEngine, tenant: Tenant, backup: Backup, *, epoch: int = 2) -> str:
+    async with engine.open(tenant.target) as session:
+        mark = await session.restore(
+            backup.path, sha256=backup.sha256, epoch=epoch, ledger=LEDGER, deadline_seconds=60
+        )
+    return mark.fingerprint or ""
+
+
+def _only_mariadbs_program() -> bool:
+    said = subprocess.check_output(["mysqldump", "--version"])
+    return b"MariaDB" in said
+
+
+def _sql_of(path: Path) -> bytes:
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
+        return reader.read()
+
+
+async def test_everything_comes_back(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
+    """Rows of every kind, keys, views on views, triggers, routines and events are as they were."""
+    tenant.run(*EVERYTHING)
+    before = [tenant.rows(f"SELECT * FROM {name}") for name in ("kinds", "children", "seen")]
+    backup = await _back_up(engine, tenant, tmp_path)
+    tenant.run(
+        "DROP VIEW above",
+        "DROP PROCEDURE work_it",
+        "DROP TABLE children",
+        "UPDATE kinds SET words = 'spoiled'",
+        "CREATE TABLE intruder (id INT)",
+        "CREATE VIEW intruding AS SELECT 1",
+        "CREATE PROCEDURE intrude() SELECT 1",
+    )
+    assert await _restore(engine, tenant, backup) == backup.fingerprint
+    assert [
+        tenant.rows(f"SELECT * FROM {name}") for name in ("kinds", "children", "seen")
+    ] == before
+    assert tenant.tables() == {"kinds", "children", "seen", "above"}
+    tenant.run("INSERT INTO children VALUES (3, NULL)")
+    assert tenant.rows("SELECT max(id), twice(4) FROM children") == ((103, 8),)
+
+
+async def test_generated_columns(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
+    """Generated columns come back, or the backup is refused where the dump program cannot do it."""
+    tenant.run(
+        "CREATE TABLE sums (a INT, b INT AS (a + 1) STORED, c INT AS (a + 2) VIRTUAL)",
+        "INSERT INTO sums (a) VALUES (1), (2)",
+    )
+    if tenant.server.flavor == "mysql" and _only_mariadbs_program():
+        with pytest.raises(BackupError, match="generated") as caught:
+            await _back_up(engine, tenant, tmp_path)
+        assert "mysql-client" in caught.value.hint
+        assert list(tmp_path.iterdir()) == []
+        return
+    backup = await _back_up(engine, tenant, tmp_path)
+    tenant.run("DELETE FROM sums")
+    await _restore(engine, tenant, backup)
+    assert tenant.rows("SELECT * FROM sums ORDER BY a") == ((1, 2, 3), (2, 3, 4))
+
+
+async def test_applied_set_comes_back(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
+    """The marker is again what it was at the backup, under the restore's fence."""
+    async with engine.open(tenant.target) as session:
+        await session.apply(work(ITEMS, FILL, version="1"), Journal())
+        backup = await session.backup(tmp_path / "b.sql.zst", deadline_seconds=60)
+        await session.apply(work("DROP TABLE items", version="2", expected=["app/1"]), Journal())
+    await _restore(engine, tenant, backup, epoch=5)
+    async with engine.open(tenant.target) as session:
+        marker = await session.marker()
+    assert [entry.ref.version for entry in marker.entries] == ["1"]
+    assert marker.epoch == 5
+
+
+class TestPrefix:
+    """Neighbours in one database."""
+
+    @pytest.fixture
+    def site(self, sql_server: Server, make_database: MakeDatabase) -> Tenant:
+        """`wp_2_`, between `wp_`, `wp_2_3_` and `wpx2_`."""
+        database = make_database(sql_server)
+        site = Tenant(sql_server, database, prefix="wp_2_", neighbours=("wp_2_3_",))
+        for prefix in ("wp_", "wp_2_", "wp_2_3_", "wpx2_"):
+            site.run(
+                f"CREATE TABLE {prefix}posts (id INT PRIMARY KEY, parent INT,"
+                f" CONSTRAINT {prefix}fk FOREIGN KEY (parent) REFERENCES {prefix}posts (id))",
+                f"INSERT INTO {prefix}posts VALUES (1, NULL)",
+                f"CREATE VIEW {prefix}seen AS SELECT id FROM {prefix}posts",
+                f"CREATE TRIGGER {prefix}watch BEFORE INSERT ON {prefix}posts"
+                f" FOR EACH ROW SET NEW.id = NEW.id + 100",
+                f"CREATE PROCEDURE {prefix}proc() SELECT '{prefix}'",
+            )
+        return site
+
+    async def test_schema_is_its_own_and_comparable(
+        self, engine: MysqlEngine, site: Tenant
+    ) -> None:
+        """Two sites with different prefixes have one fingerprint; a neighbour's change is none of theirs."""
+        other = Tenant(site.server, site.database, prefix="wp_2_3_")
+        async with engine.open(site.target) as one, engine.open(other.target) as two:
+            first = await one.mark()
+            assert first.fingerprint == (await two.mark()).fingerprint
+            schema = await one.schema()
+            assert [table.name for table in schema.tables] == ["{prefix}posts"]
+            assert {one.name for one in schema.definitions} == {
+                "{prefix}seen", "{prefix}watch", "{prefix}proc",
+            }  # fmt: skip
+            site.run("ALTER TABLE wp_2_3_posts ADD COLUMN c INT", "CREATE TABLE wpx2_more (id INT)")
+            assert (await one.mark()).fingerprint == first.fingerprint
+            assert (await two.mark()).fingerprint != first.fingerprint
+
+    async def test_neighbours_are_known_by_their_markers(
+        self, engine: MysqlEngine, site: Tenant
+    ) -> None:
+        """A longer prefix that was never configured here, but has a marker, is a neighbour too."""
+        target = msgspec.structs.replace(site.target, neighbours=())
+        other = Tenant(site.server, site.database, prefix="wp_2_3_")
+        async with engine.open(other.target) as session:
+            await session.fence(epoch=1, ledger=LEDGER)
+        async with engine.open(target) as session:
+            assert [one.name for one in (await session.schema()).tables] == ["{prefix}posts"]
+
+    async def test_backup_and_restore_touch_nobody_else(
+        self, engine: MysqlEngine, site: Tenant, tmp_path: Path
+    ) -> None:
+        """Of four sites one is backed up, spoiled and restored; the others' rows and tables stay."""
+        backup = await _back_up(engine, site, tmp_path)
+        assert backup.covers == "prefix wp_2_"
+        for prefix in ("wp_", "wp_2_", "wp_2_3_", "wpx2_"):
+            site.run(
+                f"INSERT INTO {prefix}posts VALUES (2, NULL)", f"CREATE TABLE {prefix}new (id INT)"
+            )
+        site.run("DROP PROCEDURE wp_2_proc")
+        assert await _restore(engine, site, backup) == backup.fingerprint
+        counts = {
+            prefix: site.rows(f"SELECT count(*) FROM {prefix}posts")[0][0]
+            for prefix in ("wp_", "wp_2_", "wp_2_3_", "wpx2_")
+        }
+        assert counts == {"wp_": 2, "wp_2_": 1, "wp_2_3_": 2, "wpx2_": 2}
+        assert {"wp_new", "wp_2_3_new", "wpx2_new"} <= site.tables()
+        assert "wp_2_new" not in site.tables()
+
+    async def test_empty_prefix_backs_up_nothing(
+        self, engine: MysqlEngine, site: Tenant, tmp_path: Path
+    ) -> None:
+        """A prefix without tables does not become a backup of the whole database."""
+        empty = Tenant(site.server, site.database, prefix="wp_9_")
+        backup = await _back_up(engine, empty, tmp_path)
+        assert b"posts" not in _sql_of(backup.path)
+        await _restore(engine, empty, backup)
+        assert "wp_posts" in site.tables()
+
+    async def test_locks_are_apart(self, engine: MysqlEngine, site: Tenant) -> None:
+        """Two prefixes of one database are migrated at the same time."""
+        other = Tenant(site.server, site.database, prefix="wp_2_3_")
+        async with engine.open(site.target) as one, engine.open(other.target) as two:
+            await one.fence(epoch=1, ledger=LEDGER)
+            await two.fence(epoch=1, ledger=LEDGER)
+            await one.apply(work("CREATE TABLE wp_2_a (id INT)"), Journal())
+            await two.apply(work("CREATE TABLE wp_2_3_a (id INT)"), Journal())
+        assert {"wp_2_a", "wp_2_3_a"} <= site.tables()
+
+
+class TestSecrets:
+    """The password, and who could see it."""
+
+    @pytest.fixture
+    def guarded(self, tenant: Tenant) -> Iterator[tuple[Tenant, str]]:
+        """A tenant with an account of its own, and that account's password."""
+        account, password = f"u_{secrets.token_hex(6)}", 'canary-"8\\1#; '
+        quoted = password.replace("\\", "\\\\").replace("'", "''")
+        tenant.run(
+            ITEMS,
+            FILL,
+            f"CREATE USER '{account}'@'%' IDENTIFIED BY '{quoted}'",
+            f"GRANT ALL ON `{tenant.database}`.* TO '{account}'@'%'",
+        )
+        url = msgspec.structs.replace(tenant.target.url, user=account)
+        tenant.target = msgspec.structs.replace(
+            tenant.target, url=url, secret=SecretSource(value=Secret(password))
+        )
+        yield tenant, password
+        query(tenant.server, f"DROP USER '{account}'@'%'")
+
+    async def test_password_is_in_no_argument_variable_or_file(
+        self,
+        engine: MysqlEngine,
+        guarded: tuple[Tenant, str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """What the dump program gets is looked at by a program in its place, which then calls it."""
+        tenant, _ = guarded
+        monkeypatch.setenv("MYSQL_PWD", "wrong")
+        seen = tmp_path / "seen"
+        _in_place_of_dump(
+            tmp_path, monkeypatch, f'env > {seen}; echo "$@" >> {seen}; exec {{}} "$@"'
+        )
+        backup = await _back_up(engine, tenant, tmp_path)
+        assert "canary" not in seen.read_text()
+        assert "MYSQL_PWD" not in seen.read_text()
+        for file in tmp_path.rglob("*"):
+            if file.is_file():
+                assert b"canary" not in file.read_bytes(), file
+        tenant.run("DROP TABLE items")
+        assert await _restore(engine, tenant, backup) == backup.fingerprint
+
+    async def test_password_is_cut_from_what_the_program_says(
+        self,
+        engine: MysqlEngine,
+        guarded: tuple[Tenant, str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Even a program that prints its options does not bring the password into an error."""
+        tenant, password = guarded
+        shown = password.replace("\\", "\\\\").replace('"', '\\"')
+        _in_place_of_dump(tmp_path, monkeypatch, f"echo '{shown} {password}' >&2; exit 2")
+        with pytest.raises(BackupError, match="exit code 2") as caught:
+            await _back_up(engine, tenant, tmp_path)
+        assert password not in str(caught.value)
+
+
+def _in_place_of_dump(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """A mariadb-dump of the test's own, first on the path."""
+    real = subprocess.check_output(["which", "mariadb-dump"], text=True).strip()
+    programs = folder / "programs"
+    programs.mkdir()
+    for name in ("mariadb-dump", "mysqldump"):
+        program = programs / name
+        version = f'case "$*" in *--version*) exec {real} "$@";; esac\n'
+        program.write_text("#!/bin/sh\n" + version + script.replace("{}", real) + "\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+
+class TestFailures:
+    """Backups that do not come to their end."""
+
+    @pytest.mark.parametrize(
+        ("script", "words"),
+        [
+            ("echo 'CREATE TABLE t (id INT);'; echo 'no space left' >&2; exit 3", "no space left"),
+            ("echo 'CREATE TABLE t (id INT);'", "did not come to its end"),
+            ("kill -9 $$", "exit code -9"),
+        ],
+    )
+    async def test_leave_nothing_behind(
+        self,
+        engine: MysqlEngine,
+        tenant: Tenant,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        script: str,
+        words: str,
+    ) -> None:
+        """A dump that fails, breaks off or is killed is an error with its words, and no file."""
+        folder = tmp_path / "backups"
+        folder.mkdir()
+        _in_place_of_dump(tmp_path, monkeypatch, script)
+        with pytest.raises(BackupError, match=words):
+            await _back_up(engine, tenant, folder)
+        assert list(folder.iterdir()) == []
+
+    async def test_deadline(
+        self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A dump that hangs is ended at the deadline."""
+        _in_place_of_dump(tmp_path, monkeypatch, "exec sleep 60")
+        folder = tmp_path / "backups"
+        folder.mkdir()
+        async with engine.open(tenant.target) as session:
+            with pytest.raises(BackupError, match="within 1 s"):
+                await session.backup(folder / "b", deadline_seconds=1)
+        assert list(folder.iterdir()) == []
+
+    async def test_no_program(
+        self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without a dump program the error names the package to install."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(BackupError) as caught:
+            await _back_up(engine, tenant, tmp_path)
+        assert "client" in caught.value.hint
+
+    async def test_symlink_is_not_followed(
+        self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path
+    ) -> None:
+        """A link at the final name is left alone, and so is what it points to."""
+        precious = tmp_path / "precious"
+        precious.write_text("precious")
+        (tmp_path / "backup.sql.zst").symlink_to(precious)
+        with pytest.raises(BackupError):
+            await _back_up(engine, tenant, tmp_path)
+        assert precious.read_text() == "precious"
+
+    async def test_mode(self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
+        """Only the owner can read it, whatever the umask."""
+        old = os.umask(0)
+        try:
+            backup = await _back_up(engine, tenant, tmp_path)
+        finally:
+            os.umask(old)
+        assert stat.S_IMODE(backup.path.stat().st_mode) == 0o600
+
+
+class TestHostileFiles:
+    """Backups that are not what they say. Their hash is right: somebody recorded them so."""
+
+    async def _refused(self, engine: MysqlEngine, tenant: Tenant, path: Path, sha256: str) -> str:
+        tenant.run(ITEMS, FILL)
+        backup = Backup(
+            path=path, bytes=0, sha256=sha256, format="sql.zst", covers="database", fingerprint=""
+        )
+        with pytest.raises(RestoreError) as caught:
+            await _restore(engine, tenant, backup)
+        assert tenant.rows("SELECT count(*) FROM items") == ((2,),)
+        return caught.value.message
+
+    async def test_bomb(self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
+        """More SQL than was recorded is not unpacked, and nothing is dropped."""
+        path = tmp_path / "bomb"
+        with path.open("wb") as file:
+            writer = Writer(file)
+            writer.write(b"SELECT 1;\n" * (8 << 20))
+            sha256 = writer.finish(Contents(sql_bytes=1000, covers="database", fingerprint=""))
+        assert path.stat().st_size < 100_000
+        assert "more than the 1000 bytes" in await self._refused(engine, tenant, path, sha256)
+
+    async def test_broken_off(self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
+        """A dump whose last statement has no end is refused before anything is dropped."""
+        path = tmp_path / "short"
+        with path.open("wb") as file:
+            writer = Writer(file)
+            writer.write(b"CREATE TABLE t (id INT);\nINSERT INTO t VALUES\n(1),")
+            sha256 = writer.finish(
+                Contents(sql_bytes=writer.sql_bytes, covers="database", fingerprint="")
+            )
+        assert "no end" in await self._refused(engine, tenant, path, sha256)
+
+
+def test_statements_of_a_dump() -> None:
+    """Delimiters inside strings, names and comments do not end a statement."""
+    dump = (
+        b"-- a comment;\n/*M!999999\\- enable the sandbox mode */ \n"
+        b"INSERT INTO `t` VALUES\n('a;\\n',1),\n('it''s;');\n"
+        b"CREATE TABLE `x` (\n  `c` int COMMENT 'ends;\n--',\n  `d;\n` int\n);\n"
+        b"DELIMITER ;;\nCREATE PROCEDURE p()\nBEGIN SELECT ';;\n'; -- it's\n/* ;;\n*/ END\n;;\n"
+        b"DELIMITER ;\n/*!50001 SET a = 1 */;\n"
+    )
+    for size in (1, 7, 4096):
+        chunks = [dump[start : start + size] for start in range(0, len(dump), size)]
+        found = list(statements(chunks))
+        assert [text.split()[0] for text in found] == [b"INSERT", b"CREATE", b"CREATE", b"/*!50001"]
+        assert found[2].endswith(b"END")
