@@ -17,15 +17,16 @@ import msgspec
 
 from ledger.errors import ConfigError, ScriptError
 from ledger.scripts.model import Check, Migration, Section, SkipIf, Step, sha256_hex
+from ledger.scripts.patterns import MYSQL_STRING, SINGLE
 from ledger.scripts.split import BLOCK_COMMENT
 
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SAFE: Final = re.compile(r"[A-Za-z0-9_$]*")
 # Literals and comments. A double-quoted text is a string in MySQL, an identifier in SQLite.
 _SHIELDED: Final = {
-    "sqlite": re.compile(rf"'(?:[^']++|'')*+'|--[^\n]*+|{BLOCK_COMMENT}"),
+    "sqlite": re.compile(rf"{SINGLE}|--[^\n]*+|{BLOCK_COMMENT}"),
     "mysql": re.compile(
-        r"'(?:[^'\\]++|''|\\.)*+'|\"(?:[^\"\\]++|\"\"|\\.)*+\"|--(?=\s|\Z)[^\n]*+|#[^\n]*+"
+        rf"{MYSQL_STRING}|--(?=\s|\Z)[^\n]*+|#[^\n]*+"
         rf"|(?!/\*!|/\*M!|/\*\+){BLOCK_COMMENT}",
         re.DOTALL,
     ),

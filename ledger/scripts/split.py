@@ -11,6 +11,7 @@ import re
 from typing import Final, NamedTuple
 
 from ledger.errors import ScriptError
+from ledger.scripts.patterns import repeated
 
 
 class Statement(NamedTuple):
@@ -38,10 +39,11 @@ class Script(NamedTuple):
 SECTION: Final = r"--[ \t]*migrate[ \t]*:"
 """The start of a line comment that opens a section, and so ends a statement that lacks its delimiter."""
 
-BLOCK_COMMENT: Final = r"/\*[^*]*+\*++(?:[^/*][^*]*+\*++)*+/"
+BLOCK_COMMENT: Final = r"/\*[^*]*+\*++" + repeated(r"[^/*][^*]*+\*++") + "/"
 
 _SKIPPED: Final = re.compile(
-    rf"'[^']*+'|\"[^\"]*+\"|`[^`]*+`|--[^\n]*+|{BLOCK_COMMENT}|(?P<open>\()|(?P<close>\))"
+    rf"'[^']*+'|\"[^\"]*+\"|`[^`]*+`|--[^\n]*+|{BLOCK_COMMENT}|/\*.*|(?P<open>\()|(?P<close>\))",
+    re.DOTALL,
 )
 
 

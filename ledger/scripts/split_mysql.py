@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from ledger.errors import ScriptError
+from ledger.scripts.patterns import repeated
 from ledger.scripts.split import (
     BLOCK_COMMENT,
     SECTION,
@@ -72,15 +73,17 @@ def _grammar(delimiter: str, no_backslash_escapes: bool) -> _Grammar:
     escape = "" if no_backslash_escapes else r"\\"
     escaped = "" if no_backslash_escapes else r"|\\."
     plain = "".join(rf"|{re.escape(char)}" for char in {delimiter[0]} - set("'\"`#-/\\"))
+    single, double = (
+        mark + repeated(f"[^{mark}{escape}]++{escaped}") + mark for mark in ("'", '"')
+    )
+    body = (
+        rf"[^'\"`#\-/\\{re.escape(delimiter[0])}]++|{stop}(?:{single}|{double}|`[^`]*+`"
+        rf"|#[^\n]*+|{section}--(?={_BLANK}|\Z)[^\n]*+|-(?!-(?:{_BLANK}|\Z))"
+        rf"|{_PLAIN_COMMENT}|/(?=\*[!+]|\*M!)|/(?!\*)|\\N{plain})"
+    )
     return _Grammar(
-        re.compile(rf"(?:{_BLANK}++|{stop}(?:--[^\n]*+|#[^\n]*+|{_PLAIN_COMMENT}))*+"),
-        re.compile(
-            rf"(?:[^'\"`#\-/\\{re.escape(delimiter[0])}]++|{stop}(?:"
-            rf"'(?:[^'{escape}]++{escaped})*+'|\"(?:[^\"{escape}]++{escaped})*+\"|`[^`]*+`"
-            rf"|#[^\n]*+|{section}--(?={_BLANK}|\Z)[^\n]*+|-(?!-(?:{_BLANK}|\Z))"
-            rf"|{_PLAIN_COMMENT}|/(?=\*[!+]|\*M!)|/(?!\*)|\\N{plain}))*+",
-            re.DOTALL,
-        ),
+        re.compile(repeated(rf"{_BLANK}++|{stop}(?:--[^\n]*+|#[^\n]*+|{_PLAIN_COMMENT})")),
+        re.compile(repeated(body), re.DOTALL),
     )
 
 

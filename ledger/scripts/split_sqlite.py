@@ -14,6 +14,7 @@ import sqlite3
 from typing import Final
 
 from ledger.errors import ScriptError
+from ledger.scripts.patterns import repeated
 from ledger.scripts.split import (
     BLOCK_COMMENT,
     SECTION,
@@ -27,16 +28,20 @@ from ledger.scripts.split import (
 
 _WORD: Final = r"[A-Za-z0-9_$\x80-\U0010ffff]"
 _BLANKS: Final = " \t\n\f\r"
-_GAP: Final = rf"(?:[ \t\n\f\r]++|--[^\n]*+|{BLOCK_COMMENT})*+"
-_LEAD: Final = re.compile(rf"(?:[ \t\n\f\r;]++|--[^\n]*+|{BLOCK_COMMENT})*+")
-_LEAD_TO_SECTION: Final = re.compile(rf"(?:[ \t\n\f\r]++|(?!{SECTION})--[^\n]*+|{BLOCK_COMMENT})*+")
+_GAP: Final = repeated(rf"[ \t\n\f\r]++|--[^\n]*+|{BLOCK_COMMENT}")
+_LEAD: Final = re.compile(repeated(rf"[ \t\n\f\r;]++|--[^\n]*+|{BLOCK_COMMENT}"))
+_LEAD_TO_SECTION: Final = re.compile(
+    repeated(rf"[ \t\n\f\r]++|(?!{SECTION})--[^\n]*+|{BLOCK_COMMENT}")
+)
 # Everything up to the next `;`, the next section comment, or a quote or comment that never ends.
 _BODY: Final = re.compile(
-    r"(?:[^;'\"`\[\-/]++|'[^']*+'|\"[^\"]*+\"|`[^`]*+`|\[[^\]]*+\]"
-    rf"|(?!{SECTION})--[^\n]*+|-(?!-)|{BLOCK_COMMENT}|/(?!\*))*+"
+    repeated(
+        r"[^;'\"`\[\-/]++|'[^']*+'|\"[^\"]*+\"|`[^`]*+`|\[[^\]]*+\]"
+        rf"|(?!{SECTION})--[^\n]*+|-(?!-)|{BLOCK_COMMENT}|/(?!\*)"
+    )
 )
 _TRIGGER_HEAD: Final = re.compile(
-    rf"CREATE(?!{_WORD}){_GAP}(?:TEMP(?:ORARY)?(?!{_WORD}){_GAP})*+TRIGGER(?!{_WORD})",
+    rf"CREATE(?!{_WORD}){_GAP}{repeated(rf'TEMP(?:ORARY)?(?!{_WORD}){_GAP}')}TRIGGER(?!{_WORD})",
     re.IGNORECASE,
 )
 _EXPLAIN: Final = re.compile(rf"EXPLAIN(?!{_WORD})", re.IGNORECASE)

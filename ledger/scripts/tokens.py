@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
 from ledger.scripts.model import Dialect
+from ledger.scripts.patterns import BACKTICKED, DOUBLE, MYSQL_STRING, SINGLE, repeated
 from ledger.scripts.split import BLOCK_COMMENT
 
 TokenKind = Literal["word", "quoted", "string", "other"]
@@ -24,18 +25,19 @@ class Token(NamedTuple):
     upper: str
 
 
-_WORD: Final = r"(?P<word>(?:[\w$]|\{\w+\})++)"
+_PART: Final = r"[\w$]++|\{\w+\}"
+_WORD: Final = rf"(?P<word>(?:{_PART}){repeated(_PART)})"
+# A quote or comment that never ends takes the rest along, as it would in the database.
 _SQLITE: Final = re.compile(
     rf"(?P<skip>\s++|--[^\n]*+|{BLOCK_COMMENT})|{_WORD}"
-    r"|(?P<quoted>`(?:[^`]++|``)*+`|\"(?:[^\"]++|\"\")*+\"|\[[^\]]*+\])"
-    r"|(?P<string>'(?:[^']++|'')*+')|(?P<other>.)",
+    rf"|(?P<quoted>{BACKTICKED}|{DOUBLE}|\[[^\]]*+\])"
+    rf"|(?P<string>{SINGLE})|(?P<other>/\*.*|['\"`\[].*|.)",
     re.DOTALL,
 )
 # An executable comment's content counts; its brackets are skipped.
 _MYSQL: Final = re.compile(
     rf"(?P<skip>\s++|--(?=\s|\Z)[^\n]*+|#[^\n]*+|/\*M?!\d*+|(?!/\*M?!){BLOCK_COMMENT}|\*/)|{_WORD}"
-    r"|(?P<quoted>`(?:[^`]++|``)*+`)"
-    r"|(?P<string>'(?:[^'\\]++|''|\\.)*+'|\"(?:[^\"\\]++|\"\"|\\.)*+\")|(?P<other>.)",
+    rf"|(?P<quoted>{BACKTICKED})|(?P<string>{MYSQL_STRING})|(?P<other>/\*.*|['\"`].*|.)",
     re.DOTALL,
 )
 _END: Final = Token("other", "", "")

@@ -11,14 +11,22 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from ledger.scripts.patterns import MYSQL_STRING, repeated
+from ledger.scripts.split import BLOCK_COMMENT
+
 STATEMENT_BYTES_MAX: Final = 1 << 30
 
 _DELIMITER: Final = re.compile(rb"\ADELIMITER (\S+)\s*\Z")
 _DATA: Final = re.compile(rb"\s*(?:INSERT|REPLACE)\b", re.IGNORECASE)
 _SANDBOX: Final = re.compile(rb"\A/\*M?!999999\\- ")
 _CLOSED: Final = re.compile(
-    rb"(?:[^'\"`#/\-]++|'(?:[^'\\]++|\\.|'')*+'|\"(?:[^\"\\]++|\\.|\"\")*+\"|`[^`]*+`"
-    rb"|#[^\n]*+\n|--[ \t][^\n]*+\n|/\*(?!M?!)(?:[^*]++|\*(?!/))*+\*/|/(?!\*(?!M?!))|-(?!-[ \t]))*+\Z",
+    (
+        repeated(
+            rf"[^'\"`#/\-]++|{MYSQL_STRING}|`[^`]*+`|#[^\n]*+\n|--[ \t][^\n]*+\n"
+            rf"|(?!/\*M?!){BLOCK_COMMENT}|/(?!\*(?!M?!))|-(?!-[ \t])"
+        )
+        + r"\Z"
+    ).encode(),
     re.DOTALL,
 )
 

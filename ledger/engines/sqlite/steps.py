@@ -21,14 +21,15 @@ from ledger.engines.sqlite.trouble import REFUSALS, BusyError, StoppedError, des
 from ledger.errors import CheckFailedError
 from ledger.events import CheckResult
 from ledger.scripts.model import Check, SkipIf, Step
+from ledger.scripts.patterns import SQLITE_COMMENT, repeated
 from ledger.scripts.statements import classify
 
 Violations = Mapping[tuple[str, str], int]
 """How many rows of a table (first) refer to no row of a parent (second)."""
 
 _FIRST_WORDS: Final = re.compile(
-    r"(?:[\s;\ufeff]+|--[^\n]*\n?|/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z))*+"
-    r"(?P<first>[A-Za-z]+)(?P<rest>(?:\s+[A-Za-z]+){0,2})"
+    repeated(rf"[\s;\ufeff]+|--[^\n]*+|{SQLITE_COMMENT}")
+    + r"(?P<first>[A-Za-z]+)(?P<rest>(?:\s+[A-Za-z]+){0,2})"
 )
 
 _GUARDED: Final = re.compile(r"(?s).{0,200}?\bIF\s+NOT\s+EXISTS\b", re.IGNORECASE)
