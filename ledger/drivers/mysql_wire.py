@@ -11,6 +11,7 @@ certificate was verified; the pre-4.1 hash is never sent.
 from __future__ import annotations
 
 import functools
+import socket
 import ssl
 from typing import Any, Final
 
@@ -20,6 +21,10 @@ from pymysql.constants import CLIENT
 PLUGINS: Final = frozenset(
     {"mysql_native_password", "caching_sha2_password", "sha256_password", "mysql_clear_password"}
 )
+
+_KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+"""Seconds of silence, seconds between probes, and how many may stay unanswered: a minute in all.
+A long ALTER is silent too, so that no deadline of our own can tell the two apart."""
 
 
 class RefusedAuthError(Exception):
@@ -38,6 +43,14 @@ class GuardedConnection(aiomysql.Connection):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.client_flag &= ~CLIENT.MULTI_STATEMENTS
+
+    def _set_keep_alive(self) -> None:
+        """Notice a peer that is gone without a word: after a minute, and not after two hours."""
+        super()._set_keep_alive()
+        raw = self._writer.transport.get_extra_info("socket")
+        for name, value in _KEEPALIVE:
+            if hasattr(socket, name):
+                raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def escape(self, value: object) -> str:
         """As the library does, but bytes as hex: its `_binary'…'` breaks under NO_BACKSLASH_ESCAPES."""
