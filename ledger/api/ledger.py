@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import anyio
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from ledger import events as ev
 from ledger.api.backups import check_backups, plan_prune, prune
 from ledger.api.choosing import concerns, pick_backup, require_history, rollback_chooser
+from ledger.api.export import version_documents
 from ledger.api.lint import lint_config
 from ledger.api.migrating import migrate_fleet
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
@@ -499,6 +500,24 @@ class Ledger:
     async def lint(self) -> list[Finding]:
         """What is wrong, or risky, in the migration files; needs no ledger and no tenant."""
         return await lint_config(self.config)
+
+    async def head(self) -> Head:
+        """The ledger's last seq and its hash: an anchor for `verify`, to be kept elsewhere."""
+        async with self._ready() as ready:
+            return await ready.store.head()
+
+    async def version_documents(self, tenants: Tenants = "*") -> list[dict[str, Any]]:
+        """Each tenant and set in the shape of a version.json, with its state filled in."""
+        async with self._reading() as ready:
+            chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
+            return await version_documents(
+                ready.store,
+                await load_fleet(ready.store),
+                chosen,
+                head=await ready.store.head(),
+                now=await ready.store.now(),
+                options=self._options(None, None),
+            )
 
     async def verify(self, *, anchor: str | None = None, rebuild: bool = False) -> VerifyReport:
         """Recompute the hash chain and compare every stored projection with a full replay."""

@@ -32,7 +32,8 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "status": "Show every tenant's version and state.",
         "history": "Show the recorded events.",
         "runs": "Show the runs.",
-        "backups": "Show the backups.",
+        "backups": "Show, verify and prune the backups.",
+        "export": "Print state as version.json, the ledger's end, or all events.",
     },
     "Check": {
         "validate": "Run all checks and look for drift.",

@@ -70,7 +70,7 @@ _STATE_KEYS: Final = frozenset(
 )  # fmt: skip
 _NOTE_KEYS: Final = frozenset(
     {"author", "created_at", "created", "date", "notes", "comment", "$schema", "schema_version", "type",
-     "plugin_version", "min_plugin_version", "indexes_created", "sha256", "md5", "reversible"}
+     "plugin_version", "min_plugin_version", "indexes_created", "sha256", "md5", "reversible", "tenant", "set"}
 )  # fmt: skip
 _NESTED_KEYS: Final = ("settings", "config", "options", "migration_settings")
 

@@ -1,0 +1,71 @@
+"""`ledger export`."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ledger.cli.options import Settings, chosen_or_all, ledger_command, tenant_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ledger.api import Ledger
+
+
+@ledger_command("export")
+@click.option("--version-json", is_flag=True, help="Each tenant's state, shaped as a version.json.")
+@click.option("--head", is_flag=True, help="The ledger's end, `SEQ HASH`: keep it elsewhere.")
+@click.option("--events", is_flag=True, help="All events as JSON Lines.")
+@tenant_options
+def command(
+    settings: Settings,
+    *,
+    version_json: bool,
+    head: bool,
+    events: bool,
+    all_tenants: bool,
+    tenants: tuple[str, ...],
+) -> None:
+    """Print what other tools and other places can keep. Nothing is changed.
+
+    `ledger verify --anchor 'SEQ HASH'` compares the ledger with what --head printed.
+    """
+    if version_json + head + events != 1:
+        raise click.UsageError("write one of --version-json, --head and --events.")
+    if head and (all_tenants or tenants):
+        raise click.UsageError("--head is the whole ledger's; it takes no tenants.")
+    selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
+    from ledger.cli.session import run
+
+    async def work(ledger: Ledger) -> int:
+        if head:
+            end = await ledger.head()
+            sys.stdout.write(f"{end.seq} {end.hash}\n")
+        elif version_json:
+            _documents(settings, await ledger.version_documents(selection))
+        else:
+            await _events(ledger, tenants)
+        return 0
+
+    run(settings, work)
+
+
+def _documents(settings: Settings, documents: Sequence[dict[str, Any]]) -> None:
+    """One document as it is, several as a JSON array; with --format jsonl a line each."""
+    if settings.format == "jsonl":
+        for document in documents:
+            sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        return
+    whole = documents[0] if len(documents) == 1 else documents
+    sys.stdout.write(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+
+
+async def _events(ledger: Ledger, patterns: Sequence[str]) -> None:
+    async for row in ledger.history():
+        if not patterns or any(fnmatch.fnmatchcase(row.tenant or "", one) for one in patterns):
+            sys.stdout.write(row.envelope().decode() + "\n")
