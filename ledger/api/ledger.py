@@ -19,6 +19,8 @@ from ledger import events as ev
 from ledger.api.backups import check_backups, plan_prune, prune
 from ledger.api.choosing import concerns, pick_backup, require_history, rollback_chooser
 from ledger.api.export import version_documents
+from ledger.api.figures import fleet_stats, with_estimates
+from ledger.api.importing import import_history, plan_import
 from ledger.api.lint import lint_config
 from ledger.api.migrating import migrate_fleet
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
@@ -50,6 +52,7 @@ from ledger.runner.reset import Resetting
 from ledger.runner.settle import baseline_tenant, resolve_tenant, unlock_tenant
 from ledger.runner.undo import How, restore_tenant, rollback_tenant
 from ledger.stores.base import Filter, Head
+from ledger.stats import Stats
 
 
 class Ledger:
@@ -138,7 +141,12 @@ class Ledger:
         to: str | None = None,
         out_of_order: bool | None = None,
     ) -> FleetPlan:
-        """What `migrate` would do; touches nothing. Raises ChecksumMismatchError, ScriptError, UsageError."""
+        estimate: bool = False,
+        parallel: int | None = None,
+        """What `migrate` would do; touches nothing. Raises ChecksumMismatchError, ScriptError, UsageError.
+
+        With `estimate`, how long it will take with `parallel` at once, by earlier runs.
+        """
         async with self._reading() as ready:
             chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
             fleet = await load_fleet(ready.store)
@@ -148,6 +156,10 @@ class Ledger:
                 chosen.targets, chosen.catalogues, fleet, decisions, chosen.warnings
             )
 
+            if not estimate:
+                return plan
+            wide = parallel or self.config.parallel
+            return await with_estimates(plan, ready.store, fleet, chosen, parallel=wide)
     async def plan_rollback(
         self,
         tenants: Tenants = "*",
@@ -532,6 +544,15 @@ class Ledger:
         return Bounds(parallel=parallel or self.config.parallel, signals=self.signals)
 
     async def _begin(
+    async def stats(
+        self, tenants: Tenants = "*", *, migration: str | None = None, steps: int | None = None
+    ) -> Stats:
+        """Sizes, growth by migration and the slowest `steps`; reads the ledger only."""
+        async with self._reading() as ready:
+            chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
+            fleet = await load_fleet(ready.store)
+            return await fleet_stats(ready.store, fleet, chosen, migration=migration, steps=steps)
+
         self,
         ready: Opened,
         command: ev.Command,

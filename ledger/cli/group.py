@@ -34,6 +34,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "runs": "Show the runs.",
         "backups": "Show, verify and prune the backups.",
         "export": "Print state as version.json, the ledger's end, or all events.",
+        "stats": "Show sizes, growth and slow steps.",
     },
     "Check": {
         "validate": "Run all checks and look for drift.",

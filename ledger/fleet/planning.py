@@ -10,6 +10,7 @@ from ledger.engines.base import Target
 from ledger.errors import ChecksumMismatchError, LedgerError
 from ledger.plan import Catalogue, Decision, Options, decide
 from ledger.projections import FleetState
+from ledger.stats import Estimate, FleetEstimate
 
 
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +36,10 @@ class PlannedMigration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run would do to one tenant. `problem` says why it would refuse the tenant."""
+    """What a run would do to one tenant. `problem` says why it would refuse the tenant.
+
+    `estimates` are of `migrations`, one for each, where they were asked for.
+    """
 
     tenant: str
     engine: str
@@ -43,6 +47,7 @@ class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):
     migrations: tuple[PlannedMigration, ...] = ()
     problem: str = ""
     hint: str = ""
+    estimates: tuple[Estimate, ...] = ()
 
 
 class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +56,7 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     tenants: tuple[TenantPlan, ...]
     warnings: tuple[str, ...] = ()
+    estimate: FleetEstimate | None = None
 
     @property
     def pending(self) -> tuple[TenantPlan, ...]:

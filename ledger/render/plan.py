@@ -8,8 +8,10 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from ledger.fleet.planning import FleetPlan, PlannedMigration, TenantPlan
+from ledger.render.figures import estimate_text, fleet_estimate_lines
 from ledger.render.rows import Column, Format, write_json, write_rows
 from ledger.render.text import count_text, one_line, plain, seconds_text, step_name
+from ledger.stats import Estimate
 
 _COLUMNS: Final = (
     Column("tenant", "Tenant"),
@@ -67,6 +69,8 @@ def plan_lines(plan: FleetPlan, *, with_sql: bool) -> Iterator[str]:
         yield from _group(group, with_sql=with_sql)
         yield ""
     rest = f"; {total - pending:,} are current" if total > pending else ""
+    if plan.estimate is not None:
+        yield from fleet_estimate_lines(plan.estimate)
     yield f"{plan.command.capitalize()} would change {pending:,} of {count_text(total, 'tenant')}{rest}."
     yield "Nothing was touched."
 
@@ -80,17 +84,22 @@ def _group(group: list[TenantPlan], *, with_sql: bool) -> Iterator[str]:
         yield f"  refused: {one_line(group[0].problem)}"
         if group[0].hint:
             yield f"  hint: {one_line(group[0].hint)}"
-    for migration in group[0].migrations:
-        yield from _migration(migration, with_sql=with_sql)
+    for number, migration in enumerate(group[0].migrations):
+        estimates = [tenant.estimates[number] for tenant in group if tenant.estimates]
+        yield from _migration(migration, estimates, with_sql=with_sql)
 
 
-def _migration(migration: PlannedMigration, *, with_sql: bool) -> Iterator[str]:
+def _migration(
+    migration: PlannedMigration, estimates: list[Estimate], *, with_sql: bool
+) -> Iterator[str]:
     sign = "+" if migration.direction == "up" else "-"
     words = [count_text(len(migration.steps), "step")]
-    if migration.estimated_seconds is not None:
+    if estimates:
+        words.append(estimate_text(estimates))
+    elif migration.estimated_seconds is not None:
         words.append(f"about {seconds_text(migration.estimated_seconds)}")
     if migration.how != "script":
-        words = [one_line(migration.how)]
+        words[0] = one_line(migration.how)
     if migration.lost:
         words.append(f"would lose {one_line(migration.lost)}")
     yield f"  {sign} {migration.id} {one_line(migration.name)} ({', '.join(words)})"

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 @tenant_options
 @click.option("--to", metavar="VERSION", help="Plan up to this migration.")
 @click.option("--out-of-order", is_flag=True, help="Plan versions that come late, too.")
+@click.option("--estimate", is_flag=True, help="Say how long it will take, by earlier runs.")
+@click.option(
+    "--parallel", type=click.IntRange(min=1), metavar="N", help="Estimate so many at once."
+)
 def command(
     settings: Settings,
     *,
@@ -23,6 +27,8 @@ def command(
     tenants: tuple[str, ...],
     to: str | None,
     out_of_order: bool,
+    estimate: bool,
+    parallel: int | None,
 ) -> None:
     """Show what migrate would do, for all tenants unless some are chosen. Nothing is touched."""
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
@@ -30,7 +36,13 @@ def command(
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        plan = await ledger.plan(selection, to=to, out_of_order=out_of_order or None)
+        plan = await ledger.plan(
+            selection,
+            to=to,
+            out_of_order=out_of_order or None,
+            estimate=estimate,
+            parallel=parallel,
+        )
         return shown.plan(settings, plan)
 
     run(settings, work)

@@ -1,0 +1,91 @@
+"""`stats` and `plan --estimate`: figures from what the ledger holds; no tenant is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ledger import events as ev
+from ledger.api.opened import Chosen
+from ledger.engines.base import Target
+from ledger.fleet.planning import FleetPlan, TenantPlan
+from ledger.projections import FleetState
+from ledger.stats import Estimate, Gathering, Lane, Sample, Stats, estimate, together
+from ledger.stores.base import Filter, Store
+
+
+async def fleet_stats(
+    store: Store, fleet: FleetState, chosen: Chosen, *, migration: str | None, steps: int | None
+) -> Stats:
+    """Sizes, growth and slow steps of the chosen tenants."""
+    gathering = Gathering([target.name for target in chosen.targets])
+    async for rows in store.read(Filter(types=("completed", "step_applied"))):
+        gathering.feed(rows)
+    marks = {target.name: fleet.tenant(target.name).mark for target in chosen.targets}
+    return gathering.finish(marks, migration=migration, steps=steps)
+
+
+async def with_estimates(
+    plan: FleetPlan, store: Store, fleet: FleetState, chosen: Chosen, *, parallel: int
+) -> FleetPlan:
+    """The plan, with how long each migration took elsewhere, and all of it together."""
+    wanted = {one.id for tenant in plan.tenants for one in tenant.migrations}
+    samples = await _samples(store, wanted)
+    made: dict[tuple[str, int | None, float | None], Estimate] = {}
+    tenants = []
+    for tenant in plan.tenants:
+        mark = fleet.tenant(tenant.tenant).mark
+        size = mark.bytes if mark is not None else None
+        estimates = []
+        for one in tenant.migrations:
+            key = (one.id, size, one.estimated_seconds)
+            if key not in made:
+                made[key] = estimate(
+                    one.id,
+                    samples.get(one.id, ()),
+                    bytes_now=size,
+                    manifest_seconds=one.estimated_seconds,
+                )
+            estimates.append(made[key])
+        tenants.append(msgspec.structs.replace(tenant, estimates=tuple(estimates)))
+    targets = {target.name: target for target in chosen.targets}
+    lanes = _lanes(tenants, targets, parallel)
+    return msgspec.structs.replace(
+        plan, tenants=tuple(tenants), estimate=together(lanes, parallel=parallel)
+    )
+
+
+async def _samples(store: Store, wanted: set[str]) -> dict[str, list[Sample]]:
+    """How long each of these migrations took wherever it was applied."""
+    samples: dict[str, list[Sample]] = {}
+    if not wanted:
+        return samples
+    async for rows in store.read(Filter(types=("completed",))):
+        for row in rows:
+            event = row.event
+            if not isinstance(event, ev.Completed):
+                continue
+            migration = f"{event.migration.set}/{event.migration.version}"
+            if migration in wanted:
+                size = event.mark.bytes if event.bytes_before is None else event.bytes_before
+                taken = Sample(duration_us=event.duration_us, bytes=size)
+                samples.setdefault(migration, []).append(taken)
+    return samples
+
+
+def _lanes(
+    tenants: list[TenantPlan], targets: Mapping[str, Target], parallel: int
+) -> tuple[Lane, ...]:
+    """What runs, by the limit that it shares: a server's connections, or none for files."""
+    grouped: dict[str, list[tuple[Estimate, ...]]] = {}
+    widths: dict[str, int] = {}
+    for tenant in tenants:
+        if not tenant.estimates or tenant.problem:
+            continue
+        target = targets[tenant.tenant]
+        grouped.setdefault(target.server, []).append(tenant.estimates)
+        widths[target.server] = target.max_connections if target.server else parallel
+    return tuple(
+        Lane(width=widths[server], estimates=tuple(found)) for server, found in grouped.items()
+    )

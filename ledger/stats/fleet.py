@@ -1,0 +1,182 @@
+"""Sizes, growth and slow steps over a fleet, gathered from events.
+
+Invariant: only what was measured counts — a step that was found done after a
+crash, or a size that no engine gave, is left out and not taken for nought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from ledger import events as ev
+from ledger.events import Mark, Recorded
+from ledger.stats.percentile import percentile
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's size when it was last recorded, and what its migrations added to it, in bytes.
+
+    `bytes` and `growth_bytes` are None where nothing was measured.
+    """
+
+    tenant: str
+    bytes: int | None
+    growth_bytes: int | None
+    migrations: int
+
+
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """What one migration cost each of `tenants`: bytes it added, and microseconds from claim to end.
+
+    The bytes are None where no size was measured; `largest` is the tenant that grew most.
+    """
+
+    migration: str
+    tenants: int
+    total_bytes: int | None
+    median_bytes: int | None
+    p95_bytes: int | None
+    max_bytes: int | None
+    largest: str | None
+    median_us: int
+    p95_us: int
+    max_us: int
+    slowest: str
+
+
+class SlowStep(msgspec.Struct, frozen=True, kw_only=True):
+    """How long one step took on `tenants`, in microseconds; `slowest` took `max_us`."""
+
+    migration: str
+    direction: ev.Direction
+    step: int
+    name: str
+    tenants: int
+    median_us: int
+    p95_us: int
+    max_us: int
+    slowest: str
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet in figures. `sizes` are largest first, `growth` by migration, `steps` slowest first."""
+
+    tenants: int
+    total_bytes: int
+    sizes: tuple[Size, ...]
+    growth: tuple[Growth, ...]
+    steps: tuple[SlowStep, ...]
+
+
+_Step = tuple[str, ev.Direction, int]
+
+
+class Gathering:
+    """Takes events in, in any number of batches; `finish` sums up. `tenants` are those that count."""
+
+    def __init__(self, tenants: Collection[str]) -> None:
+        self._tenants = frozenset(tenants)
+        self._names: dict[_Step, str] = {}
+        self._steps: dict[_Step, list[tuple[int, str]]] = {}
+        self._lasted: dict[str, list[tuple[int, str]]] = {}
+        self._grew: dict[str, list[tuple[int, str]]] = {}
+        self._growth: dict[str, int] = {}
+        self._migrations: dict[str, int] = {}
+
+    def feed(self, rows: Iterable[Recorded]) -> None:
+        """Take in what counts of these events."""
+        for row in rows:
+            if row.tenant is None or row.tenant not in self._tenants:
+                continue
+            event = row.event
+            if isinstance(event, ev.StepApplied):
+                self._step(row.tenant, event)
+            elif isinstance(event, ev.Completed):
+                self._completed(row.tenant, event)
+
+    def _step(self, tenant: str, event: ev.StepApplied) -> None:
+        if event.recovered:
+            return
+        key = (f"{event.set}/{event.version}", event.direction, event.step)
+        self._names[key] = event.name
+        self._steps.setdefault(key, []).append((event.duration_us, tenant))
+
+    def _completed(self, tenant: str, event: ev.Completed) -> None:
+        migration = f"{event.migration.set}/{event.migration.version}"
+        self._lasted.setdefault(migration, []).append((event.duration_us, tenant))
+        self._migrations[tenant] = self._migrations.get(tenant, 0) + 1
+        if event.bytes_before is not None and event.mark.bytes is not None:
+            grew = event.mark.bytes - event.bytes_before
+            self._grew.setdefault(migration, []).append((grew, tenant))
+            self._growth[tenant] = self._growth.get(tenant, 0) + grew
+
+    def finish(
+        self,
+        marks: Mapping[str, Mark | None],
+        *,
+        migration: str | None = None,
+        steps: int | None = None,
+    ) -> Stats:
+        """The figures; `marks` are the tenants as last recorded.
+
+        With `migration` (VERSION or SET/VERSION) only its growth and steps; at most `steps` steps.
+        """
+        sizes = [self._size(tenant, marks.get(tenant)) for tenant in self._tenants]
+        sizes.sort(key=lambda one: (-(one.bytes or 0), one.tenant))
+        slow = [self._slow(key) for key in self._steps if _wanted(key[0], migration)]
+        slow.sort(key=lambda one: (-one.median_us, one.migration, one.direction, one.step))
+        return Stats(
+            tenants=len(sizes),
+            total_bytes=sum(one.bytes or 0 for one in sizes),
+            sizes=tuple(sizes),
+            growth=tuple(self._one(name) for name in self._lasted if _wanted(name, migration)),
+            steps=tuple(slow[:steps]),
+        )
+
+    def _size(self, tenant: str, mark: Mark | None) -> Size:
+        return Size(
+            tenant=tenant,
+            bytes=mark.bytes if mark else None,
+            growth_bytes=self._growth.get(tenant),
+            migrations=self._migrations.get(tenant, 0),
+        )
+
+    def _one(self, migration: str) -> Growth:
+        lasted = sorted(self._lasted[migration])
+        grew = sorted(self._grew.get(migration, ()))
+        durations, sizes = [one for one, _ in lasted], [one for one, _ in grew]
+        return Growth(
+            migration=migration,
+            tenants=len({tenant for _, tenant in lasted}),
+            total_bytes=sum(sizes) if sizes else None,
+            median_bytes=percentile(sizes, 50) if sizes else None,
+            p95_bytes=percentile(sizes, 95) if sizes else None,
+            max_bytes=sizes[-1] if sizes else None,
+            largest=grew[-1][1] if grew else None,
+            median_us=percentile(durations, 50),
+            p95_us=percentile(durations, 95),
+            max_us=durations[-1],
+            slowest=lasted[-1][1],
+        )
+
+    def _slow(self, key: _Step) -> SlowStep:
+        taken = sorted(self._steps[key])
+        durations = [one for one, _ in taken]
+        migration, direction, number = key
+        return SlowStep(
+            migration=migration,
+            direction=direction,
+            step=number,
+            name=self._names[key],
+            tenants=len({tenant for _, tenant in taken}),
+            median_us=percentile(durations, 50),
+            p95_us=percentile(durations, 95),
+            max_us=durations[-1],
+            slowest=taken[-1][1],
+        )
+
+
+def _wanted(migration: str, named: str | None) -> bool:
+    return named is None or named in (migration, migration.rpartition("/")[2])
