@@ -152,7 +152,7 @@ class Ledger:
             fleet = await load_fleet(ready.store)
             decisions = Decisions(fleet, self._options(to, out_of_order))
             refuse_edited(chosen.targets, chosen.catalogues, decisions)
-            return migrate_plan(
+            plan = migrate_plan(
                 chosen.targets, chosen.catalogues, fleet, decisions, chosen.warnings
             )
 
