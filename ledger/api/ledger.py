@@ -20,7 +20,6 @@ from ledger.api.backups import check_backups, plan_prune, prune
 from ledger.api.choosing import concerns, pick_backup, require_history, rollback_chooser
 from ledger.api.export import version_documents
 from ledger.api.figures import fleet_stats, with_estimates
-from ledger.api.importing import import_history, plan_import
 from ledger.api.lint import lint_config
 from ledger.api.migrating import migrate_fleet
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
@@ -51,8 +50,8 @@ from ledger.runner.prune import BackupCheck, Pruning
 from ledger.runner.reset import Resetting
 from ledger.runner.settle import baseline_tenant, resolve_tenant, unlock_tenant
 from ledger.runner.undo import How, restore_tenant, rollback_tenant
-from ledger.stores.base import Filter, Head
 from ledger.stats import Stats
+from ledger.stores.base import Filter, Head
 
 
 class Ledger:
@@ -140,9 +139,9 @@ class Ledger:
         *,
         to: str | None = None,
         out_of_order: bool | None = None,
-    ) -> FleetPlan:
         estimate: bool = False,
         parallel: int | None = None,
+    ) -> FleetPlan:
         """What `migrate` would do; touches nothing. Raises ChecksumMismatchError, ScriptError, UsageError.
 
         With `estimate`, how long it will take with `parallel` at once, by earlier runs.
@@ -155,11 +154,11 @@ class Ledger:
             plan = migrate_plan(
                 chosen.targets, chosen.catalogues, fleet, decisions, chosen.warnings
             )
-
             if not estimate:
                 return plan
             wide = parallel or self.config.parallel
             return await with_estimates(plan, ready.store, fleet, chosen, parallel=wide)
+
     async def plan_rollback(
         self,
         tenants: Tenants = "*",
@@ -509,6 +508,15 @@ class Ledger:
             runs = sorted(fleet.runs.values(), key=lambda run: (run.started_at, run.run))
             return runs[-limit:] if limit else runs
 
+    async def stats(
+        self, tenants: Tenants = "*", *, migration: str | None = None, steps: int | None = None
+    ) -> Stats:
+        """Sizes, growth by migration and the slowest `steps`; reads the ledger only."""
+        async with self._reading() as ready:
+            chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
+            fleet = await load_fleet(ready.store)
+            return await fleet_stats(ready.store, fleet, chosen, migration=migration, steps=steps)
+
     async def lint(self) -> list[Finding]:
         """What is wrong, or risky, in the migration files; needs no ledger and no tenant."""
         return await lint_config(self.config)
@@ -544,15 +552,6 @@ class Ledger:
         return Bounds(parallel=parallel or self.config.parallel, signals=self.signals)
 
     async def _begin(
-    async def stats(
-        self, tenants: Tenants = "*", *, migration: str | None = None, steps: int | None = None
-    ) -> Stats:
-        """Sizes, growth by migration and the slowest `steps`; reads the ledger only."""
-        async with self._reading() as ready:
-            chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
-            fleet = await load_fleet(ready.store)
-            return await fleet_stats(ready.store, fleet, chosen, migration=migration, steps=steps)
-
         self,
         ready: Opened,
         command: ev.Command,
