@@ -47,7 +47,8 @@ class GuardedConnection(aiomysql.Connection):
     def _set_keep_alive(self) -> None:
         """Notice a peer that is gone without a word: after a minute, and not after two hours."""
         super()._set_keep_alive()
-        raw = self._writer.transport.get_extra_info("socket")
+        writer: Any = self._writer
+        raw = writer.transport.get_extra_info("socket")
         for name, value in _KEEPALIVE:
             if hasattr(socket, name):
                 raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
