@@ -20,6 +20,7 @@ from ledger.api.backups import check_backups, plan_prune, prune
 from ledger.api.choosing import concerns, pick_backup, require_history, rollback_chooser
 from ledger.api.export import version_documents
 from ledger.api.figures import fleet_stats, with_estimates
+from ledger.api.importing import import_history, plan_import
 from ledger.api.lint import lint_config
 from ledger.api.migrating import migrate_fleet
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
@@ -44,6 +45,7 @@ from ledger.plan import Catalogue, Options
 from ledger.projections import FleetState, RunState
 from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.holder import actor_name
+from ledger.runner.importing import Asked, Importing
 from ledger.runner.kept import KeptBackup, kept_backups
 from ledger.runner.outcome import Outcome
 from ledger.runner.prune import BackupCheck, Pruning
@@ -396,6 +398,40 @@ class Ledger:
                 drop_all=drop_all,
                 by=by,
             )
+
+    async def plan_import(
+        self,
+        tenants: Tenants,
+        *,
+        source: str,
+        table: str | None = None,
+        registry: str | None = None,
+        scope: str | None = None,
+        set_name: str | None = None,
+    ) -> tuple[Importing, ...]:
+        """What `import_from` would count as applied on each tenant; touches nothing."""
+        asked = Asked(tool=source, table=table, registry=registry, scope=scope, set_name=set_name)
+        async with self._reading() as ready:
+            ctx, chosen = await self._begin(ready, "import", tenants)
+            return await plan_import(ctx, ready, chosen, asked)
+
+    async def import_from(
+        self,
+        tenants: Tenants,
+        *,
+        source: str,
+        table: str | None = None,
+        registry: str | None = None,
+        scope: str | None = None,
+        set_name: str | None = None,
+        parallel: int | None = None,
+    ) -> RunReport:
+        """Count as applied what another tool's history table says: dbmate, flyway, django …"""
+        asked = Asked(tool=source, table=table, registry=registry, scope=scope, set_name=set_name)
+        async with self._ready(create=True) as ready:
+            ctx, chosen = await self._begin(ready, "import", tenants)
+            bounds = self._bounds(parallel)
+            return await import_history(ctx, ready, chosen, bounds, self.progress, asked)
 
     async def unlock(self, tenants: Tenants, *, reason: str) -> RunReport:
         """End the claims on the chosen tenants, whoever holds them, and fence the holders."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 from typing import Final
 
 import click
@@ -23,6 +24,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "restore": "Put tenants back to a backup.",
         "baseline": "Count migrations as applied without running them.",
         "reset": "Go back to a version, or drop what migrations created.",
+        "import": "Take over from another migration tool.",
         "unlock": "End a claim that nobody will end.",
         "resolve": "Settle a step whose outcome is in doubt.",
     },
@@ -55,7 +57,8 @@ class LazyGroup(click.Group):
         """Import the command's module."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"ledger.cli.commands.{cmd_name}")
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"ledger.cli.commands.{name}")
         command: click.Command = module.command
         return command
 
