@@ -47,8 +47,13 @@ def prepare(request: Append) -> Prepared:
     _refuse_unfit("stream", request.stream, STREAM_CHARACTERS)
     if not request.events and not request.scripts:
         raise StoreError(f"nothing to append to stream {request.stream}")
+    checked: tuple[str, str, str | None] | None = None
     for new in request.events:
         _refuse_unfit("event_id", new.event_id, ID_CHARACTERS, ascii_only=True)
+        # Events of one request nearly always share who, where and when: looked at once.
+        if checked == (who := (new.run, new.actor, new.tenant)):
+            continue
+        checked = who
         _refuse_unfit("run", new.run, ID_CHARACTERS, ascii_only=True)
         _refuse_unfit("actor", new.actor, ACTOR_CHARACTERS)
         if new.tenant is not None:
