@@ -309,7 +309,9 @@ class DriftDetected(Event, frozen=True, kw_only=True, tag="drift_detected"):
     """The live schema is not the recorded one, or the tenant went back to an older state.
 
     With `kind` "regressed", `applied` is what the tenant's own marker says and
-    becomes the applied set. "cleared" says that an earlier drift is gone.
+    becomes the applied set. "cleared" says that an earlier drift is gone. `wish` is the
+    SET/VERSION whose section sync asks for what it could not bring about: the schema is
+    the recorded one all the same.
     """
 
     kind: Literal["schema", "regressed", "cleared"]
@@ -317,6 +319,7 @@ class DriftDetected(Event, frozen=True, kw_only=True, tag="drift_detected"):
     found: str = ""
     changes: tuple[Change, ...] = ()
     applied: tuple[MigrationRef, ...] = ()
+    wish: str = ""
 
 
 class Reset(Event, frozen=True, kw_only=True, tag="reset"):

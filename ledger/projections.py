@@ -371,6 +371,8 @@ def _skipped(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Ten
 
 
 def _drift(fleet: FleetState, state: TenantState, row: Recorded, event: ev.DriftDetected) -> None:
+    if event.wish:
+        return
     state.drift = "" if event.kind == "cleared" else event.kind
     state.drift_changes = len(event.changes)
     state.skipped = state.skipped_detail = ""

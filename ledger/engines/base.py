@@ -15,10 +15,10 @@ from typing import Literal, Protocol
 import msgspec
 
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
-from ledger.events import CheckResult, Mark, MigrationRef
+from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
-from ledger.scripts.model import Check, Dialect, PythonModule, Section
+from ledger.scripts.model import Check, Dialect, PythonModule, Section, Step
 
 MARKER_TABLE = "ledger_marker"
 """The marker's name; for a prefix tenant it is `{prefix}ledger_marker`."""
@@ -149,6 +149,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     has from an earlier attempt (None: not known): they are not landed again.
     `ledger` is the ledger's id. `resolved` is a person's word on the step in doubt.
     """
+    `sync` is the bound wish: once the section has run, what the tenant still lacks of it
+    is computed and run as further steps, numbered after the section's.
 
     ref: MigrationRef
     direction: Literal["up", "down"]
@@ -164,13 +166,22 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     resolved: Literal["applied", "not_applied"] | None = None
     timeout_seconds: float | None = None
 
+    sync: tuple[Step, ...] = ()
+
+
+class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a wish comes to on one tenant: the statements it lacks, and what they cannot settle."""
+
+    steps: tuple[Step, ...] = ()
+    drift: tuple[Change, ...] = ()
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """A migration's end: its checks, and the tenant's mark afterwards.
 
     `schema` is given when the fingerprint was not one of the `known` that the
     caller passed, so that the ledger can keep its content once. `bytes_before` is
-    the tenant's size before the first step; None if nothing was left to run.
+    the tenant's size before the first step; None if nothing was left to run. `drift` is in
+    what the tenant is not as its wish (`Work.sync`) says, now that all its statements ran.
     """
 
     checks: tuple[CheckResult, ...]
@@ -178,6 +189,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     schema: Schema | None = None
     bytes_before: int | None = None
 
+    drift: tuple[Change, ...] = ()
 
 class Backup(msgspec.Struct, frozen=True, kw_only=True):
     """A finished, verified, fsynced backup file (mode 0600)."""
@@ -241,10 +253,27 @@ class Session(Protocol):
         ...
 
     async def mark(self) -> Mark:
+    async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
+        """What `apply` would run for this wish if the tenant were as it is now; the tenant is only read.
+
+        Raises StepFailedError for a statement that the database refuses.
+        """
+        ...
+
+    async def scratch_schema(self, steps: Sequence[Step]) -> Schema:
+        """What these statements make of an empty database beside the tenant, which is not touched.
+
+        Raises StepFailedError, and ScriptError for one that could reach beyond that database.
+        """
+        ...
+
         """What `Done.mark` holds, read now."""
         ...
 
     async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+        """The tenant's maintenance, while the session is open."""
+        ...
+
         """Write a verified backup at `destination` (its final name; it must not exist).
 
         Raises BackupError; nothing is left behind at a final name.

@@ -295,6 +295,7 @@ async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Wo
         else "not_applied"
         if resolved == "not_applied"
         else None,
+        sync=migration.sync if direction == "up" else (),
         timeout_seconds=migration.manifest.timeout_seconds or ctx.settings.statement_seconds,
     )
 

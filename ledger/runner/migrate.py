@@ -16,6 +16,7 @@ from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.outcome import Outcome, failure
+from ledger.runner.wish import wish_drift, wish_warnings
 from ledger.scripts.model import Migration
 
 MAX_REPAIRS = 3
@@ -162,7 +163,10 @@ async def _apply_one(
         progress.backup = created.path
     done = await held.apply(migration, "up")
     ref = migration.ref
+    told = wish_drift(migration.id, done.drift)
+    progress.warnings += wish_warnings(migration.id, done.drift)
     landed = await held.end(
+        *told,
         ev.Validated(
             set=ref.set,
             version=ref.version,

@@ -106,6 +106,19 @@ class Run:
             return
         await self.run(step, kind)
 
+    async def found_landed(self, name: str, intent: Intent) -> None:
+        """A step of a wish that was announced, and whose effect is there."""
+        self._land(
+            StepResult(
+                number=intent.step,
+                name=name,
+                statement=intent.statement,
+                recovered=True,
+                before=intent.before,
+            )
+        )
+        await self.save()
+
     async def run(self, step: Step, kind: StatementKind) -> None:
         """One step that has not landed."""
         if not self._in_own_transaction():

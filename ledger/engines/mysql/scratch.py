@@ -17,6 +17,7 @@ from ledger.drivers import mysql
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.mysql import objects
 from ledger.engines.mysql.fence import lock_name
+from ledger.errors import LockedError
 from ledger.scripts.model import Step
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 TABLES_MAX: Final = 1000
 SECONDS: Final = 60.0
 DROP_SECONDS: Final = 20.0
+LOCK_SECONDS: Final = 60
 TABLES: Final = "SHOW FULL TABLES"
 DATABASE_DEFAULTS: Final = "SELECT @@character_set_database, @@collation_database"
 
@@ -50,7 +52,7 @@ async def after(
         raise UnusableError(f"the tenant has more than {TABLES_MAX} tables to copy")
     name = "ledger_scratch_" + lock_name(session.names.database, session.names.prefix)[7:31]
     names = objects.Names(database=name, prefix=session.names.prefix)
-    async with _database(session, name) as other:
+    async with database(session, name) as other:
         touched = {wanted for _, wanted in pairs}
         await _copy(session, other, [str(row[0]) for row in tables if row[0] not in touched])
         for kind, wanted in sorted(pairs, key=lambda pair: pair[0] != "table"):
@@ -62,12 +64,26 @@ async def after(
 
 
 @asynccontextmanager
-async def _database(session: MysqlSession, name: str) -> AsyncIterator[MysqlConnection]:
-    """An empty database with the tenant's defaults, on a connection of its own."""
+async def database(
+    session: MysqlSession, name: str, *, locked: bool = False
+) -> AsyncIterator[MysqlConnection]:
+    """An empty database with the tenant's defaults, on a connection of its own.
+
+    `locked` makes others that want the same name wait: for who holds no claim on the
+    tenant. Raises LockedError after LOCK_SECONDS of it.
+    """
     target = session.target
     charset, collation = (await session.connection.fetch(DATABASE_DEFAULTS))[0]
     quoted = quote_identifier(name)
     async with mysql.connect(session.url, target.secret, session=target.session) as other:
+        if locked:
+            got = await other.fetch("SELECT GET_LOCK(%s, %s)", (name, LOCK_SECONDS))
+            if not got[0][0]:
+                raise LockedError(
+                    f"another command has kept the scratch database {name} for {LOCK_SECONDS} s",
+                    hint="Run the command again.",
+                    tenant=target.name,
+                )
         await other.execute(f"DROP DATABASE IF EXISTS {quoted}")
         await other.execute(f"CREATE DATABASE {quoted} CHARACTER SET {charset} COLLATE {collation}")
         try:

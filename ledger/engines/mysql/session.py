@@ -14,9 +14,20 @@ import msgspec
 
 from ledger.drivers.mysql import MysqlConnection, open_connection, quote_identifier
 from ledger.drivers.url import MysqlUrl
-from ledger.engines.base import Backup, Done, Journal, Marker, MarkerEntry, StepResult, Target, Work
+from ledger.engines.base import (
+    Backup,
+    Done,
+    Journal,
+    Marker,
+    MarkerEntry,
+    StepResult,
+    SyncPlan,
+    Target,
+    Work,
+)
 from ledger.engines.mysql import backup as backups
 from ledger.engines.mysql import drop, fence, guards, python, restore
+from ledger.engines.mysql import wish as wishes
 from ledger.engines.mysql.apply import Run
 from ledger.engines.mysql.introspect import SchemaReader
 from ledger.engines.mysql.lineage import Lineage
@@ -36,7 +47,7 @@ from ledger.engines.mysql.progress import Progress, merge
 from ledger.engines.mysql.shared import Shared, kind_of
 from ledger.engines.mysql.trouble import translated
 from ledger.errors import MarkerMismatchError
-from ledger.events import CheckResult, Mark, MigrationRef
+from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Step
@@ -56,7 +67,7 @@ class MysqlSession:
         self.table = MarkerTable(target)
         self.engines: dict[str, str] = {}
         self.reader = SchemaReader(target, self.names, self.table.name, shared)
-        self._shared = shared
+        self.shared = shared
         self._remembered: Remembered | None = None
         self._found_ledger: Fence = Fence()
         self._dirty = False
@@ -71,11 +82,11 @@ class MysqlSession:
 
     def wants_after(self, step: Step, before: str) -> bool:
         """Whether the fleet does not know yet what this step makes of that."""
-        return (step.sha256, before) not in self._shared.seen_after
+        return (step.sha256, before) not in self.shared.seen_after
 
     def saw_after(self, step: Step, before: str) -> None:
         """From here on other tenants need not look."""
-        self._shared.seen_after.add((step.sha256, before))
+        self.shared.seen_after.add((step.sha256, before))
 
     def soil(self) -> None:
         """A statement changed the connection's settings: the next migration gets a new one."""
@@ -148,6 +159,10 @@ class MysqlSession:
             self._remember(work)
             state = await self._lineage.state(self.reader, self.connection)
         news = state.mark.fingerprint not in known
+            drift: tuple[Change, ...] = ()
+            if work.sync:
+                wish = await wishes.make(self, work.sync, migration=entry_id(work.ref))
+                drift = wishes.left(wish, state.schema)
         before, self._bytes = self._bytes, state.mark.bytes
         return Done(
             checks=checks,
@@ -155,6 +170,7 @@ class MysqlSession:
             schema=state.schema if news else None,
             bytes_before=before,
         )
+            drift=drift,
 
     async def _look_at_fresh(self) -> None:
         """A tenant that nobody has migrated is most often empty: then much is known beforehand."""
@@ -196,7 +212,7 @@ class MysqlSession:
             self._dirty = True
             raise
         await progress.finish(self.connection, checks)
-        if not same and work.intent is None and work.python is None:
+        if not same and work.intent is None and work.python is None and not work.sync:
             self._lineage.grow(work, progress.results, self.names)
         return checks
 
@@ -229,6 +245,8 @@ class MysqlSession:
                 await run.run(step, kind)
         await run.end()
 
+        if work.sync:
+            await wishes.bring_about(run)
     async def _check(self, run: Run, work: Work) -> tuple[CheckResult, ...]:
         if not work.checks:
             return ()
@@ -309,11 +327,24 @@ class MysqlSession:
             return await self.reader.schema(self.connection)
 
     async def mark(self) -> Mark:
+    async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
+        """See Session.plan_sync: a scratch database is made beside the tenant, and dropped."""
+        with translated(self.target, "compare with a scratch database"):
+            made = await wishes.make(self, wish)
+            live = await self.reader.schema(self.connection)
+            return await wishes.plan(self, made, live, after=0)
+
+    async def scratch_schema(self, steps: Sequence[Step]) -> Schema:
+        """See Session.scratch_schema."""
+        with translated(self.target, "make a scratch database"):
+            return (await wishes.make(self, tuple(wishes.schema_steps(steps)))).schema
+
         """What `Done.mark` holds, read now."""
         with translated(self.target, "read the schema"):
             return (await self.reader.mark(self.connection))[0]
 
     async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+
         """See Session.backup."""
         with translated(self.target, "back up"):
             return await backups.backup(self, destination, deadline_seconds=deadline_seconds)

@@ -12,6 +12,7 @@ from ledger.scripts.statements import classify
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.introspect import State
+    from ledger.engines.mysql.wish import Wish
 
 SCHEMAS_MAX: Final = 256
 
@@ -32,6 +33,7 @@ class Shared:
         self.seen_after: set[tuple[str, str]] = set()
         self._schemas: OrderedDict[str, tuple[str, Schema]] = OrderedDict()
         self._led_to: OrderedDict[str, State] = OrderedDict()
+        self._wishes: OrderedDict[str, Wish] = OrderedDict()
 
     def led_to(self, lineage: str) -> State | None:
         """What the same work made of the same beginning on another tenant."""
@@ -56,8 +58,19 @@ class Shared:
         if len(self._schemas) > SCHEMAS_MAX:
             self._schemas.popitem(last=False)
 
+    def wish(self, key: str) -> Wish | None:
+        """What the same statements made of an empty database before."""
+        return self._wishes.get(key)
+
+    def keep_wish(self, key: str, wish: Wish) -> None:
+        """Remember, and forget the oldest."""
+        self._wishes[key] = wish
+        if len(self._wishes) > SCHEMAS_MAX:
+            self._wishes.popitem(last=False)
+
     def clear(self) -> None:
         """Forget all."""
         self.seen_after.clear()
         self._schemas.clear()
         self._led_to.clear()
+        self._wishes.clear()

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+
 _TOKEN: Final = re.compile(
     r"""
     (?P<skip> \s+ | --[^\n]*+ | /\*(?:[^*]|\*(?!/))*+(?:\*/|\Z) )
@@ -114,6 +115,30 @@ def read_table(sql: str) -> TableText:
         tuple(deferred),
         ", ".join(sorted(option.upper() if option.isascii() else option for option in options)),
     )
+
+
+def column_definitions(sql: str) -> tuple[str, ...]:
+    """The columns of a CREATE TABLE statement in order, each as it was written."""
+    found = []
+    depth = 0
+    start = end = None
+    for match in _TOKEN.finditer(sql):
+        part = match["token"]
+        if part is None:
+            continue
+        depth -= part == ")"
+        if (depth == 0 and part == ")") or (depth == 1 and part == ","):
+            if start is not None:
+                found.append(sql[start:end])
+            start = None
+            if depth == 0:
+                break
+        elif depth:
+            if start is None:
+                start = match.start()
+            end = match.end()
+        depth += part == "("
+    return tuple(text for text in found if tokens(text)[0].upper() not in _CONSTRAINT_WORDS)
 
 
 def read_index(sql: str) -> IndexText:

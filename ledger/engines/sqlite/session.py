@@ -18,9 +18,10 @@ import anyio
 
 from ledger import failpoints
 from ledger.drivers.sqlite import CLOSE_SECONDS, call, close
-from ledger.engines.base import Backup, Done, Journal, Marker, Target, Work
+from ledger.engines.base import Backup, Done, Journal, Marker, SyncPlan, Target, Work
 from ledger.engines.sqlite import backup as backups
 from ledger.engines.sqlite import python, restore, stepwise, transaction
+from ledger.engines.sqlite import wish as wishes
 from ledger.engines.sqlite.connection import prepare_connection
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.marker import (
@@ -43,7 +44,7 @@ from ledger.errors import TenantError, UnreachableError
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
-from ledger.scripts.model import Check
+from ledger.scripts.model import Check, Step
 
 T = TypeVar("T")
 
@@ -320,6 +321,15 @@ class SqliteSession:
         return await self.run(read, doing="read the schema")
 
     async def mark(self) -> Mark:
+    async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
+        """See Session.plan_sync."""
+        made = wishes.make(wish, self.cache, tenant=self.tenant)
+        return wishes.plan(made, await self.schema(), after=0)
+
+    async def scratch_schema(self, steps: Sequence[Step]) -> Schema:
+        """See Session.scratch_schema: in memory, where ATTACH is refused."""
+        return wishes.make(steps, self.cache, tenant=self.tenant).schema
+
         """What `Done.mark` holds, read now."""
 
         def read(database: sqlite3.Connection) -> Mark:
@@ -333,6 +343,7 @@ class SqliteSession:
         return await self.run(read, doing="read the schema")
 
     async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+
         """See ledger.engines.base.Session.backup."""
         return await backups.backup(self, destination, deadline_seconds=deadline_seconds)
 

@@ -8,7 +8,7 @@ that can be in a transaction commits together with that number; one that cannot
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -26,10 +26,12 @@ from ledger.engines.sqlite.marker import (
 )
 from ledger.engines.sqlite.steps import (
     begin_immediate,
+    begin_read,
     commit,
     controls_transaction,
     first_words,
     go_on,
+    roll_back,
     run_step,
 )
 from ledger.engines.sqlite.transaction import Attempt, own_entry, recovered
@@ -77,12 +79,20 @@ async def apply(
     if attempt.recovered:
         return attempt.report(journal, known)
     landed = 0
-    for unit in [None, *units]:
-        if unit is not None and unit.steps[-1].number > steps.landed:
-            await run(partial(steps.run, unit))
-        for result in attempt.results[landed:]:
-            journal.landed(result)
-        landed = len(attempt.results)
+
+    async def run_all(units: Sequence[Unit | None]) -> None:
+        nonlocal landed
+        for unit in units:
+            if unit is not None and unit.steps[-1].number > steps.landed:
+                await run(partial(steps.run, unit))
+            for result in attempt.results[landed:]:
+                journal.landed(result)
+            landed = len(attempt.results)
+
+    await run_all([None, *units])
+    if work.sync:
+        await run(steps.look_at_wish)
+        await run_all([Unit((step,)) for step in steps.wished])
     await run(steps.close)
     return attempt.sum_up(known)
 
@@ -98,6 +108,7 @@ class Stepwise:
         self._attempt = attempt
         self._work = attempt.work
         self._pending: list[StepResult] = []
+        self.wished: tuple[Step, ...] = ()
 
     @property
     def landed(self) -> int:
@@ -139,6 +150,14 @@ class Stepwise:
         commit(database)
         self._pending = []
         failpoints.reach("engine.after_marker")
+
+    def look_at_wish(self, database: sqlite3.Connection) -> None:
+        """What the tenant lacks of the wish now; what an earlier attempt added is there already."""
+        begin_read(database)
+        try:
+            self.wished = self._attempt.wished(database, after=self.landed)
+        finally:
+            roll_back(database)
 
     def close(self, database: sqlite3.Connection) -> None:
         """Foreign keys, checks, and the end of the entry."""

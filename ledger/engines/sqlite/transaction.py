@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ledger import failpoints
 from ledger.engines.base import Done, Journal, Marker, MarkerEntry, StepResult, Work
+from ledger.engines.sqlite import wish as wishes
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
     admit,
@@ -78,6 +80,7 @@ class Attempt:
         self.results: list[StepResult] = []
         self.checks: tuple[CheckResult, ...] = ()
         self.recovered = False
+        self.wish: wishes.Wish | None = None
         self.marker = Marker()
         self._mark = Mark()
         self._schema = Schema()
@@ -186,7 +189,7 @@ class Attempt:
 
     def _run_steps(self, database: sqlite3.Connection) -> None:
         self.results = []
-        for step in self.work.section.steps:
+        for step in self._steps(database):
             go_on(self.stop)
             self.step = step
             if controls_transaction(step.sql):
@@ -202,6 +205,24 @@ class Attempt:
             if not self.results:
                 failpoints.reach("engine.in_transaction")
             self.results.append(result)
+
+    def _steps(self, database: sqlite3.Connection) -> Iterator[Step]:
+        """The section's; then, once those have run, what the tenant lacks of the wish."""
+        yield from self.work.section.steps
+        if self.work.sync:
+            yield from self.wished(database, after=len(self.work.section.steps))
+
+    def wished(self, database: sqlite3.Connection, *, after: int) -> tuple[Step, ...]:
+        """What the wish comes to now, inside a transaction. Raises StepFailedError."""
+        live = self.session.cache.read(database)[1]
+        return wishes.plan(self._made_wish(), live, after=after).steps
+
+    def _made_wish(self) -> wishes.Wish:
+        if self.wish is None:
+            self.wish = wishes.make(
+                self.work.sync, self.session.cache, tenant=self.tenant, migration=self.migration
+            )
+        return self.wish
 
     def new_violations(self, database: sqlite3.Connection) -> Violations:
         """Foreign keys that dangle now and did not before."""
@@ -262,6 +283,7 @@ class Attempt:
             mark=self._mark,
             schema=schema,
             bytes_before=self._bytes_before,
+            drift=wishes.left(self._made_wish(), self._schema) if self.work.sync else (),
         )
 
     def timed_out(self) -> StepFailedError:

@@ -1,0 +1,142 @@
+"""A wished schema made in memory, and the statements that bring a tenant up to it.
+
+Invariant: the tenant is only read; a statement is the wish's own, or ALTER TABLE … ADD
+COLUMN with the column's definition as it was written.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Final
+
+import msgspec
+
+from ledger.engines.base import SyncPlan
+from ledger.engines.sqlite.ddl import column_definitions
+from ledger.engines.sqlite.introspect import READ_DEFINITIONS, SchemaCache
+from ledger.engines.sqlite.trouble import REFUSALS, step_failed
+from ledger.events import Change
+from ledger.schema import Column, Schema
+from ledger.scripts.model import Step, sha256_hex
+from ledger.scripts.statements import classify
+from ledger.sync import Addition, Relation, Rules, as_drift, gap
+
+_FORBIDDEN: Final = frozenset({sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the steps make of an empty database. `columns` are definitions as written, by table
+    and column in small letters.
+    """
+
+    steps: tuple[Step, ...]
+    schema: Schema
+    columns: dict[tuple[str, str], str]
+
+
+def make(steps: Sequence[Step], cache: SchemaCache, *, tenant: str, migration: str = "") -> Wish:
+    """Run the steps in a database in memory. Raises StepFailedError for one that SQLite refuses."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
+        scratch.set_authorizer(_authorize)
+        for step in steps:
+            try:
+                scratch.execute(step.sql).fetchall()
+            except REFUSALS as error:
+                raise step_failed(error, step, tenant=tenant, migration=migration) from error
+        schema = cache.read(scratch)[1]
+        texts = {
+            name.lower(): sql
+            for kind, name, _, sql in scratch.execute(READ_DEFINITIONS)
+            if kind == "table"
+        }
+    columns = {}
+    for table in schema.tables:
+        found = column_definitions(texts[table.name.lower()])
+        for column, text in zip(table.columns, found, strict=False):
+            columns[table.name.lower(), column.name.lower()] = text
+    return Wish(steps=tuple(steps), schema=schema, columns=columns)
+
+
+def _authorize(action: int, *_: object) -> int:
+    """Nothing but memory is opened: ATTACH, and VACUUM INTO by way of it, are refused."""
+    return sqlite3.SQLITE_DENY if action in _FORBIDDEN else sqlite3.SQLITE_OK
+
+
+def plan(wish: Wish, live: Schema, *, after: int) -> SyncPlan:
+    """The statements that the live schema lacks, numbered from `after` + 1, and what they cannot settle."""
+    found = gap(wish.schema, live, RULES)
+    missing = {one.table.lower() for one in found.additions if one.kind == "table"}
+    statements = [
+        (f"Sync: {step.name}", step.sql, step) for step in wish.steps if _table_of(step) in missing
+    ]
+    statements += [
+        _statement(wish, one) for one in found.additions if one.kind in ("column", "index")
+    ]
+    return SyncPlan(
+        steps=tuple(
+            msgspec.structs.replace(step, number=number, name=name, sql=sql, sha256=sha256_hex(sql))
+            for number, (name, sql, step) in enumerate(statements, after + 1)
+        ),
+        drift=found.drift,
+    )
+
+
+def left(wish: Wish, live: Schema) -> tuple[Change, ...]:
+    """In what the live schema is still not as wished."""
+    return as_drift(gap(wish.schema, live, RULES))
+
+
+def _statement(wish: Wish, one: Addition) -> tuple[str, str, Step]:
+    """Name and text of a statement, and the step of the wish that it is from."""
+    table = one.wished.lower()
+    if one.kind == "index":
+        step = next(step for step in wish.steps if _index_of(step) == one.name.lower())
+        return f"Sync: {step.name}", step.sql, step
+    step = next(step for step in wish.steps if _table_of(step) == table)
+    quoted = '"' + one.table.replace('"', '""') + '"'
+    text = wish.columns[table, one.name.lower()]
+    return (
+        f"Sync: add column {one.table}.{one.name}",
+        f"ALTER TABLE {quoted} ADD COLUMN {text}",
+        step,
+    )
+
+
+def _table_of(step: Step) -> str:
+    """The table that a statement of a wish is about, in small letters."""
+    kind = classify(step.sql, "sqlite")
+    return (kind.touched[0] if kind.touched else kind.target).lower()
+
+
+def _index_of(step: Step) -> str:
+    kind = classify(step.sql, "sqlite")
+    return kind.target.lower() if "INDEX" in kind.label.split()[:3] else ""
+
+
+def affinity(declared: str) -> str:
+    """By the rules of SQLite's documentation (datatype3, section 3.1)."""
+    text = declared.upper()
+    for affinity_name, words in (
+        ("INTEGER", ("INT",)),
+        ("TEXT", ("CHAR", "CLOB", "TEXT")),
+        ("BLOB", ("BLOB",)),
+        ("REAL", ("REAL", "FLOA", "DOUB")),
+    ):
+        if any(word in text for word in words):
+            return affinity_name
+    return "NUMERIC" if text else "BLOB"
+
+
+def relation(live: Column, wish: Column, in_key: bool) -> Relation:
+    """SQLite stores alike what has one affinity, whatever length is declared: nothing to widen.
+
+    INTEGER PRIMARY KEY alone is the rowid, and INT PRIMARY KEY is not.
+    """
+    if in_key and (live.type == "INTEGER") != (wish.type == "INTEGER"):
+        return "differs"
+    return "same" if affinity(live.type) == affinity(wish.type) else "differs"
+
+
+RULES: Final = Rules(types=relation, adds_keys=False, fold_tables=True)
