@@ -48,9 +48,10 @@ class Ended(NamedTuple):
 class Running:
     """A command that was started. Its folder holds what it writes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forks: Callable[[], bool]) -> None:
         self._folder = folder
-        wait_for((folder / "pid").exists, "the command to start")
+        wait_for(lambda: (folder / "pid").exists() or not forks(), "the command to start")
+        assert forks(), "the process that forks commands is gone; see what it wrote to stderr"
         self.pid = int((folder / "pid").read_text())
 
     @property
@@ -72,6 +73,12 @@ class Running:
     def points(self) -> set[str]:
         """The failpoints it came by, if it was started with `trace`."""
         return set(_text(self._folder / "points").split())
+
+    @property
+    def stopped(self) -> bool:
+        """Whether SIGSTOP holds it."""
+        text = _text(Path(f"/proc/{self.pid}/stat"))
+        return text.rpartition(")")[2].split()[:1] == ["T"]
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal; one that has ended does not mind."""
@@ -115,6 +122,9 @@ class _Zygote:
         self._process.stdin.write(requests_as_lines([request]))
         self._process.stdin.flush()
 
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
     def close(self) -> None:
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
@@ -124,35 +134,15 @@ class _Zygote:
 _zygotes: dict[int, _Zygote] = {}
 
 
-def start(
-    cwd: Path,
-    *arguments: str,
-    failpoint: str = "",
-    trace: bool = False,
-    clock_seconds: float = 0.0,
-    host: str = "",
-    environment: dict[str, str] | None = None,
-    file_size_limit: int | None = None,
-) -> Running:
+def start(cwd: Path, *arguments: str, **how: Any) -> Running:
     """Start `ledger ARGUMENTS` in `cwd`. See zygote.Request for what can be said about it."""
     if os.getpid() not in _zygotes:
         _zygotes[os.getpid()] = _Zygote()
     folder = cwd / ".commands" / f"{next(_numbers):06}"
     folder.mkdir(parents=True)
-    _zygotes[os.getpid()].send(
-        Request(
-            folder=str(folder),
-            cwd=str(cwd),
-            arguments=list(arguments),
-            failpoint=failpoint,
-            trace=trace,
-            clock_seconds=clock_seconds,
-            host=host,
-            environment=environment or {},
-            file_size_limit=file_size_limit,
-        )
-    )
-    return Running(folder)
+    request = Request(folder=str(folder), cwd=str(cwd), arguments=list(arguments), **how)
+    _zygotes[os.getpid()].send(request)
+    return Running(folder, _zygotes[os.getpid()].lives)
 
 
 def _text(path: Path) -> str:

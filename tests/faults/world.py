@@ -14,6 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+import pymysql
+
 from tests.faults import commands
 from tests.faults.commands import Ended, Running
 from tests.servers import Server, connect
@@ -119,7 +121,7 @@ class World:
         for row in status["tenants"]:
             assert row["applied"] == list(versions), row
             assert row["state"] in ("current", "pending", "new"), row
-        require_steps_once(self.history())
+        StepsOnce().feed(self.history())
         hidden = [path.name for path in self.root.glob("backups/*/.*")]
         assert hidden == []
 
@@ -130,24 +132,35 @@ class World:
         assert self.ok("status", "--format", "json").json()["ledger"] == before
 
 
-def require_steps_once(events: Iterable[Mapping[str, Any]]) -> None:
+class StepsOnce:
     """Between two ends of a migration on a tenant, each of its steps is recorded exactly once."""
-    seen: dict[tuple[str, str, str, str], list[int]] = {}
-    for event in events:
-        tenant, kind, body = str(event["tenant"]), event["type"], event["body"]
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self._seen: dict[tuple[str, str, str, str], list[int]] = {}
+
+    def feed(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Events in seq order; those that were fed already are left out."""
+        for event in events:
+            if event["seq"] > self.seq:
+                self.seq = event["seq"]
+                self._take(str(event["tenant"]), event["type"], event["body"], self.seq)
+
+    def _take(self, tenant: str, kind: str, body: Mapping[str, Any], seq: int) -> None:
         if kind in ("step_applied", "step_skipped"):
             key = (tenant, body["set"], body["version"], body.get("direction", "up"))
-            seen.setdefault(key, []).append(body["step"])
-            assert len(seen[key]) == len(set(seen[key])), f"{key}: {seen[key]} at {event['seq']}"
+            steps = self._seen.setdefault(key, [])
+            assert body["step"] not in steps, f"{key}: {steps}, again {body['step']} at {seq}"
+            steps.append(body["step"])
         elif kind in ("completed", "rolled_back"):
             ref = body["migration"]
             direction = "up" if kind == "completed" else "down"
-            steps = seen.pop((tenant, ref["set"], ref["version"], direction), [])
-            assert steps == list(range(1, len(steps) + 1)), f"{tenant} {ref}: {steps}"
-            assert steps, f"{tenant} {ref}: no step at its end"
-        elif kind in ("restored", "reset"):
-            for key in [key for key in seen if key[0] == tenant]:
-                del seen[key]
+            steps = self._seen.pop((tenant, ref["set"], ref["version"], direction), [])
+            assert steps == list(range(1, len(steps) + 1)), f"{tenant} {ref}: {steps} at {seq}"
+            assert steps, f"{tenant} {ref}: ended without a step at {seq}"
+        elif kind in ("restored", "reset") or body.get("kind") == "regressed":
+            for key in [key for key in self._seen if key[0] == tenant]:
+                del self._seen[key]
 
 
 class SqliteWorld(World):
@@ -183,20 +196,22 @@ class SqliteWorld(World):
 
     def state(self) -> State:
         """By sqlite3 itself."""
-        return {name: self._state(name) for name in self.tenants}
+        return {name: sqlite_state(self.file(name)) for name in self.tenants}
 
-    def _state(self, tenant: str) -> dict[str, Any]:
-        found = {}
-        for name, text in self.sql(
-            tenant,
-            "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'ledger_marker%'"
-            " AND name NOT LIKE 'sqlite_%' ORDER BY name",
-        ):
-            rows = []
-            if str(text).upper().startswith("CREATE TABLE"):
-                rows = sorted(self.sql(tenant, f'SELECT * FROM "{name}"'), key=str)
-            found[name] = (text, rows)
-        return found
+
+def sqlite_state(path: Path) -> dict[str, Any]:
+    """Each object's definition and rows, the marker apart."""
+    found = {}
+    for name, text in sqlite_sql(
+        path,
+        "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'ledger_marker%'"
+        " AND name NOT LIKE 'sqlite_%' ORDER BY name",
+    ):
+        rows = []
+        if str(text).upper().startswith("CREATE TABLE"):
+            rows = sorted(sqlite_sql(path, f'SELECT * FROM "{name}"'), key=str)
+        found[name] = (text, rows)
+    return found
 
 
 def sqlite_sql(path: Path, *statements: str) -> list[tuple[Any, ...]]:
@@ -270,18 +285,22 @@ class ServerWorld(World):
 
     def state(self) -> State:
         """By PyMySQL."""
-        return {name: self._state(*self.place(name)) for name in self.tenants}
+        with connect(self.server) as connection:
+            return {name: server_state(connection, *self.place(name)) for name in self.tenants}
 
-    def _state(self, database: str, prefix: str) -> dict[str, Any]:
-        found = {}
-        with connect(self.server, database) as connection, connection.cursor() as cursor:
-            cursor.execute("SHOW TABLES")
-            for (name,) in sorted(cursor.fetchall()):
-                if not name.startswith(prefix) or name.endswith("ledger_marker"):
-                    continue
-                cursor.execute(f"SHOW CREATE TABLE `{name}`")
-                text = re.sub(r" AUTO_INCREMENT=\d+", "", cursor.fetchone()[1])
-                cursor.execute(f"SELECT * FROM `{name}`")
-                rows = sorted(cursor.fetchall(), key=str)
-                found[name.removeprefix(prefix)] = (text.replace(f"`{prefix}", "`"), rows)
-        return found
+
+def server_state(connection: pymysql.Connection[Any], database: str, prefix: str) -> dict[str, Any]:
+    """Each table's definition and rows, the marker apart; the prefix is taken out."""
+    found = {}
+    with connection.cursor() as cursor:
+        cursor.execute(f"USE `{database}`")
+        cursor.execute("SHOW TABLES")
+        for (name,) in sorted(cursor.fetchall()):
+            if not name.startswith(prefix) or name.endswith("ledger_marker"):
+                continue
+            cursor.execute(f"SHOW CREATE TABLE `{name}`")
+            text = re.sub(r" AUTO_INCREMENT=\d+", "", cursor.fetchall()[0][1])
+            cursor.execute(f"SELECT * FROM `{name}`")
+            rows = sorted(cursor.fetchall(), key=str)
+            found[name.removeprefix(prefix)] = (text.replace(f"`{prefix}", "`"), rows)
+    return found

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import msgspec
 
@@ -25,7 +26,9 @@ import msgspec
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One command.
 
-    With `trace` the failpoints that it comes by are written to `FOLDER/points`.
+    With `trace` the failpoints that it comes by are written to `FOLDER/points`. With
+    `stops` the failpoint stops the process (SIGSTOP) instead of killing it; with
+    `suspended_seconds` the clock that counts suspends jumps there instead.
     `clock_seconds` shifts the ledger's clock; `host` is who the process says it is.
     """
 
@@ -34,6 +37,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     arguments: list[str]
     failpoint: str = ""
     trace: bool = False
+    stops: bool = False
+    suspended_seconds: float = 0.0
     clock_seconds: float = 0.0
     host: str = ""
     environment: dict[str, str] = {}
@@ -101,6 +106,10 @@ def _command(request: Request, folder: Path) -> int:
     if request.trace:
         points = os.open(folder / "points", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         failpoints.__dict__["reach"] = lambda name: os.write(points, f"{name}\n".encode())
+    if request.stops:
+        failpoints.__dict__["signal"] = SimpleNamespace(SIGKILL=signal.SIGSTOP)
+    if request.suspended_seconds:
+        _suspend_at(failpoints, request.failpoint, request.suspended_seconds)
     if request.clock_seconds:
         _shift_clock(request.clock_seconds)
     if request.host:
@@ -114,6 +123,21 @@ def _command(request: Request, folder: Path) -> int:
     invoke = importlib.import_module("ledger.cli").invoke
     code: int = invoke(request.arguments)
     return code
+
+
+def _suspend_at(failpoints: ModuleType, point: str, seconds: float) -> None:
+    """What the process sees of a suspend of the machine: the clock that counts it has jumped."""
+    holder = importlib.import_module("ledger.runner.holder")
+    context = importlib.import_module("ledger.runner.context")
+    before, jumped = holder.boottime_seconds, [0.0]
+
+    def reach(name: str) -> None:
+        if name == point:
+            jumped[0] = seconds
+
+    failpoints.__dict__["reach"] = reach
+    for module in (holder, context):
+        module.__dict__["boottime_seconds"] = lambda: before() + jumped[0]
 
 
 def _shift_clock(seconds: float) -> None:

@@ -1,0 +1,183 @@
+"""Full disks, files that cannot be written or read, and fleets that are not there."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import MakeWorld
+from tests.faults.test_zombies import stopped_at
+from tests.faults.world import SqliteWorld, World
+
+ALL = ("migrate", "--all-tenants")
+VERSIONS = ["001", "002", "003"]
+
+
+def of(world: World) -> SqliteWorld:
+    """The world as one of files."""
+    assert isinstance(world, SqliteWorld)
+    return world
+
+
+def fatten(path: Path, size: int) -> None:
+    """Make a tenant's file at least so many bytes large."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("CREATE TABLE fat (x BLOB)")
+        database.execute("INSERT INTO fat VALUES (zeroblob(?))", (size,))
+
+
+@pytest.mark.fault(20)
+def test_a_full_disk_under_the_ledger_stops_before_acting(make_world: MakeWorld) -> None:
+    """What cannot be recorded is not begun; with room again the same command does it all."""
+    world = of(make_world("sqlite"))
+    world.ok("migrate", "--tenant", "a")
+    before = world.file("b").read_bytes()
+    full = world.run(*ALL, file_size_limit=16_384)
+    assert full.code == 1, full
+    assert "ledger.db" in full.err
+    assert world.file("b").read_bytes() == before
+    world.ok(*ALL)
+    world.check(None, VERSIONS)
+    world.check_nothing_to_do()
+
+
+@pytest.mark.fault(20)
+@pytest.mark.parametrize("room", [0, 4096, 8192, 16_384])
+def test_a_ledger_whose_disk_fills_up_during_the_run(room: int, make_world: MakeWorld) -> None:
+    """Wherever the room ends: an error that names the ledger; with room again it converges."""
+    world = of(make_world("sqlite"))
+    world.ok("migrate", "--tenant", "a")
+    limit = (world.root / "ledger.db").stat().st_size + room
+    full = world.run(*ALL, file_size_limit=limit)
+    assert full.code in (0, 1, 3), full
+    assert full.code == 0 or "ledger.db" in full.err + full.out
+    world.ok(*ALL)
+    world.check(None, VERSIONS)
+    world.check_nothing_to_do()
+
+
+@pytest.mark.fault(21)
+def test_a_full_tenant_fails_alone(make_world: MakeWorld) -> None:
+    """SQLITE_FULL in one tenant: rolled back and named, the others go on; with room again it converges."""
+    world = of(make_world("sqlite"))
+    config = world.root / "ledger.toml"
+    text = config.read_text()
+    config.write_text(
+        text.replace('sqlite = "data/*.db"', 'sqlite = "data/a.db"')
+        + '\n[[tenants]]\nsqlite = "data/b.db"\nsession = ["PRAGMA max_page_count = 4"]\n'
+    )
+    full = world.run(*ALL)
+    assert full.code == 3, full
+    assert "b: failed" in full.out
+    assert "full" in full.out
+    config.write_text(text)
+    world.ok(*ALL)
+    assert world.state()["a"] == world.state()["b"]
+    world.check(None, VERSIONS)
+
+
+@pytest.mark.fault(22)
+def test_a_full_disk_under_the_backups_starts_no_step(make_world: MakeWorld) -> None:
+    """No backup, no step: that tenant only; nothing half-written stays."""
+    world = of(make_world("sqlite"))
+    fatten(world.file("b"), 3_000_000)
+    full = world.run(*ALL, file_size_limit=2_000_000)
+    assert full.code == 3, full
+    assert "b: failed" in full.out
+    assert world.sql("b", "SELECT count(*) FROM sqlite_master WHERE name = 'notes'") == [(0,)]
+    assert world.sql("a", "SELECT count(*) FROM notes") == [(4,)]
+    assert list(world.root.glob("backups/b/*")) == []
+    world.ok(*ALL)
+    world.check(None, VERSIONS)
+
+
+@pytest.mark.fault(24)
+def test_a_corrupt_file_is_set_aside(make_world: MakeWorld) -> None:
+    """The tenant is named, and a restore brings it back."""
+    world = of(make_world("sqlite"))
+    world.ok("migrate", "--all-tenants", "--to", "001")
+    world.ok("migrate", "--all-tenants", "--to", "002")
+    content = bytearray(world.file("b").read_bytes())
+    content[0:4096] = b"\xee" * 4096
+    world.file("b").write_bytes(bytes(content))
+    ended = world.run(*ALL)
+    assert ended.code == 3, ended
+    assert "b: unreachable" in ended.out
+    world.ok("restore", "--tenant", "b", "-y")
+    world.ok(*ALL)
+    assert world.state()["a"] == world.state()["b"]
+    world.check(None, VERSIONS)
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_a_truncated_backup_is_not_restored(kind: str, make_world: MakeWorld) -> None:
+    """Its hash is not what was recorded: refused, and the tenant stays as it is."""
+    world = make_world(kind)
+    world.ok("migrate", "--all-tenants", "--to", "001")
+    world.ok(*ALL)
+    before = world.state()
+    for path in world.root.glob("backups/*/*"):
+        path.write_bytes(path.read_bytes()[:-100])
+    ended = world.run("restore", "--all-tenants", "-y")
+    assert ended.code == 3, ended
+    assert ended.out.count("SHA-256") >= len(world.tenants)
+    assert world.state() == before
+    assert [row["lock"] for row in world.ok("status", "--format", "json").json()["tenants"]] == [
+        None
+    ] * len(world.tenants)
+    world.ok("verify")
+
+
+@pytest.mark.fault(32)
+def test_thousands_of_tenants_down(make_world: MakeWorld) -> None:
+    """Every one is named, within the time that a command may take; the two that are there are migrated."""
+    world = of(make_world("sqlite"))
+    names = ", ".join(f'"t{number:04}"' for number in range(3000))
+    with (world.root / "ledger.toml").open("a") as config:
+        config.write(f'\n[[tenants]]\nmysql = "mysql://root@127.0.0.1:9"\ndatabases = [{names}]\n')
+    ended = world.run(*ALL, "--format", "json")
+    assert ended.code == 3, ended.err[-2000:]
+    results = {row["tenant"]: row["result"] for row in ended.json()["outcomes"]}
+    assert len(results) == 3002
+    assert results["a"] == results["b"] == "migrated"
+    assert {results[f"t{number:04}"] for number in range(3000)} == {"unreachable"}
+
+
+@pytest.mark.fault(33)
+def test_a_tenant_that_vanishes_during_the_run(make_world: MakeWorld) -> None:
+    """Its file is gone when its turn comes: named, never made anew, and the other is migrated."""
+    world = of(make_world("sqlite", head="parallel = 1\n"))
+    running = stopped_at(world, "runner.after_claim")
+    gone = next(
+        row["tenant"]
+        for row in world.ok("status", "--format", "json").json()["tenants"]
+        if row["lock"] is None
+    )
+    world.file(gone).unlink()
+    running.send(signal.SIGCONT)
+    ended = running.wait()
+    assert ended.code == 3, ended
+    assert f"{gone}: unreachable" in ended.out
+    assert not world.file(gone).exists()
+    (other,) = {"a", "b"} - {gone}
+    assert world.sql(other, "SELECT count(*) FROM notes") == [(4,)]
+
+
+@pytest.mark.fault(34)
+def test_a_tenant_that_is_locked_has_its_own_deadline(make_world: MakeWorld) -> None:
+    """One tenant's lock is waited for within `lock_seconds`; the other is migrated meanwhile."""
+    world = of(make_world("sqlite", head="[timeouts]\nlock_seconds = 1.0\n"))
+    with closing(sqlite3.connect(world.file("b"), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        ended = world.run(*ALL)
+        other.execute("ROLLBACK")
+    assert ended.code == 3, ended
+    assert "kept the database locked" in ended.out
+    assert world.sql("a", "SELECT count(*) FROM notes") == [(4,)]
+    world.ok(*ALL)
+    world.check(None, VERSIONS)

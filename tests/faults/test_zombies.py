@@ -1,0 +1,164 @@
+"""Runners that are stopped, suspended, or whose clocks are wrong: a zombie writes nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+
+import pytest
+
+from tests.faults.commands import Running, wait_for
+from tests.faults.conftest import MakeWorld
+from tests.faults.world import ServerWorld, State, World
+
+ALL = ("migrate", "--all-tenants")
+VERSIONS = ["001", "002", "003"]
+SHORT = "lease_seconds = 1\nparallel = 1\n"
+"""One tenant at a time: a process that is stopped must not hold another one's transaction open."""
+DAY = 86_400.0
+
+_expected: dict[str, State] = {}
+
+
+def expected(kind: str, make_world: MakeWorld) -> State:
+    """An undisturbed fleet."""
+    if kind not in _expected:
+        world = make_world(kind)
+        world.ok(*ALL)
+        _expected[kind] = world.state()
+    return _expected[kind]
+
+
+def stopped_at(world: World, point: str, *arguments: str) -> Running:
+    """A run that stands still at the point."""
+    running = world.start(*(arguments or ALL), failpoint=point, stops=True)
+    wait_for(lambda: running.stopped, f"the run to stop at {point}")
+    return running
+
+
+def let_go(running: Running) -> None:
+    """Let a zombie go on, to its end. It says that it was refused, or that others did the work."""
+    running.send(signal.SIGCONT)
+    ended = running.wait()
+    assert ended.code in (0, 3), ended
+    assert "unexpected" not in ended.err + ended.out
+
+
+@pytest.mark.fault(10)
+@pytest.mark.parametrize(
+    ("kind", "point"),
+    [
+        ("sqlite", "runner.after_claim"),
+        ("sqlite", "engine.after_commit"),
+        ("sqlite", "runner.before_record"),
+        ("mariadb", "runner.after_claim"),
+        ("mariadb", "engine.before_begin"),
+        ("mariadb", "engine.after_intent"),
+        ("mariadb", "engine.after_statement"),
+        ("mariadb", "engine.after_marker"),
+        ("mariadb", "runner.before_record"),
+    ],
+)
+def test_a_run_stopped_past_its_lease_is_refused(
+    kind: str, point: str, make_world: MakeWorld
+) -> None:
+    """Another host takes over when the lease has run out; the zombie applies nothing any more."""
+    world = make_world(kind, head=SHORT)
+    zombie = stopped_at(world, point)
+    world.ok(*ALL, host="elsewhere")
+    state = world.state()
+    assert state == expected(kind, make_world)
+    let_go(zombie)
+    world.check(state, VERSIONS)
+    world.check_nothing_to_do()
+
+
+@pytest.mark.fault(11)
+def test_a_run_stopped_in_a_statement_is_refused(make_world: MakeWorld) -> None:
+    """Its session holds the tenant's lock: it is ended on the server before anything else runs."""
+    slow = "CREATE TABLE {prefix}slow AS SELECT SLEEP(4) AS x;\n-- migrate:down\nSELECT 1;\n"
+    world = make_world("mariadb", head=SHORT, migrations={"001_slow.sql": slow})
+    assert isinstance(world, ServerWorld)
+    zombie = world.start("migrate", "--tenant", "whole")
+    sleeping = "SELECT id FROM information_schema.processlist WHERE info LIKE 'CREATE%SLEEP%'"
+    wait_for(lambda: world.sql("whole", sleeping), "the statement to run")
+    zombie.send(signal.SIGSTOP)
+    world.ok("migrate", "--tenant", "whole", host="elsewhere")
+    let_go(zombie)
+    assert world.sql("whole", "SELECT count(*) FROM slow") == [(1,)]
+    world.ok("migrate", "--all-tenants")
+    world.check(None, ["001"])
+
+
+@pytest.mark.fault(12)
+def test_a_clock_a_day_ahead_takes_over_but_never_twice(make_world: MakeWorld) -> None:
+    """To it every lease is over; the living holder is fenced in the tenants themselves."""
+    world = make_world("sqlite", head="parallel = 1\n")
+    holder = stopped_at(world, "runner.after_claim")
+    world.ok(*ALL, clock_seconds=DAY)
+    let_go(holder)
+    world.check(expected("sqlite", make_world), VERSIONS)
+    world.check_nothing_to_do()
+
+
+@pytest.mark.fault(12)
+def test_a_clock_a_day_behind_waits_and_goes_on(make_world: MakeWorld) -> None:
+    """To it every lease is far from over; a holder that is gone from this host is not waited for."""
+    world = make_world("sqlite", head="parallel = 1\n")
+    holder = stopped_at(world, "runner.after_claim")
+    waiting = world.start(*ALL, clock_seconds=-DAY)
+    wait_for(lambda: "waiting for" in waiting.err, "it to wait")
+    holder.send(signal.SIGKILL)
+    assert waiting.wait().code == 0
+    world.check(expected("sqlite", make_world), VERSIONS)
+    world.check_nothing_to_do()
+
+
+@pytest.mark.fault(13)
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_a_suspended_machine_stops_its_own_run(kind: str, make_world: MakeWorld) -> None:
+    """It wakes an hour later: no new claim, and no new statement of a claim that may be another's."""
+    world = make_world(kind, head="parallel = 1\n")
+    slept = world.run(*ALL, failpoint="runner.after_record", suspended_seconds=3600.0)
+    assert slept.code == 3, slept
+    assert "lease ran out" in slept.out
+    world.ok(*ALL)
+    world.check(expected(kind, make_world), VERSIONS)
+
+
+@pytest.mark.fault(31)
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_two_hosts_start_the_same_run(kind: str, make_world: MakeWorld) -> None:
+    """Every migration runs on every tenant once; both hosts end well."""
+    world = make_world(kind)
+    both = [world.start(*ALL, host=host) for host in ("left", "right")]
+    for one in both:
+        ended = one.wait()
+        assert ended.code == 0, ended
+    done = Counter(
+        (event["tenant"], event["body"]["migration"]["version"])
+        for event in world.history("--type", "completed")
+    )
+    assert set(done.values()) == {1}
+    world.check(expected(kind, make_world), VERSIONS)
+    world.check_nothing_to_do()
+
+
+@pytest.mark.fault(10)
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_unlock_fences_the_old_holder_too(kind: str, make_world: MakeWorld) -> None:
+    """A person ends the claim of a run that lives: that run cannot write to the tenant any more."""
+    world = make_world(kind)
+    holder = stopped_at(world, "runner.after_claim")
+    claimed = [
+        row["tenant"]
+        for row in world.ok("status", "--format", "json").json()["tenants"]
+        if row["lock"]
+    ]
+    world.ok("unlock", "--all-tenants", "--reason", "it hangs", "-y")
+    let_go(holder)
+    for tenant in claimed:
+        done = world.history(tenant, "--type", "completed")
+        assert done == [], tenant
+    world.ok(*ALL)
+    world.check(expected(kind, make_world), VERSIONS)
