@@ -41,6 +41,7 @@ from ledger.fleet.run import Bounds
 from ledger.fleet.state import load_fleet, replay_fleet
 from ledger.fleet.validation import ValidationReport, validate_fleet
 from ledger.lint import Finding
+from ledger.fleet.wishes import with_wishes
 from ledger.plan import Catalogue, Options
 from ledger.projections import FleetState, RunState
 from ledger.runner.context import BackupPolicy, RunContext
@@ -148,6 +149,8 @@ class Ledger:
 
         With `estimate`, how long it will take with `parallel` at once, by earlier runs.
         """
+        A tenant with a pending section sync is read, to say what that comes to.
+
         async with self._reading() as ready:
             chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
             fleet = await load_fleet(ready.store)
@@ -159,6 +162,14 @@ class Ledger:
             if not estimate:
                 return plan
             wide = parallel or self.config.parallel
+            plan = await with_wishes(
+                plan,
+                chosen.targets,
+                chosen.catalogues,
+                decisions,
+                ready.engines.__getitem__,
+                parallel=wide,
+            )
             return await with_estimates(plan, ready.store, fleet, chosen, parallel=wide)
 
     async def plan_rollback(

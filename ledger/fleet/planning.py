@@ -23,7 +23,10 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedMigration(msgspec.Struct, frozen=True, kw_only=True):
-    """One migration that a run would apply (`up`) or undo (`down`); `how` says by script or from which backup."""
+    """One migration that a run would apply (`up`) or undo (`down`); `how` says by script or from which backup.
+
+    `notes` are about this tenant: what a section sync could not bring about.
+    """
 
     id: str
     name: str
@@ -33,6 +36,7 @@ class PlannedMigration(msgspec.Struct, frozen=True, kw_only=True):
     lost: str = ""
     estimated_seconds: float | None = None
     description: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):

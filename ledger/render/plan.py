@@ -105,6 +105,8 @@ def _migration(
     yield f"  {sign} {migration.id} {one_line(migration.name)} ({', '.join(words)})"
     if migration.description:
         yield f"      {one_line(migration.description)}"
+    for note in migration.notes:
+        yield f"      note: {one_line(note)}"
     for step in migration.steps:
         guard = f"  (skipped if {one_line(step.skip_if)})" if step.skip_if else ""
         yield f"      {step_name(step.number, step.name)}{guard}"

@@ -1,0 +1,86 @@
+"""What the sections sync of a plan come to on each tenant: computed by reading it, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import anyio
+import msgspec
+
+from ledger.engines.base import Engine, Target
+from ledger.errors import LedgerError
+from ledger.fleet.planning import Decisions, FleetPlan, PlannedMigration, PlannedStep, TenantPlan
+from ledger.plan import Catalogue
+from ledger.runner.wish import change_text
+from ledger.scripts.model import Migration
+from ledger.scripts.placeholders import bind
+
+BEFORE_IT = "computed for the tenant as it is now; what runs before it may leave less to do"
+
+
+async def with_wishes(
+    plan: FleetPlan,
+    targets: Sequence[Target],
+    catalogues: Mapping[str, Catalogue],
+    decisions: Decisions,
+    engine_of: Callable[[str], Engine],
+    *,
+    parallel: int,
+) -> FleetPlan:
+    """The plan with the statements of each pending section sync, after the migration's own.
+
+    Reads the tenants concerned, at most `parallel` at once and at most its limit on a
+    server; one that cannot be read is left as it was planned, with a note that says so.
+    """
+    made = {tenant.tenant: tenant for tenant in plan.tenants}
+    limits: dict[str, anyio.CapacityLimiter] = {}
+    everywhere = anyio.CapacityLimiter(parallel)
+
+    async def one(target: Target, pending: Sequence[Migration]) -> None:
+        width = target.max_connections if target.server else parallel
+        limit = limits.setdefault(target.server, anyio.CapacityLimiter(width))
+        async with limit, everywhere:
+            made[target.name] = await _planned(
+                made[target.name], target, pending, engine_of(target.engine)
+            )
+
+    async with anyio.create_task_group() as group:
+        for target in targets:
+            decision = decisions.of(target.name, catalogues[target.name])
+            if decision.problem is None and any(each.sync for each in decision.pending):
+                group.start_soon(one, target, decision.pending)
+    tenants = tuple(made[tenant.tenant] for tenant in plan.tenants)
+    return msgspec.structs.replace(plan, tenants=tenants)
+
+
+async def _planned(
+    tenant: TenantPlan, target: Target, pending: Sequence[Migration], engine: Engine
+) -> TenantPlan:
+    planned: list[PlannedMigration] = []
+    for number, (migration, shown) in enumerate(zip(pending, tenant.migrations, strict=True)):
+        if not migration.sync:
+            planned.append(shown)
+            continue
+        wish = bind(migration, target.variables).sync
+        try:
+            async with engine.open(target) as session:
+                found = await session.plan_sync(wish)
+        except LedgerError as error:
+            note = f"sync: what it comes to could not be computed: {error.message}"
+            planned.append(msgspec.structs.replace(shown, notes=(note,)))
+            continue
+        steps = [
+            PlannedStep(
+                number=len(shown.steps) + step.number,
+                name=step.name,
+                sql="(secret)" if step.secret else step.sql,
+            )
+            for step in found.steps
+        ]
+        notes = [f"sync leaves {change_text(change)}" for change in found.drift]
+        if number or shown.steps:
+            notes.append(f"sync: {BEFORE_IT}")
+        planned.append(
+            msgspec.structs.replace(shown, steps=(*shown.steps, *steps), notes=tuple(notes))
+        )
+    return msgspec.structs.replace(tenant, migrations=tuple(planned))
