@@ -22,6 +22,7 @@ from ledger.api.export import version_documents
 from ledger.api.figures import fleet_stats, with_estimates
 from ledger.api.importing import import_history, plan_import
 from ledger.api.lint import lint_config
+from ledger.api.maintain import MaintainReport, maintain, make_order
 from ledger.api.migrating import migrate_fleet
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
 from ledger.api.reset import plan_reset, require_one_way, reset
@@ -48,6 +49,7 @@ from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.holder import actor_name
 from ledger.runner.importing import Asked, Importing
 from ledger.runner.kept import KeptBackup, kept_backups
+from ledger.runner.maintain import Task
 from ledger.runner.outcome import Outcome
 from ledger.runner.prune import BackupCheck, Pruning
 from ledger.runner.reset import Resetting
@@ -470,6 +472,38 @@ class Ledger:
             return await run_call(
                 ctx, chosen, chosen.targets, work, self._bounds(None), self.progress
             )
+
+    async def maintain(
+        self,
+        tenants: Tenants,
+        *,
+        task: Task,
+        apply: bool = False,
+        table: str | None = None,
+        column: str | None = None,
+        older_than: str | None = None,
+        batch: int = 1000,
+        parallel: int | None = None,
+        reason: str = "",
+    ) -> MaintainReport:
+        """Optimise the tenants; find orphans or old rows, and with `apply` delete or archive them.
+
+        `older_than` is an age such as `90d`. Without `apply` nothing is changed (but by `optimize`).
+        """
+        async with self._ready(create=True) as ready:
+            order = make_order(
+                task=task,
+                apply=apply,
+                batch=batch,
+                table=table,
+                column=column,
+                older_than=older_than,
+                now=await ready.store.now(),
+            )
+            ctx, chosen = await self._begin(
+                ready, "maintain", tenants, reason=reason, backup="never"
+            )
+            return await maintain(ctx, ready, chosen, order, self._bounds(parallel), self.progress)
 
     async def validate(
         self, tenants: Tenants = "*", *, parallel: int | None = None

@@ -25,6 +25,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "baseline": "Count migrations as applied without running them.",
         "reset": "Go back to a version, or drop what migrations created.",
         "import": "Take over from another migration tool.",
+        "maintain": "Optimise tables, clean orphans, archive old rows.",
         "unlock": "End a claim that nobody will end.",
         "resolve": "Settle a step whose outcome is in doubt.",
     },

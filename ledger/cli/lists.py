@@ -136,7 +136,7 @@ def what_happened(body: dict[str, Any]) -> str:
         words.append(f"{ref['set']}/{ref['version']}")
     if "step" in body:
         words.append(f"{body['step']}/{body['of']}" if "of" in body else f"step {body['step']}")
-    for key in ("name", "path", "message", "detail", "kind", "how", "reason"):
+    for key in ("task", "table", "name", "path", "message", "detail", "kind", "how", "reason"):
         if body.get(key) and not (key == "name" and ref is not body):
             words.append(one_line(str(body[key])))
     if "checks" in body:

@@ -6,8 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
+import msgspec
+
 from ledger.cli.options import Settings, confirm
 from ledger.cli.session import same_command
+from ledger.render.maintain import write_maintained
 from ledger.render.plan import write_plan
 from ledger.render.report import write_report
 from ledger.render.resets import write_resets
@@ -18,6 +21,7 @@ from ledger.render.validation import write_validation
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
+    from ledger.api.maintain import MaintainReport
     from ledger.api.verify import VerifyReport
     from ledger.fleet.planning import FleetPlan
     from ledger.fleet.report import RunReport
@@ -68,6 +72,14 @@ def validation(settings: Settings, ledger: Ledger, made: ValidationReport) -> in
     """What validate found."""
     ledger.progress.close()
     write_validation(made, form=settings.format, out=sys.stdout, verbose=settings.verbose > 0)
+    return made.exit_code
+
+
+def maintained(settings: Settings, ledger: Ledger, made: MaintainReport) -> int:
+    """What maintenance found and did; 4 if a look found orphans."""
+    ledger.progress.close()
+    document = msgspec.to_builtins(made)
+    write_maintained(document, form=settings.format, out=sys.stdout)
     return made.exit_code
 
 

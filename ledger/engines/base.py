@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+from ledger.engines.upkeep import Upkeep
 from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
@@ -148,9 +149,9 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     tenants. `recorded` are the numbers of steps whose outcome the ledger already
     has from an earlier attempt (None: not known): they are not landed again.
     `ledger` is the ledger's id. `resolved` is a person's word on the step in doubt.
-    """
     `sync` is the bound wish: once the section has run, what the tenant still lacks of it
     is computed and run as further steps, numbered after the section's.
+    """
 
     ref: MigrationRef
     direction: Literal["up", "down"]
@@ -165,7 +166,6 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     recorded: frozenset[int] | None = None
     resolved: Literal["applied", "not_applied"] | None = None
     timeout_seconds: float | None = None
-
     sync: tuple[Step, ...] = ()
 
 
@@ -174,6 +174,7 @@ class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     steps: tuple[Step, ...] = ()
     drift: tuple[Change, ...] = ()
+
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """A migration's end: its checks, and the tenant's mark afterwards.
@@ -188,8 +189,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     mark: Mark
     schema: Schema | None = None
     bytes_before: int | None = None
-
     drift: tuple[Change, ...] = ()
+
 
 class Backup(msgspec.Struct, frozen=True, kw_only=True):
     """A finished, verified, fsynced backup file (mode 0600)."""
@@ -252,7 +253,6 @@ class Session(Protocol):
         """The live schema, without the marker table, prefix replaced by `{prefix}`."""
         ...
 
-    async def mark(self) -> Mark:
     async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
         """What `apply` would run for this wish if the tenant were as it is now; the tenant is only read.
 
@@ -267,13 +267,15 @@ class Session(Protocol):
         """
         ...
 
+    async def mark(self) -> Mark:
         """What `Done.mark` holds, read now."""
         ...
 
-    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+    def upkeep(self) -> Upkeep:
         """The tenant's maintenance, while the session is open."""
         ...
 
+    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
         """Write a verified backup at `destination` (its final name; it must not exist).
 
         Raises BackupError; nothing is left behind at a final name.

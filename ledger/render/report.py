@@ -31,6 +31,7 @@ _DONE: Final = {
     "restored": "restored",
     "baselined": "baselined",
     "imported": "imported",
+    "maintained": "maintained",
     "reset": "reset",
     "pruned": "pruned",
     "unlocked": "unlocked",

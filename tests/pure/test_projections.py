@@ -179,7 +179,7 @@ def test_a_claim_lives_as_long_as_its_lease_and_renewals_prolong_it() -> None:
 
 
 def test_a_claim_ends_with_each_end_event() -> None:
-    """completed, failed, rolled_back, restored, baselined, imported, lock_cleared and reset free the tenant."""
+    """completed, failed, rolled_back, restored, baselined, imported, lock_cleared, reset and maintained free the tenant."""
     ends: list[AnyEvent] = [
         ev.Completed(command="migrate", migration=ref("1"), duration_us=1),
         ev.Failed(command="migrate", error="x", message="m"),
@@ -189,6 +189,7 @@ def test_a_claim_ends_with_each_end_event() -> None:
         ev.Imported(migrations=(ref("1"),), source="flyway"),
         ev.LockCleared(epoch=1, reason="r"),
         ev.Reset(mode="mark_only"),
+        ev.Maintained(task="optimize"),
     ]
     assert {type(event) for event in ends} == set(ev.END_EVENTS)
     for end in ends:

@@ -46,6 +46,7 @@ from ledger.engines.mysql.objects import Known, Names
 from ledger.engines.mysql.progress import Progress, merge
 from ledger.engines.mysql.shared import Shared, kind_of
 from ledger.engines.mysql.trouble import translated
+from ledger.engines.mysql.upkeep import MysqlUpkeep
 from ledger.errors import MarkerMismatchError
 from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
@@ -158,19 +159,19 @@ class MysqlSession:
             checks = await self._bring_to_end(work, journal, entry, body)
             self._remember(work)
             state = await self._lineage.state(self.reader, self.connection)
-        news = state.mark.fingerprint not in known
             drift: tuple[Change, ...] = ()
             if work.sync:
                 wish = await wishes.make(self, work.sync, migration=entry_id(work.ref))
                 drift = wishes.left(wish, state.schema)
+        news = state.mark.fingerprint not in known
         before, self._bytes = self._bytes, state.mark.bytes
         return Done(
             checks=checks,
             mark=state.mark,
             schema=state.schema if news else None,
             bytes_before=before,
-        )
             drift=drift,
+        )
 
     async def _look_at_fresh(self) -> None:
         """A tenant that nobody has migrated is most often empty: then much is known beforehand."""
@@ -244,9 +245,9 @@ class MysqlSession:
             else:
                 await run.run(step, kind)
         await run.end()
-
         if work.sync:
             await wishes.bring_about(run)
+
     async def _check(self, run: Run, work: Work) -> tuple[CheckResult, ...]:
         if not work.checks:
             return ()
@@ -326,7 +327,6 @@ class MysqlSession:
         with translated(self.target, "read the schema"):
             return await self.reader.schema(self.connection)
 
-    async def mark(self) -> Mark:
     async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
         """See Session.plan_sync: a scratch database is made beside the tenant, and dropped."""
         with translated(self.target, "compare with a scratch database"):
@@ -339,12 +339,16 @@ class MysqlSession:
         with translated(self.target, "make a scratch database"):
             return (await wishes.make(self, tuple(wishes.schema_steps(steps)))).schema
 
+    async def mark(self) -> Mark:
         """What `Done.mark` holds, read now."""
         with translated(self.target, "read the schema"):
             return (await self.reader.mark(self.connection))[0]
 
-    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+    def upkeep(self) -> MysqlUpkeep:
+        """See Session.upkeep."""
+        return MysqlUpkeep(self)
 
+    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
         """See Session.backup."""
         with translated(self.target, "back up"):
             return await backups.backup(self, destination, deadline_seconds=deadline_seconds)

@@ -40,6 +40,7 @@ from ledger.engines.sqlite.steps import (
     run_checks,
 )
 from ledger.engines.sqlite.trouble import BusyError, locked, unusable
+from ledger.engines.sqlite.upkeep import SqliteUpkeep
 from ledger.errors import TenantError, UnreachableError
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
@@ -320,7 +321,6 @@ class SqliteSession:
 
         return await self.run(read, doing="read the schema")
 
-    async def mark(self) -> Mark:
     async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
         """See Session.plan_sync."""
         made = wishes.make(wish, self.cache, tenant=self.tenant)
@@ -330,6 +330,7 @@ class SqliteSession:
         """See Session.scratch_schema: in memory, where ATTACH is refused."""
         return wishes.make(steps, self.cache, tenant=self.tenant).schema
 
+    async def mark(self) -> Mark:
         """What `Done.mark` holds, read now."""
 
         def read(database: sqlite3.Connection) -> Mark:
@@ -342,8 +343,11 @@ class SqliteSession:
 
         return await self.run(read, doing="read the schema")
 
-    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+    def upkeep(self) -> SqliteUpkeep:
+        """See ledger.engines.base.Session.upkeep."""
+        return SqliteUpkeep(self)
 
+    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
         """See ledger.engines.base.Session.backup."""
         return await backups.backup(self, destination, deadline_seconds=deadline_seconds)
 

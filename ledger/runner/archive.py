@@ -1,0 +1,149 @@
+"""Old rows into a file, and out of the table, under a claim.
+
+Invariant: rows leave the table only once the file is durable under its own name and
+was read back; a file stays until its event is recorded, and is reused until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from ledger import events as ev
+from ledger.engines.base import Session, Target
+from ledger.engines.upkeep import Archivable, Old
+from ledger.errors import BackupError
+from ledger.folder.archive import (
+    SUFFIX,
+    ArchiveMeta,
+    ArchiveWriter,
+    Verified,
+    archives_in,
+    read_lines,
+    read_meta,
+    sweep,
+    verify,
+)
+from ledger.runner.context import RunContext
+from ledger.runner.held import Held
+from ledger.stores.base import Filter
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole archive file of this tenant for which there is no event: a run was killed after writing it."""
+
+    path: Path
+    meta: ArchiveMeta
+
+
+async def count_old(
+    session: Session, table: str, column: str, before: datetime
+) -> tuple[Archivable, Old]:
+    """The table, and how many of its rows are old."""
+    upkeep = session.upkeep()
+    what = await upkeep.archivable(table, column)
+    return what, await upkeep.old(what, before=before)
+
+
+async def waiting_files(ctx: RunContext, target: Target) -> list[Waiting]:
+    """Files that an earlier run left without their event, oldest first. Raises BackupError."""
+    recorded: set[str] = set()
+    where = Filter(stream=f"tenant/{target.name}", types=("maintained",))
+    async for rows in ctx.store.read(where):
+        for row in rows:
+            if isinstance(row.event, ev.Maintained):
+                recorded.add(row.event.file)
+    folder = ctx.settings.backups / target.name
+    try:
+        return await anyio.to_thread.run_sync(_unrecorded, folder, recorded, ctx.ledger_id, target)
+    except (OSError, ValueError) as error:
+        raise BackupError(
+            f"an archive file cannot be used: {error}",
+            hint="Look at it, and move it out of the folder; rows in it may still be in the table.",
+            tenant=target.name,
+        ) from error
+
+
+def _unrecorded(folder: Path, recorded: set[str], ledger: str, target: Target) -> list[Waiting]:
+    found = []
+    for path in archives_in(folder):
+        if str(path) in recorded:
+            continue
+        meta = read_meta(path)
+        if (meta.ledger, meta.tenant) == (ledger, target.name):
+            found.append(Waiting(path=path, meta=meta))
+    return found
+
+
+async def write_file(
+    held: Held, what: Archivable, before: datetime, batch: int, path: Path | None
+) -> Verified:
+    """The verified file: the one that waits at `path`, or a new one. Raises BackupError."""
+    target, ctx = held.target, held.ctx
+    try:
+        if path is not None:
+            return await anyio.to_thread.run_sync(verify, path)
+        return await _write(held, what, before, batch)
+    except (OSError, ValueError) as error:
+        raise BackupError(
+            f"the archive cannot be written to {ctx.settings.backups / target.name}: {error}"
+            if path is None
+            else f"the archive {path} of an interrupted run cannot be used: {error}",
+            hint="No row was deleted; check the folder and its free space, then run it again.",
+            tenant=target.name,
+        ) from error
+
+
+async def _write(held: Held, what: Archivable, before: datetime, batch: int) -> Verified:
+    target, ctx = held.target, held.ctx
+    folder = ctx.settings.backups / target.name
+    await anyio.to_thread.run_sync(partial(folder.mkdir, mode=0o700, exist_ok=True))
+    await anyio.to_thread.run_sync(sweep, folder)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    safe = "".join(char if char.isalnum() or char in "_-$" else "_" for char in what.table)
+    name = f"{target.name}_archive_{safe}_{stamp}{SUFFIX}"
+    writer = await anyio.to_thread.run_sync(ArchiveWriter, folder / name)
+    try:
+        last: bytes | None = None
+        while lines := await held.session.upkeep().lines(
+            what, before=before, after=last, limit=batch
+        ):
+            await anyio.to_thread.run_sync(writer.write, lines)
+            last = lines[-1]
+            ctx.check_lease(target.name)
+        meta = ArchiveMeta(
+            ledger=ctx.ledger_id,
+            tenant=target.name,
+            table=what.table,
+            column=what.column,
+            before=before.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        )
+        return await anyio.to_thread.run_sync(writer.publish, meta)
+    except BaseException:
+        writer.discard()
+        raise
+
+
+async def move_rows(held: Held, what: Archivable, file: Verified, batch: int) -> tuple[int, int]:
+    """Delete the file's rows from the table; how many are out of it now, and how many stay.
+
+    Those that an earlier, killed run has deleted already count as out.
+    """
+    upkeep = held.session.upkeep()
+    source = read_lines(file.path, batch=batch)
+    left = 0
+    while lines := await anyio.to_thread.run_sync(_next, source):
+        _, kept = await upkeep.remove(what, lines, epoch=held.epoch, ledger=held.ctx.ledger_id)
+        left += kept
+        held.ctx.check_lease(held.target.name)
+    return file.meta.rows - left, left
+
+
+def _next(source: Iterator[list[bytes]]) -> list[bytes]:
+    return next(source, [])
