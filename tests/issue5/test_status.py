@@ -1,0 +1,95 @@
+"""`getStatus()` and `runMigrations()` of the document, as values and as JSON; a baseline's mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import UsageError
+from tests.issue5.place import ENGINES, Place, make_place
+
+
+@pytest.fixture(params=ENGINES)
+def place(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Place:
+    """Two tenants, two migrations; on the second tenant the second migration fails."""
+    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place.migration("001_first.sql", "CREATE TABLE first (id INTEGER);")
+    place.migration("002_second.sql", "CREATE TABLE second (id INTEGER);")
+    place.run(place.names[1], "CREATE TABLE second (id INTEGER)")
+    return place
+
+
+def test_a_run_says_success_applied_and_errors(place: Place) -> None:
+    """`migrate --format json`: whether all went well, what was applied where, and why not."""
+    first, second = place.names
+    ended = place.ended("migrate", "--all-tenants", "--format", "json")
+    made = ended.json()
+    assert ended.code == 3 and made["success"] is False
+    assert made["applied"] == {first: ["app/001", "app/002"], second: ["app/001"]}
+    assert list(made["errors"]) == [second] and "second" in made["errors"][second]
+    assert made["summary"] == {"migrated": 1, "failed": 1}
+    place.run(second, "DROP TABLE second")
+    made = place.ok("migrate", "--all-tenants", "--format", "json").json()
+    assert made["success"] is True and made["errors"] == {}
+
+
+def test_status_has_all_that_get_status_had(place: Place) -> None:
+    """Current and target version, pending, applied, the lock and its time, the last check."""
+    first, second = place.names
+    new = place.ok("status", "--format", "json").json()["tenants"][0]
+    assert (new["version"], new["target"], new["last_validated_at"]) == (None, "002", None)
+    place.ended("migrate", "--all-tenants")
+    rows = {row["tenant"]: row for row in place.ok("status", "--format", "json").json()["tenants"]}
+    assert (rows[first]["version"], rows[first]["target"]) == ("002", "002")
+    assert rows[first]["applied"] == ["001", "002"] and rows[first]["lock"] is None
+    assert rows[second]["pending"] == ["002"] and rows[second]["state"] == "failed"
+    before = rows[first]["last_validated_at"]
+    place.ended("validate")
+    after = place.ok("status", "--format", "json").json()["tenants"][0]["last_validated_at"]
+    assert after > before
+    assert place.events(first, "validated")[-1]["at"] == after
+    place.ok("verify")
+
+
+def test_status_shows_a_lock_and_since_when(place: Place) -> None:
+    """A claim whose run was killed just now: who, since when, until when."""
+    first = place.names[0]
+    place.terminal.start(
+        "migrate", "--tenant", first, env={"LEDGER_FAILPOINT": "runner.before_record"}
+    )
+    row = place.ok("status", "--format", "json").json()["tenants"][0]
+    assert row["lock"]["since"] < row["lock"]["until"] and row["lock"]["pid"] > 0
+    assert row["state"] == "running" and row["lock"]["migration"] == "app/001"
+    document = place.ok("export", "--version-json", "--tenant", first).json()
+    assert document["locked"] is True and document["lock_time"] == row["lock"]["since"]
+
+
+async def test_from_python(place: Place) -> None:
+    """`RunReport` and `Status` have the same, as attributes."""
+    first, second = place.names
+    report = await place.open().migrate()
+    assert not report.success and report.applied[first] == ("app/001", "app/002")
+    assert list(report.errors) == [second]
+    status = (await place.open().status(first)).tenants[0]
+    assert (status.version, status.target, status.lock) == ("002", "002", None)
+    assert status.last_validated_at is not None
+
+
+def test_a_baseline_to_an_unknown_version_is_refused_before_the_run(place: Place) -> None:
+    """Exit 2, the versions that there are, and no run recorded."""
+    ended = place.ended("baseline", "--to", "009", "--all-tenants", "-y")
+    assert ended.code == 2 and "009" in ended.err and "002" in ended.err
+    assert place.ok("runs", "--format", "json").json() == []
+
+
+async def test_the_same_from_python(place: Place) -> None:
+    """Raised before anything is recorded."""
+    with pytest.raises(UsageError, match="009"):
+        await place.open().baseline("*", to="009")
+    assert await place.open().runs() == []
