@@ -21,8 +21,8 @@ from tests.conftest import MakeDatabase, MakePrivateMariadb
 from tests.servers import Server, as_server, query
 from tests.servers import connect as plain_connect
 
-SLOW = "SELECT BENCHMARK(60000000, SHA2('slow_{mark}', 512))"
-"""Busy for a minute or so; unlike SLEEP it does not look whether its client is still there."""
+SLOW = "SELECT BENCHMARK(900000000, SHA2('slow_{mark}', 512))"
+"""Busy for minutes; unlike SLEEP it does not look whether its client is still there."""
 
 
 def _running(server: Server, mark: str) -> bool:
