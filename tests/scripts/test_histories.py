@@ -103,7 +103,7 @@ DROP PROCEDURE fill;
 CREATE OR REPLACE VIEW report AS SELECT p.name AS `a;b` /* which; */ FROM parent p;
 /* nothing; at all */
 -- nothing; at all
-CREATE EVENT IF NOT EXISTS clean ON SCHEDULE EVERY 1 DAY DISABLE DO DELETE FROM parent WHERE id < 0;
+CREATE EVENT IF NOT EXISTS clean ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DISABLE DO DELETE FROM parent WHERE id < 0;
 INSERT INTO `odd;name` VALUES (1, 1), (2, 4)
 """,
 }
