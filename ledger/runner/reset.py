@@ -52,11 +52,15 @@ class Resetting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _Ran(msgspec.Struct, kw_only=True):
-    """What the tenant's events say of one migration's up steps, by number."""
+    """What the tenant's events say of one migration's up steps: numbers, and hashes of what ran.
 
-    steps: set[int] = msgspec.field(default_factory=set)
+    `here` is false for one that was only counted as applied (baseline, import).
+    """
+
     skipped: set[int] = msgspec.field(default_factory=set)
     existed: set[int] = msgspec.field(default_factory=set)
+    statements: set[str] = msgspec.field(default_factory=set)
+    here: bool = False
 
 
 def marked_refs(
@@ -182,6 +186,7 @@ async def what_to_drop(
         migration = await _bound(ctx, engine, target, catalogue, ref)
         known = ran.get((ref.set, ref.version), _Ran())
         fold_section(ownership, migration.up, skipped=known.skipped, existed=known.existed)
+        _fold_sync(ownership, migration, known)
         claim_manifest(ownership, migration, target.variables)
         if migration.path.endswith(".py") and not migration.manifest.tables_created:
             notes.append(
@@ -204,6 +209,12 @@ async def what_to_drop(
     return msgspec.structs.replace(chosen, left=(*chosen.left, *notes))
 
 
+def _fold_sync(ownership: Ownership, migration: Migration, ran: _Ran) -> None:
+    """Of a section sync only the statements ran whose object was missing."""
+    for step in migration.sync:
+        ownership.step(step.sql, existed=ran.here and step.sha256 not in ran.statements)
+
+
 async def _bound(
     ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, ref: MigrationRef
 ) -> Migration:
@@ -214,21 +225,28 @@ async def _bound(
 async def _what_ran(ctx: RunContext, tenant: str) -> dict[tuple[str, str], _Ran]:
     """The last word of the events on each up step."""
     found: dict[tuple[str, str], _Ran] = {}
-    where = Filter(stream=f"tenant/{tenant}", types=("step_applied", "step_skipped"))
+    types = ("step_applied", "step_skipped", "completed")
+    where = Filter(stream=f"tenant/{tenant}", types=types)
     async for rows in ctx.store.read(where):
         for row in rows:
             event = row.event
-            if not isinstance(event, ev.StepApplied | ev.StepSkipped) or event.direction != "up":
-                continue
-            ran = found.setdefault((event.set, event.version), _Ran())
-            ran.steps.add(event.step)
-            ran.skipped.discard(event.step)
-            ran.existed.discard(event.step)
-            if isinstance(event, ev.StepSkipped):
-                ran.skipped.add(event.step)
-            elif any(word in warning for warning in event.warnings for word in EXISTED):
-                ran.existed.add(event.step)
+            if isinstance(event, ev.Completed):
+                key = (event.migration.set, event.migration.version)
+                found.setdefault(key, _Ran()).here = True
+            elif isinstance(event, ev.StepApplied | ev.StepSkipped) and event.direction == "up":
+                _take_in(found.setdefault((event.set, event.version), _Ran(here=True)), event)
     return found
+
+
+def _take_in(ran: _Ran, event: ev.StepApplied | ev.StepSkipped) -> None:
+    ran.skipped.discard(event.step)
+    ran.existed.discard(event.step)
+    if isinstance(event, ev.StepSkipped):
+        ran.skipped.add(event.step)
+        return
+    ran.statements.add(event.statement)
+    if any(word in warning for warning in event.warnings for word in EXISTED):
+        ran.existed.add(event.step)
 
 
 async def _half_done(
@@ -260,6 +278,8 @@ async def _half_done(
         fold_section(
             ownership, migration.up, skipped=known.skipped | missing, existed=known.existed
         )
+        known.here = True
+        _fold_sync(ownership, migration, known)
 
 
 async def _folds_case(engine: Engine, target: Target) -> bool:

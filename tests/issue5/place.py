@@ -15,6 +15,7 @@ from tests.conftest import MakeDatabase
 from tests.servers import Server, queries
 
 ENGINES = ("sqlite", "mariadb")
+WITH_MYSQL = (*ENGINES, pytest.param("mysql", marks=pytest.mark.mysql))
 
 
 class Place:
@@ -110,7 +111,7 @@ def make_place(
     return Place(
         engine,
         terminal,
-        request.getfixturevalue("mariadb"),
+        request.getfixturevalue(engine),
         request.getfixturevalue("make_database"),
         head=head,
     )

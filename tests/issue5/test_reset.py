@@ -10,7 +10,7 @@ import pytest
 
 from ledger.errors import UsageError
 from tests.conftest import MakeDatabase
-from tests.issue5.place import ENGINES, Place, make_place
+from tests.issue5.place import WITH_MYSQL, Place, make_place
 from tests.servers import Server, query
 
 FIRST = """\
@@ -31,7 +31,7 @@ DROP TABLE renamed;
 """
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=WITH_MYSQL)
 def place(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -78,6 +78,23 @@ def test_drop_all_drops_what_migrations_created_and_nothing_else(place: Place) -
     assert place.run(first, "SELECT count(*) FROM family") == [(1,)]
     place.ok("validate")
     place.ok("verify")
+
+
+def test_what_sync_created_is_dropped_and_what_it_found_is_not(place: Place) -> None:
+    """Of a wished schema only the tables that were missing are the migration's own."""
+    first, second = place.names
+    place.run(second, "CREATE TABLE wished (id INTEGER PRIMARY KEY)")
+    place.migration(
+        "003_wish.sql",
+        "-- migrate:sync\nCREATE TABLE wished (id INTEGER PRIMARY KEY);\n"
+        "CREATE INDEX wished_id ON wished (id);\n",
+    )
+    place.ok("migrate", "--all-tenants")
+    dropped = [*("--yes-drop", first), *("--yes-drop", second)]
+    place.ok("reset", "--drop-all", "--all-tenants", *dropped)
+    assert place.objects(first) == {"mine", "shared"}
+    assert place.objects(second) == {"mine", "wished"}
+    place.ok("migrate", "--all-tenants")
 
 
 def test_the_backup_before_a_drop_brings_all_of_it_back(place: Place) -> None:
