@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import anyio
 
 from ledger import events as ev
 from ledger.engines.base import Session, Target
-from ledger.errors import ConfigError
+from ledger.errors import BackupError, ConfigError
 from ledger.runner.context import RunContext
 from ledger.scripts.model import Migration
 from ledger.scripts.statements import classify
@@ -91,7 +92,14 @@ async def take(
 
 
 def _make_private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """A tenant's own folder. Raises BackupError if somebody has put a link in its place."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        raise BackupError(
+            f"the backup folder {folder} is not a folder of its own (a symbolic link, or a file)",
+            hint="Remove it; the folder is made anew.",
+        )
     for unfinished in folder.glob(".*"):
         if unfinished.name.endswith(UNFINISHED):
             unfinished.unlink(missing_ok=True)
