@@ -18,6 +18,7 @@ import msgspec
 from ledger import events as ev
 from ledger.api.backups import check_backups, plan_prune, prune
 from ledger.api.choosing import concerns, pick_backup, require_history, rollback_chooser
+from ledger.api.doctor import DoctorReport, examine
 from ledger.api.export import version_documents
 from ledger.api.figures import fleet_stats, with_estimates
 from ledger.api.importing import import_history, plan_import
@@ -41,8 +42,9 @@ from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
 from ledger.fleet.state import load_fleet, replay_fleet
 from ledger.fleet.validation import ValidationReport, validate_fleet
-from ledger.lint import Finding
 from ledger.fleet.wishes import with_wishes
+from ledger.folder.schema import read_wanted_schema
+from ledger.lint import Finding
 from ledger.plan import Catalogue, Options
 from ledger.projections import FleetState, RunState
 from ledger.runner.context import BackupPolicy, RunContext
@@ -149,10 +151,10 @@ class Ledger:
     ) -> FleetPlan:
         """What `migrate` would do; touches nothing. Raises ChecksumMismatchError, ScriptError, UsageError.
 
-        With `estimate`, how long it will take with `parallel` at once, by earlier runs.
-        """
         A tenant with a pending section sync is read, to say what that comes to.
 
+        With `estimate`, how long it will take with `parallel` at once, by earlier runs.
+        """
         async with self._reading() as ready:
             chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
             fleet = await load_fleet(ready.store)
@@ -161,8 +163,6 @@ class Ledger:
             plan = migrate_plan(
                 chosen.targets, chosen.catalogues, fleet, decisions, chosen.warnings
             )
-            if not estimate:
-                return plan
             wide = parallel or self.config.parallel
             plan = await with_wishes(
                 plan,
@@ -172,6 +172,8 @@ class Ledger:
                 ready.engines.__getitem__,
                 parallel=wide,
             )
+            if not estimate:
+                return plan
             return await with_estimates(plan, ready.store, fleet, chosen, parallel=wide)
 
     async def plan_rollback(
@@ -597,6 +599,18 @@ class Ledger:
             chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
             fleet = await load_fleet(ready.store)
             return await fleet_stats(ready.store, fleet, chosen, migration=migration, steps=steps)
+
+    async def doctor(
+        self, tenants: Tenants = "*", *, quick: bool = False, parallel: int | None = None
+    ) -> DoctorReport:
+        """Whether all is there that a run will need; no tenant is written, and no event."""
+        return await examine(
+            self.config,
+            patterns(tenants),
+            quick=quick,
+            parallel=parallel or self.config.parallel,
+            progress=self.progress,
+        )
 
     async def lint(self) -> list[Finding]:
         """What is wrong, or risky, in the migration files; needs no ledger and no tenant."""

@@ -42,6 +42,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     "Check": {
         "validate": "Run all checks and look for drift.",
         "verify": "Check the ledger's hash chain and projections.",
+        "doctor": "Look whether all is there that a run needs.",
         "lint": "Check the migration files.",
     },
 }

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+from ledger.engines.diagnosis import Diagnosis
 from ledger.engines.upkeep import Upkeep
 from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
@@ -308,6 +309,20 @@ class Engine(Protocol):
 
         Must notice a tenant restored from an older state; may name one in which
         nothing that matters changed. Must be called while no session is open.
+        """
+        ...
+
+    async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:
+        """Look at a tenant without writing: privileges, versions, integrity, marker. Raises UnreachableError.
+
+        `quick` leaves out what reads every row.
+        """
+        ...
+
+    def scratch(self, target: Target, folder: Path) -> AbstractAsyncContextManager[Scratch]:
+        """An empty place of the tenant's kind, gone at the block's end. Raises TenantError.
+
+        `folder` is where files may lie. The tenant itself is read at most.
         """
         ...
 

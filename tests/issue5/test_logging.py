@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from tests.cli.terminal import CANARY, Terminal, sqlite_run
@@ -145,24 +146,24 @@ def test_on_a_server(terminal: Terminal, sql_server: Server, make_database: Make
     assert f"ledger.runner: {database}: Migration 001 completed successfully" in text
 
 
-async def test_an_application_routes_areas_as_it_likes(
+def test_an_application_routes_areas_as_it_likes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """From Python nothing is set up: a logger that is turned on gives lines, the others stay silent."""
     fleet = Fleet(tmp_path, tenants=1)
     with caplog.at_level(logging.INFO, logger="ledger.backup"):
-        await fleet.open().migrate()
+        anyio.run(fleet.open().migrate)
     assert {record.name for record in caplog.records} == {"ledger.backup"}
     assert [getattr(record, "tenant", None) for record in caplog.records] == ["t0"]
 
 
-async def test_nothing_is_written_where_nobody_listens(
+def test_nothing_is_written_where_nobody_listens(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A library stays silent, also when a tenant fails: not even Python's last resort speaks."""
     fleet = Fleet(tmp_path, tenants=1)
     fleet.write("002_bad.sql", "UPDATE nope SET x = 1;\n")
-    report = await fleet.open().migrate()
+    report = anyio.run(fleet.open().migrate)
     assert not report.success
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 
 from ledger import Ledger
@@ -110,11 +112,11 @@ def test_an_estimate_says_where_it_is_from(terminal: Terminal) -> None:
     assert "Estimate" not in terminal.ok("plan").out
 
 
-async def test_from_python(terminal: Terminal) -> None:
+def test_from_python(terminal: Terminal) -> None:
     """The same values, as structs."""
-    async with Ledger.open(terminal.folder / "ledger.toml") as ledger:
-        stats = await ledger.stats("acme", steps=1)
-        plan = await ledger.plan("acme", estimate=True, parallel=3)
+    ledger = Ledger.open(terminal.folder / "ledger.toml")
+    stats = anyio.run(partial(ledger.stats, "acme", steps=1))
+    plan = anyio.run(partial(ledger.plan, "acme", estimate=True, parallel=3))
     assert [one.tenant for one in stats.sizes] == ["acme"] and len(stats.steps) == 1
     assert plan.estimate is not None and plan.estimate.parallel == 3
 

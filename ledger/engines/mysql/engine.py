@@ -14,12 +14,16 @@ import msgspec
 from ledger.drivers import mysql
 from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, quote_identifier
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
-from ledger.engines.base import MARKER_TABLE, Capabilities, Seen, Session, Target
+from ledger.engines.base import MARKER_TABLE, Capabilities, Scratch, Seen, Session, Target
+from ledger.engines.diagnosis import Diagnosis
+from ledger.engines.mysql import rehearsal
 from ledger.engines.mysql.apply import ATTEMPTS
+from ledger.engines.mysql.diagnose import look
 from ledger.engines.mysql.look import different
+from ledger.engines.mysql.objects import Names
 from ledger.engines.mysql.session import MysqlSession
 from ledger.engines.mysql.shared import Shared
-from ledger.engines.mysql.trouble import unreachable
+from ledger.engines.mysql.trouble import translated, unreachable
 from ledger.errors import LedgerError, UnreachableError
 from ledger.scripts.model import Dialect
 
@@ -57,11 +61,7 @@ class MysqlEngine:
         if not isinstance(target.url, MysqlUrl):
             raise TypeError(f"the MySQL engine cannot open {target.url}")
         if not target.url.database:
-            raise UnreachableError(
-                "its URL names no database",
-                hint=f"Name one in {target.source}, as mysql://user@host/database.",
-                tenant=target.name,
-            )
+            raise _no_database(target)
         connection = await self._connect(target, target.url)
         session = MysqlSession(target, target.url, connection, self._shared)
         try:
@@ -122,6 +122,22 @@ class MysqlEngine:
                 # Each of them is opened by the run, which says what is wrong with it.
                 changed |= {one.target.name for one in group}
         return changed
+
+    async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:
+        """See Engine.diagnose; the configured session statements are not run."""
+        url = target.url
+        if not isinstance(url, MysqlUrl):
+            raise TypeError(f"the MySQL engine cannot open {url}")
+        if not url.database:
+            raise _no_database(target)
+        plain = msgspec.structs.replace(target, session=(), create=False, for_restore=False)
+        connection = await self._connect(plain, url)
+        try:
+            with translated(target, "look at it"):
+                names = Names(database=url.database or "", prefix=target.prefix)
+                return await look(connection, target, names, self._shared, quick=quick)
+        finally:
+            await connection.aclose()
 
     async def query(
         self,
@@ -201,3 +217,11 @@ class MysqlEngine:
     async def aclose(self) -> None:
         """Forget the schemas seen."""
         self._shared.clear()
+
+
+def _no_database(target: Target) -> UnreachableError:
+    return UnreachableError(
+        "its URL names no database",
+        hint=f"Name one in {target.source}, as mysql://user@host/database.",
+        tenant=target.name,
+    )

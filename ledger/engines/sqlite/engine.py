@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 import anyio
+import msgspec
 
 from ledger.drivers.sqlite import call, connect
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
-from ledger.engines.base import Capabilities, Seen, Session, Target
+from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
+from ledger.engines.diagnosis import Diagnosis
+from ledger.engines.sqlite.diagnose import look
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.peek import differs
 from ledger.engines.sqlite.session import SqliteSession
@@ -87,6 +90,21 @@ class SqliteEngine:
             return {one.target.name for one in seen if differs(_path_of(one.target), one.mark)}
 
         return await anyio.to_thread.run_sync(look)
+
+    async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:
+        """See Engine.diagnose; the file is opened for reading only."""
+        path = _path_of(target)
+        read_only = msgspec.structs.replace(target, create=False)
+        try:
+            _require_file(read_only, path)
+            async with connect(path, mode="ro", busy_timeout_ms=5000) as connection:
+                return await call(
+                    connection, lambda database: look(database, target, path, quick=quick)
+                )
+        except FileNotFoundError as error:
+            raise _missing(target, path) from error
+        except sqlite3.Error as error:
+            raise unusable(error, tenant=target.name, doing=f"read {path}") from error
 
     async def query(
         self,

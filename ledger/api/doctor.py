@@ -1,0 +1,222 @@
+"""`doctor`: is everything there that a run will need? The host, the ledger, the backups, every tenant.
+
+Invariant: no tenant is written. The ledger gets no event; that it can be written is
+tried with an empty projection of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Final, Literal
+
+import anyio
+import msgspec
+
+from ledger.api.opened import Chosen, Opened, choose_tenants, opened
+from ledger.config import Config
+from ledger.drivers.url import SqliteUrl
+from ledger.engines.diagnosis import Level, Probe
+from ledger.errors import StoreError
+from ledger.fleet.doctor import examine_fleet
+from ledger.fleet.progress import Progress
+from ledger.fleet.state import load_fleet
+from ledger.projections import FleetState
+
+Area = Literal["host", "ledger", "backups", "tenant"]
+
+DRIVERS: Final = ("aiosqlite", "aiomysql", "PyMySQL")
+LEDGER_BYTES: Final = 64 * 1024 * 1024
+"""So much room should be left where the ledger lies: some hundred thousand events."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at. `tenant` is set in the area `tenant`."""
+
+    area: Area
+    check: str
+    level: Level
+    detail: str = ""
+    hint: str = ""
+    tenant: str | None = None
+
+
+class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was looked at: the host and the ledger first, then tenant by tenant."""
+
+    findings: tuple[Finding, ...]
+    tenants: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing failed; warnings are no failures."""
+        return all(one.level != "failed" for one in self.findings)
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How many findings of each level."""
+        counts: dict[str, int] = {"ok": 0, "warning": 0, "failed": 0}
+        for one in self.findings:
+            counts[one.level] += 1
+        return counts
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 4 if something is wrong."""
+        return 0 if self.sound else 4
+
+
+async def examine(
+    config: Config, patterns: list[str], *, quick: bool, parallel: int, progress: Progress
+) -> DoctorReport:
+    """Look at everything, also where some of it cannot be reached. Raises UsageError, ScriptError."""
+    findings = _host(config)
+    fleet, ledger_id, missing = FleetState(), "", False
+    url = config.url
+    if isinstance(url, SqliteUrl) and not await anyio.Path(url.path).exists():
+        findings += _no_ledger(url.path)
+        missing = True
+    else:
+        try:
+            async with opened(config, create=False) as ready:
+                findings += await _ledger(ready)
+                fleet, ledger_id = await load_fleet(ready.store), ready.store.ledger_id
+        except StoreError as error:
+            findings.append(_finding("ledger", "connection", "failed", error.message, error.hint))
+    # The tenants are looked at whatever became of the ledger.
+    empty = msgspec.structs.replace(config, url=SqliteUrl(path=":memory:"))
+    async with opened(empty, create=True) as ready:
+        chosen = await choose_tenants(config, ready.engines, patterns)
+        findings += [
+            _finding(
+                "tenant", "source", "failed", f"{one.source}: {one.error.message}", one.error.hint
+            )
+            for one in chosen.found.lost
+        ]
+        findings += _backups(config, chosen, fleet)
+        examined = await examine_fleet(
+            chosen.targets,
+            ready.engines.__getitem__,
+            fleet,
+            # Without a ledger every marker belongs to another one: that is for `migrate` to say.
+            "" if missing else ledger_id,
+            quick=quick,
+            parallel=parallel,
+            progress=progress,
+        )
+    findings += [_of_tenant(one.tenant, probe) for one in examined for probe in one.probes]
+    return DoctorReport(findings=tuple(findings), tenants=len(examined))
+
+
+def _finding(area: Area, check: str, level: Level, detail: str, hint: str = "") -> Finding:
+    return Finding(area=area, check=check, level=level, detail=detail, hint=hint)
+
+
+def _of_tenant(tenant: str, probe: Probe) -> Finding:
+    return Finding(
+        area="tenant",
+        tenant=tenant,
+        check=probe.check,
+        level=probe.level,
+        detail=probe.detail,
+        hint=probe.hint,
+    )
+
+
+def _host(config: Config) -> list[Finding]:
+    drivers = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in DRIVERS)
+    versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {drivers}"
+    warnings = [_finding("host", "configuration", "warning", one) for one in config.warnings]
+    return [_finding("host", "versions", "ok", versions), *warnings]
+
+
+def _no_ledger(path: str) -> list[Finding]:
+    if os.access(Path(path).parent, os.W_OK):
+        return [
+            _finding(
+                "ledger", "connection", "warning", f"there is no ledger at {path} yet",
+                "`ledger init`, or the first `ledger migrate`, makes it.",
+            )
+        ]  # fmt: skip
+    return [
+        _finding(
+            "ledger", "connection", "failed",
+            f"there is no ledger at {path}, and its folder cannot be written",
+            "Correct `url` in the configuration, or make the folder.",
+        )
+    ]  # fmt: skip
+
+
+async def _ledger(ready: Opened) -> list[Finding]:
+    """Raises StoreError where it cannot be read."""
+    store, config = ready.store, ready.config
+    head = await store.head()
+    findings = [_finding("ledger", "connection", "ok", f"{store.url}, seq {head.seq}")]
+    try:
+        await store.save_projection("doctor", base_seq=-1, seq=head.seq, changed=())
+        findings.append(_finding("ledger", "writable", "ok", "a transaction was committed"))
+    except StoreError as error:
+        findings.append(_finding("ledger", "writable", "failed", error.message, error.hint))
+    if isinstance(config.url, SqliteUrl) and config.url.path != ":memory:":
+        free = shutil.disk_usage(Path(config.url.path).parent).free
+        level: Level = "ok" if free >= LEDGER_BYTES else "failed"
+        hint = "" if level == "ok" else "Free some space: without it no run can be recorded."
+        findings.append(_finding("ledger", "disk", level, f"{free} bytes free", hint))
+    return findings
+
+
+def _backups(config: Config, chosen: Chosen, fleet: FleetState) -> list[Finding]:
+    """The folder's safety, and room for one backup of each chosen tenant, as last recorded."""
+    if config.backup == "never":
+        return [_finding("backups", "folder", "warning", "no backups are made (backup = never)")]
+    findings = [_folder(config.backups)]
+    place = config.backups
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    marks = [fleet.tenant(target.name).mark for target in chosen.targets]
+    sizes = [mark.bytes or 0 for mark in marks if mark is not None]
+    level: Level = "ok"
+    if sizes and free < sum(sizes):
+        level = "failed" if free < max(sizes) else "warning"
+    findings.append(
+        _finding(
+            "backups", "disk", level, f"{free} bytes free, {sum(sizes)} bytes of tenants recorded",
+            "" if level == "ok" else "Free some space, or `ledger backups prune`.",
+        )
+    )  # fmt: skip
+    return findings
+
+
+def _folder(folder: Path) -> Finding:
+    """As the run will want it: a folder of ours, mode 0700, no symbolic link; or none yet."""
+    try:
+        info = folder.lstat()
+    except FileNotFoundError:
+        parent = next(one for one in folder.parents if one.exists())
+        if os.access(parent, os.W_OK):
+            return _finding("backups", "folder", "ok", f"{folder} will be made")
+        return _finding(
+            "backups", "folder", "failed", f"{folder} cannot be made: {parent} cannot be written",
+            "Set `backups` to a folder that can be written.",
+        )  # fmt: skip
+    if not stat.S_ISDIR(info.st_mode):
+        return _finding(
+            "backups", "folder", "failed", f"{folder} is a symbolic link or a file",
+            "Set `backups` to the folder itself.",
+        )  # fmt: skip
+    if info.st_uid != os.geteuid() or info.st_mode & 0o077:
+        return _finding(
+            "backups", "folder", "failed",
+            f"{folder} can be read by others (mode {info.st_mode & 0o777:o})", f"chmod 700 {folder}",
+        )  # fmt: skip
+    if not os.access(folder, os.W_OK):
+        return _finding(
+            "backups", "folder", "failed", f"{folder} cannot be written", f"chmod 700 {folder}"
+        )
+    return _finding("backups", "folder", "ok", str(folder))

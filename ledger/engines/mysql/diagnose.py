@@ -1,0 +1,171 @@
+"""Looking at a tenant of MySQL or MariaDB for `doctor`: server, account, tables, marker.
+
+Invariant: only statements that read are sent; nothing is locked for longer than one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.engines.base import Target
+from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.mysql.clients import dump_program
+from ledger.engines.mysql.grants import missing
+from ledger.engines.mysql.introspect import SchemaReader
+from ledger.engines.mysql.marker import MarkerTable, as_marker, entry_id
+from ledger.engines.mysql.objects import Names
+from ledger.engines.mysql.shared import Shared
+from ledger.errors import TenantError
+
+LEAST: Final = {"mariadb": (10, 6), "mysql": (8, 0)}
+NAMES: Final = {"mariadb": "MariaDB", "mysql": "MySQL"}
+SHOWN: Final = 3
+CHECKED_AT_ONCE: Final = 50
+
+VARIABLES: Final = """
+SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'max_connections', 'wsrep_on')
+"""
+CONNECTED: Final = "SHOW GLOBAL STATUS LIKE 'Threads_connected'"
+OTHER_ENGINES: Final = """
+SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES
+WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'InnoDB'
+"""
+
+
+async def look(
+    connection: MysqlConnection, target: Target, names: Names, shared: Shared, *, quick: bool
+) -> Diagnosis:
+    """Everything that can be told by reading. Raises DriverError if the connection goes away."""
+    table = MarkerTable(target)
+    probes = [_version(connection), await _privileges(connection, names.database)]
+    probes += await _server(connection, target)
+    probes.append(await _dump(connection, target))
+    listing = await SchemaReader(target, names, table.name, shared).listing(connection)
+    probes.append(await _engines(connection, frozenset(listing.tables)))
+    if not quick:
+        probes.append(await _tables(connection, listing.tables))
+    try:
+        marker = as_marker(await table.read(connection, bodies=True))
+    except (QueryError, TenantError) as error:
+        hint = f"Compare the table {table.name} with a backup's; `ledger restore` brings one back."
+        probes.append(Probe(check="marker", level="failed", detail=str(error), hint=hint))
+        return Diagnosis(probes=tuple(probes))
+    applied = frozenset(entry_id(one.ref) for one in marker.entries if one.state == "applied")
+    detail = f"{len(applied)} applied, epoch {marker.epoch}" if marker.epoch else "none yet"
+    probes.append(Probe(check="marker", detail=detail))
+    return Diagnosis(
+        probes=tuple(probes), applied=applied, ledger=marker.ledger, epoch=marker.epoch
+    )
+
+
+def _version(connection: MysqlConnection) -> Probe:
+    server = connection.server
+    least = LEAST[server.flavor]
+    said = f"{NAMES[server.flavor]} {server.text}"
+    if server.version[:2] < least:
+        return Probe(
+            check="version",
+            level="failed",
+            detail=f"{said} is older than {'.'.join(map(str, least))}",
+            hint="A crash in the middle of a statement can leave older servers between two states.",
+        )
+    return Probe(check="version", detail=said)
+
+
+async def _privileges(connection: MysqlConnection, database: str) -> Probe:
+    rows = await connection.fetch("SHOW GRANTS")
+    lacking = missing([str(row[0]) for row in rows], database)
+    if not lacking.to_migrate and not lacking.to_back_up:
+        return Probe(check="privileges", detail="all that migrations and backups need")
+    told = []
+    if lacking.to_migrate:
+        told.append("for migrations: " + ", ".join(lacking.to_migrate))
+    if lacking.to_back_up:
+        told.append("for backups: " + ", ".join(lacking.to_back_up))
+    every = ", ".join((*lacking.to_migrate, *lacking.to_back_up))
+    # What a role brings does not show here: then it is a doubt and no finding.
+    certain = bool(lacking.to_migrate) and not lacking.by_role
+    return Probe(
+        check="privileges",
+        level="failed" if certain else "warning",
+        detail="not granted " + "; ".join(told),
+        hint=f"GRANT {every} ON {quote_identifier(database)}.* TO this account.",
+    )
+
+
+async def _server(connection: MysqlConnection, target: Target) -> list[Probe]:
+    values = {str(name).lower(): str(value) for name, value in await connection.fetch(VARIABLES)}
+    probes = []
+    if values.get("read_only", "OFF").upper() not in ("OFF", "0"):
+        probes.append(
+            Probe(
+                check="server",
+                level="failed",
+                detail="the server is read-only",
+                hint="Name the primary, not a replica.",
+            )
+        )
+    if values.get("wsrep_on", "OFF").upper() == "ON":
+        probes.append(
+            Probe(
+                check="server",
+                level="warning",
+                detail="this is a Galera node: GET_LOCK holds on this node only",
+                hint="Send all migrations to the same node.",
+            )
+        )
+    used = int((await connection.fetch(CONNECTED))[0][1])
+    free = int(values.get("max_connections", "0")) - used
+    if free < target.max_connections:
+        probes.append(
+            Probe(
+                check="server",
+                level="warning",
+                detail=f"{free} connections are free, and max_connections here is"
+                f" {target.max_connections}",
+                hint=f"Lower max_connections in {target.source}, or raise the server's.",
+            )
+        )
+    return probes or [Probe(check="server", detail=f"writable, {free} connections free")]
+
+
+async def _dump(connection: MysqlConnection, target: Target) -> Probe:
+    try:
+        program = await dump_program(connection.server, tenant=target.name)
+    except TenantError as error:
+        return Probe(check="backup_client", level="failed", detail=error.message, hint=error.hint)
+    return Probe(check="backup_client", detail=program.path)
+
+
+async def _engines(connection: MysqlConnection, own: frozenset[str]) -> Probe:
+    rows = await connection.fetch(OTHER_ENGINES)
+    others = [f"{name} ({engine})" for name, engine in rows if name in own]
+    if not others:
+        return Probe(check="engines", detail="InnoDB")
+    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    return Probe(
+        check="engines",
+        level="warning",
+        detail="without transactions: " + ", ".join(others[:SHOWN]) + more,
+        hint="A crash in the middle of a statement on them cannot be settled: ALTER TABLE … ENGINE=InnoDB.",
+    )
+
+
+async def _tables(connection: MysqlConnection, tables: Sequence[str]) -> Probe:
+    """CHECK TABLE reads every row; what it says of a sound table is one `status` row."""
+    bad = []
+    for start in range(0, len(tables), CHECKED_AT_ONCE):
+        names = ", ".join(quote_identifier(one) for one in tables[start : start + CHECKED_AT_ONCE])
+        for name, _op, kind, text in await connection.fetch(f"CHECK TABLE {names}"):
+            if str(kind).lower() in ("error", "warning"):
+                bad.append(f"{name}: {text}")
+    if not bad:
+        return Probe(check="integrity", detail=f"CHECK TABLE: {len(tables)} ok")
+    return Probe(
+        check="integrity",
+        level="failed",
+        detail="CHECK TABLE: " + "; ".join(bad[:SHOWN]),
+        hint="Do not migrate it. Restore the table, or see the server's own log.",
+    )

@@ -1,0 +1,82 @@
+"""What `doctor` found, as text and rows: what is wrong first, what is fine in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Protocol, TextIO
+
+import msgspec
+
+from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.text import Symbols, count_text, one_line
+
+_COLUMNS: Final = (
+    Column("area", "Area"),
+    Column("tenant", "Tenant"),
+    Column("check", "Check"),
+    Column("level", "Level"),
+    Column("detail", "Detail"),
+    Column("hint", "Hint"),
+)
+
+
+class Found(Protocol):
+    """One finding; see ledger.api.doctor.Finding."""
+
+    @property
+    def area(self) -> str: ...
+    @property
+    def tenant(self) -> str | None: ...
+    @property
+    def check(self) -> str: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+    @property
+    def hint(self) -> str: ...
+
+
+class Report(Protocol):
+    """The report; see ledger.api.doctor.DoctorReport."""
+
+    @property
+    def findings(self) -> tuple[Found, ...]: ...
+    @property
+    def tenants(self) -> int: ...
+    @property
+    def sound(self) -> bool: ...
+    @property
+    def summary(self) -> dict[str, int]: ...
+
+
+def write_doctor(report: Report, *, form: Format, out: TextIO, verbose: bool) -> None:
+    """The report as text, one JSON document, or a row a finding. `verbose` shows what is fine of tenants too."""
+    rows = [msgspec.to_builtins(one) for one in report.findings]
+    if form == "json":
+        document = {"sound": report.sound, "tenants": report.tenants, "summary": report.summary}
+        write_json({**document, "findings": rows}, out=out)
+    elif form == "table":
+        for line in doctor_lines(report, verbose=verbose, symbols=Symbols(out)):
+            out.write(line + "\n")
+    else:
+        write_rows(rows, _COLUMNS, form=form, out=out)
+
+
+def doctor_lines(report: Report, *, verbose: bool, symbols: Symbols) -> Iterator[str]:
+    """The host, the ledger and the backups whole; of tenants what is not fine, and how many are."""
+    signs = {"ok": symbols.done, "warning": "!", "failed": symbols.failed}
+    for one in report.findings:
+        if one.area == "tenant" and one.level == "ok" and not verbose:
+            continue
+        where = one.tenant or one.area
+        yield f"{signs[one.level]} {one_line(where)}: {one.check}: {one_line(one.detail)}"
+        if one.hint and one.level != "ok":
+            yield f"    hint: {one_line(one.hint)}"
+    wrong = {one.tenant for one in report.findings if one.tenant and one.level == "failed"}
+    counts = report.summary
+    yield (
+        f"{count_text(report.tenants, 'tenant')} examined, {report.tenants - len(wrong):,} sound; "
+        f"{counts['ok']:,} checks ok, {count_text(counts['warning'], 'warning')},"
+        f" {counts['failed']:,} failed."
+    )
