@@ -31,6 +31,8 @@ _ESCAPED: Final = re.compile(r"\[([*?[])\]")
 """What `glob.escape` makes of a special character."""
 
 SYSTEM_DATABASES: Final = ("information_schema", "mysql", "performance_schema", "sys")
+SCRATCH_DATABASES: Final = ("ledger_rehearse_", "ledger_scratch_")
+"""How the names of databases begin that this tool makes for a moment: never a tenant."""
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +174,11 @@ async def _databases(source: TenantSource, url: MysqlUrl, engine: Engine) -> lis
     sql = f"SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE '{like}'"  # noqa: S608
     server = msgspec.structs.replace(url, database=None)
     names = [str(row[0]) async for row in engine.query(server, source.secret, sql)]
-    return sorted(name for name in names if name.lower() not in SYSTEM_DATABASES)
+    return sorted(
+        name
+        for name in names
+        if name.lower() not in SYSTEM_DATABASES and not name.startswith(SCRATCH_DATABASES)
+    )
 
 
 async def _prefixes(source: TenantSource, url: MysqlUrl, engine: Engine) -> list[str]:

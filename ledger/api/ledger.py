@@ -26,6 +26,7 @@ from ledger.api.lint import lint_config
 from ledger.api.maintain import MaintainReport, maintain, make_order
 from ledger.api.migrating import migrate_fleet
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
+from ledger.api.rehearse import RehearsalReport, Source, rehearse
 from ledger.api.reset import plan_reset, require_one_way, reset
 from ledger.api.running import Tenants, begin, changed_tenants, patterns, run_call
 from ledger.api.status import Status, build_status
@@ -506,6 +507,29 @@ class Ledger:
                 ready, "maintain", tenants, reason=reason, backup="never"
             )
             return await maintain(ctx, ready, chosen, order, self._bounds(parallel), self.progress)
+
+    async def rehearse(
+        self,
+        tenants: Tenants,
+        *,
+        sample: int | None = None,
+        to: str | None = None,
+        source: Source = "auto",
+        out_of_order: bool | None = None,
+        parallel: int | None = None,
+    ) -> RehearsalReport:
+        """Migrate, roll back and migrate again on copies of the chosen tenants; changes none, records nothing."""
+        async with self._reading() as ready:
+            return await rehearse(
+                ready,
+                await choose_tenants(self.config, ready.engines, patterns(tenants)),
+                await load_fleet(ready.store),
+                self._options(to, out_of_order),
+                sample=sample,
+                source=source,
+                parallel=parallel or self.config.parallel,
+                progress=self.progress,
+            )
 
     async def validate(
         self, tenants: Tenants = "*", *, parallel: int | None = None

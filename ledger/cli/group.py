@@ -40,6 +40,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "stats": "Show sizes, growth and slow steps.",
     },
     "Check": {
+        "rehearse": "Try what is pending, forward and back, on copies.",
         "validate": "Run all checks and look for drift.",
         "verify": "Check the ledger's hash chain and projections.",
         "doctor": "Look whether all is there that a run needs.",

@@ -12,6 +12,7 @@ from ledger.cli.options import Settings, confirm
 from ledger.cli.session import same_command
 from ledger.render.maintain import write_maintained
 from ledger.render.plan import write_plan
+from ledger.render.rehearsal import write_rehearsal
 from ledger.render.report import write_report
 from ledger.render.resets import write_resets
 from ledger.render.rows import write_json
@@ -22,6 +23,7 @@ from ledger.render.validation import write_validation
 if TYPE_CHECKING:
     from ledger.api import Ledger
     from ledger.api.maintain import MaintainReport
+    from ledger.api.rehearse import RehearsalReport
     from ledger.api.verify import VerifyReport
     from ledger.fleet.planning import FleetPlan
     from ledger.fleet.report import RunReport
@@ -80,6 +82,17 @@ def maintained(settings: Settings, ledger: Ledger, made: MaintainReport) -> int:
     ledger.progress.close()
     document = msgspec.to_builtins(made)
     write_maintained(document, form=settings.format, out=sys.stdout)
+    return made.exit_code
+
+
+def rehearsal(settings: Settings, ledger: Ledger, made: RehearsalReport) -> int:
+    """What a rehearsal came to; 4 if something failed in it."""
+    ledger.progress.close()
+    document = msgspec.to_builtins(made)
+    document["summary"] = made.summary
+    for one, tenant in zip(document["tenants"], made.tenants, strict=True):
+        one["down"] = tenant.down
+    write_rehearsal(document, form=settings.format, out=sys.stdout)
     return made.exit_code
 
 

@@ -91,6 +91,13 @@ class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckResult, ...] = ()
 
 
+class Scratch(msgspec.Struct, frozen=True, kw_only=True):
+    """A scratch place as a target, and the `elsewhere`: databases that a statement there could name."""
+
+    target: Target
+    elsewhere: tuple[str, ...] = ()
+
+
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """The marker table's content: the fence and one entry per migration. `ledger` is the ledger's id.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
@@ -101,6 +102,12 @@ class MysqlEngine:
             lock_wait_seconds=self._lock_wait_seconds,
             session=target.session,
         )
+
+    @asynccontextmanager
+    async def scratch(self, target: Target, folder: Path) -> AsyncIterator[Scratch]:
+        """See Engine.scratch: a database beside the tenant's, with the same defaults."""
+        async with rehearsal.scratch(target, connect_seconds=self._connect_seconds) as made:
+            yield made
 
     async def changed(self, seen: Sequence[Seen]) -> set[str]:
         """See Engine.changed: by the markers, one query a server. An unreachable server's are all named."""

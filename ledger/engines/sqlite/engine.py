@@ -83,6 +83,18 @@ class SqliteEngine:
                     raise session.damage from error
             yield session
 
+    @asynccontextmanager
+    async def scratch(self, target: Target, folder: Path) -> AsyncIterator[Scratch]:
+        """See Engine.scratch: a file of its own, which a restore will make."""
+        path = folder / "tenant.db"
+        try:
+            yield Scratch(
+                target=msgspec.structs.replace(target, url=SqliteUrl(path=str(path)), create=False)
+            )
+        finally:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+
     async def changed(self, seen: Sequence[Seen]) -> set[str]:
         """See Engine.changed: by the files' headers, all of them in one hop to a thread."""
 

@@ -1,0 +1,342 @@
+"""Rehearsing one tenant's migrations: forward, back and forward again, in a scratch place.
+
+Invariant: the tenant is read at most; everything else happens in the scratch place,
+under a ledger of its own that is thrown away.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import msgspec
+
+from ledger import events as ev
+from ledger.drift import compare
+from ledger.engines.base import Engine, Scratch
+from ledger.errors import LedgerError, TenantError
+from ledger.events import Change, MigrationRef
+from ledger.plan import Catalogue, Options, decide
+from ledger.projections import Applied
+from ledger.runner.context import RunContext
+from ledger.runner.kept import KeptBackup
+from ledger.runner.migrate import migrate_tenant
+from ledger.runner.outcome import Outcome
+from ledger.runner.undo import restore_tenant, rollback_tenant
+from ledger.schema import Schema, decode_schema
+from ledger.scripts.model import Migration
+from ledger.stores.base import Filter
+
+Down = Literal["works", "differs", "fails", "none", "not_run"]
+
+
+class Rehearsed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One migration's rehearsal. `down` says whether its down steps led back to the schema before it.
+
+    `none`: it has none; `not_run`: a newer one stood in the way. `differences` are what
+    is not as it was.
+    """
+
+    migration: str
+    up_us: int = 0
+    steps: int = 0
+    checks: int = 0
+    bytes: int | None = None
+    down: Down = "not_run"
+    down_us: int = 0
+    differences: tuple[Change, ...] = ()
+
+
+class Rehearsal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One tenant's rehearsal.
+
+    `source` is `backup` (taken `source_at`) or `live`. `result`: `passed`; `current`
+    (nothing was pending); `failed`, where `stage` says at what (`migrate`, `rollback`,
+    `reapply`); `error`, if it could not be rehearsed. Sizes are the database's.
+    """
+
+    tenant: str
+    result: Literal["passed", "current", "failed", "error"]
+    source: Literal["backup", "live", ""] = ""
+    source_path: str = ""
+    source_at: str = ""
+    migrations: tuple[Rehearsed, ...] = ()
+    stage: str = ""
+    failed_checks: tuple[str, ...] = ()
+    bytes_before: int | None = None
+    bytes_after: int | None = None
+    restore_us: int = 0
+    migrate_us: int = 0
+    rollback_us: int = 0
+    reapply_us: int = 0
+    differences: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    message: str = ""
+    hint: str = ""
+    migration: str | None = None
+    step: int | None = None
+    file: str | None = None
+    line: int | None = None
+
+    @property
+    def down(self) -> Down:
+        """Over all its migrations: the worst word there is."""
+        words = {one.down for one in self.migrations}
+        order: tuple[Down, ...] = ("fails", "differs", "not_run", "none", "works")
+        return next((word for word in order if word in words), "none")
+
+
+def not_rehearsed(tenant: str, error: LedgerError) -> Rehearsal:
+    """The value of a tenant that could not be rehearsed."""
+    return Rehearsal(
+        tenant=tenant,
+        result="error",
+        error=getattr(error, "code", "failed"),
+        message=error.message,
+        hint=error.hint,
+    )
+
+
+async def rehearse_tenant(
+    ctx: RunContext,
+    engine: Engine,
+    scratch: Scratch,
+    catalogue: Catalogue,
+    options: Options,
+    kept: KeptBackup,
+) -> Rehearsal:
+    """Restore `kept` in the scratch place, and run there what is pending: up, down and up again.
+
+    `ctx` belongs to the scratch ledger. Raises TenantError where a migration names what
+    lies outside, and so would touch something live.
+    """
+    target = scratch.target
+    refuse_outside(ctx, scratch, catalogue, kept.backup.applied, options)
+    for_restore = msgspec.structs.replace(target, for_restore=True)
+    restored = await restore_tenant(ctx, engine, for_restore, kept)
+    if not restored.ok:
+        raise TenantError(restored.message, hint=restored.hint, tenant=target.name)
+    stage = _Stage(ctx, engine, scratch, catalogue, options)
+    before, size = await stage.look()
+    up = await migrate_tenant(ctx, engine, target, catalogue, options)
+    seen = Rehearsal(
+        tenant=target.name,
+        result="passed" if up.migrations else "current",
+        migrations=await stage.applied(),
+        bytes_before=size,
+        restore_us=restored.duration_us,
+        migrate_us=up.duration_us,
+        notes=(*up.warnings, *_python_notes(catalogue, up)),
+    )
+    if not up.ok:
+        return stage.failed(seen, "migrate", up)
+    after, size = await stage.look()
+    seen = msgspec.structs.replace(seen, bytes_after=size)
+    if not up.migrations:
+        return seen
+    seen = await stage.back(seen, before)
+    if seen.result == "failed":
+        return seen
+    again = await migrate_tenant(ctx, engine, target, catalogue, options)
+    seen = msgspec.structs.replace(seen, reapply_us=again.duration_us)
+    if not again.ok:
+        return stage.failed(seen, "reapply", again)
+    differences = compare(after, (await stage.look())[0])
+    if differences:
+        return msgspec.structs.replace(
+            seen,
+            result="failed",
+            stage="reapply",
+            differences=differences,
+            message="applied again after the rollback, the schema is another",
+        )
+    return seen
+
+
+def _python_notes(catalogue: Catalogue, up: Outcome) -> tuple[str, ...]:
+    """What Python does beyond its tenant nobody can see beforehand."""
+    return tuple(
+        f"{one.id} is Python: what it does outside of its tenant was really done"
+        for one in catalogue.order
+        if one.python is not None and one.id in up.migrations
+    )
+
+
+def refuse_outside(
+    ctx: RunContext, scratch: Scratch, catalogue: Catalogue, applied: Applied, options: Options
+) -> None:
+    """Raises TenantError if what is pending names another database, or would open one."""
+    decision = decide(applied, catalogue, options)
+    for migration in decision.pending:
+        bound = ctx.bound(migration, scratch.target.variables)
+        for text, file, line in _texts(bound):
+            word = reaches_out(text, scratch.elsewhere)
+            if word:
+                raise TenantError(
+                    f"names {word}, which lies outside of the rehearsal and would be touched",
+                    hint="Name tables without their database, or rehearse on a copy of the server.",
+                    tenant=scratch.target.name,
+                    migration=migration.id,
+                    file=file,
+                    line=line,
+                )
+
+
+def reaches_out(sql: str, elsewhere: Sequence[str]) -> str:
+    """The database that a statement names, or nothing. In doubt (an alias, a literal) it does."""
+    if re.search(r"(?i)\bATTACH\b", sql):
+        return "ATTACH"
+    for name in elsewhere:
+        if name.lower() not in sql.lower():
+            continue
+        word = re.escape(name)
+        named = rf"(?i)(?<![\w$`]){word}\s*\.|`{word}`\s*\.|\b(?:USE|DATABASE|SCHEMA)\s+`?{word}\b"
+        if re.search(named, sql):
+            return f"database {name}"
+    return ""
+
+
+def _texts(migration: Migration) -> Iterator[tuple[str, str, int]]:
+    steps = (*migration.up.steps, *(migration.down.steps if migration.down else ()))
+    for step in (*steps, *migration.sync):
+        yield step.sql, step.file, step.line
+    for check in migration.checks:
+        yield check.sql, check.file, check.line
+
+
+class _Stage:
+    """What the parts of one rehearsal share."""
+
+    def __init__(
+        self,
+        ctx: RunContext,
+        engine: Engine,
+        scratch: Scratch,
+        catalogue: Catalogue,
+        options: Options,
+    ) -> None:
+        self.ctx = ctx
+        self.engine = engine
+        self.target = scratch.target
+        self.catalogue = catalogue
+        self.options = options
+
+    async def look(self) -> tuple[Schema, int | None]:
+        """The schema now, and the size."""
+        async with self.engine.open(self.target) as session:
+            mark = await session.mark()
+            return await session.schema(), mark.bytes
+
+    async def _events(self) -> list[ev.AnyEvent]:
+        found: list[ev.AnyEvent] = []
+        async for rows in self.ctx.store.read(Filter(stream=f"tenant/{self.target.name}")):
+            found += [row.event for row in rows]
+        return found
+
+    async def applied(self) -> tuple[Rehearsed, ...]:
+        """What was applied, in order, from the scratch ledger."""
+        done: list[Rehearsed] = []
+        steps = checks = 0
+        for event in await self._events():
+            if isinstance(event, ev.StepApplied | ev.StepSkipped):
+                steps += 1
+            elif isinstance(event, ev.Validated):
+                checks = len(event.checks)
+            elif isinstance(event, ev.Completed):
+                ref = event.migration
+                done.append(
+                    Rehearsed(
+                        migration=f"{ref.set}/{ref.version}",
+                        up_us=event.duration_us,
+                        steps=steps,
+                        checks=checks,
+                        bytes=event.mark.bytes,
+                    )
+                )
+                steps = checks = 0
+        return tuple(done)
+
+    def failed(self, seen: Rehearsal, stage: str, outcome: Outcome) -> Rehearsal:
+        """The rehearsal ended with the outcome's error."""
+        checks = (outcome.message,) if outcome.error == "check_failed" else ()
+        return msgspec.structs.replace(
+            seen,
+            result="failed",
+            stage=stage,
+            failed_checks=checks,
+            error=outcome.error,
+            message=outcome.message,
+            hint=outcome.hint,
+            migration=outcome.migration,
+            step=outcome.step,
+            file=outcome.file,
+            line=outcome.line,
+        )
+
+    async def back(self, seen: Rehearsal, first: Schema) -> Rehearsal:
+        """Undo by script, newest first, as far as there are down steps; compare after each."""
+        schemas = await self._schemas_before(first)
+        known = {one.id: one for one in self.catalogue.order}
+        done = list(seen.migrations)
+        spent = 0
+        for number in reversed(range(len(done))):
+            one = done[number]
+            migration = known.get(one.migration)
+            if migration is None or migration.down is None:
+                done[number] = msgspec.structs.replace(one, down="none")
+                break
+            began = time.perf_counter_ns()
+            outcome = await rollback_tenant(
+                self.ctx,
+                self.engine,
+                self.target,
+                self.catalogue,
+                _only(migration.ref),
+                by="script",
+            )
+            took = (time.perf_counter_ns() - began) // 1000
+            spent += took
+            if not outcome.ok:
+                done[number] = msgspec.structs.replace(one, down="fails", down_us=took)
+                seen = msgspec.structs.replace(seen, migrations=tuple(done), rollback_us=spent)
+                return self.failed(seen, "rollback", outcome)
+            differences = compare(schemas[one.migration], (await self.look())[0])
+            done[number] = msgspec.structs.replace(
+                one,
+                down="differs" if differences else "works",
+                down_us=took,
+                differences=differences,
+            )
+        seen = msgspec.structs.replace(seen, migrations=tuple(done), rollback_us=spent)
+        wrong = [one for one in done if one.down == "differs"]
+        if wrong:
+            return msgspec.structs.replace(
+                seen,
+                result="failed",
+                stage="rollback",
+                migration=wrong[0].migration,
+                message="its down steps do not lead back to the schema before it",
+                hint="Complete its down steps; the differences say what is not as it was.",
+            )
+        return seen
+
+    async def _schemas_before(self, first: Schema) -> dict[str, Schema]:
+        """The schema before each migration, by its id: the one after the migration before it."""
+        schemas: dict[str, Schema] = {}
+        now = first
+        for event in await self._events():
+            if isinstance(event, ev.Completed):
+                schemas[f"{event.migration.set}/{event.migration.version}"] = now
+                text = await self.ctx.store.script(event.mark.fingerprint or "")
+                # Where the text is not kept, the schema is the one there was at first.
+                now = decode_schema(text.encode()) if text is not None else first
+        return schemas
+
+
+def _only(ref: MigrationRef) -> Callable[[Applied], Sequence[MigrationRef]]:
+    """That migration, as long as it is applied."""
+    key = (ref.set, ref.version)
+    return lambda applied: [one for one in applied if (one.set, one.version) == key]
