@@ -23,11 +23,15 @@ from ledger.scripts.split import BLOCK_COMMENT
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SAFE: Final = re.compile(r"[A-Za-z0-9_$]*")
 # Literals and comments. A double-quoted text is a string in MySQL, an identifier in SQLite.
+# What is opened and never closed shields nothing; it is matched so that it is read only once.
 _SHIELDED: Final = {
-    "sqlite": re.compile(rf"{SINGLE}|--[^\n]*+|{BLOCK_COMMENT}"),
+    "sqlite": re.compile(
+        rf"{SINGLE}|--[^\n]*+|{BLOCK_COMMENT}|(?P<open>(?:'|/\*).*)",
+        re.DOTALL,
+    ),
     "mysql": re.compile(
         rf"{MYSQL_STRING}|--(?=\s|\Z)[^\n]*+|#[^\n]*+"
-        rf"|(?!/\*!|/\*M!|/\*\+){BLOCK_COMMENT}",
+        rf"|(?!/\*!|/\*M!|/\*\+)(?:{BLOCK_COMMENT}|(?P<open>(?:['\"]|/\*).*))",
         re.DOTALL,
     ),
 }
@@ -76,7 +80,7 @@ def unknown_placeholders(migration: Migration, names: Iterable[str]) -> tuple[Un
         if placeholder_names(text) <= known:
             continue
         shielded = _SHIELDED[migration.dialect].sub(
-            lambda match: re.sub(r"[^\n]", " ", match[0]), text
+            lambda match: match[0] if match["open"] else re.sub(r"[^\n]", " ", match[0]), text
         )
         for match in _PLACEHOLDER.finditer(shielded):
             if match[1] not in known:
