@@ -10,7 +10,6 @@ property test holds them to the function. Invariant: time is linear.
 from __future__ import annotations
 
 import re
-import sqlite3
 from typing import Final
 
 from ledger.errors import ScriptError
@@ -44,7 +43,17 @@ _TRIGGER_HEAD: Final = re.compile(
     rf"CREATE(?!{_WORD}){_GAP}{repeated(rf'TEMP(?:ORARY)?(?!{_WORD}){_GAP}')}TRIGGER(?!{_WORD})",
     re.IGNORECASE,
 )
-_EXPLAIN: Final = re.compile(rf"EXPLAIN(?!{_WORD})", re.IGNORECASE)
+# EXPLAIN, and whatever may stand between it and the CREATE TRIGGER that it explains.
+_EXPLAIN: Final = re.compile(
+    rf"EXPLAIN(?!{_WORD})"
+    + repeated(
+        rf"[ \t\n\f\r]++|--[^\n]*+|{BLOCK_COMMENT}"
+        rf"|(?!(?:EXPLAIN|CREATE|TEMP|TEMPORARY|TRIGGER|END)(?!{_WORD})){_WORD}++"
+        r"|'[^']*+'|\"[^\"]*+\"|`[^`]*+`|\[[^\]]*+\]|-(?!-)|/(?!\*)"
+        rf"|(?!{_WORD})[^ \t\n\f\r;'\"`\[\-/]"
+    ),
+    re.IGNORECASE,
+)
 _END: Final = re.compile(rf"END(?!{_WORD})", re.IGNORECASE)
 _QUOTES: Final = {
     "'": "a string literal",
@@ -74,10 +83,9 @@ def split_sqlite(text: str, *, file: str) -> Script:
         if start == end:
             return Script(statements, lead, lead_line)
         first = text[start]
-        if first in "cC" and (head := _TRIGGER_HEAD.match(text, start)):
+        create = after(_EXPLAIN, text, start) if first in "eE" else start
+        if text[create : create + 1] in ("c", "C") and (head := _TRIGGER_HEAD.match(text, create)):
             stop = _trigger_end(text, head.end(), file=file, line=line)
-        elif first in "eE" and _EXPLAIN.match(text, start):
-            stop = _explain_end(text, start, file=file)
         else:
             stop = after(_BODY, text, start)
             if stop < end and text[stop] != ";":
@@ -140,14 +148,6 @@ def _trigger_end(text: str, position: int, *, file: str, line: int) -> int:
             return found_at
         if text[found_at] == "-" and starts_its_line(text, found_at):
             return found_at
-
-
-def _explain_end(text: str, start: int, *, file: str) -> int:
-    """EXPLAIN may stand before CREATE TRIGGER: rare enough to ask SQLite itself at each `;`."""
-    stop = _plain_end(text, after(_BODY, text, start), file=file)
-    while stop < len(text) and not sqlite3.complete_statement(text[start : stop + 1]):
-        stop = _plain_end(text, after(_BODY, text, stop + 1), file=file)
-    return stop
 
 
 def _refuse_shell_command(statement: str, *, file: str, line: int) -> None:
