@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -206,7 +207,7 @@ def _running_mariadb() -> Server | None:
     addresses += [
         MysqlUrl(host="127.0.0.1", user="root", unix_socket=path)
         for path in _SOCKETS
-        if Path(path).is_socket()
+        if _is_served(path)
     ]
     for url in addresses:
         server = Server(url=url, secret=SecretSource(), flavor="mariadb")
@@ -217,6 +218,14 @@ def _running_mariadb() -> Server | None:
         if "MariaDB" in str(version) and str(user).startswith("root@"):
             return server
     return None
+
+
+def _is_served(path: str) -> bool:
+    """Whether somebody listens: a killed server leaves its socket's file behind."""
+    if not Path(path).is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def _given(text: str, source: str, flavor: Flavor) -> Server:
