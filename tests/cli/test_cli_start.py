@@ -59,6 +59,9 @@ def test_without_configuration_every_command_says_what_to_type(
         "baseline": ["--all-tenants", "--to", "1", "-y"],
         "unlock": ["--all-tenants", "--reason", "x", "-y"],
         "resolve": ["--tenant", "x", "--applied"],
+        "reset": ["--all-tenants", "--to", "1", "-y"],
+        "import": ["--all-tenants", "--from", "dbmate", "-y"],
+        "export": ["--head"],
     }
     ended = terminal.run(name, *needed.get(name, []))
     assert ended.code == 2 and ended.out == ""
@@ -72,10 +75,17 @@ def test_without_configuration_every_command_says_what_to_type(
         assert word in ended.err
 
 
-@pytest.mark.parametrize("name", ["migrate", "rollback", "restore", "baseline", "unlock"])
+@pytest.mark.parametrize(
+    "name", ["migrate", "rollback", "restore", "baseline", "unlock", "reset", "import"]
+)
 def test_a_command_that_changes_tenants_wants_to_know_which(terminal: Terminal, name: str) -> None:
     """With neither --all-tenants nor --tenant it refuses, naming both."""
-    needed = {"baseline": ["--to", "1"], "unlock": ["--reason", "x"]}
+    needed = {
+        "baseline": ["--to", "1"],
+        "unlock": ["--reason", "x"],
+        "reset": ["--to", "1"],
+        "import": ["--from", "dbmate"],
+    }
     ended = terminal.run(name, *needed.get(name, []))
     assert ended.code == 2
     assert "--all-tenants" in ended.err and "--tenant" in ended.err
@@ -84,7 +94,12 @@ def test_a_command_that_changes_tenants_wants_to_know_which(terminal: Terminal, 
 @pytest.mark.parametrize("name", ["rollback", "restore", "baseline", "unlock"])
 def test_a_destructive_command_asks_or_wants_yes(terminal: Terminal, name: str) -> None:
     """Without a terminal nobody can be asked: exit 2, naming -y."""
-    needed = {"baseline": ["--to", "1"], "unlock": ["--reason", "x"]}
+    needed = {
+        "baseline": ["--to", "1"],
+        "unlock": ["--reason", "x"],
+        "reset": ["--to", "1"],
+        "import": ["--from", "dbmate"],
+    }
     ended = terminal.run(name, "--all-tenants", *needed.get(name, []))
     assert ended.code == 2 and "-y" in ended.err and "terminal" in ended.err
 
