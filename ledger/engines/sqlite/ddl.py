@@ -13,13 +13,13 @@ from typing import Final
 
 import msgspec
 
+from ledger.scripts.patterns import BACKTICKED, DOUBLE, SINGLE, SQLITE_COMMENT
 
 _TOKEN: Final = re.compile(
-    r"""
-    (?P<skip> \s+ | --[^\n]*+ | /\*(?:[^*]|\*(?!/))*+(?:\*/|\Z) )
+    rf"""
+    (?P<skip> \s+ | --[^\n]*+ | {SQLITE_COMMENT} )
   | (?P<token>
-        [xX]?'(?:[^']|'')*+'
-      | "(?:[^"]|"")*+" | `(?:[^`]|``)*+` | \[[^\]]*+\]
+        [xX]?{SINGLE} | {DOUBLE} | {BACKTICKED} | \[[^\]]*+(?:\]|\Z)
       | (?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\w*
       | [^\W\d][\w$]*
       | ->> | -> | \|\| | <= | >= | <> | != | == | << | >>
