@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from ledger.events import Change
-from ledger.schema import Schema, Table
+from ledger.schema import Index, Schema, Table
 
 T = TypeVar("T")
 
@@ -63,8 +63,8 @@ def _inside(before: Table, after: Table) -> Iterator[Change]:
     )
     yield from _keyed(
         "index",
-        {prefix + one.name: one for one in before.indexes},
-        {prefix + one.name: one for one in after.indexes},
+        {prefix + _index_name(one): one for one in before.indexes},
+        {prefix + _index_name(one): one for one in after.indexes},
         _struct_text,
     )
     yield from _keyed(
@@ -79,6 +79,11 @@ def _inside(before: Table, after: Table) -> Iterator[Change]:
         {prefix + one: one for one in after.checks},
         str,
     )
+
+
+def _index_name(index: Index) -> str:
+    """SQLite's own indexes behind constraints have no name: their columns tell them apart."""
+    return index.name or f"({', '.join(index.columns)})"
 
 
 def _column_text(column: msgspec.Struct) -> str:

@@ -19,7 +19,15 @@ GENESIS_HASH: Final = "0" * 64
 
 Command = Literal[
     "maintain",
-    "migrate", "rollback", "restore", "baseline", "reset", "import", "resolve", "unlock", "prune"
+    "migrate",
+    "rollback",
+    "restore",
+    "baseline",
+    "reset",
+    "import",
+    "resolve",
+    "unlock",
+    "prune",
 ]
 Direction = Literal["up", "down"]
 
@@ -194,13 +202,45 @@ class StepSkipped(Event, frozen=True, kw_only=True, tag="step_skipped"):
 
 
 class Validated(Event, frozen=True, kw_only=True, tag="validated"):
-    """Checks were run. `passed` is true when all held."""
+    """Checks were run. `passed` is true when all held.
+
+    `against` is the fingerprint of the schema that the tenant's was compared with, where
+    that was not the recorded one.
+    """
 
     passed: bool
     checks: tuple[CheckResult, ...] = ()
     set: str | None = None
     version: str | None = None
     fingerprint: str | None = None
+    against: str = ""
+
+
+PlanChange = Literal["same", "changed", "new", "broken", "not_yet"]
+
+
+class QueryPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the database runs one named query, in its own words; `statement` is the SHA-256 of its text.
+
+    `how`: `changed` — another plan than before; `new` — it could not run before;
+    `broken` — it cannot run any more; `not_yet` — neither before nor after. `before`
+    is given where the plan changed or broke, `detail` is why it cannot run.
+    """
+
+    name: str
+    statement: str
+    how: PlanChange
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class Explained(Event, frozen=True, kw_only=True, tag="explained"):
+    """Named queries were explained before and after a migration (`migrate --explain`)."""
+
+    set: str
+    version: str
+    plans: tuple[QueryPlan, ...]
 
 
 class Completed(Event, frozen=True, kw_only=True, tag="completed"):
@@ -392,6 +432,7 @@ AnyEvent = (
     | StepApplied
     | StepSkipped
     | Validated
+    | Explained
     | Completed
     | Failed
     | RolledBack
@@ -517,7 +558,7 @@ def decode_body(body: bytes, type_name: str = "") -> AnyEvent:
             raise _newer(tag.type or type_name, tag.schema) from error
         raise
     if event.schema > BODY_SCHEMA:
-        raise _newer(type_name, event.schema)
+        raise _newer(type_name or str(event.__struct_config__.tag), event.schema)
     return event
 
 

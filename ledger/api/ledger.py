@@ -30,6 +30,7 @@ from ledger.api.rehearse import RehearsalReport, Source, rehearse
 from ledger.api.reset import plan_reset, require_one_way, reset
 from ledger.api.running import Tenants, begin, changed_tenants, patterns, run_call
 from ledger.api.status import Status, build_status
+from ledger.api.schema import live_schema
 from ledger.api.verify import VerifyReport, verify_store
 from ledger.config import Config, load_config
 from ledger.drivers.url import SqliteUrl
@@ -59,6 +60,7 @@ from ledger.runner.reset import Resetting
 from ledger.runner.settle import baseline_tenant, resolve_tenant, unlock_tenant
 from ledger.runner.undo import How, restore_tenant, rollback_tenant
 from ledger.stats import Stats
+from ledger.schema import Schema
 from ledger.stores.base import Filter, Head
 
 
@@ -532,9 +534,17 @@ class Ledger:
             )
 
     async def validate(
-        self, tenants: Tenants = "*", *, parallel: int | None = None
+        self,
+        tenants: Tenants = "*",
+        *,
+        schema: str | Path | None = None,
+        parallel: int | None = None,
     ) -> ValidationReport:
-        """Run every applied migration's checks and compare live schemas with the recorded ones."""
+        """Run every applied migration's checks and compare live schemas with the recorded ones.
+
+        With `schema` they are compared with that file: a snapshot in JSON (as
+        `ledger schema` prints it), or SQL that is run in a scratch database.
+        """
         async with self._ready() as ready:
             ctx, chosen = await self._begin(ready, "migrate", tenants)
             return await validate_fleet(
@@ -543,6 +553,10 @@ class Ledger:
                 chosen.catalogues,
                 ready.engines.__getitem__,
                 parallel=parallel or self.config.parallel,
+            against = None
+            if schema is not None:
+                dialects = frozenset(target.engine for target in chosen.targets)
+                against = await read_wanted_schema(Path(schema), dialects)
                 progress=self.progress,
             )
 
@@ -550,8 +564,15 @@ class Ledger:
         """Where every chosen tenant stands, now or at a time; reads the ledger only."""
         async with self._reading() as ready:
             chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
+                against=against,
             store = ready.store
             fleet = await (load_fleet(store) if at is None else replay_fleet(store, until=at))
+    async def schema(self, tenant: str) -> Schema:
+        """One tenant's live schema, its prefix written `{prefix}`. Raises UsageError for several."""
+        async with self._reading() as ready:
+            chosen = await choose_tenants(self.config, ready.engines, [tenant])
+            return await live_schema(ready, chosen, tenant)
+
             return build_status(
                 fleet,
                 chosen,

@@ -35,9 +35,10 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "status": "Show every tenant's version and state.",
         "history": "Show the recorded events.",
         "runs": "Show the runs.",
+        "schema": "Show a tenant's schema.",
+        "stats": "Show sizes, growth and slow steps.",
         "backups": "Show, verify and prune the backups.",
         "export": "Print state as version.json, the ledger's end, or all events.",
-        "stats": "Show sizes, growth and slow steps.",
     },
     "Check": {
         "rehearse": "Try what is pending, forward and back, on copies.",

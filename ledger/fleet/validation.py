@@ -4,23 +4,45 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import anyio
 import msgspec
 
 from ledger.drift import Cluster, cluster
-from ledger.engines.base import Engine, Target
+from ledger.engines.base import Engine, Session, Target
 from ledger.fleet.progress import Progress
+from ledger.folder.schema import WantedSchema
 from ledger.plan import Catalogue
 from ledger.runner.context import RunContext
 from ledger.runner.validate import Finding, validate_tenant
+from ledger.schema import Schema
 
 
 class ValidationReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `drift` groups the tenants whose schemas differ in the same way, largest first."""
+    """What was found. `drift` groups the tenants whose schemas differ in the same way, largest first.
+
+    `against` names the file that they were compared with; empty for what the ledger recorded.
+    """
 
     findings: tuple[Finding, ...]
     drift: tuple[Cluster, ...] = ()
+    against: str = ""
+
+    @property
+    def differences(self) -> dict[str, dict[str, int]]:
+        """How many objects of each kind are added, missing or changed, over all tenants."""
+        counts: dict[str, dict[str, int]] = {}
+        for finding in self.findings:
+            for change in finding.changes:
+                of_kind = counts.setdefault(change.kind, {})
+                of_kind[change.how] = of_kind.get(change.how, 0) + 1
+        return counts
+
+    @property
+    def compliant(self) -> int:
+        """How many tenants could be looked at and have the schema that they are to have."""
+        return sum(one.error is None and not one.changes for one in self.findings)
 
     @property
     def valid(self) -> bool:
@@ -43,8 +65,10 @@ async def validate_fleet(
     *,
     parallel: int,
     progress: Progress,
+    against: WantedSchema | None = None,
 ) -> ValidationReport:
     """Validate every target, at most `parallel` at once, and at most its limit on a server."""
+    wanted = None if against is None else partial(_wanted, against)
     findings: dict[str, Finding] = {}
     limits: dict[str, anyio.CapacityLimiter] = {}
     everywhere = anyio.CapacityLimiter(parallel)
@@ -62,7 +86,7 @@ async def validate_fleet(
                 progress.tenant_started(target.name)
                 began = time.perf_counter()
                 finding = await validate_tenant(
-                    ctx, engine_of(target.engine), target, catalogues[target.name]
+                    ctx, engine_of(target.engine), target, catalogues[target.name], wanted=wanted
                 )
                 findings[target.name] = finding
                 word = "valid" if finding.valid else finding.error or "invalid"
@@ -75,4 +99,15 @@ async def validate_fleet(
             group.start_soon(worker)
     ordered = tuple(findings[target.name] for target in targets)
     drifted = [(one.tenant, one.changes) for one in ordered if one.changes]
-    return ValidationReport(findings=ordered, drift=cluster(drifted))
+    return ValidationReport(
+        findings=ordered,
+        drift=cluster(drifted),
+        against=against.file if against is not None else "",
+    )
+
+
+async def _wanted(against: WantedSchema, target: Target, session: Session) -> Schema:
+    """What the file says for this tenant: the snapshot, or what its SQL makes in a scratch database."""
+    if against.schema is not None:
+        return against.schema
+    return await session.scratch_schema(against.steps(target.engine, target.variables))

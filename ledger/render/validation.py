@@ -32,15 +32,18 @@ def write_validation(
     """The report as text, JSON, or one row a tenant. `verbose` lists the checks that held, too."""
     if form == "json":
         document = msgspec.to_builtins(report)
-        write_json(document | {"valid": report.valid}, out=out)
+        document |= {"valid": report.valid, "differences": report.differences}
+        write_json(document | {"compliant": report.compliant}, out=out)
     elif form == "table":
         symbols = Symbols(out)
         for finding in report.findings:
-            for line in _finding(finding, symbols, verbose=verbose):
+            for line in _finding(finding, symbols, against=report.against, verbose=verbose):
                 out.write(line + "\n")
         for cluster in report.drift:
-            for line in _drift(cluster):
+            for line in _drift(cluster, report.against):
                 out.write(line + "\n")
+        if report.against:
+            out.write(_compliance(report) + "\n")
         out.write(_summary(report) + "\n")
     else:
         write_rows(
@@ -51,7 +54,7 @@ def write_validation(
         )
 
 
-def _finding(finding: Finding, symbols: Symbols, *, verbose: bool) -> Iterator[str]:
+def _finding(finding: Finding, symbols: Symbols, *, against: str, verbose: bool) -> Iterator[str]:
     name = one_line(finding.tenant)
     if finding.error is not None:
         yield f"{symbols.failed} {name}: {finding.error}, {one_line(finding.message)}"
@@ -69,19 +72,32 @@ def _finding(finding: Finding, symbols: Symbols, *, verbose: bool) -> Iterator[s
     for missing in finding.missing:
         yield f"    {symbols.failed} {missing} is recorded as applied, and the tenant does not have it"
     if finding.changes:
-        yield f"    {symbols.failed} {count_text(len(finding.changes), 'difference')} from the recorded schema"
+        where = one_line(against) if against else "the recorded schema"
+        yield f"    {symbols.failed} {count_text(len(finding.changes), 'difference')} from {where}"
 
 
-def _drift(cluster: Cluster) -> Iterator[str]:
+def _drift(cluster: Cluster, against: str) -> Iterator[str]:
     names = ", ".join(one_line(name) for name in cluster.tenants[:NAMES_SHOWN])
     more = len(cluster.tenants) - NAMES_SHOWN
     names += f" and {more:,} more" if more > 0 else ""
-    yield f"Drift, alike in {count_text(len(cluster.tenants), 'tenant')} ({names}):"
+    what = f"Not as {one_line(against)}" if against else "Drift"
+    yield f"{what}, alike in {count_text(len(cluster.tenants), 'tenant')} ({names}):"
     for change in cluster.changes:
         line = f"  {_SIGNS[change.how]} {change.kind} {one_line(change.name)} {change.how}"
         if change.how == "changed":
             line += f": {one_line(change.expected)} -> {one_line(change.found)}"
         yield line
+
+
+def _compliance(report: ValidationReport) -> str:
+    """How many tenants are as the file says, and what kinds of objects are not."""
+    kinds = [
+        f"{kind} " + ", ".join(f"{count:,} {how}" for how, count in sorted(counts.items()))
+        for kind, counts in sorted(report.differences.items())
+    ]
+    told = f" ({'; '.join(kinds)})" if kinds else ""
+    total = count_text(len(report.findings), "tenant")
+    return f"As {one_line(report.against)} says: {report.compliant:,} of {total}{told}."
 
 
 def _summary(report: ValidationReport) -> str:

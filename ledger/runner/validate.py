@@ -6,6 +6,7 @@ Nothing in the tenant is written, and no claim is needed; what was found is an e
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -26,7 +27,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `missing` are migrations that the ledger calls applied and the tenant's
     marker does not know (the tenant regressed). `error` is set if the tenant
-    could not be looked at.
+    could not be looked at. `recorded` is the fingerprint of what `changes` are against.
     """
 
     tenant: str
@@ -42,27 +43,50 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_us: int = 0
 
 
+Wanted = Callable[[Target, Session], Awaitable[Schema]]
+"""Gives the schema that a tenant is to have, where that is not the recorded one."""
+
+
 async def validate_tenant(
-    ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    catalogue: Catalogue,
+    *,
+    wanted: Wanted | None = None,
 ) -> Finding:
-    """Run every applied migration's checks and compare schema and marker with the ledger."""
+    """Run every applied migration's checks and compare marker and schema with the ledger.
+
+    With `wanted` the schema is compared with that one; a difference from it says nothing
+    about the migrations, so that it is no drift of theirs.
+    """
     began = time.perf_counter_ns()
     try:
         async with engine.open(target) as session:
-            finding = await _look(ctx, engine, target, session, catalogue)
-        await _record(ctx, target, finding)
+            finding = await _look(ctx, engine, target, session, catalogue, wanted)
+        await _record(ctx, target, finding, against_recorded=wanted is None)
     except LedgerError as error:
         code = getattr(error, "code", "failed")
         if code == "unreachable":
             await record_skip(ctx, target, error)
+        where = f"{error.file}:{error.line or 1}: " if error.file else ""
         finding = Finding(
-            tenant=target.name, valid=False, error=code, message=error.message, hint=error.hint
+            tenant=target.name,
+            valid=False,
+            error=code,
+            message=where + error.message,
+            hint=error.hint,
         )
     return msgspec.structs.replace(finding, duration_us=(time.perf_counter_ns() - began) // 1000)
 
 
 async def _look(
-    ctx: RunContext, engine: Engine, target: Target, session: Session, catalogue: Catalogue
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    session: Session,
+    catalogue: Catalogue,
+    wanted: Wanted | None,
 ) -> Finding:
     state = ctx.state(target.name)
     checks: list[CheckResult] = []
@@ -82,7 +106,11 @@ async def _look(
     found = fingerprint(live)
     recorded = state.mark.fingerprint if state.mark else None
     changes: tuple[Change, ...] = ()
-    if recorded is not None and recorded != found:
+    if wanted is not None:
+        expected = await wanted(target, session)
+        recorded = fingerprint(expected)
+        changes = compare(expected, live)
+    elif recorded is not None and recorded != found:
         changes = compare(await recorded_schema(ctx, recorded), live)
     return Finding(
         tenant=target.name,
@@ -101,10 +129,17 @@ async def recorded_schema(ctx: RunContext, wanted: str) -> Schema:
     return decode_schema(content.encode()) if content is not None else Schema()
 
 
-async def _record(ctx: RunContext, target: Target, finding: Finding) -> None:
+async def _record(
+    ctx: RunContext, target: Target, finding: Finding, *, against_recorded: bool
+) -> None:
     state = ctx.state(target.name)
     events: list[ev.AnyEvent] = [
-        ev.Validated(passed=finding.valid, checks=finding.checks, fingerprint=finding.fingerprint)
+        ev.Validated(
+            passed=finding.valid,
+            checks=finding.checks,
+            fingerprint=finding.fingerprint,
+            against="" if against_recorded else finding.recorded or "",
+        )
     ]
     if finding.missing:
         applied = tuple(
@@ -115,6 +150,8 @@ async def _record(ctx: RunContext, target: Target, finding: Finding) -> None:
                 kind="regressed", found=", ".join(finding.missing) + " missing", applied=applied
             )
         )
+    elif not against_recorded:
+        pass
     elif finding.changes:
         events.append(
             ev.DriftDetected(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from ledger.cli.options import Settings, chosen_or_all, ledger_command, tenant_options
 
 if TYPE_CHECKING:
@@ -12,16 +14,23 @@ if TYPE_CHECKING:
 
 @ledger_command("validate")
 @tenant_options
-def command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
+@click.option(
+    "--schema",
+    metavar="FILE",
+    help="Compare with this snapshot (JSON, from `ledger schema`) or SQL file instead.",
+)
+def command(
+    settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...], schema: str | None
+) -> None:
     """Run the checks of every applied migration and compare the live schema with the recorded one.
 
-    Ends with 4 if a check does not hold or a schema has drifted.
+    Ends with 4 if a check does not hold or a schema differs.
     """
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
     from ledger.cli import shown
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return shown.validation(settings, ledger, await ledger.validate(selection))
+        return shown.validation(settings, ledger, await ledger.validate(selection, schema=schema))
 
     run(settings, work)

@@ -114,7 +114,7 @@ async def _tables(connection: MysqlConnection, listing: Listing, names: Names) -
             Table(
                 name=names.neutral(name),
                 columns=tuple(_column(row, head[3]) for row in columns[name]),
-                indexes=_indexes(row for _, row in indexes[name]),
+                indexes=_indexes((row for _, row in indexes[name]), names),
                 foreign_keys=_foreign_keys(keys[name], names),
                 checks=_checks(checks[name], names),
                 options=_options(head, partitions, names),
@@ -148,11 +148,11 @@ def _column(row: tuple[Any, ...], table_collation: str | None) -> Column:
     )
 
 
-def _indexes(rows: Iterable[Row]) -> tuple[Index, ...]:
+def _indexes(rows: Iterable[Row], names: Names) -> tuple[Index, ...]:
     grouped: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row["INDEX_NAME"]].append(row)
-    return tuple(_index(name, parts) for name, parts in sorted(grouped.items()))
+    return tuple(_index(names.neutral(name), parts) for name, parts in sorted(grouped.items()))
 
 
 def _index(name: str, parts: list[Row]) -> Index:

@@ -98,7 +98,7 @@ async def _make(
         lines = {}
         for table in listing.tables:
             for kind, name, line in await _lines(other, table):
-                lines[names.neutral(table), kind, name.lower()] = line
+                lines[names.neutral(table), kind, names.neutral(name).lower()] = line
     return Wish(steps=tuple(steps), schema=schema, lines=lines, fold_tables=fold_tables)
 
 
@@ -200,7 +200,7 @@ def _statement(one: Addition, text: str, prefix: str) -> tuple[str, str]:
     table = _real(one.table, prefix)
     word = {"column": "add column", "type": "widen column", "index": "add index"}[one.kind]
     return (
-        f"Sync: {word} {table}.{one.name}",
+        f"Sync: {word} {table}.{_real(one.name, prefix)}",
         f"ALTER TABLE {quote_identifier(table)} {text}",
     )
 
