@@ -48,6 +48,7 @@ async def begin(
             backups=config.backups,
             backup=backup or config.backup,
             lease_seconds=config.lease_seconds,
+            wait_seconds=config.timeouts.wait_seconds,
             backup_seconds=config.timeouts.backup_seconds,
             statement_seconds=config.timeouts.statement_seconds,
             strict=config.strict,

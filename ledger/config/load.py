@@ -147,6 +147,7 @@ def _resolve(raw: RawConfig, origin: Origin) -> Config:
             lock_seconds=raw.timeouts.lock_seconds,
             statement_seconds=raw.timeouts.statement_seconds,
             backup_seconds=raw.timeouts.backup_seconds,
+            wait_seconds=raw.timeouts.wait_seconds,
         ),
         tenants=tuple(tenants),
         env=origin.env,

@@ -24,12 +24,16 @@ OutOfOrder = Literal["error", "apply"]
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Deadlines in seconds: connecting with its handshake, waiting for a lock, one statement, one backup."""
+    """Deadlines in seconds: connecting with its handshake, waiting for a lock, one statement, one backup.
+
+    `wait_seconds` is how long another run's claim of a tenant is waited for.
+    """
 
     connect_seconds: float = 10.0
     lock_seconds: float = 30.0
     statement_seconds: float = 3600.0
     backup_seconds: float = 3600.0
+    wait_seconds: float = 600.0
 
 
 class TenantSource(msgspec.Struct, frozen=True, kw_only=True):

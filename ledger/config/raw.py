@@ -30,6 +30,7 @@ class RawTimeouts(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     lock_seconds: Seconds = Timeouts().lock_seconds
     statement_seconds: Seconds = Timeouts().statement_seconds
     backup_seconds: Seconds = Timeouts().backup_seconds
+    wait_seconds: Seconds = Timeouts().wait_seconds
 
 
 class RawTenants(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
