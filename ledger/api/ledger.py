@@ -29,8 +29,8 @@ from ledger.api.opened import Chosen, Opened, choose_tenants, opened
 from ledger.api.rehearse import RehearsalReport, Source, rehearse
 from ledger.api.reset import plan_reset, require_one_way, reset
 from ledger.api.running import Tenants, begin, changed_tenants, patterns, run_call
-from ledger.api.status import Status, build_status
 from ledger.api.schema import live_schema
+from ledger.api.status import Status, build_status
 from ledger.api.verify import VerifyReport, verify_store
 from ledger.config import Config, load_config
 from ledger.drivers.url import SqliteUrl
@@ -59,8 +59,8 @@ from ledger.runner.prune import BackupCheck, Pruning
 from ledger.runner.reset import Resetting
 from ledger.runner.settle import baseline_tenant, resolve_tenant, unlock_tenant
 from ledger.runner.undo import How, restore_tenant, rollback_tenant
-from ledger.stats import Stats
 from ledger.schema import Schema
+from ledger.stats import Stats
 from ledger.stores.base import Filter, Head
 
 
@@ -547,32 +547,32 @@ class Ledger:
         """
         async with self._ready() as ready:
             ctx, chosen = await self._begin(ready, "migrate", tenants)
+            against = None
+            if schema is not None:
+                dialects = frozenset(target.engine for target in chosen.targets)
+                against = await read_wanted_schema(Path(schema), dialects)
             return await validate_fleet(
                 ctx,
                 chosen.targets,
                 chosen.catalogues,
                 ready.engines.__getitem__,
                 parallel=parallel or self.config.parallel,
-            against = None
-            if schema is not None:
-                dialects = frozenset(target.engine for target in chosen.targets)
-                against = await read_wanted_schema(Path(schema), dialects)
                 progress=self.progress,
+                against=against,
             )
 
-    async def status(self, tenants: Tenants = "*", *, at: str | None = None) -> Status:
-        """Where every chosen tenant stands, now or at a time; reads the ledger only."""
-        async with self._reading() as ready:
-            chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
-                against=against,
-            store = ready.store
-            fleet = await (load_fleet(store) if at is None else replay_fleet(store, until=at))
     async def schema(self, tenant: str) -> Schema:
         """One tenant's live schema, its prefix written `{prefix}`. Raises UsageError for several."""
         async with self._reading() as ready:
             chosen = await choose_tenants(self.config, ready.engines, [tenant])
             return await live_schema(ready, chosen, tenant)
 
+    async def status(self, tenants: Tenants = "*", *, at: str | None = None) -> Status:
+        """Where every chosen tenant stands, now or at a time; reads the ledger only."""
+        async with self._reading() as ready:
+            chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
+            store = ready.store
+            fleet = await (load_fleet(store) if at is None else replay_fleet(store, until=at))
             return build_status(
                 fleet,
                 chosen,
