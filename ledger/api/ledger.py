@@ -19,6 +19,7 @@ from ledger import events as ev
 from ledger.api.backups import check_backups, plan_prune, prune
 from ledger.api.choosing import concerns, pick_backup, require_history, rollback_chooser
 from ledger.api.doctor import DoctorReport, examine
+from ledger.api.explaining import read_queries
 from ledger.api.export import version_documents
 from ledger.api.figures import fleet_stats, with_estimates
 from ledger.api.importing import import_history, plan_import
@@ -206,16 +207,21 @@ class Ledger:
         on_error: Literal["continue", "stop"] = "continue",
         max_failures: str | None = None,
         out_of_order: bool | None = None,
+        explain: str | Path | None = None,
         reason: str = "",
     ) -> RunReport:
         """Bring tenants forward; a run is recorded only if there is something to do.
 
         `backup` overrides the configuration's. Several processes may call this at
-        once: each tenant is migrated by one, the others wait for its result.
+        once: each tenant is migrated by one, the others wait for its result. `explain` is a
+        file of named queries whose plans are recorded where a migration changes them.
         """
         async with self._ready(create=True) as ready:
             options = self._options(to, out_of_order)
             ctx, chosen = await self._begin(ready, "migrate", tenants, reason=reason, backup=backup)
+            if explain is not None:
+                queries = await read_queries(explain, chosen)
+                ctx.settings = msgspec.structs.replace(ctx.settings, explain=queries)
             decisions = Decisions(ctx.fleet, options)
             refuse_edited(chosen.targets, chosen.catalogues, decisions)
             plan = migrate_plan(

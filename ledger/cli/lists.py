@@ -142,6 +142,10 @@ def what_happened(body: dict[str, Any]) -> str:
     if "checks" in body:
         passed = sum(bool(check.get("passed")) for check in body["checks"])
         words.append(f"{passed} of {len(body['checks'])} checks")
+    if "plans" in body:
+        changed = [one["name"] for one in body["plans"] if one["how"] in ("changed", "broken")]
+        words.append(f"{len(changed)} of {count_text(len(body['plans']), 'query plan')} changed")
+        words += [one_line(name) for name in changed]
     if "outcomes" in body:
         words += [f"{count} {result}" for result, count in body["outcomes"].items()]
     if "tenants" in body:

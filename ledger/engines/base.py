@@ -200,6 +200,13 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     drift: tuple[Change, ...] = ()
 
 
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a query would be run, a line for each part of it; or why it cannot be."""
+
+    lines: tuple[str, ...] = ()
+    error: str = ""
+
+
 class Backup(msgspec.Struct, frozen=True, kw_only=True):
     """A finished, verified, fsynced backup file (mode 0600)."""
 
@@ -255,6 +262,10 @@ class Session(Protocol):
 
     async def check(self, checks: Sequence[Check]) -> tuple[CheckResult, ...]:
         """Run checks; a check that cannot run has not passed, with the database's words as detail."""
+        ...
+
+    async def explain(self, queries: Sequence[str]) -> tuple[Plan, ...]:
+        """The plan of each query, which is not run; one that cannot be explained says why."""
         ...
 
     async def schema(self) -> Schema:

@@ -33,6 +33,8 @@ def tell(events: Iterable[Recorded], *, where: str = "", symbols: Symbols) -> It
             yield f"  {symbols.skipped} {step_name(event.step, event.name)} ({event.reason})"
         elif isinstance(event, ev.Validated):
             yield from _validated(event, symbols)
+        elif isinstance(event, ev.Explained):
+            yield from _explained(event, symbols)
         else:
             yield from _ended(event, symbols)
     if backup:
@@ -65,6 +67,17 @@ def _validated(event: ev.Validated, symbols: Symbols) -> Iterator[str]:
         yield f"  {sign} {check.name}{detail}"
     if event.passed:
         yield f"{symbols.done} All validation checks passed"
+
+
+def _explained(event: ev.Explained, symbols: Symbols) -> Iterator[str]:
+    yield "Comparing query plans"
+    for plan in event.plans:
+        sign = symbols.done if plan.how in ("same", "new") else symbols.skipped
+        sign = symbols.failed if plan.how == "broken" else sign
+        yield f"  {sign} {one_line(plan.name)}: {plan.how.replace('_', ' ')}"
+        if plan.how in ("changed", "broken"):
+            yield from (f"      before: {one_line(line)}" for line in plan.before)
+            yield from (f"      after:  {one_line(line)}" for line in plan.after or (plan.detail,))
 
 
 def _ended(event: ev.AnyEvent, symbols: Symbols) -> Iterator[str]:

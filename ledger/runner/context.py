@@ -6,7 +6,7 @@ tenant's stream is folded without gaps: whoever finds one reads the stream anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -20,6 +20,7 @@ from ledger.runner import logs
 from ledger.runner.holder import boottime_seconds, new_event_id, this_holder
 from ledger.scripts.model import Dialect, Migration
 from ledger.scripts.placeholders import bind
+from ledger.scripts.queries import Query
 from ledger.stores.base import Append, Filter, Script, Store
 
 BackupPolicy = Literal["always", "auto", "never"]
@@ -34,7 +35,10 @@ class Watcher(Protocol):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the configuration says about running. `wait_seconds` is how long another's claim is waited for."""
+    """What the configuration says about running. `wait_seconds` is how long another's claim is waited for.
+
+    `explain` are the queries whose plans are looked at before and after each migration.
+    """
 
     backups: Path
     backup: BackupPolicy = "always"
@@ -43,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backup_seconds: float = 3600.0
     statement_seconds: float = 3600.0
     strict: bool = False
+    explain: dict[Dialect, tuple[Query, ...]] = {}
 
 
 class RunContext:
@@ -106,7 +111,7 @@ class RunContext:
             )
         )
         self.kept.update(new)
-        self._fold_own(recorded)
+        self._fold_own(recorded, events)
         return recorded
 
     async def record_claimed(
@@ -133,7 +138,7 @@ class RunContext:
         recorded = await self.store.append(
             Append(stream=f"run/{self.run}", events=(self._new(event, None),))
         )
-        self._fold_own(recorded)
+        self._fold_own(recorded, (event,))
 
     async def refresh(self, tenant: str) -> TenantState:
         """Read what others appended to the tenant's stream, and to the runs that it names."""
@@ -182,13 +187,13 @@ class RunContext:
             event_id=new_event_id(), event=event, run=self.run, actor=self.actor, tenant=tenant
         )
 
-    def fold_others(self, recorded: Iterable[Recorded]) -> None:
+    def fold_others(self, recorded: Sequence[Recorded], events: Sequence[AnyEvent]) -> None:
         """Take in what this run's worker processes appended through its store."""
-        self._fold_own(recorded)
+        self._fold_own(recorded, events)
 
-    def _fold_own(self, recorded: Iterable[Recorded]) -> None:
-        rows = list(recorded)
-        self.fleet.fold(rows)
+    def _fold_own(self, rows: Sequence[Recorded], events: Sequence[AnyEvent]) -> None:
+        """Fold what was appended; it was encoded here, and need not be decoded again."""
+        self.fleet.fold(rows, events)
         logs.log_events(rows)
         self.own_events += len(rows)
         self.last_own_seq = max(self.last_own_seq, rows[-1].seq)

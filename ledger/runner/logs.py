@@ -49,7 +49,9 @@ def log_events(rows: Iterable[Recorded]) -> None:
             )
 
 
-_LOUD: Final = frozenset({"failed", "tenant_skipped", "drift_detected", "lock_cleared"})
+_LOUD: Final = frozenset(
+    {"failed", "explained", "tenant_skipped", "drift_detected", "lock_cleared"}
+)
 """What is told above INFO."""
 
 
@@ -107,6 +109,13 @@ def _validated(event: ev.Validated) -> _Line:
     return _Line(RUNNER, level, f"{good} of {len(event.checks)} checks passed")
 
 
+def _explained(event: ev.Explained) -> _Line:
+    changed = [one.name for one in event.plans if one.how in ("changed", "broken")]
+    if not changed:
+        return _Line(RUNNER, logging.INFO, f"{len(event.plans)} query plans as before")
+    return _Line(RUNNER, logging.WARNING, f"Query plans changed: {', '.join(changed)}")
+
+
 def _backup_created(event: ev.BackupCreated) -> _Line:
     return _Line(BACKUP, logging.INFO, f"Created backup {event.path} ({event.bytes} bytes)")
 
@@ -150,6 +159,7 @@ _TELL: Final[dict[type, Callable[[Any], _Line]]] = {
     ev.StepApplied: _step_applied,
     ev.StepSkipped: _step_skipped,
     ev.Validated: _validated,
+    ev.Explained: _explained,
     ev.BackupCreated: _backup_created,
     ev.Restored: _restored,
     ev.LockCleared: _lock_cleared,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -11,13 +12,14 @@ from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
 from ledger.errors import ConflictError, LedgerError, MarkerMismatchError
 from ledger.plan import Catalogue, Decision, Options, decide
-from ledger.runner import backups
+from ledger.runner import backups, explain
 from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.wish import wish_drift, wish_warnings
 from ledger.scripts.model import Migration
+from ledger.scripts.queries import Query
 
 MAX_REPAIRS = 3
 """How often one run brings its view of a tenant in line with the tenant's marker."""
@@ -33,6 +35,7 @@ class _Progress(msgspec.Struct, kw_only=True):
     backup: str | None = None
     warnings: list[str] = msgspec.field(default_factory=list)
     repairs: int = 0
+    plans: explain.Plans | None = None
 
     def elapsed_us(self) -> int:
         return (time.perf_counter_ns() - self.began_ns) // 1000
@@ -161,6 +164,9 @@ async def _apply_one(
             now=datetime.now(UTC),
         )
         progress.backup = created.path
+    queries = explain.queries_for(ctx.settings.explain, target, target.engine)
+    if queries and progress.plans is None:
+        progress.plans = await explain.look(held.session, queries)
     done = await held.apply(migration, "up")
     ref = migration.ref
     told = wish_drift(migration.id, done.drift)
@@ -174,6 +180,7 @@ async def _apply_one(
             checks=done.checks,
             fingerprint=done.mark.fingerprint,
         ),
+        *await _explained(held, queries, progress, ref),
         ev.Completed(
             command=ctx.command,
             migration=ref,
@@ -187,6 +194,18 @@ async def _apply_one(
     progress.steps += sum(isinstance(one, ev.StepApplied) for one in landed)
     progress.skipped += sum(isinstance(one, ev.StepSkipped) for one in landed)
     progress.done.append(migration.id)
+
+
+async def _explained(
+    held: Held, queries: Sequence[Query], progress: _Progress, ref: ev.MigrationRef
+) -> list[ev.Explained]:
+    """What became of the queries' plans; those after one migration are those before the next."""
+    if not queries or progress.plans is None:
+        return []
+    before, progress.plans = progress.plans, await explain.look(held.session, queries)
+    explained = explain.compare(ref, queries, before, progress.plans)
+    progress.warnings += explain.told(explained)
+    return [explained]
 
 
 async def _adopt_marker(held: Held, mismatch: MarkerMismatchError, progress: _Progress) -> None:

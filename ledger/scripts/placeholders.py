@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from ledger.errors import ConfigError, ScriptError
-from ledger.scripts.model import Check, Migration, Section, SkipIf, Step, sha256_hex
+from ledger.scripts.model import Check, Dialect, Migration, Section, SkipIf, Step, sha256_hex
 from ledger.scripts.patterns import MYSQL_STRING, SINGLE
 from ledger.scripts.split import BLOCK_COMMENT
 
@@ -132,6 +132,22 @@ def bind(migration: Migration, variables: Mapping[str, str]) -> Migration:
         checks=tuple(_bind_check(check, variables) for check in migration.checks),
         uses=frozenset(),
     )
+
+
+def bind_statement(
+    text: str, variables: Mapping[str, str], *, dialect: Dialect, file: str, line: int
+) -> str:
+    """One statement with its placeholders replaced. Raises as `bind` does."""
+    if "{" not in text:
+        return text
+    if "prefix" in variables:
+        validate_identifier_value("prefix", variables["prefix"], source=file)
+    shielded = _SHIELDED[dialect].sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    for match in _PLACEHOLDER.finditer(shielded):
+        if match[1] not in variables:
+            at = line + shielded.count("\n", 0, match.start())
+            raise _unknown_error(Unknown(name=match[1], file=file, line=at), variables)
+    return bind_text(text, variables)
 
 
 def _unknown_error(unknown: Unknown, variables: Mapping[str, str]) -> ScriptError:

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 )
 @click.option("--max-failures", metavar="N|N%", help="Stop after more failures than this.")
 @click.option("--out-of-order", is_flag=True, help="Apply versions that come late.")
+@click.option(
+    "--explain",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Explain this file's queries before and after; tell what changed.",
+)
 @reason_option
 @yes_option
 def command(
@@ -48,6 +54,7 @@ def command(
     on_error: Literal["continue", "stop"],
     max_failures: str | None,
     out_of_order: bool,
+    explain: str | None,
     reason: str,
     yes: bool,
 ) -> None:
@@ -56,6 +63,8 @@ def command(
     Safe to type again at any time: what is applied is not applied twice, and
     what was interrupted goes on from where it stood. -y is accepted and not needed.
     """
+    if dry_run and explain:
+        raise click.UsageError("--explain looks before and after a run: leave --dry-run out.")
     selection = chosen(all_tenants=all_tenants, tenants=tenants)
     from ledger.cli import shown
     from ledger.cli.session import run
@@ -72,6 +81,7 @@ def command(
             on_error=on_error,
             max_failures=max_failures,
             out_of_order=out_of_order or None,
+            explain=explain,
             reason=reason,
         )
         return await shown.report(settings, ledger, report)

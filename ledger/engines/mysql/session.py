@@ -20,6 +20,7 @@ from ledger.engines.base import (
     Journal,
     Marker,
     MarkerEntry,
+    Plan,
     StepResult,
     SyncPlan,
     Target,
@@ -29,6 +30,7 @@ from ledger.engines.mysql import backup as backups
 from ledger.engines.mysql import drop, fence, guards, python, restore
 from ledger.engines.mysql import wish as wishes
 from ledger.engines.mysql.apply import Run
+from ledger.engines.mysql.explain import explain
 from ledger.engines.mysql.introspect import SchemaReader
 from ledger.engines.mysql.lineage import Lineage
 from ledger.engines.mysql.marker import (
@@ -321,6 +323,11 @@ class MysqlSession:
         """Run checks in one read-only snapshot; a check that cannot run has not passed."""
         with translated(self.target, "run the checks"):
             return await guards.run_checks(self.connection, checks)
+
+    async def explain(self, queries: Sequence[str]) -> tuple[Plan, ...]:
+        """See Session.explain."""
+        with translated(self.target, "explain the queries"):
+            return await explain(self.connection, queries)
 
     async def schema(self) -> Schema:
         """The live schema, without the marker table, prefix replaced by `{prefix}`."""

@@ -18,11 +18,12 @@ import anyio
 
 from ledger import failpoints
 from ledger.drivers.sqlite import CLOSE_SECONDS, call, close
-from ledger.engines.base import Backup, Done, Journal, Marker, SyncPlan, Target, Work
+from ledger.engines.base import Backup, Done, Journal, Marker, Plan, SyncPlan, Target, Work
 from ledger.engines.sqlite import backup as backups
 from ledger.engines.sqlite import python, restore, stepwise, transaction
 from ledger.engines.sqlite import wish as wishes
 from ledger.engines.sqlite.connection import prepare_connection
+from ledger.engines.sqlite.explain import explain
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
@@ -308,6 +309,12 @@ class SqliteSession:
                 roll_back(database)
 
         return await self.run(read, doing="run the checks", stop=stop)
+
+    async def explain(self, queries: Sequence[str]) -> tuple[Plan, ...]:
+        """See Session.explain."""
+        return await self.run(
+            lambda database: explain(database, queries), doing="explain the queries"
+        )
 
     async def schema(self) -> Schema:
         """The live schema, without the marker table."""

@@ -1,0 +1,78 @@
+"""Query plans before and after a migration: did an index go, does a query scan now?
+
+Invariant: looking never fails a migration; what could not be explained is recorded as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ledger import events as ev
+from ledger.engines.base import Plan, Session, Target
+from ledger.errors import LedgerError
+from ledger.events import MigrationRef, QueryPlan
+from ledger.scripts.model import Dialect, sha256_hex
+from ledger.scripts.queries import Query, bind_query
+
+Plans = dict[str, Plan]
+"""By the query's name."""
+
+
+def queries_for(
+    explain: Mapping[Dialect, tuple[Query, ...]], target: Target, dialect: Dialect
+) -> tuple[Query, ...]:
+    """The tenant's queries, bound. Raises ScriptError."""
+    return tuple(bind_query(one, target.variables, dialect) for one in explain.get(dialect, ()))
+
+
+async def look(session: Session, queries: Sequence[Query]) -> Plans:
+    """Every query's plan as the database would run it now."""
+    try:
+        found = await session.explain([one.sql for one in queries])
+    except LedgerError as error:
+        found = tuple(Plan(error=error.message) for _ in queries)
+    return {one.name: plan for one, plan in zip(queries, found, strict=True)}
+
+
+def compare(
+    ref: MigrationRef, queries: Sequence[Query], before: Plans, after: Plans
+) -> ev.Explained:
+    """The event: every query with its plans, and how they compare."""
+    return ev.Explained(
+        set=ref.set,
+        version=ref.version,
+        plans=tuple(_one(query, before[query.name], after[query.name]) for query in queries),
+    )
+
+
+def _one(query: Query, before: Plan, after: Plan) -> QueryPlan:
+    how: ev.PlanChange = "same"
+    if after.error:
+        # A table that a later migration makes is not there yet: nothing broke.
+        how = "not_yet" if before.error else "broken"
+    elif before.error:
+        how = "new"
+    elif before.lines != after.lines:
+        how = "changed"
+    return QueryPlan(
+        name=query.name,
+        statement=sha256_hex(query.sql),
+        how=how,
+        before=before.lines if how in ("changed", "broken") else (),
+        after=after.lines,
+        detail=after.error,
+    )
+
+
+def told(explained: ev.Explained) -> list[str]:
+    """A line for each query whose plan changed, or that cannot run any more."""
+    lines = []
+    for plan in explained.plans:
+        where = f"{explained.set}/{explained.version}: query {plan.name!r}"
+        if plan.how == "changed":
+            lines.append(
+                f"{where} has another plan: {'; '.join(plan.before)} -> {'; '.join(plan.after)}"
+            )
+        elif plan.how == "broken":
+            lines.append(f"{where} cannot run any more: {plan.detail}")
+    return lines
