@@ -1,4 +1,7 @@
-"""From what the API returns to what is printed, and to the exit code."""
+"""From what the API returns to what is printed, and to the exit code.
+
+Writers are imported where they are used: each command loads what it prints.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,8 @@ import msgspec
 
 from ledger.cli.options import Settings, confirm
 from ledger.cli.session import same_command
-from ledger.render.maintain import write_maintained
-from ledger.render.plan import write_plan
-from ledger.render.rehearsal import write_rehearsal
-from ledger.render.report import write_report
-from ledger.render.resets import write_resets
 from ledger.render.rows import write_json
-from ledger.render.story import tell
 from ledger.render.text import Symbols, count_text, one_line
-from ledger.render.validation import write_validation
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
@@ -47,18 +43,25 @@ async def ask(
 
 def plan(settings: Settings, made: FleetPlan) -> int:
     """A plan; 4 if a tenant would be refused."""
+    from ledger.render.plan import write_plan
+
     write_plan(made, form=settings.format, out=sys.stdout, with_sql=settings.verbose > 0)
     return CHECK_FOUND if any(tenant.problem for tenant in made.tenants) else 0
 
 
 def resets(settings: Settings, plans: Sequence[Resetting], *, out: TextIO | None = None) -> int:
     """What a reset would do, tenant by tenant; 4 if one would be refused."""
+    from ledger.render.resets import write_resets
+
     write_resets(plans, form=settings.format, out=out or sys.stdout)
     return CHECK_FOUND if any(plan.problem for plan in plans) else 0
 
 
 async def report(settings: Settings, ledger: Ledger, made: RunReport) -> int:
     """A run's report; with -v and one tenant, the run's story before it."""
+    from ledger.render.report import write_report
+    from ledger.render.story import tell
+
     ledger.progress.close()
     if settings.verbose and settings.format == "table" and len(made.outcomes) == 1 and made.run:
         tenant = made.outcomes[0].tenant
@@ -72,6 +75,8 @@ async def report(settings: Settings, ledger: Ledger, made: RunReport) -> int:
 
 def validation(settings: Settings, ledger: Ledger, made: ValidationReport) -> int:
     """What validate found."""
+    from ledger.render.validation import write_validation
+
     ledger.progress.close()
     write_validation(made, form=settings.format, out=sys.stdout, verbose=settings.verbose > 0)
     return made.exit_code
@@ -79,6 +84,8 @@ def validation(settings: Settings, ledger: Ledger, made: ValidationReport) -> in
 
 def maintained(settings: Settings, ledger: Ledger, made: MaintainReport) -> int:
     """What maintenance found and did; 4 if a look found orphans."""
+    from ledger.render.maintain import write_maintained
+
     ledger.progress.close()
     document = msgspec.to_builtins(made)
     write_maintained(document, form=settings.format, out=sys.stdout)
@@ -87,6 +94,8 @@ def maintained(settings: Settings, ledger: Ledger, made: MaintainReport) -> int:
 
 def rehearsal(settings: Settings, ledger: Ledger, made: RehearsalReport) -> int:
     """What a rehearsal came to; 4 if something failed in it."""
+    from ledger.render.rehearsal import write_rehearsal
+
     ledger.progress.close()
     document = msgspec.to_builtins(made)
     document["summary"] = made.summary
