@@ -32,7 +32,7 @@ from ledger.stores.base import Filter
 Down = Literal["works", "differs", "fails", "none", "not_run"]
 
 
-class Rehearsed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
     """One migration's rehearsal. `down` says whether its down steps led back to the schema before it.
 
     `none`: it has none; `not_run`: a newer one stood in the way. `differences` are what
