@@ -73,6 +73,16 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
+        with suppress(asyncio.CancelledError):
+            await self._both(reader, writer, there, back)
+
+    async def _both(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        there: asyncio.StreamReader,
+        back: asyncio.StreamWriter,
+    ) -> None:
         mine = {writer, back}
         self._open |= mine
         try:
