@@ -25,6 +25,7 @@ from ledger.scripts.split import (
     unterminated,
 )
 
+# Case is ignored in the keywords alone: over this range of characters it would make compiling slow.
 _WORD: Final = r"[A-Za-z0-9_$\x80-\U0010ffff]"
 _BLANKS: Final = " \t\n\f\r"
 _GAP: Final = repeated(rf"[ \t\n\f\r]++|--[^\n]*+|{BLOCK_COMMENT}")
@@ -40,21 +41,20 @@ _BODY: Final = re.compile(
     )
 )
 _TRIGGER_HEAD: Final = re.compile(
-    rf"CREATE(?!{_WORD}){_GAP}{repeated(rf'TEMP(?:ORARY)?(?!{_WORD}){_GAP}')}TRIGGER(?!{_WORD})",
-    re.IGNORECASE,
+    rf"(?i:CREATE)(?!{_WORD}){_GAP}{repeated(rf'(?i:TEMP(?:ORARY)?)(?!{_WORD}){_GAP}')}"
+    rf"(?i:TRIGGER)(?!{_WORD})"
 )
 # EXPLAIN, and whatever may stand between it and the CREATE TRIGGER that it explains.
 _EXPLAIN: Final = re.compile(
-    rf"EXPLAIN(?!{_WORD})"
+    rf"(?i:EXPLAIN)(?!{_WORD})"
     + repeated(
         rf"[ \t\n\f\r]++|--[^\n]*+|{BLOCK_COMMENT}"
-        rf"|(?!(?:EXPLAIN|CREATE|TEMP|TEMPORARY|TRIGGER|END)(?!{_WORD})){_WORD}++"
+        rf"|(?!(?i:EXPLAIN|CREATE|TEMP|TEMPORARY|TRIGGER|END)(?!{_WORD})){_WORD}++"
         r"|'[^']*+'|\"[^\"]*+\"|`[^`]*+`|\[[^\]]*+\]|-(?!-)|/(?!\*)"
         rf"|(?!{_WORD})[^ \t\n\f\r;'\"`\[\-/]"
-    ),
-    re.IGNORECASE,
+    )
 )
-_END: Final = re.compile(rf"END(?!{_WORD})", re.IGNORECASE)
+_END: Final = re.compile(rf"(?i:END)(?!{_WORD})")
 _QUOTES: Final = {
     "'": "a string literal",
     '"': "a quoted identifier",
