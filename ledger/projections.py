@@ -26,6 +26,15 @@ PROJECTION: Final = "fleet"
 
 Applied = tuple[MigrationRef, ...]
 
+Fact = tuple[int, int, str, str, str, str | None, bytes]
+"""What a fold needs of an event: seq, the stream's version, at, run, actor, tenant and body.
+A plain tuple, since it is what a driver gives: a replay has millions of them."""
+
+
+def fact(row: Recorded) -> Fact:
+    """What a fold needs of an event that was read whole."""
+    return row.seq, row.version, row.at, row.run, row.actor, row.tenant, row.body
+
 
 class Claim(msgspec.Struct, kw_only=True, frozen=True):
     """Who works on a tenant. It is alive as long as its run's lease is; see `lease_end`."""
@@ -151,30 +160,37 @@ class FleetState(msgspec.Struct, kw_only=True):
 
     def fold(self, recorded: Iterable[Recorded]) -> None:
         """Take events in, in seq order. Raises NewerLedgerError for what this version does not know."""
-        decode = ev.decode_body
-        tenants, runs, touched = self.tenants, self.runs, self.touched
-        for row in recorded:
-            event = decode(row.body, row.type)
-            if row.seq > self.seq:
-                self.seq = row.seq
-            if row.tenant is not None:
-                state = tenants.get(row.tenant)
-                if state is None:
-                    state = tenants[row.tenant] = TenantState(tenant=row.tenant)
-                touched.add(f"tenant/{row.tenant}")
-                state.version = row.version
-                state.seq = row.seq
-                state.at = row.at
-                handler = _TENANT_HANDLERS.get(event.__class__)
-                if handler is not None:
-                    handler(self, state, row, event)
-            else:
-                run = runs.get(row.run)
-                if run is None:
-                    run = runs[row.run] = RunState(run=row.run)
-                touched.add(f"run/{row.run}")
-                run.version = row.version
-                _fold_run(run, row, event)
+        self.fold_facts(map(fact, recorded))
+
+    def fold_facts(self, facts: Iterable[Fact]) -> None:
+        """`fold`, from what a store's `read_facts` gives: the one place where events become state."""
+        decode, handlers = ev.decode_body, _TENANT_HANDLERS
+        state = TenantState(tenant="")
+        seq = self.seq
+        for row in facts:
+            seq, version, at, _, _, tenant, body = row
+            event = decode(body)
+            if tenant is None:
+                _fold_run(self, row, event)
+                continue
+            # Events come tenant by tenant, more often than not.
+            if tenant != state.tenant:
+                state = self._touch(tenant)
+            state.version = version
+            state.seq = seq
+            state.at = at
+            handler = handlers.get(event.__class__)
+            if handler is not None:
+                handler(self, state, row, event)
+        self.seq = max(self.seq, seq)
+
+    def _touch(self, tenant: str) -> TenantState:
+        """The tenant's state, about to change."""
+        self.touched.add(f"tenant/{tenant}")
+        state = self.tenants.get(tenant)
+        if state is None:
+            state = self.tenants[tenant] = TenantState(tenant=tenant)
+        return state
 
     def intern(self, applied: Applied) -> Applied:
         """The one object that stands for this applied set."""
@@ -221,7 +237,8 @@ def _ended(state: TenantState) -> None:
     state.drift_changes = 0
 
 
-def _started(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Started) -> None:
+def _started(fleet: FleetState, state: TenantState, row: Fact, event: ev.Started) -> None:
+    _, _, at, run, actor, _, _ = row
     state.epoch = event.epoch
     state.engine = event.engine
     state.skipped = state.skipped_detail = ""
@@ -229,11 +246,11 @@ def _started(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Sta
         state.failure = None
     ref = event.migration
     state.claim = Claim(
-        run=row.run,
-        actor=row.actor,
+        run=run,
+        actor=actor,
         holder=event.holder,
         epoch=event.epoch,
-        at=row.at,
+        at=at,
         lease_seconds=event.lease_seconds,
         command=event.command,
         migration=f"{ref.set}/{ref.version}" if ref else None,
@@ -241,14 +258,12 @@ def _started(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Sta
 
 
 def _backup_created(
-    fleet: FleetState, state: TenantState, row: Recorded, event: ev.BackupCreated
+    fleet: FleetState, state: TenantState, row: Fact, event: ev.BackupCreated
 ) -> None:
-    state.backup_seq = row.seq
+    state.backup_seq = state.seq
 
 
-def _step_started(
-    fleet: FleetState, state: TenantState, row: Recorded, event: ev.StepStarted
-) -> None:
+def _step_started(fleet: FleetState, state: TenantState, row: Fact, event: ev.StepStarted) -> None:
     state.intent = OpenIntent(
         set=event.set,
         version=event.version,
@@ -264,7 +279,7 @@ def _step_started(
 def _step_done(
     fleet: FleetState,
     state: TenantState,
-    row: Recorded,
+    row: Fact,
     event: ev.StepApplied | ev.StepSkipped,
 ) -> None:
     state.intent = None
@@ -275,7 +290,7 @@ def _step_done(
     state.landed.append(event.step)
 
 
-def _completed(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Completed) -> None:
+def _completed(fleet: FleetState, state: TenantState, row: Fact, event: ev.Completed) -> None:
     _ended(state)
     state.mark = event.mark
     state.applied = fleet.grow(state.applied, event.migration)
@@ -286,17 +301,18 @@ def _with(applied: Applied, ref: MigrationRef) -> Applied:
     return (*kept, ref)
 
 
-def _failed(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Failed) -> None:
+def _failed(fleet: FleetState, state: TenantState, row: Fact, event: ev.Failed) -> None:
     state.claim = None
     if event.command == "maintain":
         return
     if event.error == "step_failed":
         state.intent = None
+    _, _, at, run, _, _, _ = row
     state.failure = Failure(
         error=event.error,
         message=event.message,
-        run=row.run,
-        at=row.at,
+        run=run,
+        at=at,
         set=event.set,
         version=event.version,
         direction=event.direction,
@@ -307,9 +323,7 @@ def _failed(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Fail
     )
 
 
-def _rolled_back(
-    fleet: FleetState, state: TenantState, row: Recorded, event: ev.RolledBack
-) -> None:
+def _rolled_back(fleet: FleetState, state: TenantState, row: Fact, event: ev.RolledBack) -> None:
     _ended(state)
     state.mark = event.mark
     gone = (event.migration.set, event.migration.version)
@@ -318,14 +332,14 @@ def _rolled_back(
     )
 
 
-def _restored(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Restored) -> None:
+def _restored(fleet: FleetState, state: TenantState, row: Fact, event: ev.Restored) -> None:
     _ended(state)
     state.mark = event.mark
     state.applied = fleet.intern(event.applied)
 
 
 def _added(
-    fleet: FleetState, state: TenantState, row: Recorded, event: ev.Baselined | ev.Imported
+    fleet: FleetState, state: TenantState, row: Fact, event: ev.Baselined | ev.Imported
 ) -> None:
     _ended(state)
     state.mark = event.mark
@@ -335,26 +349,24 @@ def _added(
     state.applied = fleet.intern(applied)
 
 
-def _reset(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Reset) -> None:
+def _reset(fleet: FleetState, state: TenantState, row: Fact, event: ev.Reset) -> None:
     _ended(state)
     state.mark = event.mark
     state.applied = fleet.intern(event.applied)
 
 
-def _maintained(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Maintained) -> None:
+def _maintained(fleet: FleetState, state: TenantState, row: Fact, event: ev.Maintained) -> None:
     """Versions, and what is known of a migration that failed, stay as they were."""
     state.claim = None
     state.mark = event.mark
 
 
-def _lock_cleared(
-    fleet: FleetState, state: TenantState, row: Recorded, event: ev.LockCleared
-) -> None:
+def _lock_cleared(fleet: FleetState, state: TenantState, row: Fact, event: ev.LockCleared) -> None:
     state.claim = None
     state.epoch = max(state.epoch, event.epoch)
 
 
-def _resolved(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Resolved) -> None:
+def _resolved(fleet: FleetState, state: TenantState, row: Fact, event: ev.Resolved) -> None:
     state.failure = None
     state.resolution = Resolution(
         set=event.set,
@@ -365,12 +377,12 @@ def _resolved(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Re
     )
 
 
-def _skipped(fleet: FleetState, state: TenantState, row: Recorded, event: ev.TenantSkipped) -> None:
+def _skipped(fleet: FleetState, state: TenantState, row: Fact, event: ev.TenantSkipped) -> None:
     state.skipped = event.reason
     state.skipped_detail = event.detail
 
 
-def _drift(fleet: FleetState, state: TenantState, row: Recorded, event: ev.DriftDetected) -> None:
+def _drift(fleet: FleetState, state: TenantState, row: Fact, event: ev.DriftDetected) -> None:
     if event.wish:
         return
     state.drift = "" if event.kind == "cleared" else event.kind
@@ -383,12 +395,12 @@ def _drift(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Drift
         state.landed_in = ""
 
 
-def _validated(fleet: FleetState, state: TenantState, row: Recorded, event: ev.Validated) -> None:
+def _validated(fleet: FleetState, state: TenantState, row: Fact, event: ev.Validated) -> None:
     state.skipped = state.skipped_detail = ""
-    state.validated_at = row.at
+    state.validated_at = state.at
 
 
-_Handler = Callable[[FleetState, TenantState, Recorded, Any], None]
+_Handler = Callable[[FleetState, TenantState, Fact, Any], None]
 
 _TENANT_HANDLERS: Final[Mapping[type[Any], _Handler]] = {
     ev.Started: _started,
@@ -412,21 +424,27 @@ _TENANT_HANDLERS: Final[Mapping[type[Any], _Handler]] = {
 }
 
 
-def _fold_run(run: RunState, row: Recorded, event: ev.AnyEvent) -> None:
+def _fold_run(fleet: FleetState, row: Fact, event: ev.AnyEvent) -> None:
+    _, version, at, name, actor, _, _ = row
+    run = fleet.runs.get(name)
+    if run is None:
+        run = fleet.runs[name] = RunState(run=name)
+    fleet.touched.add(f"run/{name}")
+    run.version = version
     if isinstance(event, ev.RunStarted):
         run.command = event.command
-        run.actor = row.actor
-        run.started_at = run.renewed_at = row.at
+        run.actor = actor
+        run.started_at = run.renewed_at = at
         run.lease_seconds = event.lease_seconds
         run.tenants = event.tenants
         run.target = event.target
         run.reason = event.reason
         run.holder = event.holder
     elif isinstance(event, ev.LeaseRenewed):
-        run.renewed_at = row.at
+        run.renewed_at = at
         run.lease_seconds = event.lease_seconds
     elif isinstance(event, ev.RunFinished):
-        run.finished_at = row.at
+        run.finished_at = at
         run.outcomes = event.outcomes
         run.interrupted = event.interrupted
 

@@ -11,16 +11,16 @@ async def load_fleet(store: Store) -> FleetState:
     """The state at the head: the stored rows, and what came after them folded in."""
     seq, rows = await store.load_projection(PROJECTION)
     fleet = load(seq, ((row.key, row.state) for row in rows))
-    async for batch in store.read(Filter(after_seq=seq)):
-        fleet.fold(batch)
+    async for batch in store.read_facts(Filter(after_seq=seq)):
+        fleet.fold_facts(batch)
     return fleet
 
 
 async def replay_fleet(store: Store, *, until: str | None = None) -> FleetState:
     """The state folded from the first event on, up to (not including) the time `until`."""
     fleet = FleetState()
-    async for batch in store.read(Filter(until=until)):
-        fleet.fold(batch)
+    async for batch in store.read_facts(Filter(until=until)):
+        fleet.fold_facts(batch)
     return fleet
 
 

@@ -23,7 +23,7 @@ from ledger.engines.base import Engine
 from ledger.errors import ConflictError, StoreUnavailableError
 from ledger.events import Recorded
 from ledger.fleet import wire
-from ledger.projections import FleetState
+from ledger.projections import Fact, FleetState, fact
 from ledger.runner.context import RunContext
 from ledger.runner.migrate import migrate_tenant
 from ledger.stores.base import Append, Filter, Head, StoredProjection
@@ -73,6 +73,13 @@ class RemoteStore:
         rows: list[Recorded] = await self._ask("read", where)
         for start in range(0, len(rows), batch):
             yield rows[start : start + batch]
+
+    async def read_facts(
+        self, where: Filter = Filter(), *, batch: int = 10_000
+    ) -> AsyncGenerator[list[Fact], None]:
+        """See Store.read_facts."""
+        async for rows in self.read(where, batch=batch):
+            yield [fact(row) for row in rows]
 
     async def head(self) -> Head:
         """See Store.head."""

@@ -111,7 +111,7 @@ class RunContext:
             )
         )
         self.kept.update(new)
-        self._fold_own(recorded, events)
+        self._fold_own(recorded)
         return recorded
 
     async def record_claimed(
@@ -138,7 +138,7 @@ class RunContext:
         recorded = await self.store.append(
             Append(stream=f"run/{self.run}", events=(self._new(event, None),))
         )
-        self._fold_own(recorded, (event,))
+        self._fold_own(recorded)
 
     async def refresh(self, tenant: str) -> TenantState:
         """Read what others appended to the tenant's stream, and to the runs that it names."""
@@ -187,13 +187,12 @@ class RunContext:
             event_id=new_event_id(), event=event, run=self.run, actor=self.actor, tenant=tenant
         )
 
-    def fold_others(self, recorded: Sequence[Recorded], events: Sequence[AnyEvent]) -> None:
+    def fold_others(self, recorded: Sequence[Recorded]) -> None:
         """Take in what this run's worker processes appended through its store."""
-        self._fold_own(recorded, events)
+        self._fold_own(recorded)
 
-    def _fold_own(self, rows: Sequence[Recorded], events: Sequence[AnyEvent]) -> None:
-        """Fold what was appended; it was encoded here, and need not be decoded again."""
-        self.fleet.fold(rows, events)
+    def _fold_own(self, rows: Sequence[Recorded]) -> None:
+        self.fleet.fold(rows)
         logs.log_events(rows)
         self.own_events += len(rows)
         self.last_own_seq = max(self.last_own_seq, rows[-1].seq)

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ledger.events import NewEvent, Recorded
+from ledger.projections import Fact
 
 LEDGER_SCHEMA = 1
 """The number of the ledger's own tables; stores migrate older ones forward when opened."""
@@ -96,6 +97,12 @@ class Store(Protocol):
         self, where: Filter = Filter(), *, batch: int = 5000
     ) -> AsyncGenerator[list[Recorded], None]:
         """Matching events in seq order, in lists of at most `batch`."""
+        ...
+
+    def read_facts(
+        self, where: Filter = Filter(), *, batch: int = 10_000
+    ) -> AsyncGenerator[list[Fact], None]:
+        """As `read`, of each event only what a fold needs."""
         ...
 
     async def head(self) -> Head:

@@ -19,6 +19,9 @@ from ledger.stores.base import Append, Head, Script
 COLUMNS: Final[tuple[str, ...]] = Recorded.__struct_fields__
 """The columns of `events`, in the order of `Recorded`'s fields, so that a row is `astuple`."""
 
+FACT_COLUMNS: Final = ("seq", "version", "at", "run", "actor", "tenant", "body")
+"""The columns of a projection's `Fact`, in its order."""
+
 STREAM_CHARACTERS: Final = 512
 ID_CHARACTERS: Final = 64
 ACTOR_CHARACTERS: Final = 255

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -28,6 +28,7 @@ from ledger.drivers.mysql import (
 from ledger.drivers.url import MysqlUrl, SecretSource
 from ledger.errors import StoreError, StoreUnavailableError
 from ledger.events import Recorded
+from ledger.projections import Fact
 from ledger.stores.appender import Appender
 from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, StoredProjection
 from ledger.stores.chain import Outcome, Prepared, recorded
@@ -43,6 +44,7 @@ from ledger.stores.mysql_schema import (
 )
 from ledger.stores.mysql_write import (
     EVENT_COLUMNS,
+    FACTS,
     load_projection,
     read_head,
     save_projection,
@@ -100,7 +102,21 @@ class MysqlStore:
     async def read(
         self, where: Filter = Filter(), *, batch: int = 5000
     ) -> AsyncGenerator[list[Recorded], None]:
-        """See `Store.read`. Each list is one query, so that other readers get their turn."""
+        """See `Store.read`."""
+        async for rows in self._pages(EVENT_COLUMNS, where, batch):
+            yield recorded(rows)
+
+    async def read_facts(
+        self, where: Filter = Filter(), *, batch: int = 10_000
+    ) -> AsyncGenerator[list[Fact], None]:
+        """See `Store.read_facts`."""
+        async for rows in self._pages(FACTS, where, batch):
+            yield rows
+
+    async def _pages(
+        self, columns: str, where: Filter, batch: int
+    ) -> AsyncGenerator[list[Any], None]:
+        """Rows whose first column is `seq`. Each list is one query: other readers get their turn."""
         parts, values = conditions(where, MYSQL)
         order = "version" if where.stream is not None else "seq"
         condition = " AND ".join([*parts, "seq > %s"])
@@ -117,14 +133,14 @@ class MysqlStore:
             after = first - 1
             condition += " AND seq <= %s"
             tail = (last, batch)
-        select = f"SELECT {EVENT_COLUMNS} FROM events WHERE {condition} ORDER BY {order} LIMIT %s"  # noqa: S608
+        select = f"SELECT {columns} FROM events WHERE {condition} ORDER BY {order} LIMIT %s"  # noqa: S608
         while True:
-            events = recorded(await self._fetch(select, (*values, after, *tail)))
-            if events:
-                yield events
-            if len(events) < batch:
+            rows = await self._fetch(select, (*values, after, *tail))
+            if rows:
+                yield rows
+            if len(rows) < batch:
                 return
-            after = events[-1].seq
+            after = rows[-1][0]
 
     async def head(self) -> Head:
         """See `Store.head`."""

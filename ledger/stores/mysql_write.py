@@ -21,6 +21,7 @@ from ledger.events import Recorded
 from ledger.stores.base import Head, Script, StoredProjection
 from ledger.stores.chain import (
     COLUMNS,
+    FACT_COLUMNS,
     Outcome,
     Prepared,
     chain_batch,
@@ -36,6 +37,9 @@ from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, refuse_newer
 # Bodies are LONGTEXT, for people and JSON functions, but come back as bytes.
 EVENT_COLUMNS: Final = ", ".join(
     "CAST(body AS BINARY)" if column == "body" else column for column in COLUMNS
+)
+FACTS: Final = ", ".join(
+    "CAST(body AS BINARY)" if column == "body" else column for column in FACT_COLUMNS
 )
 _HEAD: Final = "SELECT seq, hash FROM head"
 _LOCK_HEAD: Final = "SELECT seq, hash FROM head WHERE id = 1 FOR UPDATE"

@@ -20,9 +20,10 @@ from ledger.drivers.sqlite import call, connect
 from ledger.drivers.url import SqliteUrl
 from ledger.errors import StoreUnavailableError
 from ledger.events import Recorded
+from ledger.projections import Fact
 from ledger.stores.appender import Appender
 from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, StoredProjection
-from ledger.stores.chain import Outcome, Prepared, timestamp
+from ledger.stores.chain import Outcome, Prepared, recorded, timestamp
 from ledger.stores.filters import SQLITE, conditions
 from ledger.stores.migrations import ID_KEY, SCHEMA_KEY, SQLITE_UPGRADES, Upgrade
 from ledger.stores.sqlite_schema import (
@@ -38,8 +39,8 @@ from ledger.stores.sqlite_schema import (
 )
 from ledger.stores.sqlite_write import (
     EVENT_COLUMNS,
+    FACTS,
     load_projection,
-    read_events,
     read_head,
     save_projection,
     write_batch,
@@ -77,7 +78,21 @@ class SqliteStore:
     async def read(
         self, where: Filter = Filter(), *, batch: int = 5000
     ) -> AsyncGenerator[list[Recorded], None]:
-        """See `Store.read`. Each list is one query, so that no transaction stays open between them."""
+        """See `Store.read`."""
+        async for rows in self._pages(EVENT_COLUMNS, where, batch):
+            yield recorded(rows)
+
+    async def read_facts(
+        self, where: Filter = Filter(), *, batch: int = 10_000
+    ) -> AsyncGenerator[list[Fact], None]:
+        """See `Store.read_facts`."""
+        async for rows in self._pages(FACTS, where, batch):
+            yield rows
+
+    async def _pages(
+        self, columns: str, where: Filter, batch: int
+    ) -> AsyncGenerator[list[Any], None]:
+        """Rows whose first column is `seq`. Each list is one query: no transaction stays open between."""
         parts, values = conditions(where, SQLITE)
         after = where.after_seq
         # Within a stream, seq order is version order; the `+` keeps the planner on that index.
@@ -96,16 +111,14 @@ class SqliteStore:
             tail: tuple[object, ...] = (last, batch)
         else:
             tail = (batch,)
-        select = f"SELECT {EVENT_COLUMNS} FROM events WHERE {condition} ORDER BY {order} LIMIT ?"  # noqa: S608
+        select = f"SELECT {columns} FROM events WHERE {condition} ORDER BY {order} LIMIT ?"  # noqa: S608
         while True:
-            events = await self._read(
-                partial(read_events, sql=select, values=(*values, after, *tail))
-            )
-            if events:
-                yield events
-            if len(events) < batch:
+            rows = await self._fetch(select, (*values, after, *tail))
+            if rows:
+                yield rows
+            if len(rows) < batch:
                 return
-            after = events[-1].seq
+            after = rows[-1][0]
 
     async def head(self) -> Head:
         """See `Store.head`."""

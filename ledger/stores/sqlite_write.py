@@ -19,6 +19,7 @@ from ledger.events import Recorded
 from ledger.stores.base import Head, Script, StoredProjection
 from ledger.stores.chain import (
     COLUMNS,
+    FACT_COLUMNS,
     Chained,
     Outcome,
     Prepared,
@@ -36,6 +37,9 @@ from ledger.stores.sqlite_schema import roll_back
 # Bodies are stored as TEXT, for people and json_extract, but travel as bytes.
 EVENT_COLUMNS: Final = ", ".join(
     "CAST(body AS BLOB)" if column == "body" else column for column in COLUMNS
+)
+FACTS: Final = ", ".join(
+    "CAST(body AS BLOB)" if column == "body" else column for column in FACT_COLUMNS
 )
 _INSERT_EVENT: Final = "INSERT INTO events ({}) VALUES ({})".format(  # noqa: S608
     ", ".join(COLUMNS),
