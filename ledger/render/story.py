@@ -18,9 +18,10 @@ def tell(events: Iterable[Recorded], *, where: str = "", symbols: Symbols) -> It
 
     `where` is the tenant's database, shown first if given.
     """
-    backup = ""
+    backup, good = "", False
     for row in events:
         event = row.event
+        good = isinstance(event, ev.Completed) or (good and not isinstance(event, ev.Failed))
         if isinstance(event, ev.Started):
             yield from _started(event, row.tenant or "", where, symbols)
             where = ""
@@ -37,8 +38,12 @@ def tell(events: Iterable[Recorded], *, where: str = "", symbols: Symbols) -> It
             yield from _explained(event, symbols)
         else:
             yield from _ended(event, symbols)
+    if good:
+        yield f"{symbols.done} Migration completed successfully!"
     if backup:
         yield f"Backup saved at: {backup}"
+    if backup and good:
+        yield "You can safely delete the backup if everything works correctly (`ledger backups prune`)."
 
 
 def _started(event: ev.Started, tenant: str, where: str, symbols: Symbols) -> Iterator[str]:

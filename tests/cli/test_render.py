@@ -259,7 +259,9 @@ def test_a_single_tenants_story_reads_like_the_document() -> None:
         "  ✓ Indexes created",
         "✓ All validation checks passed",
         "✓ Recorded preset 2.0.0 (12 ms)",
+        "✓ Migration completed successfully!",
         "Backup saved at: /b/acme.db",
+        "You can safely delete the backup if everything works correctly (`ledger backups prune`).",
     ]
 
 
