@@ -192,6 +192,35 @@ class TestSqlite:
         status = await Ledger.open(terminal.folder / "ledger.toml").status()
         assert status.summary == {"current": 1}
 
+    @pytest.mark.parametrize(
+        ("option", "points"),
+        [
+            ("", ["engine.in_transaction", "engine.before_marker", "engine.after_commit"]),
+            (
+                " transaction:false",
+                ["engine.before_begin:2", "engine.before_marker:2", "engine.after_marker:2"],
+            ),
+        ],
+    )
+    async def test_a_killed_run_ends_with_every_statement_once(
+        self, terminal: Terminal, option: str, points: list[str]
+    ) -> None:
+        """Killed wherever a statement begins or lands: the same command brings it to its end."""
+        path = sqlite_fleet(terminal, "CREATE TABLE notes (id INTEGER PRIMARY KEY)")
+        first = f"-- migrate:up{option}\nCREATE TABLE before_it (id INT);\n"
+        terminal.write("migrations/001_notes.sql", first + WISH)
+        for point in points:
+            ended = terminal.start("migrate", "--all-tenants", env={"LEDGER_FAILPOINT": point})
+            assert ended.code < 0, (point, ended)
+        await Ledger.open(terminal.folder / "ledger.toml").migrate()
+        names = [row[0] for row in sqlite_rows(path, "SELECT name FROM pragma_table_info('notes')")]
+        assert names == ["id", "body", "tag"]
+        rows = [row.event for row in await history(terminal, "a")]
+        steps = [one for one in rows if isinstance(one, ev.StepApplied)]
+        assert [one.step for one in steps] == [1, 2, 3, 4, 5]
+        assert len({one.statement for one in steps}) == 5
+        assert sum(isinstance(one, ev.Completed) for one in rows) == 1
+
     def test_plan_prints_the_statements_of_each_tenant(self, terminal: Terminal) -> None:
         """`plan -v` shows what would run here, changes nothing, and names the drift to come."""
         path = sqlite_fleet(terminal, "CREATE TABLE notes (id INTEGER PRIMARY KEY, body INT)")
@@ -345,6 +374,36 @@ class TestServers:
         assert [one.step for one in steps] == list(range(1, len(steps) + 1))
         assert len({one.statement for one in steps}) == len(steps) == 7
         assert query(sql_server, "SHOW DATABASES LIKE 'ledger\\_scratch\\_w%'") == ()
+
+    async def test_without_the_right_to_make_a_database_nothing_is_changed(
+        self,
+        terminal: Terminal,
+        sql_server: Server,
+        tenant: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The tenant fails, the hint is the GRANT that helps, and with it the same command works."""
+        account = f"u_{tenant}"
+        query(sql_server, f"CREATE USER {account} IDENTIFIED BY 'pw-{tenant}'")
+        try:
+            query(sql_server, f"GRANT ALL ON `{tenant}`.* TO {account}")
+            url = address(sql_server, tenant).replace(f"//{sql_server.url.user}@", f"//{account}@")
+            monkeypatch.setenv("TEST_PASSWORD", f"pw-{tenant}")
+            terminal.write(
+                "ledger.toml",
+                'migrations = "migrations/app"\nbackup = "never"\n[[tenants]]\n'
+                f'mysql = "{url}"\nprefixes = ["wp_2_"]\npassword_env = "TEST_PASSWORD"\n',
+            )
+            run = await Ledger.open(terminal.folder / "ledger.toml").migrate()
+            (outcome,) = run.outcomes
+            assert not outcome.ok and "scratch database" in outcome.message
+            grant = outcome.hint.partition("GRANT ")[2].partition(" TO ")[0]
+            assert columns(sql_server, tenant, "wp_2_notes") == []
+            query(sql_server, f"GRANT {grant} TO {account}")
+            await migrated(terminal)
+            assert columns(sql_server, tenant, "wp_2_tags") == ["id", "name"]
+        finally:
+            query(sql_server, f"DROP USER {account}")
 
     def test_plan_reads_the_tenant_only(
         self, terminal: Terminal, sql_server: Server, tenant: str

@@ -1,0 +1,168 @@
+"""A wish beside what is there: what can be added, what is drift, and which types are wider."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.engines.mysql.widening import relation
+from ledger.engines.sqlite.wish import affinity
+from ledger.schema import Column, ForeignKey, Index, Schema, Table
+from ledger.sync import Rules, as_drift, gap
+
+MYSQL = Rules(types=relation, adds_keys=True, fold_tables=False, named_checks=True)
+
+WIDER = [
+    ("tinyint(4)", "int(11)"),
+    ("int unsigned", "bigint unsigned"),
+    ("int(10) unsigned", "bigint(20)"),
+    ("varchar(20)", "varchar(200)"),
+    ("char(2)", "varchar(2)"),
+    ("varchar(100)", "text"),
+    ("text", "mediumtext"),
+    ("varbinary(9)", "varbinary(10)"),
+    ("blob", "longblob"),
+    ("decimal(10,2)", "decimal(12,4)"),
+    ("datetime", "datetime(6)"),
+    ("enum('a','b')", "enum('a','b','it''s')"),
+    ("float", "double"),
+    ("bit(1)", "bit(8)"),
+]
+SAME = [("int(11)", "int"), ("int(11)", "int(4)"), ("bigint(20) unsigned", "bigint unsigned")]
+OTHERS = [
+    ("int", "bigint unsigned"),
+    ("varchar(20)", "int"),
+    ("varchar(100)", "tinytext"),
+    ("varchar(10)", "char(20)"),
+    ("binary(4)", "binary(8)"),
+    ("decimal(10,2)", "decimal(11,4)"),
+    ("enum('a','b')", "enum('b','a','c')"),
+    ("date", "datetime"),
+    ("text", "varchar(100)"),
+    ("double", "float"),
+    ("varchar(10)", "varbinary(40)"),
+    ("json", "longtext"),
+]
+
+
+def column(kind: str, **more: object) -> Column:
+    """A column `a`."""
+    return Column(name="a", type=kind, nullable=True, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("old", "new"), WIDER)
+def test_wider_goes_one_way(old: str, new: str) -> None:
+    """What holds every value of the other is wider, and the other way round never is."""
+    assert relation(column(old), column(new), False) == "wider"
+    assert relation(column(new), column(old), False) == "differs"
+
+
+@pytest.mark.parametrize(("old", "new"), SAME)
+def test_a_display_width_says_nothing(old: str, new: str) -> None:
+    """Integers of the same size and sign are the same."""
+    assert relation(column(old), column(new), False) == "same"
+
+
+@pytest.mark.parametrize(("old", "new"), OTHERS)
+def test_what_is_not_known_to_be_wider_is_left_alone(old: str, new: str) -> None:
+    """Narrower, another kind, or anything unknown differs."""
+    assert relation(column(old), column(new), False) == "differs"
+
+
+def test_a_generated_column_is_never_widened() -> None:
+    """Its definition is more than its type."""
+    live = column("varchar(10)", extra="STORED GENERATED AS (b)")
+    assert relation(live, column("varchar(20)"), False) == "differs"
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ("BIGINT", "INTEGER"),
+        ("CHARINT", "INTEGER"),
+        ("VARCHAR(9)", "TEXT"),
+        ("", "BLOB"),
+        ("DOUBLE PRECISION", "REAL"),
+        ("BOOLEAN", "NUMERIC"),
+    ],
+)
+def test_affinity_is_sqlites(declared: str, expected: str) -> None:
+    """The order of the rules of datatype3 counts."""
+    assert affinity(declared) == expected
+
+
+_NAMES = st.sampled_from(["a", "b", "c", "d"])
+_TYPES = st.sampled_from(["int", "bigint", "varchar(9)", "varchar(99)", "text", "date"])
+_COLUMNS = st.dictionaries(
+    _NAMES,
+    st.builds(
+        lambda kind, nullable, default: Column(
+            name="", type=kind, nullable=nullable, default=default
+        ),
+        _TYPES,
+        st.booleans(),
+        st.sampled_from([None, "1", "'x'"]),
+    ),
+    min_size=1,
+)
+
+
+@st.composite
+def _schemas(draw: st.DrawFn) -> Schema:
+    tables = []
+    for name in sorted(draw(st.sets(st.sampled_from(["t", "u", "v"])))):
+        columns = draw(_COLUMNS)
+        indexes = tuple(
+            Index(name=index, columns=tuple(sorted(draw(st.sets(_NAMES, min_size=1)))))
+            for index in sorted(draw(st.sets(st.sampled_from(["i", "j"]))))
+        )
+        keys = tuple(
+            ForeignKey(name="f", columns=("a",), parent=parent, parent_columns=("id",))
+            for parent in sorted(draw(st.sets(st.sampled_from(["p", "q"]))))
+        )
+        tables.append(
+            Table(
+                name=name,
+                columns=tuple(
+                    Column(name=key, type=one.type, nullable=one.nullable, default=one.default)
+                    for key, one in sorted(columns.items())
+                ),
+                indexes=indexes,
+                foreign_keys=keys,
+            )
+        )
+    return Schema(tables=tuple(tables))
+
+
+@given(_schemas())
+def test_a_fulfilled_wish_leaves_nothing(schema: Schema) -> None:
+    """A schema beside itself has no addition and no drift."""
+    assert gap(schema, schema, MYSQL).additions == ()
+    assert as_drift(gap(schema, schema, MYSQL)) == ()
+
+
+@given(_schemas(), _schemas())
+def test_what_is_there_is_never_added_again(wish: Schema, live: Schema) -> None:
+    """Every addition is missing or too narrow, and nothing is told both as addition and as drift."""
+    found = gap(wish, live, MYSQL)
+    there = {table.name: table for table in live.tables}
+    for one in found.additions:
+        if one.kind == "table":
+            assert one.table not in there
+            continue
+        names = {column.name for column in there[one.table].columns}
+        assert (one.name in names) == (one.kind == "type") or one.kind == "index"
+    added = {(one.kind, f"{one.table}.{one.name}") for one in found.additions if one.kind != "type"}
+    assert not added & {(one.kind, one.name) for one in found.drift}
+
+
+@given(_schemas(), _schemas())
+def test_every_difference_of_the_wish_is_told(wish: Schema, live: Schema) -> None:
+    """No addition and no drift: then each wished column is there with its type, null and default."""
+    if as_drift(gap(wish, live, MYSQL)):
+        return
+    there = {table.name: {one.name: one for one in table.columns} for table in live.tables}
+    for table in wish.tables:
+        for one in table.columns:
+            assert there[table.name][one.name] == one
