@@ -548,7 +548,7 @@ def encode_body(event: AnyEvent) -> bytes:
     return _ENCODER.encode(event)
 
 
-def decode_body(body: bytes, type_name: str = "") -> AnyEvent:
+def decode_body(body: bytes | str, type_name: str = "") -> AnyEvent:
     """Read a stored body. Raises NewerLedgerError for a type or schema from the future."""
     try:
         event: AnyEvent = _DECODER.decode(body)

@@ -26,9 +26,9 @@ PROJECTION: Final = "fleet"
 
 Applied = tuple[MigrationRef, ...]
 
-Fact = tuple[int, int, str, str, str, str | None, bytes]
+Fact = tuple[int, int, str, str, str, str | None, bytes | str]
 """What a fold needs of an event: seq, the stream's version, at, run, actor, tenant and body.
-A plain tuple, since it is what a driver gives: a replay has millions of them."""
+A plain tuple with the body as bytes or text, as the driver gives it: a replay has millions of them."""
 
 
 def fact(row: Recorded) -> Fact:

@@ -38,9 +38,7 @@ from ledger.stores.sqlite_schema import roll_back
 EVENT_COLUMNS: Final = ", ".join(
     "CAST(body AS BLOB)" if column == "body" else column for column in COLUMNS
 )
-FACTS: Final = ", ".join(
-    "CAST(body AS BLOB)" if column == "body" else column for column in FACT_COLUMNS
-)
+FACTS: Final = ", ".join(FACT_COLUMNS)
 _INSERT_EVENT: Final = "INSERT INTO events ({}) VALUES ({})".format(  # noqa: S608
     ", ".join(COLUMNS),
     ", ".join("CAST(? AS TEXT)" if column == "body" else "?" for column in COLUMNS),
