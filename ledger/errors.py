@@ -7,6 +7,7 @@
     │   └── ScriptError             exit 2  a migration file that cannot be used: file and line named
     ├── ChecksumMismatchError       exit 1  an applied migration was edited afterwards
     ├── OutOfOrderError             exit 1  a pending version is lower than an applied one
+    ├── PreflightError              exit 1  servers, accounts or disks would make the run fail
     ├── StoreError                  exit 1  the ledger's own database
     │   ├── StoreUnavailableError   exit 1  it cannot be reached, read or written
     │   ├── ConflictError           exit 1  somebody else appended first; normal, the caller decides again
@@ -97,6 +98,10 @@ class ChecksumMismatchError(LedgerError):
 
 class OutOfOrderError(LedgerError):
     """A pending migration is lower than one already applied, and the policy is `error`."""
+
+
+class PreflightError(LedgerError):
+    """A server, an account or a disk would make the run fail; nothing was begun. All of it is listed."""
 
 
 class StoreError(LedgerError):

@@ -249,7 +249,7 @@ class Ledger:
                 ),
                 self.progress,
             )
-            return msgspec.structs.replace(report, warnings=plan.warnings)
+            return msgspec.structs.replace(report, warnings=(*plan.warnings, *report.warnings))
 
     async def rollback(
         self,

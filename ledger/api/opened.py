@@ -10,6 +10,7 @@ import msgspec
 
 from ledger.api.discovery import Engines, Found, choose, discover, require_some
 from ledger.config import Config
+from ledger.drivers.url import SqliteUrl
 from ledger.engines import engine_for
 from ledger.engines.base import Target
 from ledger.errors import ConfigError
@@ -49,11 +50,16 @@ async def opened(config: Config, *, create: bool) -> AsyncIterator[Opened]:
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
-    """The tenants of one call, with the catalogue that each follows (by tenant name)."""
+    """The tenants of one call, with the catalogue that each follows (by tenant name).
+
+    `ledger` is the ledger's file, if it is one.
+    """
 
     found: Found
     targets: tuple[Target, ...]
     catalogues: dict[str, Catalogue]
+    engines: Engines
+    ledger: Path | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -76,7 +82,12 @@ async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[st
         {text for one in loaded.values() for each in one.sets for text in each.warnings}
     )
     return Chosen(
-        found=found, targets=tuple(followed), catalogues=catalogues, warnings=tuple(warnings)
+        found=found,
+        targets=tuple(followed),
+        catalogues=catalogues,
+        engines=engines,
+        ledger=Path(config.url.path) if isinstance(config.url, SqliteUrl) else None,
+        warnings=tuple(warnings),
     )
 
 

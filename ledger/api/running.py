@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from ledger import events as ev
 from ledger.api.opened import Chosen, Opened, choose_tenants
@@ -17,8 +18,12 @@ from ledger.runner.backups import prepare_folder
 from ledger.runner.context import BackupPolicy, RunContext, Settings
 from ledger.runner.holder import new_run_id
 from ledger.runner.outcome import Outcome, failure
+from ledger.runner.preflight import preflight
 
 Tenants = str | Sequence[str]
+CHANGING: Final = frozenset({"migrate", "rollback", "restore", "reset"})
+"""Commands that run statements on tenants: for them servers and disks are looked at first."""
+
 TenantWork = Callable[[RunContext, Target, Catalogue], Awaitable[Outcome]]
 
 
@@ -82,9 +87,19 @@ async def run_call(
     for lost in chosen.found.lost:
         outcomes[lost.source] = failure(lost.source, lost.error)
     run, duration_us, interrupted = "", 0, False
+    warnings: tuple[str, ...] = ()
     if todo:
         if ctx.settings.backup != "never":
             prepare_folder(ctx.settings.backups)
+        if ctx.command in CHANGING:
+            warnings = await preflight(
+                ctx,
+                todo,
+                chosen.engines.__getitem__,
+                ledger=chosen.ledger,
+                parallel=bounds.parallel,
+                statement_bytes=_longest(chosen),
+            )
         report = await run_fleet(
             ctx,
             todo,
@@ -103,7 +118,20 @@ async def run_call(
         outcomes=tuple(outcomes[name] for name in sorted(outcomes)),
         duration_us=duration_us,
         interrupted=interrupted,
+        warnings=warnings,
     )
+
+
+def _longest(chosen: Chosen) -> int:
+    """The size of the longest statement that may run, in bytes."""
+    catalogues = {id(one): one for one in chosen.catalogues.values()}.values()
+    texts = {
+        len(step.sql): step.sql
+        for catalogue in catalogues
+        for migration in catalogue.order
+        for step in migration.up.steps
+    }
+    return len(texts[max(texts)].encode("utf-8", "surrogateescape")) if texts else 0
 
 
 def _current(ctx: RunContext, target: Target) -> Outcome:

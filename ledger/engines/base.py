@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
-from ledger.engines.diagnosis import Diagnosis
+from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.upkeep import Upkeep
 from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
@@ -328,6 +328,12 @@ class Engine(Protocol):
         Must notice a tenant restored from an older state; may name one in which
         nothing that matters changed. Must be called while no session is open.
         """
+        ...
+
+    async def preflight(
+        self, targets: Sequence[Target], *, statement_bytes: int
+    ) -> Sequence[Probe]:
+        """What one server and account lack for a run over `targets`, cheaply. Raises UnreachableError."""
         ...
 
     async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:

@@ -16,12 +16,13 @@ from ledger.drivers import mysql
 from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, quote_identifier
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.base import MARKER_TABLE, Capabilities, Scratch, Seen, Session, Target
-from ledger.engines.diagnosis import Diagnosis
+from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.mysql import rehearsal
 from ledger.engines.mysql.apply import ATTEMPTS
 from ledger.engines.mysql.diagnose import look
 from ledger.engines.mysql.look import different
 from ledger.engines.mysql.objects import Names
+from ledger.engines.mysql.preflight import probes
 from ledger.engines.mysql.session import MysqlSession
 from ledger.engines.mysql.shared import Shared
 from ledger.engines.mysql.trouble import translated, unreachable
@@ -129,6 +130,25 @@ class MysqlEngine:
                 # Each of them is opened by the run, which says what is wrong with it.
                 changed |= {one.target.name for one in group}
         return changed
+
+    async def preflight(
+        self, targets: Sequence[Target], *, statement_bytes: int
+    ) -> Sequence[Probe]:
+        """See Engine.preflight."""
+        first = targets[0]
+        url = first.url
+        if not isinstance(url, MysqlUrl):
+            raise TypeError(f"the MySQL engine cannot open {url}")
+        server = msgspec.structs.replace(url, database=None)
+        try:
+            async with mysql.connect(
+                server, first.secret, connect_seconds=self._connect_seconds
+            ) as connection:
+                return await probes(connection, targets, statement_bytes=statement_bytes)
+        except DriverError as error:
+            raise unreachable(error, first) from error
+        except LedgerError as error:
+            raise UnreachableError(error.message, hint=error.hint, tenant=first.name) from error
 
     async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:
         """See Engine.diagnose; the configured session statements are not run."""

@@ -20,7 +20,7 @@ import msgspec
 from ledger.drivers.sqlite import call, connect
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
-from ledger.engines.diagnosis import Diagnosis
+from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.sqlite.diagnose import look
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.peek import differs
@@ -102,6 +102,12 @@ class SqliteEngine:
             return {one.target.name for one in seen if differs(_path_of(one.target), one.mark)}
 
         return await anyio.to_thread.run_sync(look)
+
+    async def preflight(
+        self, targets: Sequence[Target], *, statement_bytes: int
+    ) -> Sequence[Probe]:
+        """A file has no server; disks are the runner's to look at."""
+        return ()
 
     async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:
         """See Engine.diagnose; the file is opened for reading only."""
