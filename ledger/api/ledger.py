@@ -54,12 +54,12 @@ from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.holder import actor_name
 from ledger.runner.importing import Asked, Importing
 from ledger.runner.kept import KeptBackup, kept_backups
-from ledger.runner.maintain import Task
 from ledger.runner.outcome import Outcome
 from ledger.runner.prune import BackupCheck, Pruning
 from ledger.runner.reset import Resetting
 from ledger.runner.settle import baseline_tenant, resolve_tenant, unlock_tenant
 from ledger.runner.undo import How, restore_tenant, rollback_tenant
+from ledger.runner.upkeep import Task
 from ledger.schema import Schema
 from ledger.stats import Stats
 from ledger.stores.base import Filter, Head

@@ -18,8 +18,9 @@ from ledger.fleet.run import Bounds
 from ledger.plan import Catalogue
 from ledger.runner.backups import prepare_folder
 from ledger.runner.context import RunContext
-from ledger.runner.maintain import Order, Task, Upkeep, failed, look_at_tenant, maintain_tenant
+from ledger.runner.maintain import look_at_tenant, maintain_tenant
 from ledger.runner.outcome import Outcome
+from ledger.runner.upkeep import Order, Task, Upkeep, failed
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE: Final = re.compile(r"(\d+)\s*([smhdw])")

@@ -31,7 +31,8 @@ from ledger.runner.backups import SUFFIXES
 from ledger.runner.context import RunContext, Settings
 from ledger.runner.holder import new_run_id
 from ledger.runner.kept import KeptBackup, kept_backups
-from ledger.runner.rehearse import Rehearsal, not_rehearsed, rehearse_tenant
+from ledger.runner.rehearsal import Rehearsal, not_rehearsed
+from ledger.runner.rehearse import rehearse_tenant
 from ledger.stores import open_store
 
 Source = Literal["auto", "backup", "live"]

@@ -16,7 +16,7 @@ import anyio.to_thread
 import msgspec
 
 from ledger import events as ev
-from ledger.engines.base import Session, Target
+from ledger.engines.base import Engine, Session, Target
 from ledger.engines.upkeep import Archivable, Old
 from ledger.errors import BackupError
 from ledger.folder.archive import (
@@ -32,6 +32,7 @@ from ledger.folder.archive import (
 )
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held
+from ledger.runner.upkeep import Order, Upkeep, maintenance_claim
 from ledger.stores.base import Filter
 
 
@@ -147,3 +148,87 @@ async def move_rows(held: Held, what: Archivable, file: Verified, batch: int) ->
 
 def _next(source: Iterator[list[bytes]]) -> list[bytes]:
     return next(source, [])
+
+
+async def old_and_waiting(
+    ctx: RunContext, target: Target, session: Session, order: Order
+) -> tuple[Old, list[Waiting]]:
+    """What is old, and the files of this table that an earlier run left without their event."""
+    what, old = await count_old(session, order.table, order.column, _moment(order))
+    waiting = await waiting_files(ctx, target)
+    return old, [one for one in waiting if one.meta.table == what.table]
+
+
+def _moment(order: Order) -> datetime:
+    if order.before is None:
+        raise RuntimeError("an archive order without a moment")
+    return order.before
+
+
+async def archive_tenant(
+    ctx: RunContext, engine: Engine, target: Target, session: Session, order: Order
+) -> Upkeep:
+    """Finish what an earlier run has begun; then one file for what is old now."""
+    total = Upkeep(tenant=target.name, task="archive")
+    while True:
+        old, waiting = await old_and_waiting(ctx, target, session, order)
+        total = msgspec.structs.replace(total, held=old.held, unreadable=old.unreadable)
+        if not waiting and not old.rows:
+            return total
+        one = await _one_file(ctx, engine, target, session, order, waiting)
+        notes = total.notes
+        if one.notes:
+            notes = (*notes, *(note for note in one.notes if note not in notes))
+        total = msgspec.structs.replace(
+            total,
+            result="maintained",
+            rows=total.rows + one.rows,
+            old=total.old + one.rows,
+            file=one.file,
+            sha256=one.sha256,
+            bytes_before=one.bytes_before if total.bytes_before is None else total.bytes_before,
+            bytes_after=one.bytes_after,
+            notes=notes,
+        )
+        if not waiting:
+            return total
+
+
+async def _one_file(
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    session: Session,
+    order: Order,
+    waiting: list[Waiting],
+) -> ev.Maintained:
+    async with maintenance_claim(ctx, engine, target, session) as held:
+        before = await session.mark()
+        column, moment = order.column, _moment(order)
+        if waiting:
+            column = waiting[0].meta.column
+        what = await session.upkeep().archivable(order.table, column)
+        path: Path | None = waiting[0].path if waiting else None
+        file = await write_file(held, what, moment, order.batch, path)
+        rows, left = await move_rows(held, what, file, order.batch)
+        notes = (f"{left} rows changed meanwhile and stay",) if left else ()
+        mark = await session.mark()
+        event = ev.Maintained(
+            task="archive",
+            rows=rows,
+            tables=(ev.Upkept(table=what.table, rows=rows),),
+            table=what.table,
+            column=column,
+            before=file.meta.before,
+            file=str(file.path),
+            file_bytes=file.bytes,
+            sha256=file.sha256,
+            bytes_before=before.bytes,
+            bytes_after=mark.bytes,
+            notes=notes,
+            duration_us=held.lap_us(),
+            reason=ctx.reason,
+            mark=mark,
+        )
+        await held.end(event)
+    return event

@@ -124,6 +124,11 @@ def _restored(event: ev.Restored) -> _Line:
     return _Line(BACKUP, logging.INFO, f"Restored from {event.path}")
 
 
+def _maintained(event: ev.Maintained) -> _Line:
+    file = f" in {event.file}" if event.file else ""
+    return _Line(RUNNER, logging.INFO, f"Maintained ({event.task}): {event.rows} rows{file}")
+
+
 def _lock_cleared(event: ev.LockCleared) -> _Line:
     return _Line(RUNNER, logging.WARNING, f"Claim {event.epoch} ended: {event.reason}")
 
@@ -162,6 +167,7 @@ _TELL: Final[dict[type, Callable[[Any], _Line]]] = {
     ev.Explained: _explained,
     ev.BackupCreated: _backup_created,
     ev.Restored: _restored,
+    ev.Maintained: _maintained,
     ev.LockCleared: _lock_cleared,
     ev.TenantSkipped: _tenant_skipped,
     ev.DriftDetected: _drift_detected,

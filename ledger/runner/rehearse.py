@@ -6,98 +6,26 @@ under a ledger of its own that is thrown away.
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from ledger import events as ev
 from ledger.drift import compare
 from ledger.engines.base import Engine, Scratch
-from ledger.errors import LedgerError, TenantError
-from ledger.events import Change, MigrationRef
-from ledger.plan import Catalogue, Options, decide
+from ledger.errors import TenantError
+from ledger.events import MigrationRef
+from ledger.plan import Catalogue, Options
 from ledger.projections import Applied
 from ledger.runner.context import RunContext
 from ledger.runner.kept import KeptBackup
 from ledger.runner.migrate import migrate_tenant
 from ledger.runner.outcome import Outcome
+from ledger.runner.rehearsal import Rehearsal, Rehearsed, refuse_outside
 from ledger.runner.undo import restore_tenant, rollback_tenant
 from ledger.schema import Schema, decode_schema
-from ledger.scripts.model import Migration
 from ledger.stores.base import Filter
-
-Down = Literal["works", "differs", "fails", "none", "not_run"]
-
-
-class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
-    """One migration's rehearsal. `down` says whether its down steps led back to the schema before it.
-
-    `none`: it has none; `not_run`: a newer one stood in the way. `differences` are what
-    is not as it was.
-    """
-
-    migration: str
-    up_us: int = 0
-    steps: int = 0
-    checks: int = 0
-    bytes: int | None = None
-    down: Down = "not_run"
-    down_us: int = 0
-    differences: tuple[Change, ...] = ()
-
-
-class Rehearsal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One tenant's rehearsal.
-
-    `source` is `backup` (taken `source_at`) or `live`. `result`: `passed`; `current`
-    (nothing was pending); `failed`, where `stage` says at what (`migrate`, `rollback`,
-    `reapply`); `error`, if it could not be rehearsed. Sizes are the database's.
-    """
-
-    tenant: str
-    result: Literal["passed", "current", "failed", "error"]
-    source: Literal["backup", "live", ""] = ""
-    source_path: str = ""
-    source_at: str = ""
-    migrations: tuple[Rehearsed, ...] = ()
-    stage: str = ""
-    failed_checks: tuple[str, ...] = ()
-    bytes_before: int | None = None
-    bytes_after: int | None = None
-    restore_us: int = 0
-    migrate_us: int = 0
-    rollback_us: int = 0
-    reapply_us: int = 0
-    differences: tuple[Change, ...] = ()
-    notes: tuple[str, ...] = ()
-    error: str | None = None
-    message: str = ""
-    hint: str = ""
-    migration: str | None = None
-    step: int | None = None
-    file: str | None = None
-    line: int | None = None
-
-    @property
-    def down(self) -> Down:
-        """Over all its migrations: the worst word there is."""
-        words = {one.down for one in self.migrations}
-        order: tuple[Down, ...] = ("fails", "differs", "not_run", "none", "works")
-        return next((word for word in order if word in words), "none")
-
-
-def not_rehearsed(tenant: str, error: LedgerError) -> Rehearsal:
-    """The value of a tenant that could not be rehearsed."""
-    return Rehearsal(
-        tenant=tenant,
-        result="error",
-        error=getattr(error, "code", "failed"),
-        message=error.message,
-        hint=error.hint,
-    )
 
 
 async def rehearse_tenant(
@@ -163,48 +91,6 @@ def _python_notes(catalogue: Catalogue, up: Outcome) -> tuple[str, ...]:
         for one in catalogue.order
         if one.python is not None and one.id in up.migrations
     )
-
-
-def refuse_outside(
-    ctx: RunContext, scratch: Scratch, catalogue: Catalogue, applied: Applied, options: Options
-) -> None:
-    """Raises TenantError if what is pending names another database, or would open one."""
-    decision = decide(applied, catalogue, options)
-    for migration in decision.pending:
-        bound = ctx.bound(migration, scratch.target.variables)
-        for text, file, line in _texts(bound):
-            word = reaches_out(text, scratch.elsewhere)
-            if word:
-                raise TenantError(
-                    f"names {word}, which lies outside of the rehearsal and would be touched",
-                    hint="Name tables without their database, or rehearse on a copy of the server.",
-                    tenant=scratch.target.name,
-                    migration=migration.id,
-                    file=file,
-                    line=line,
-                )
-
-
-def reaches_out(sql: str, elsewhere: Sequence[str]) -> str:
-    """The database that a statement names, or nothing. In doubt (an alias, a literal) it does."""
-    if re.search(r"(?i)\bATTACH\b", sql):
-        return "ATTACH"
-    for name in elsewhere:
-        if name.lower() not in sql.lower():
-            continue
-        word = re.escape(name)
-        named = rf"(?i)(?<![\w$`]){word}\s*\.|`{word}`\s*\.|\b(?:USE|DATABASE|SCHEMA)\s+`?{word}\b"
-        if re.search(named, sql):
-            return f"database {name}"
-    return ""
-
-
-def _texts(migration: Migration) -> Iterator[tuple[str, str, int]]:
-    steps = (*migration.up.steps, *(migration.down.steps if migration.down else ()))
-    for step in (*steps, *migration.sync):
-        yield step.sql, step.file, step.line
-    for check in migration.checks:
-        yield check.sql, check.file, check.line
 
 
 class _Stage:

@@ -12,7 +12,7 @@ import pytest
 from ledger.engines.mysql.fence import lock_name
 from ledger.engines.mysql.rehearsal import PREFIX
 from ledger.errors import ChecksumMismatchError
-from ledger.runner.rehearse import reaches_out
+from ledger.runner.rehearsal import reaches_out
 from tests.cli.terminal import Terminal
 from tests.conftest import MakeDatabase
 from tests.issue5.place import WITH_MYSQL, Place, make_place

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -18,17 +18,24 @@ from ledger import failpoints
 from ledger.drivers.mysql import quote_identifier as quoted
 from ledger.engines.mysql.marker import require_ledger
 from ledger.engines.mysql.trouble import translated
-from ledger.engines.rowtext import to_line, values_of
-from ledger.engines.upkeep import (
-    MILLISECONDS_FROM,
-    Archivable,
-    Old,
-    Orphans,
-    Reference,
-    no_column,
-    no_key,
-    no_table,
+from ledger.engines.mysql.upkeep_sql import (
+    COLUMNS,
+    DATES,
+    DECLARED_HERE,
+    FOREIGN_KEYS,
+    KEY,
+    NUMBERS,
+    REFERRING_HERE,
+    TABLE_IS_THERE,
+    is_old,
+    named,
+    orphaned,
+    place,
+    places,
+    unreferred,
 )
+from ledger.engines.rowtext import to_line, values_of
+from ledger.engines.upkeep import Archivable, Old, Orphans, Reference, no_column, no_key, no_table
 from ledger.errors import TenantError
 
 if TYPE_CHECKING:
@@ -36,35 +43,8 @@ if TYPE_CHECKING:
 
 ROLLBACK_SECONDS: Final = 5.0
 
-FOREIGN_KEYS: Final = """
-SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.COLUMN_NAME,
-       k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME, k.REFERENCED_COLUMN_NAME, r.DELETE_RULE
-FROM information_schema.KEY_COLUMN_USAGE k
-JOIN information_schema.REFERENTIAL_CONSTRAINTS r
-  ON r.CONSTRAINT_SCHEMA = k.CONSTRAINT_SCHEMA AND r.CONSTRAINT_NAME = k.CONSTRAINT_NAME
- AND r.TABLE_NAME = k.TABLE_NAME
-WHERE {condition}
-ORDER BY k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.ORDINAL_POSITION
-"""
-DECLARED_HERE: Final = "k.TABLE_SCHEMA = DATABASE()"
-REFERRING_HERE: Final = "k.REFERENCED_TABLE_SCHEMA = DATABASE() AND k.REFERENCED_TABLE_NAME = %s"
-TABLE_IS_THERE: Final = """
-SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s
-"""
-COLUMNS: Final = """
-SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS
-WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION
-"""
-KEY: Final = """
-SELECT COLUMN_NAME FROM information_schema.STATISTICS
-WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND INDEX_NAME = 'PRIMARY'
-ORDER BY SEQ_IN_INDEX
-"""
 # Times in UTC; and no action of a foreign key beyond what is asked for.
 SETTINGS: Final = "SET SESSION time_zone = '+00:00', foreign_key_checks = 0"
-
-_DATES: Final = frozenset({"date", "datetime", "timestamp"})
-_NUMBERS: Final = frozenset({"int", "bigint", "mediumint", "smallint", "decimal", "double"})
 
 
 class MysqlUpkeep:
@@ -104,7 +84,7 @@ class MysqlUpkeep:
         return tuple(one for one in found if one.table in own)
 
     async def _references(self, condition: str, *values: str) -> list[Reference]:
-        """Names of other databases are before a dot in `table` and `parent`, by `_place`."""
+        """Names of other databases are before a dot in `table` and `parent`, by `place`."""
         here = self._session.names.database
         sql = FOREIGN_KEYS.format(condition=condition)
         keys: dict[tuple[str, str, str], list[tuple[Any, ...]]] = {}
@@ -117,9 +97,9 @@ class MysqlUpkeep:
             found.append(
                 Reference(
                     name=name,
-                    table=_place(schema, table, here),
+                    table=place(schema, table, here),
                     columns=tuple(row[3] for row in rows),
-                    parent=_place(there, parent, here),
+                    parent=place(there, parent, here),
                     parent_columns=tuple(row[6] for row in rows),
                     on_delete=str(rows[0][7]).upper(),
                     missing="" if known else f"its parent {there}.{parent} is not there",
@@ -131,34 +111,31 @@ class MysqlUpkeep:
         """See Upkeep.orphans."""
         session = self._session
         with translated(session.target, "look for orphans"):
-            source = f"FROM {_named(reference.table)} AS c WHERE {_orphaned(reference)}"
+            source = f"FROM {named(reference.table)} AS c WHERE {orphaned(reference)}"
             ((number,),) = await session.connection.fetch(f"SELECT COUNT(*) {source}")
             key = [str(row[0]) for row in await session.connection.fetch(KEY, (reference.table,))]
             names = tuple(dict.fromkeys((*key, *reference.columns)))
             chosen = ", ".join(f"c.{quoted(one)}" for one in names)
-            rows = await session.connection.fetch(
-                f"SELECT {chosen} {source} LIMIT {int(samples)}"
-            )
+            rows = await session.connection.fetch(f"SELECT {chosen} {source} LIMIT {int(samples)}")
         shown = tuple(to_line(names, row).decode() for row in rows)
         return Orphans(reference=reference, count=int(number), samples=shown)
 
     async def mend(self, reference: Reference, *, limit: int, epoch: int, ledger: str) -> int:
         """See Upkeep.mend. Only the missing parents' places are locked, not the tables."""
         connection = self._session.connection
-        child, parent = _named(reference.table), _named(reference.parent)
+        child, parent = named(reference.table), named(reference.parent)
         columns = ", ".join(f"c.{quoted(one)}" for one in reference.columns)
         others = ", ".join(f"p.{quoted(one)}" for one in reference.parent_columns)
         async with self._transaction(epoch=epoch, ledger=ledger, doing="mend orphans"):
             wanted = await connection.fetch(
                 f"SELECT DISTINCT {columns} FROM {child} AS c"  # noqa: S608
-                f" WHERE {_orphaned(reference)} LIMIT {int(limit)}"
+                f" WHERE {orphaned(reference)} LIMIT {int(limit)}"
             )
             if not wanted:
                 return 0
             # A parent that came meanwhile is seen here, and none can come before the COMMIT.
-            places = _places(wanted)
             came = await connection.fetch(
-                f"SELECT COUNT(*) FROM {parent} AS p WHERE ({others}) IN ({places})"  # noqa: S608
+                f"SELECT COUNT(*) FROM {parent} AS p WHERE ({others}) IN ({places(wanted)})"  # noqa: S608
                 " LOCK IN SHARE MODE",
                 [value for row in wanted for value in row],
             )
@@ -172,14 +149,14 @@ class MysqlUpkeep:
                 verb = f"UPDATE {child} SET {empty}"  # noqa: S608
             names = ", ".join(quoted(one) for one in reference.columns)
             return await connection.execute(
-                f"{verb} WHERE ({names}) IN ({_places(wanted)}) LIMIT {int(limit)}",
+                f"{verb} WHERE ({names}) IN ({places(wanted)}) LIMIT {int(limit)}",
                 [value for row in wanted for value in row],
             )
 
     async def _still_orphaned(
         self, reference: Reference, wanted: Sequence[tuple[Any, ...]]
     ) -> list[tuple[Any, ...]]:
-        parent = _named(reference.parent)
+        parent = named(reference.parent)
         same = " AND ".join(f"p.{quoted(one)} = %s" for one in reference.parent_columns)
         sql = f"SELECT 1 FROM {parent} AS p WHERE {same} LIMIT 1 LOCK IN SHARE MODE"  # noqa: S608
         fetch = self._session.connection.fetch
@@ -203,7 +180,7 @@ class MysqlUpkeep:
             if not key:
                 raise no_key(name, tenant=self._tenant)
             kind = str(found[0][1]).lower()
-            if kind not in _DATES | _NUMBERS:
+            if kind not in DATES | NUMBERS:
                 raise TenantError(
                     f"column {name}.{column} is {kind}, which holds no time",
                     hint="Name a DATE, DATETIME, TIMESTAMP or whole-number column.",
@@ -212,7 +189,7 @@ class MysqlUpkeep:
             return Archivable(
                 table=name,
                 column=str(found[0][0]),
-                kind="date" if kind in _DATES else "number",
+                kind="date" if kind in DATES else "number",
                 columns=tuple(str(row[0]) for row in rows),
                 key=key,
                 referred=tuple(await self._references(REFERRING_HERE, name)),
@@ -220,13 +197,13 @@ class MysqlUpkeep:
 
     async def old(self, what: Archivable, *, before: datetime) -> Old:
         """See Upkeep.old."""
-        condition, values = _is_old(what, before)
-        free = _unreferred(what)
+        condition, values = is_old(what, before)
+        free = unreferred(what)
         with translated(self._session.target, "count old rows"):
             await self._settle()
             rows = await self._session.connection.fetch(
                 f"SELECT COALESCE(SUM({free}), 0), COALESCE(SUM(NOT {free}), 0)"  # noqa: S608
-                f" FROM {_named(what.table)} AS t WHERE {condition}",
+                f" FROM {named(what.table)} AS t WHERE {condition}",
                 values,
             )
         return Old(rows=int(rows[0][0]), held=int(rows[0][1]))
@@ -235,18 +212,18 @@ class MysqlUpkeep:
         self, what: Archivable, *, before: datetime, after: bytes | None, limit: int
     ) -> list[bytes]:
         """See Upkeep.lines."""
-        condition, values = _is_old(what, before)
+        condition, values = is_old(what, before)
         key = ", ".join(f"t.{quoted(one)}" for one in what.key)
         chosen = ", ".join(f"t.{quoted(one)}" for one in what.columns)
         if after is not None:
             last = values_of(after, what.key)
-            condition += f" AND ({key}) > {_places([last])}"
+            condition += f" AND ({key}) > {places([last])}"
             values += list(last)
         with translated(self._session.target, "read old rows"):
             await self._settle()
             rows = await self._session.connection.fetch(
-                f"SELECT {chosen} FROM {_named(what.table)} AS t"  # noqa: S608
-                f" WHERE {condition} AND {_unreferred(what)} ORDER BY {key} LIMIT {int(limit)}",
+                f"SELECT {chosen} FROM {named(what.table)} AS t"  # noqa: S608
+                f" WHERE {condition} AND {unreferred(what)} ORDER BY {key} LIMIT {int(limit)}",
                 values,
             )
         return [to_line(what.columns, row) for row in rows]
@@ -261,8 +238,8 @@ class MysqlUpkeep:
         chosen = ", ".join(f"t.{quoted(one)}" for one in what.columns)
         async with self._transaction(epoch=epoch, ledger=ledger, doing="delete archived rows"):
             rows = await connection.fetch(
-                f"SELECT {chosen} FROM {_named(what.table)} AS t"  # noqa: S608
-                f" WHERE ({key}) IN ({_places(keys)}) FOR UPDATE",
+                f"SELECT {chosen} FROM {named(what.table)} AS t"  # noqa: S608
+                f" WHERE ({key}) IN ({places(keys)}) FOR UPDATE",
                 [value for row in keys for value in row],
             )
             wanted, written = [], set(lines)
@@ -277,8 +254,8 @@ class MysqlUpkeep:
                 names = ", ".join(quoted(one) for one in what.key)
                 chosen_keys = [tuple(row[one] for one in what.key) for row in wanted]
                 removed = await connection.execute(
-                    f"DELETE FROM {_named(what.table)}"  # noqa: S608
-                    f" WHERE ({names}) IN ({_places(chosen_keys)})",
+                    f"DELETE FROM {named(what.table)}"  # noqa: S608
+                    f" WHERE ({names}) IN ({places(chosen_keys)})",
                     [value for row in chosen_keys for value in row],
                 )
         return removed, len(rows) - removed
@@ -291,10 +268,10 @@ class MysqlUpkeep:
             return []
         fetch = self._session.connection.fetch
         same = " AND ".join(f"c.{quoted(one)} = %s" for one in reference.columns)
-        source = f"FROM {_named(reference.table)} AS c"
+        source = f"FROM {named(reference.table)} AS c"
         columns = ", ".join(f"c.{quoted(one)}" for one in reference.columns)
         targets = [tuple(row[one] for one in reference.parent_columns) for row in wanted]
-        any_of = f"SELECT 1 {source} WHERE ({columns}) IN ({_places(targets)}) LIMIT 1"
+        any_of = f"SELECT 1 {source} WHERE ({columns}) IN ({places(targets)}) LIMIT 1"
         values = [value for row in targets for value in row]
         if not await fetch(any_of + " LOCK IN SHARE MODE", values):
             return wanted
@@ -348,52 +325,3 @@ def _told(rows: Sequence[tuple[Any, ...]], table: str, verb: str, *, tenant: str
         if kind == "warning":
             notes.append(f"{verb} TABLE {table}: {text}")
     return notes
-
-
-def _place(schema: str, table: str, here: str) -> str:
-    return table if schema == here else f"{schema}.{table}"
-
-
-def _named(place: str) -> str:
-    """A table as `_place` wrote it, quoted. A dot in a table's own name is not to be met with."""
-    return ".".join(quoted(part) for part in place.split(".", 1))
-
-
-def _places(rows: Sequence[Sequence[object]]) -> str:
-    """`(%s, %s), (%s, %s)`: one row value for each."""
-    return ", ".join("(" + ", ".join("%s" for _ in row) + ")" for row in rows)
-
-
-def _orphaned(reference: Reference) -> str:
-    present = " AND ".join(f"c.{quoted(one)} IS NOT NULL" for one in reference.columns)
-    if reference.missing:
-        return present
-    same = " AND ".join(
-        f"p.{quoted(other)} = c.{quoted(one)}"
-        for one, other in zip(reference.columns, reference.parent_columns, strict=True)
-    )
-    parent = _named(reference.parent)
-    return f"{present} AND NOT EXISTS (SELECT 1 FROM {parent} AS p WHERE {same})"  # noqa: S608
-
-
-def _unreferred(what: Archivable) -> str:
-    conditions = []
-    for one in what.referred:
-        same = " AND ".join(
-            f"t.{quoted(other)} = c.{quoted(column)}"
-            for column, other in zip(one.columns, one.parent_columns, strict=True)
-        )
-        conditions.append(f"NOT EXISTS (SELECT 1 FROM {_named(one.table)} AS c WHERE {same})")  # noqa: S608
-    return "(" + (" AND ".join(conditions) or "TRUE") + ")"
-
-
-def _is_old(what: Archivable, before: datetime) -> tuple[str, list[object]]:
-    """The condition for a row `t` to be old, and its values."""
-    column = f"t.{quoted(what.column)}"
-    if what.kind == "date":
-        return f"{column} < %s", [before.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")]
-    seconds = before.timestamp()
-    return (
-        f"({column} < %s OR ({column} >= {MILLISECONDS_FROM} AND {column} < %s))",
-        [seconds, seconds * 1000],
-    )
