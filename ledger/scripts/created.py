@@ -54,16 +54,19 @@ class Ownership:
         return tuple(sorted(self._foreign))
 
     def step(self, sql: str, *, existed: bool = False) -> None:
-        """Take a statement in that ran. `existed`: its IF NOT EXISTS found the object there."""
+        """Take a statement in that ran. `existed`: its IF NOT EXISTS found the object there.
+
+        What is in another database, and what ends with the session, is nobody's here.
+        """
         kind = classify(sql, self._dialect)
-        if kind.kind not in ("ddl", "session"):
+        if kind.kind != "ddl" or any(map(_elsewhere, (kind.target, *kind.touched))):
             return
         verb, _, rest = kind.label.partition(" ")
         names = tuple(_bare(name) for name in kind.touched)
-        if verb == "CREATE" and kind.kind == "ddl":
+        if verb == "CREATE":
             self._create(rest, _bare(kind.target), names, existed=existed)
-        elif verb == "DROP" and kind.kind == "ddl":
-            self._drop(rest, names)
+        elif verb == "DROP":
+            self._drop(rest, _bare(kind.target), names)
         elif verb == "RENAME":
             for pair in _renamed(sql, self._dialect):
                 self._alter(pair)
@@ -86,18 +89,17 @@ class Ownership:
             table = names[0] if names else ""
         elif kind == "TRIGGER" and len(names) > 1:
             table = names[1]
-        key = (_space(kind), name.lower())
+        key = (_space(kind), f"{table}.{name}".lower() if kind == "INDEX" else name.lower())
         if existed or (kind in _HOLDERS and name.lower() in self._foreign):
             if kind in _HOLDERS and key not in self._owned:
                 self._foreign.add(name.lower())
             return
         self._owned[key] = Owned(kind=kind.lower(), name=name, table=table)
 
-    def _drop(self, rest: str, names: tuple[str, ...]) -> None:
+    def _drop(self, rest: str, target: str, names: tuple[str, ...]) -> None:
         kind = rest.partition(" ")[0].upper()
         if kind == "INDEX":
-            name = rest.split()[1].lower() if len(rest.split()) > 1 else ""
-            self._owned.pop(("INDEX", _bare(name)), None)
+            self._drop_index(target, names[0] if names and names[0] != target else "")
             return
         for name in names:
             key = (_space(kind), name.lower())
@@ -105,6 +107,13 @@ class Ownership:
                 self._foreign.add(name.lower())
             if kind == "TABLE":
                 self._forget_parts(name)
+
+    def _drop_index(self, name: str, table: str) -> None:
+        """MySQL's indexes are told apart by their tables, SQLite's by their names alone."""
+        for key, one in list(self._owned.items()):
+            same_table = not table or one.table.lower() == table.lower()
+            if one.kind == "index" and one.name.lower() == name.lower() and same_table:
+                del self._owned[key]
 
     def _forget_parts(self, table: str) -> None:
         """Its indexes and triggers went with it."""
@@ -152,6 +161,11 @@ def _renamed(sql: str, dialect: Dialect) -> list[tuple[str, str]]:
 def _space(kind: str) -> str:
     """Tables, views and sequences share one name space."""
     return "TABLE" if kind.upper() in _HOLDERS else kind.upper()
+
+
+def _elsewhere(name: str) -> bool:
+    """Whether it is named with a database; `main` is SQLite's name for the tenant itself."""
+    return name.rpartition(".")[0].lower() not in ("", "main")
 
 
 def _bare(name: str) -> str:

@@ -163,25 +163,41 @@ def test_mark_only_changes_the_records_alone(place: Place) -> None:
     assert ended.code == 2 and "009" in ended.err
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_drop_that_was_killed_is_repeated(place: Place, count: int) -> None:
-    """Killed between two drops: migrate does not take the tenant for whole, the same command ends it."""
+@pytest.mark.parametrize(
+    "point",
+    [
+        "runner.after_claim",
+        "backup.before_rename",
+        "store.after_commit:3",
+        "drop:1",
+        "drop:3",
+        "engine.before_marker",
+        "dropped",
+        "store.after_commit:4",
+    ],
+)
+def test_a_drop_that_was_killed_is_repeated(place: Place, point: str) -> None:
+    """Wherever it was killed: migrate does not take the tenant for whole, the same command ends it."""
     first = place.names[0]
     arguments = ("reset", "--drop-all", "--tenant", first, "--yes-drop", first)
-    point = "engine.in_transaction" if place.engine == "sqlite" else "engine.after_statement"
-    ended = place.terminal.start(*arguments, env={"LEDGER_FAILPOINT": f"{point}:{count}"})
+    sqlite = place.engine == "sqlite"
+    armed = point.replace("drop:", f"engine.{'in_transaction' if sqlite else 'after_statement'}:")
+    armed = armed.replace("dropped", f"engine.after_{'commit' if sqlite else 'marker'}")
+    if sqlite and point == "engine.before_marker":
+        armed = "engine.in_transaction:4"
+    ended = place.terminal.start(*arguments, env={"LEDGER_FAILPOINT": armed})
     assert ended.code == -signal.SIGKILL
-    if place.engine == "sqlite":
-        assert "family" in place.objects(first)
-    else:
+    if not sqlite and point in ("drop:1", "drop:3", "engine.before_marker"):
         assert "family" not in place.objects(first)
         place.migration("003_third.sql", "CREATE TABLE third (id INTEGER PRIMARY KEY);")
         refused = place.ended("migrate", "--tenant", first)
         assert refused.code == 3 and "reset was interrupted" in refused.out
     place.ok(*arguments)
     assert place.objects(first) == {"mine", "shared"}
+    assert place.events(first)[-1]["type"] == "reset"
     place.ok("migrate", "--tenant", first)
     assert "family" in place.objects(first)
+    place.ok("verify")
 
 
 async def test_from_python(place: Place) -> None:

@@ -67,6 +67,23 @@ def test_what_if_not_exists_found_is_not_owned() -> None:
     assert owned("sqlite", "ALTER TABLE a ADD COLUMN b INT", "CREATE TEMP TABLE q (id)") == set()
 
 
+def test_what_is_in_another_database_is_not_owned() -> None:
+    """Neither MySQL's `other.t` nor SQLite's `temp.t` may be taken for the tenant's own `t`."""
+    assert owned("mysql", "CREATE TABLE other.t (id INT)") == set()
+    assert owned("sqlite", "CREATE TABLE temp.t (id)") == set()
+    assert owned("sqlite", "CREATE TABLE main.t (id)") == {"table t"}
+
+
+def test_indexes_of_one_name_are_told_apart_by_their_tables() -> None:
+    """On MySQL two tables may each have an index `i`."""
+    both = ("CREATE INDEX i ON a (x)", "CREATE INDEX i ON b (x)", "DROP INDEX i ON a")
+    ownership = Ownership("mysql")
+    for sql in both:
+        ownership.step(sql)
+    assert ownership.owned == (Owned(kind="index", name="i", table="b"),)
+    assert owned("sqlite", "CREATE INDEX i ON a (x)", "DROP INDEX i") == set()
+
+
 def test_version_json_does_not_own_what_was_there_before() -> None:
     """It adds names, but never one that the statements show to be the application's."""
     ownership = Ownership("mysql")
