@@ -62,6 +62,9 @@ def test_without_configuration_every_command_says_what_to_type(
         "reset": ["--all-tenants", "--to", "1", "-y"],
         "import": ["--all-tenants", "--from", "dbmate", "-y"],
         "export": ["--head"],
+        "maintain": ["--all-tenants", "--task", "optimize"],
+        "rehearse": ["--all-tenants"],
+        "schema": ["x"],
     }
     ended = terminal.run(name, *needed.get(name, []))
     assert ended.code == 2 and ended.out == ""
