@@ -33,8 +33,7 @@ RELEASE_SECONDS = 15.0
 class Held:
     """A tenant under this run's claim. `ref` and `direction` are what is being worked on.
 
-    `found` is the marker as the fence found it, where it was read; `cut_short` says that the
-    claim before this one did not come to its end.
+    `found` is the marker as it was when the claim began, where it was read.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class Held:
         self.direction: ev.Direction = direction
         self.ended = False
         self.found: Marker | None = None
-        self.cut_short = False
         self._journal: TenantJournal | None = None
         self._lap_ns = time.perf_counter_ns()
 
@@ -90,12 +88,13 @@ class Held:
         following: Migration | None = None,
         following_direction: ev.Direction = "up",
     ) -> list[AnyEvent]:
-        """Append what is pending and `events`, whose last is the end event; return the pending ones.
+        """Append what is pending and `events`, whose last is the end event; return all that landed.
 
         With `following` the claim goes on for that migration in the same append.
         """
-        landed = list(self.pending())
-        out: list[AnyEvent] = [*landed, *events]
+        pending = self.pending()
+        landed = [*(self._journal.flushed if self._journal else ()), *pending]
+        out: list[AnyEvent] = [*pending, *events]
         scripts: dict[str, str] = {}
         if following is not None:
             out.append(self._started(following, following_direction))
@@ -113,18 +112,19 @@ class Held:
         return landed
 
     async def midway(self) -> bool:
-        """Whether an earlier attempt has left the tenant in the middle of a migration.
+        """Whether the tenant is ahead of what the ledger calls applied, or not at a migration's end.
 
-        A backup of that is none of the state before: going back to it would leave half of it.
+        A run that was killed leaves it so. A backup of that is none of the state before: going
+        back to it would leave a half, or all, of what it is to undo.
         """
         state = self.ctx.state(self.target.name)
         if state.intent is not None or state.landed:
             return True
         if self.found is None:
-            if not self.cut_short:
-                return False
             self.found = await self.session.marker()
-        return any(entry.state == "running" for entry in self.found.entries)
+        entries = self.found.entries
+        has = {(one.ref.set, one.ref.version) for one in entries if one.state == "applied"}
+        return len(has) < len(entries) or has != {(ref.set, ref.version) for ref in state.applied}
 
     async def restart(self, migration: Migration) -> None:
         """Go on, under the same claim, with another migration than the one announced."""
@@ -161,8 +161,6 @@ async def claimed(
 
     Raises StateChangedError (decide again) and what the block raises.
     """
-    before = ctx.state(target.name)
-    cut_short = before.claim is not None or before.failure is not None
     epoch = await claim(
         ctx,
         target.name,
@@ -174,7 +172,6 @@ async def claimed(
     )
     failpoints.reach("runner.after_claim")
     held = Held(ctx, target, session, epoch, ref, direction)
-    held.cut_short = cut_short
     try:
         if not engine.capabilities.transactional_ddl:
             held.found = await session.fence(epoch=epoch, ledger=ctx.ledger_id)

@@ -13,7 +13,7 @@ class TenantJournal:
     """The `Journal` of one migration on one tenant.
 
     Results wait in `pending` until the next durable write, which every caller
-    makes before it forgets the journal.
+    makes before it forgets the journal; those that an intent took along are `flushed`.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class TenantJournal:
         self._of = of
         self._recorded = recorded
         self.pending: list[AnyEvent] = []
+        self.flushed: list[AnyEvent] = []
 
     async def intend(self, intent: Intent) -> None:
         """Make the intent, and all results before it, durable."""
@@ -94,4 +95,5 @@ class TenantJournal:
         """Append what is pending under the claim. Raises FencedError if the claim is lost."""
         if self.pending:
             await self._ctx.record_claimed(self._tenant, self.pending)
+            self.flushed += self.pending
             self.pending = []

@@ -289,7 +289,7 @@ class TestServers:
             database=tenant,
         )
         outcome = await migrated(terminal)
-        assert outcome.warnings == ()
+        assert (outcome.steps, outcome.warnings) == (7, ())
         assert applied(await history(terminal, "wp_2")) == [
             "Sync: CREATE TABLE wp_2_tags",
             "Sync: widen column wp_2_notes.body",
