@@ -33,7 +33,7 @@ RELEASE_SECONDS = 15.0
 class Held:
     """A tenant under this run's claim. `ref` and `direction` are what is being worked on.
 
-    `found` is the marker as it was when the claim began, where it was read.
+    `found` is the marker as it was read last, before the migration at hand.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Held:
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_SECONDS):
             await self.ctx.record_claimed(self.target.name, out, scripts=scripts)
         self._journal = None
+        self.found = None
         if following is None:
             self.ended = True
         else:
