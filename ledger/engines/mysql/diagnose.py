@@ -11,6 +11,7 @@ from typing import Final
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import Target
 from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.mysql import preflight
 from ledger.engines.mysql.clients import dump_program
 from ledger.engines.mysql.grants import missing
 from ledger.engines.mysql.introspect import SchemaReader
@@ -24,9 +25,7 @@ NAMES: Final = {"mariadb": "MariaDB", "mysql": "MySQL"}
 SHOWN: Final = 3
 CHECKED_AT_ONCE: Final = 50
 
-VARIABLES: Final = """
-SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'max_connections', 'wsrep_on')
-"""
+LIMIT: Final = "SHOW GLOBAL VARIABLES LIKE 'max_connections'"
 CONNECTED: Final = "SHOW GLOBAL STATUS LIKE 'Threads_connected'"
 OTHER_ENGINES: Final = """
 SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES
@@ -96,28 +95,12 @@ async def _privileges(connection: MysqlConnection, database: str) -> Probe:
 
 
 async def _server(connection: MysqlConnection, target: Target) -> list[Probe]:
-    values = {str(name).lower(): str(value) for name, value in await connection.fetch(VARIABLES)}
-    probes = []
-    if values.get("read_only", "OFF").upper() not in ("OFF", "0"):
-        probes.append(
-            Probe(
-                check="server",
-                level="failed",
-                detail="the server is read-only",
-                hint="Name the primary, not a replica.",
-            )
-        )
-    if values.get("wsrep_on", "OFF").upper() == "ON":
-        probes.append(
-            Probe(
-                check="server",
-                level="warning",
-                detail="this is a Galera node: GET_LOCK holds on this node only",
-                hint="Send all migrations to the same node.",
-            )
-        )
+    """What every run asks of a server before it begins, and whether there is room for its connections."""
+    found = await preflight.probes(connection, [target], statement_bytes=0)
+    # Told in full by `_privileges`.
+    probes = [one for one in found if one.check != "privileges"]
     used = int((await connection.fetch(CONNECTED))[0][1])
-    free = int(values.get("max_connections", "0")) - used
+    free = int((await connection.fetch(LIMIT))[0][1]) - used
     if free < target.max_connections:
         probes.append(
             Probe(
@@ -128,7 +111,9 @@ async def _server(connection: MysqlConnection, target: Target) -> list[Probe]:
                 hint=f"Lower max_connections in {target.source}, or raise the server's.",
             )
         )
-    return probes or [Probe(check="server", detail=f"writable, {free} connections free")]
+    else:
+        probes.append(Probe(check="server", detail=f"{free} connections free"))
+    return probes
 
 
 async def _dump(connection: MysqlConnection, target: Target) -> Probe:
