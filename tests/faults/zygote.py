@@ -60,7 +60,9 @@ def _preload() -> None:
     ledger = importlib.import_module("ledger")
     for module in pkgutil.walk_packages(ledger.__path__, "ledger."):
         if module.name != "ledger.__main__":
-            importlib.import_module(module.name)
+            # A module that cannot be imported is the business of the command that needs it.
+            with contextlib.suppress(ImportError, SyntaxError):
+                importlib.import_module(module.name)
 
 
 def _supervise(request: Request) -> None:
