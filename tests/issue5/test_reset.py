@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,41 @@ def test_a_drop_asks_for_each_name(place: Place) -> None:
     assert ended.code == 2 and second in ended.err
     assert "parents" in place.objects(first)
     assert place.ended("reset", "--drop-all", "--to", "001", "--tenant", first).code == 2
+
+
+def typed(place: Place, words: str, *arguments: str) -> tuple[int, str]:
+    """Run a command on a terminal of its own, and type `words`; its exit code and all it wrote."""
+    terminal, inside = os.openpty()
+    os.write(terminal, f"{words}\n".encode())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ledger", *arguments],
+        cwd=place.folder,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+    )
+    os.close(inside)
+    said = b""
+    try:
+        while chunk := os.read(terminal, 4096):
+            said += chunk
+    except OSError:  # Linux' word for: the other side is closed.
+        pass
+    finally:
+        os.close(terminal)
+    return process.wait(timeout=60), said.decode()
+
+
+def test_on_a_terminal_the_name_is_to_be_typed(place: Place) -> None:
+    """What would go is shown; another word than the tenant's name, `y` too, ends it."""
+    first = place.names[0]
+    asked = ("reset", "--drop-all", "--tenant", first)
+    code, said = typed(place, "y", *asked)
+    assert code != 0 and "view family" in said and "Type its name" in said
+    assert "parents" in place.objects(first)
+    code, said = typed(place, first, *asked)
+    assert code == 0 and "1 reset" in said
+    assert place.objects(first) == {"mine", "shared"}
 
 
 def test_nothing_is_dropped_while_the_application_refers_to_it(place: Place) -> None:

@@ -16,6 +16,7 @@ import msgspec
 from ledger import failpoints
 from ledger.drivers.mysql import NO_DEADLINE, quote_identifier
 from ledger.engines.mysql.fence import with_restoring
+from ledger.engines.mysql.marker import fenced
 from ledger.errors import TenantError
 from ledger.scripts.created import Owned
 
@@ -47,6 +48,7 @@ async def drop(session: MysqlSession, objects: Sequence[Owned], *, epoch: int, l
     )
     await connection.execute("SET SESSION foreign_key_checks = 0")
     for one in objects:
+        await _require_fence(session, epoch=epoch)
         if one.kind == "index":
             await _drop_index(session, one)
         else:
@@ -73,6 +75,13 @@ def _require_ours(session: MysqlSession, found: str, restoring: str, ledger: str
             hint="Run `ledger restore` for it again, then reset it.",
             tenant=session.tenant,
         )
+
+
+async def _require_fence(session: MysqlSession, *, epoch: int) -> None:
+    """For servers whose lock does not hold: raises FencedError once a newer claim has passed."""
+    found = await session.table.read(session.connection)
+    if found.epoch != epoch:
+        raise fenced(session.tenant, found.epoch, epoch)
 
 
 async def _refuse_references(session: MysqlSession, objects: Sequence[Owned]) -> None:
