@@ -501,7 +501,8 @@ class Ledger:
 
         `older_than` is an age such as `90d`. Without `apply` nothing is changed (but by `optimize`).
         """
-        async with self._ready(create=True) as ready:
+        changes = apply or task == "optimize"
+        async with self._ready(create=True) if changes else self._reading() as ready:
             order = make_order(
                 task=task,
                 apply=apply,

@@ -14,6 +14,7 @@ from ledger.events import Change
 from ledger.plan import Catalogue, Options, decide
 from ledger.projections import Applied
 from ledger.runner.context import RunContext
+from ledger.schema import Schema
 from ledger.scripts.model import Migration
 
 Down = Literal["works", "differs", "fails", "none", "not_run"]
@@ -105,6 +106,22 @@ def refuse_outside(
                     file=file,
                     line=line,
                 )
+
+
+def refuse_reaching(scratch: Scratch, schema: Schema) -> None:
+    """Raises TenantError if a trigger, routine or event of the copy names another database.
+
+    A view may: it reads.
+    """
+    for one in schema.definitions:
+        word = "" if one.kind == "view" else reaches_out(one.text, scratch.elsewhere)
+        if word:
+            raise TenantError(
+                f"its {one.kind} {one.name} names {word}, which lies outside of the rehearsal and"
+                " could be touched",
+                hint="Name tables without their database there, or rehearse on a copy of the server.",
+                tenant=scratch.target.name,
+            )
 
 
 def reaches_out(sql: str, elsewhere: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from ledger.runner.context import RunContext
 from ledger.runner.kept import KeptBackup
 from ledger.runner.migrate import migrate_tenant
 from ledger.runner.outcome import Outcome
-from ledger.runner.rehearsal import Rehearsal, Rehearsed, refuse_outside
+from ledger.runner.rehearsal import Rehearsal, Rehearsed, refuse_outside, refuse_reaching
 from ledger.runner.undo import restore_tenant, rollback_tenant
 from ledger.schema import Schema, decode_schema
 from ledger.stores.base import Filter
@@ -49,6 +49,7 @@ async def rehearse_tenant(
         raise TenantError(restored.message, hint=restored.hint, tenant=target.name)
     stage = _Stage(ctx, engine, scratch, catalogue, options)
     before, size = await stage.look()
+    refuse_reaching(scratch, before)
     up = await migrate_tenant(ctx, engine, target, catalogue, options)
     seen = Rehearsal(
         tenant=target.name,

@@ -253,6 +253,21 @@ def test_what_would_touch_something_live_is_refused(
     assert "lies outside" in report["tenants"][0]["message"]
 
 
+def test_a_trigger_that_would_reach_a_live_table_is_refused(place: Place) -> None:
+    """It is in the copy too, and a migration's rows would fire it (SQLite's triggers cannot name a file)."""
+    first = place.names[0]
+    place.migration("003_row.sql", "INSERT INTO notes (id, words) VALUES (50, 'x');\n")
+    if place.engine == "sqlite":
+        assert rehearse(place, "--from", "live")["summary"] == {"passed": 2}
+        return
+    trigger = f"INSERT INTO {first}.mine VALUES (NEW.id)"
+    place.run(first, f"CREATE TRIGGER notes_out AFTER INSERT ON notes FOR EACH ROW {trigger}")
+    report = rehearse(place, "--from", "live", code=3)
+    assert report["summary"] == {"error": 1, "passed": 1}
+    refused = next(one for one in report["tenants"] if one["result"] == "error")
+    assert refused["tenant"] == first and "trigger notes_out names database" in refused["message"]
+
+
 @pytest.mark.parametrize(
     ("sql", "word"),
     [

@@ -14,7 +14,7 @@ import anyio
 import msgspec
 
 from ledger.drivers import mysql
-from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql import NO_DEADLINE, MysqlConnection, quote_identifier
 from ledger.drivers.url import MysqlUrl
 from ledger.engines.base import Scratch, Target
 from ledger.engines.mysql.fence import lock_name
@@ -92,7 +92,7 @@ async def _drop(server: MysqlConnection, target: Target, url: MysqlUrl, name: st
     """On a connection of its own if the first was lost or is closed by a cancellation."""
     sql = f"DROP DATABASE IF EXISTS {quote_identifier(name)}"
     if not server.closed:
-        await server.execute(sql)
+        await server.execute(sql, seconds=DROP_SECONDS)
         return
     async with mysql.connect(url, target.secret, database="") as other:
         await other.execute(sql)
@@ -109,4 +109,7 @@ async def _copy_shared(server: MysqlConnection, target: Target, source: str, nam
         columns = ", ".join(quote_identifier(str(row[0])) for row in rows)
         await server.execute(f"CREATE TABLE {there} LIKE {here}")
         await server.execute("SET SESSION foreign_key_checks = 0")
-        await server.execute(f"INSERT INTO {there} ({columns}) SELECT {columns} FROM {here}")  # noqa: S608
+        await server.execute(
+            f"INSERT INTO {there} ({columns}) SELECT {columns} FROM {here}",  # noqa: S608
+            seconds=NO_DEADLINE,
+        )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from ledger import failpoints
+from ledger.drivers.mysql import Row
 from ledger.drivers.mysql import quote_identifier as quoted
 from ledger.engines.mysql.marker import require_ledger
 from ledger.engines.mysql.trouble import translated
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from ledger.engines.mysql.session import MysqlSession
 
 ROLLBACK_SECONDS: Final = 5.0
+SCAN_SECONDS: Final = 3600.0
+"""How long one statement may take that reads a whole table, or changes a batch of rows."""
 
 # Times in UTC; and no action of a foreign key beyond what is asked for.
 SETTINGS: Final = "SET SESSION time_zone = '+00:00', foreign_key_checks = 0"
@@ -112,11 +115,11 @@ class MysqlUpkeep:
         session = self._session
         with translated(session.target, "look for orphans"):
             source = f"FROM {named(reference.table)} AS c WHERE {orphaned(reference)}"
-            ((number,),) = await session.connection.fetch(f"SELECT COUNT(*) {source}")
+            ((number,),) = await self._scan(f"SELECT COUNT(*) {source}")
             key = [str(row[0]) for row in await session.connection.fetch(KEY, (reference.table,))]
             names = tuple(dict.fromkeys((*key, *reference.columns)))
             chosen = ", ".join(f"c.{quoted(one)}" for one in names)
-            rows = await session.connection.fetch(f"SELECT {chosen} {source} LIMIT {int(samples)}")
+            rows = await self._scan(f"SELECT {chosen} {source} LIMIT {int(samples)}")
         shown = tuple(to_line(names, row).decode() for row in rows)
         return Orphans(reference=reference, count=int(number), samples=shown)
 
@@ -127,14 +130,14 @@ class MysqlUpkeep:
         columns = ", ".join(f"c.{quoted(one)}" for one in reference.columns)
         others = ", ".join(f"p.{quoted(one)}" for one in reference.parent_columns)
         async with self._transaction(epoch=epoch, ledger=ledger, doing="mend orphans"):
-            wanted = await connection.fetch(
+            wanted = await self._scan(
                 f"SELECT DISTINCT {columns} FROM {child} AS c"  # noqa: S608
                 f" WHERE {orphaned(reference)} LIMIT {int(limit)}"
             )
             if not wanted:
                 return 0
             # A parent that came meanwhile is seen here, and none can come before the COMMIT.
-            came = await connection.fetch(
+            came = await self._scan(
                 f"SELECT COUNT(*) FROM {parent} AS p WHERE ({others}) IN ({places(wanted)})"  # noqa: S608
                 " LOCK IN SHARE MODE",
                 [value for row in wanted for value in row],
@@ -151,6 +154,7 @@ class MysqlUpkeep:
             return await connection.execute(
                 f"{verb} WHERE ({names}) IN ({places(wanted)}) LIMIT {int(limit)}",
                 [value for row in wanted for value in row],
+                seconds=SCAN_SECONDS,
             )
 
     async def _still_orphaned(
@@ -201,7 +205,7 @@ class MysqlUpkeep:
         free = unreferred(what)
         with translated(self._session.target, "count old rows"):
             await self._settle()
-            rows = await self._session.connection.fetch(
+            rows = await self._scan(
                 f"SELECT COALESCE(SUM({free}), 0), COALESCE(SUM(NOT {free}), 0)"  # noqa: S608
                 f" FROM {named(what.table)} AS t WHERE {condition}",
                 values,
@@ -221,7 +225,7 @@ class MysqlUpkeep:
             values += list(last)
         with translated(self._session.target, "read old rows"):
             await self._settle()
-            rows = await self._session.connection.fetch(
+            rows = await self._scan(
                 f"SELECT {chosen} FROM {named(what.table)} AS t"  # noqa: S608
                 f" WHERE {condition} AND {unreferred(what)} ORDER BY {key} LIMIT {int(limit)}",
                 values,
@@ -237,7 +241,7 @@ class MysqlUpkeep:
         key = ", ".join(f"t.{quoted(one)}" for one in what.key)
         chosen = ", ".join(f"t.{quoted(one)}" for one in what.columns)
         async with self._transaction(epoch=epoch, ledger=ledger, doing="delete archived rows"):
-            rows = await connection.fetch(
+            rows = await self._scan(
                 f"SELECT {chosen} FROM {named(what.table)} AS t"  # noqa: S608
                 f" WHERE ({key}) IN ({places(keys)}) FOR UPDATE",
                 [value for row in keys for value in row],
@@ -257,6 +261,7 @@ class MysqlUpkeep:
                     f"DELETE FROM {named(what.table)}"  # noqa: S608
                     f" WHERE ({names}) IN ({places(chosen_keys)})",
                     [value for row in chosen_keys for value in row],
+                    seconds=SCAN_SECONDS,
                 )
         return removed, len(rows) - removed
 
@@ -282,6 +287,9 @@ class MysqlUpkeep:
             for row, target in zip(wanted, targets, strict=True)
             if not await fetch(one_of, target)
         ]
+
+    async def _scan(self, sql: str, values: Sequence[object] | None = None) -> list[Row]:
+        return await self._session.connection.fetch(sql, values, seconds=SCAN_SECONDS)
 
     async def _settle(self) -> None:
         await self._session.connection.execute(SETTINGS)

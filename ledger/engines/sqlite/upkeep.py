@@ -86,9 +86,16 @@ class SqliteUpkeep:
             checkpoint(database)
             return tables, notes
 
-        return await session.run(
-            work, doing="optimize", stop=stop, timeout_seconds=deadline_seconds
-        )
+        try:
+            return await session.run(
+                work, doing="optimize", stop=stop, timeout_seconds=deadline_seconds
+            )
+        except TimeoutError as error:
+            raise TenantError(
+                f"optimising took longer than {deadline_seconds:g} s; the rows are as they were",
+                hint="Raise timeouts.statement_seconds, or run it when less goes on.",
+                tenant=self._tenant,
+            ) from error
 
     async def references(self) -> tuple[Reference, ...]:
         """See Upkeep.references."""
@@ -105,10 +112,11 @@ class SqliteUpkeep:
             ).fetchone()
             names = tuple(dict.fromkeys((*key_of(database, reference.table), *reference.columns)))
             chosen = ", ".join(f"c.{quoted(name)}" for name in names)
-            rows = database.execute(
-                f"SELECT {chosen} FROM main.{table} AS c WHERE {where} LIMIT ?",  # noqa: S608
-                (samples,),
-            ).fetchall()
+            with _any_text(database):
+                rows = database.execute(
+                    f"SELECT {chosen} FROM main.{table} AS c WHERE {where} LIMIT ?",  # noqa: S608
+                    (samples,),
+                ).fetchall()
             shown = tuple(to_line(names, row).decode() for row in rows)
             return Orphans(reference=reference, count=number, samples=shown)
 
