@@ -110,7 +110,10 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A step's outcome as the engine saw it; `skipped` holds the reason if its guard held."""
+    """A step's outcome as the engine saw it; `skipped` holds the reason if its guard held.
+
+    `of` is how many steps there are in all, where a wish adds to those of the section.
+    """
 
     number: int
     name: str
@@ -122,6 +125,7 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before: str = ""
     after: str = ""
     warnings: tuple[str, ...] = ()
+    of: int = 0
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):

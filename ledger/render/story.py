@@ -52,7 +52,8 @@ def _started(event: ev.Started, tenant: str, where: str, symbols: Symbols) -> It
     verb = {"migrate": "Applying", "rollback": "Rolling back"}.get(event.command)
     if event.migration is not None and verb:
         ref = event.migration
-        yield f"{verb} {ref.set} {ref.version} {ref.name}: {event.steps} steps"
+        steps = f": {event.steps} steps" if event.steps else ""
+        yield f"{verb} {ref.set} {ref.version} {ref.name}{steps}"
 
 
 def _applied(event: ev.StepApplied, symbols: Symbols) -> Iterator[str]:
@@ -105,5 +106,8 @@ def _ended(event: ev.AnyEvent, symbols: Symbols) -> Iterator[str]:
         yield f"{symbols.failed} Failed{at}: {one_line(event.message)}{place}"
     elif isinstance(event, ev.LockCleared):
         yield f"{symbols.done} Released the claim: {one_line(event.reason)}"
+    elif isinstance(event, ev.DriftDetected) and event.wish:
+        names = ", ".join(one_line(f"{one.kind} {one.name}") for one in event.changes)
+        yield f"  {symbols.skipped} Sync: left as they are: {names}"
     elif isinstance(event, ev.DriftDetected):
         yield f"{symbols.failed} Schema: {event.kind}"

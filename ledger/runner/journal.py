@@ -57,7 +57,7 @@ class TenantJournal:
         """Take a result that is durable in the tenant; one that an earlier attempt recorded is dropped."""
         if result.number in self._recorded:
             return
-        of = max(self._of, result.number)
+        of = max(self._of, result.number, result.of)
         self._ctx.watcher.step(self._tenant, result.number, of, result.name, result.skipped)
         if result.skipped:
             self.pending.append(

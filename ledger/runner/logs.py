@@ -138,6 +138,9 @@ def _tenant_skipped(event: ev.TenantSkipped) -> _Line:
 
 
 def _drift_detected(event: ev.DriftDetected) -> _Line:
+    if event.wish:
+        names = ", ".join(f"{one.kind} {one.name}" for one in event.changes)
+        return _Line(RUNNER, logging.WARNING, f"Sync of {event.wish} leaves as they are: {names}")
     level = logging.INFO if event.kind == "cleared" else logging.WARNING
     return _Line(RUNNER, level, f"Drift: {event.kind}")
 

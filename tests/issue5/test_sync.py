@@ -143,7 +143,8 @@ class TestSqlite:
         names = [row[0] for row in sqlite_rows(path, "SELECT name FROM pragma_table_info('notes')")]
         assert names == ["id", "body", "tag"]
         steps = [row.event for row in await history(terminal, "a")]
-        assert next(one.step for one in steps if isinstance(one, ev.StepApplied)) == 1
+        counted = [(one.step, one.of) for one in steps if isinstance(one, ev.StepApplied)]
+        assert counted == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     @pytest.mark.parametrize("option", ["", " transaction:false"])
     async def test_a_refused_statement_names_file_and_line(

@@ -27,10 +27,11 @@ RESULTS_MAX: Final = 100
 
 
 class Progress:
-    """One migration under one claim. `step` is the last that landed."""
+    """One migration under one claim. `step` is the last that landed, `of` as StepResult has it."""
 
     def __init__(self, work: Work, journal: Journal, table: MarkerTable, *, step: int) -> None:
         self.step = step
+        self.of = 0
         self._work = work
         self._journal = journal
         self._table = table
@@ -71,7 +72,7 @@ class Progress:
         """Hand to the runner what it has not heard."""
         untold, self._untold = self._untold, []
         for result in untold:
-            self._journal.landed(result)
+            self._journal.landed(msgspec.structs.replace(result, of=self.of) if self.of else result)
 
     def entry(self, *, step: int | None = None, applied: bool = False) -> MarkerEntry:
         """The marker's entry as it is to be."""

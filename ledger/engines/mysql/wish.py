@@ -282,6 +282,7 @@ async def bring_about(run: Run) -> None:
     if intent is not None and announced and intent.statement not in {one.sha256 for one in steps}:
         await run.found_landed(f"Sync: {', '.join(intent.objects)}", intent)
         steps = (await plan(session, wish, live, after=after + 1)).steps
+    run.progress.of = run.progress.step + len(steps)
     for step in steps:
         await run.run(step, classify(step.sql, "mysql"))
     await run.end()

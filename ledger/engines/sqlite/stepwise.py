@@ -78,7 +78,7 @@ async def apply(
     await run(steps.open)
     if attempt.recovered:
         return attempt.report(journal, known)
-    landed = 0
+    landed = of = 0
 
     async def run_all(units: Sequence[Unit | None]) -> None:
         nonlocal landed
@@ -86,12 +86,13 @@ async def apply(
             if unit is not None and unit.steps[-1].number > steps.landed:
                 await run(partial(steps.run, unit))
             for result in attempt.results[landed:]:
-                journal.landed(result)
+                journal.landed(msgspec.structs.replace(result, of=of) if of else result)
             landed = len(attempt.results)
 
     await run_all([None, *units])
     if work.sync:
         await run(steps.look_at_wish)
+        of = landed + len(steps.wished)
         await run_all([Unit((step,)) for step in steps.wished])
     await run(steps.close)
     return attempt.sum_up(known)

@@ -271,8 +271,9 @@ class Attempt:
 
     def report(self, journal: Journal, known: frozenset[str]) -> Done:
         """After the commit: tell the journal, and sum up."""
+        of = len(self.results) if self.work.sync else 0
         for result in self.results:
-            journal.landed(result)
+            journal.landed(msgspec.structs.replace(result, of=of) if of else result)
         return self.sum_up(known)
 
     def sum_up(self, known: frozenset[str]) -> Done:
