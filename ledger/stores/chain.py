@@ -110,6 +110,27 @@ def recorded(rows: Iterable[tuple[Any, ...]]) -> list[Recorded]:
     ]
 
 
+def rows_with_text(events: Iterable[Recorded]) -> list[tuple[object, ...]]:
+    """Rows for INSERT, in the order of COLUMNS, with the body as the text that it is stored as."""
+    return [
+        (
+            event.seq,
+            event.stream,
+            event.version,
+            event.event_id,
+            event.type,
+            event.at,
+            event.run,
+            event.actor,
+            event.tenant,
+            event.body.decode(),
+            event.prev_hash,
+            event.hash,
+        )
+        for event in events
+    ]
+
+
 def timestamp(moment: datetime) -> str:
     """UTC, ISO 8601, always with microseconds and `Z`, so that text sorts as time does."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -158,7 +179,7 @@ def chain_batch(
     for prepared in batch:
         request = prepared.request
         version = current.get(request.stream, 0)
-        if any(new.event_id in known for new in request.events):
+        if not known.keys().isdisjoint([new.event_id for new in request.events]):
             outcomes.append(_recorded_before(request, known))
             continue
         if request.expected is not None and request.expected != version:

@@ -12,7 +12,6 @@ from datetime import UTC
 from typing import Any, Final
 
 import anyio
-import msgspec
 
 from ledger import failpoints
 from ledger.drivers.mysql import DriverError, MysqlConnection, QueryError, Row
@@ -28,6 +27,7 @@ from ledger.stores.chain import (
     ids_of,
     new_scripts,
     recorded,
+    rows_with_text,
     streams_of,
     suspect,
     timestamp,
@@ -170,10 +170,7 @@ async def _append(
         connection, new_scripts(batch, chained.outcomes, stored), packet_bytes=packet_bytes
     )
     if chained.new:
-        events = [
-            (*row[:9], row[9].decode(), *row[10:])
-            for row in map(msgspec.structs.astuple, chained.new)
-        ]
+        events = rows_with_text(chained.new)
         await _insert(connection, _INSERT_EVENTS, _EVENT_MARKS, events, packet_bytes=packet_bytes)
         await connection.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
     return chained.outcomes

@@ -27,6 +27,7 @@ from ledger.stores.chain import (
     ids_of,
     new_scripts,
     recorded,
+    rows_with_text,
     streams_of,
     suspect,
     timestamp,
@@ -41,7 +42,7 @@ EVENT_COLUMNS: Final = ", ".join(
 FACTS: Final = ", ".join(FACT_COLUMNS)
 _INSERT_EVENT: Final = "INSERT INTO events ({}) VALUES ({})".format(  # noqa: S608
     ", ".join(COLUMNS),
-    ", ".join("CAST(? AS TEXT)" if column == "body" else "?" for column in COLUMNS),
+    ", ".join("?" for _ in COLUMNS),
 )
 _HEAD: Final = "SELECT seq, hash FROM head"
 _HEAD_AND_SCHEMA: Final = "SELECT seq, hash, (SELECT value FROM meta WHERE key = ?) FROM head"
@@ -148,7 +149,7 @@ def _insert(db: sqlite3.Connection, chained: Chained, scripts: Sequence[Script])
             [(script.sha256, script.algorithm, script.content) for script in scripts],
         )
     if chained.new:
-        db.executemany(_INSERT_EVENT, map(msgspec.structs.astuple, chained.new))
+        db.executemany(_INSERT_EVENT, rows_with_text(chained.new))
         db.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
 
 
