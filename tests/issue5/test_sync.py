@@ -245,7 +245,7 @@ def mysql_rows(server: Server, database: str, table: str) -> dict[str, tuple[Any
         server,
         "SELECT column_name, column_type, is_nullable, column_default"
         " FROM information_schema.columns"
-        f" WHERE table_schema = '{database}' AND table_name = '{table}'",
+        f" WHERE table_schema = '{database}' AND table_name = '{table}' ORDER BY ordinal_position",
     )
     return {str(row[0]): row[1:] for row in rows}
 
