@@ -169,7 +169,7 @@ async def archive_tenant(
     ctx: RunContext, engine: Engine, target: Target, session: Session, order: Order
 ) -> Upkeep:
     """Finish what an earlier run has begun; then one file for what is old now."""
-    total = Upkeep(tenant=target.name, task="archive")
+    total = Upkeep(tenant=target.name, task="archive", result="current")
     while True:
         old, waiting = await old_and_waiting(ctx, target, session, order)
         total = msgspec.structs.replace(total, held=old.held, unreadable=old.unreadable)

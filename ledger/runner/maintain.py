@@ -119,7 +119,7 @@ async def _mend(
         for one in found
         if one.reference.missing
     )
-    seen = Upkeep(tenant=target.name, task="orphans", found=found, notes=notes)
+    seen = Upkeep(tenant=target.name, task="orphans", result="current", found=found, notes=notes)
     if len(notes) == len(found):
         return seen
     async with maintenance_claim(ctx, engine, target, session) as held:

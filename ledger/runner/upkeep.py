@@ -42,7 +42,7 @@ class Upkeep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     tenant: str
     task: Task
-    result: Literal["current", "found", "maintained", "failed"] = "current"
+    result: Literal["current", "found", "maintained", "failed"]
     rows: int = 0
     found: tuple[Orphans, ...] = ()
     old: int = 0
