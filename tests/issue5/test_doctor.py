@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,23 @@ def test_no_tenant_is_written(terminal: Terminal) -> None:
     terminal.ok("doctor")
     assert state() == before
     assert terminal.ok("history", "--format", "jsonl").out == events
+
+
+def test_what_an_application_left_in_its_wal_stays_there(terminal: Terminal) -> None:
+    """Opening for writing would check a crashed application's -wal file in; doctor reads it as it is."""
+    with closing(sqlite3.connect(terminal.folder / "data/acme.db")) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE late (x)")
+        database.commit()
+        for name in ("acme.db", "acme.db-wal"):
+            found = (terminal.folder / "data" / name).read_bytes()
+            (terminal.folder / "data" / name.replace("acme", "crashed")).write_bytes(found)
+    crashed = terminal.folder / "data/crashed.db"
+    wal = terminal.folder / "data/crashed.db-wal"
+    before = (crashed.read_bytes(), wal.read_bytes())
+    made = terminal.run("doctor", "--tenant", "crashed", "--format", "json").json()
+    assert levels(made, "crashed")["integrity"] == "ok"
+    assert (crashed.read_bytes(), wal.read_bytes()) == before
 
 
 def test_broken_tenants_are_named(terminal: Terminal) -> None:

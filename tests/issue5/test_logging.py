@@ -11,6 +11,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from ledger.cli.logs import logging_to
+from ledger.cli.options import Settings
 from tests.cli.terminal import CANARY, Terminal, sqlite_run
 from tests.cli.test_cli_mysql import address
 from tests.fleet.world import Fleet
@@ -127,6 +129,17 @@ def test_no_secret_is_ever_in_it(
         assert ended.code == 3
     text = (terminal.folder / "run.log").read_text()
     assert CANARY not in text and "ledger_nobody" in text
+
+
+def test_passwords_of_urls_are_taken_out_whoever_logs_them(terminal: Terminal) -> None:
+    """The last net: a URL with its password in a message, on stderr or in the file."""
+    settings = Settings()
+    settings.log_file = "run.log"
+    with logging_to(settings):
+        logging.getLogger("ledger.store").warning("no answer: %s", f"mysql://a:{CANARY}@h/db")
+    text = (terminal.folder / "run.log").read_text()
+    assert "WARNING ledger.store: no answer: mysql://a:***@h/db" in text and CANARY not in text
+    assert terminal.run("--version").err.count("mysql://a:***@h/db") == 1
 
 
 def test_on_a_server(terminal: Terminal, sql_server: Server, make_database: MakeDatabase) -> None:

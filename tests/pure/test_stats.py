@@ -85,6 +85,27 @@ def test_size_counts_where_it_explains(count: int, base: int, rate_us: int) -> N
     assert found.seconds == pytest.approx(sizes[-1] * 10 * rate_us / 1e6)
 
 
+@given(
+    st.lists(st.integers(80, 120), min_size=6, max_size=30),
+    st.integers(1, 10**6),
+    st.integers(1, 10**12),
+)
+def test_scaled_figures_have_a_range_and_a_floor(
+    rates_percent: list[int], base: int, size: int
+) -> None:
+    """Rates that differ by a fifth: low ≤ middle ≤ high, and no tenant is faster than the fastest seen."""
+    samples = [
+        Sample(duration_us=base * (number + 1) * 10 * percent, bytes=base * (number + 1))
+        for number, percent in enumerate(rates_percent)
+    ]
+    found = estimate("app/1", samples, bytes_now=size)
+    assert found.source == "scaled"
+    low, middle, high = bounds(found)
+    assert min(one.duration_us for one in samples) / 1e6 <= low <= middle <= high
+    assert high <= max(size * 1200 / 1e6, low) * (1 + 1e-9)
+    assert middle >= size * 800 / 1e6 * (1 - 1e-9)
+
+
 def test_four_tenants_or_equal_sizes_are_not_enough() -> None:
     """Fewer than five, or all alike in size, or times that have nothing to do with it: the median."""
     few = [Sample(duration_us=one * 1000, bytes=one) for one in (1, 2, 3, 4)]
