@@ -73,6 +73,22 @@ def test_a_run_stopped_past_its_lease_is_refused(
     world.check_nothing_to_do()
 
 
+@pytest.mark.fault(10)
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_only_the_fence_keeps_a_zombie_from_what_was_rolled_back(
+    kind: str, make_world: MakeWorld
+) -> None:
+    """Its migration was applied and undone meanwhile: to the marker it is pending again, to the fence not."""
+    world = make_world(kind, head=SHORT)
+    zombie = stopped_at(world, "runner.after_claim", "migrate", "--tenant", world.tenants[0])
+    world.ok(*ALL, host="elsewhere")
+    world.ok("rollback", "--all-tenants", "--to", "0", "-y", host="elsewhere")
+    state = world.state()
+    let_go(zombie)
+    assert world.state() == state
+    world.check(state, [])
+
+
 @pytest.mark.fault(11)
 def test_a_run_stopped_in_a_statement_is_refused(make_world: MakeWorld) -> None:
     """Its session holds the tenant's lock: it is ended on the server before anything else runs."""
