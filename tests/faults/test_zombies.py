@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.commands import Running, wait_for
 from tests.faults.conftest import MakeWorld
-from tests.faults.world import ServerWorld, State, World
+from tests.faults.world import FIRST, ServerWorld, State, World
 
 ALL = ("migrate", "--all-tenants")
 VERSIONS = ["001", "002", "003"]
@@ -78,15 +78,21 @@ def test_a_run_stopped_past_its_lease_is_refused(
 def test_only_the_fence_keeps_a_zombie_from_what_was_rolled_back(
     kind: str, make_world: MakeWorld
 ) -> None:
-    """Its migration was applied and undone meanwhile: to the marker it is pending again, to the fence not."""
-    world = make_world(kind, head=SHORT)
+    """Its migration was applied and undone meanwhile: to the marker it is pending again, to the fence not.
+
+    Its first step is one of rows, before which nothing is written to the ledger.
+    """
+    rows = "UPDATE {prefix}notes SET seen = seen + 1;\n-- migrate:down\nUPDATE {prefix}notes SET seen = seen + 10;\n"
+    migrations = {"001_notes.sql": FIRST, "002_rows.sql": rows}
+    world = make_world(kind, head=SHORT + 'backup = "never"\n', migrations=migrations)
+    world.ok("migrate", "--all-tenants", "--to", "001")
     zombie = stopped_at(world, "runner.after_claim", "migrate", "--tenant", world.tenants[0])
     world.ok(*ALL, host="elsewhere")
-    world.ok("rollback", "--all-tenants", "--to", "0", "-y", host="elsewhere")
+    world.ok("rollback", "--all-tenants", "--to", "001", "-y", host="elsewhere")
     state = world.state()
     let_go(zombie)
     assert world.state() == state
-    world.check(state, [])
+    world.check(state, ["001"])
 
 
 @pytest.mark.fault(11)
