@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from ledger import events as ev
 from ledger.api.opened import Chosen
@@ -12,10 +13,14 @@ from ledger.engines.base import Target
 from ledger.errors import UnknownTenantError, UsageError
 from ledger.events import MigrationRef, Recorded
 from ledger.plan import Catalogue, decide_rollback
-from ledger.projections import Applied, FleetState
+from ledger.projections import Applied, FleetState, RunState
 from ledger.runner.context import RunContext
+from ledger.runner.holder import life_of
 from ledger.runner.kept import KeptBackup
 from ledger.stores.base import Filter
+
+ASIDE: Final = frozenset({"unlock", "resolve", "prune", "validate"})
+"""Commands between two rollbacks that change no tenant's version."""
 
 Choose = Callable[[Target, Catalogue], Callable[[Applied], Sequence[MigrationRef]]]
 
@@ -30,6 +35,9 @@ async def rollback_chooser(
 ) -> Choose:
     """What to undo on each tenant: the last one, one `migration`, all after `to`, or what `run` applied.
 
+    "The last one" goes on with a rollback of the same kind that did not come to its end: typed
+    again it takes no tenant back by one more.
+
     Raises UsageError for more than one of them, for a run that is not recorded,
     and for a version that none of the tenants has.
     """
@@ -41,12 +49,16 @@ async def rollback_chooser(
     version = migration or (to if to != "0" else None)
     if version is not None:
         _require_applied(ctx, chosen, version)
+    bare = migration is None and to is None and run is None
+    done = await _taken_back(ctx) if bare else frozenset[str]()
     # What is undone is settled once, from the state at the beginning: a tenant
     # that is looked at again after a conflict must not lose one more migration.
     settled: dict[str, frozenset[tuple[str, str]]] = {}
 
     def choose(target: Target, catalogue: Catalogue) -> Callable[[Applied], Sequence[MigrationRef]]:
         migrations = {(one.ref.set, one.ref.version): one for one in catalogue.order}
+        if target.name in done:
+            settled[target.name] = frozenset()
         if target.name not in settled:
             first = decide_rollback(
                 ctx.state(target.name).applied,
@@ -60,6 +72,33 @@ async def rollback_chooser(
         return lambda applied: decide_rollback(applied, migrations, only=only)
 
     return choose
+
+
+async def _taken_back(ctx: RunContext) -> frozenset[str]:
+    """Tenants that the newest runs took back by one, if these runs did not come to their end."""
+    done: set[str] = set()
+    for run in sorted(ctx.fleet.runs.values(), key=lambda one: one.started_at, reverse=True):
+        if run.command in ASIDE:
+            continue
+        if run.command != "rollback" or run.target is not None or not _cut_short(run):
+            break
+        async for rows in ctx.store.read(
+            Filter(run=run.run, types=("run_started", "rolled_back", "restored"))
+        ):
+            for row in rows:
+                event = row.event
+                if isinstance(event, ev.RunStarted) and "run" in event.options:
+                    return frozenset(done)
+                if row.tenant is not None:
+                    done.add(row.tenant)
+    return frozenset(done)
+
+
+def _cut_short(run: RunState) -> bool:
+    """Killed, interrupted, or with tenants that failed; one that lives is waited for, tenant by tenant."""
+    if not run.finished_at:
+        return run.holder is None or life_of(run.holder, run.run) != "alive"
+    return run.interrupted or not set(run.outcomes) <= {"rolled_back", "current"}
 
 
 def _require_applied(ctx: RunContext, chosen: Chosen, version: str) -> None:
