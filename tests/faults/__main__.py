@@ -239,6 +239,7 @@ class Campaign:
             require(row["applied"] == list(VERSIONS[:version]), "the applied set", row)
             require(row["state"] in ("current", "pending", "new"), "the state", row)
         if self.rounds % CHECK_CHAIN_EVERY == 0:
+            self.fleet.rebuild_tables()
             ended = self.fleet.run("verify")
             require(ended.code == 0, "verify", ended)
             with_scratch = [name for name in self._databases() if "scratch" in name]

@@ -136,6 +136,14 @@ class Fleet(World):
         """A SQLite tenant's file."""
         return self.root / "data" / f"{tenant}.db"
 
+    def rebuild_tables(self) -> None:
+        """MariaDB keeps a column that was dropped at once, until a table has hundreds and refuses more."""
+        places = [(name, "notes") for name in self.databases.values()]
+        places += [(self.shared, f"{name}_notes") for name in PREFIXES]
+        with connect(self.server) as connection, connection.cursor() as cursor:
+            for database, table in places:
+                cursor.execute(f"ALTER TABLE `{database}`.`{table}` FORCE")
+
     def found(self, tenants: tuple[str, ...]) -> dict[str, dict[str, list[Any]]]:
         """Tenant -> table -> rows, as they are."""
         found: dict[str, dict[str, list[Any]]] = {}

@@ -102,3 +102,18 @@ def test_killed_in_recovery_again_and_again(kind: str, command: str, make_world:
     assert kills >= 3
     world.ok(*COMMANDS[command])
     world.check(expected, VERSIONS[command])
+
+
+@pytest.mark.fault(1, 4)
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_the_newest_one_is_taken_back_once(kind: str, make_world: MakeWorld) -> None:
+    """`rollback` without a version, killed twice: typed again it goes on, and takes nobody back by two."""
+    world = make_world(kind, head="parallel = 1\n")
+    world.ok("migrate", "--all-tenants")
+    bare = ("rollback", "--all-tenants", "-y")
+    assert world.run(*bare, failpoint="runner.after_record").killed
+    assert world.run(*bare, failpoint="runner.before_record").killed
+    world.ok(*bare)
+    world.check(None, ["001", "002"])
+    world.ok(*bare)
+    world.check(None, ["001"])
