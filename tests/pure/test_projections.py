@@ -179,7 +179,7 @@ def test_a_claim_lives_as_long_as_its_lease_and_renewals_prolong_it() -> None:
 
 
 def test_a_claim_ends_with_each_end_event() -> None:
-    """completed, failed, rolled_back, restored, baselined, imported, lock_cleared, reset and maintained free the tenant."""
+    """Each of them frees the tenant, and there is no other."""
     ends: list[AnyEvent] = [
         ev.Completed(command="migrate", migration=ref("1"), duration_us=1),
         ev.Failed(command="migrate", error="x", message="m"),
