@@ -117,3 +117,28 @@ def test_the_newest_one_is_taken_back_once(kind: str, make_world: MakeWorld) -> 
     world.check(None, ["001", "002"])
     world.ok(*bare)
     world.check(None, ["001"])
+
+
+@pytest.mark.fault(4, 6)
+@pytest.mark.parametrize(
+    ("kind", "point"),
+    [
+        ("sqlite", "engine.after_commit"),
+        ("sqlite", "runner.before_record"),
+        ("mariadb", "engine.after_commit"),
+        ("mariadb", "engine.after_statement"),
+        ("mariadb", "engine.after_marker"),
+        ("mariadb", "runner.before_record"),
+    ],
+)
+def test_a_backup_from_before_a_migration_has_nothing_of_it(
+    kind: str, point: str, make_world: MakeWorld
+) -> None:
+    """The re-run of a migration that was cut short takes none in its middle; going back by backup goes back."""
+    world = make_world(kind)
+    world.ok("migrate", "--all-tenants", "--to", "001")
+    before = world.state()
+    assert world.run(*COMMANDS["migrate"], failpoint=point).killed
+    world.ok(*COMMANDS["migrate"])
+    world.ok("rollback", "--all-tenants", "--to", "001", "--by", "backup", "-y")
+    world.check(before, ["001"])

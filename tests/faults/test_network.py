@@ -103,6 +103,26 @@ def test_a_server_that_accepts_and_never_answers(
         world.ok(*ALL)
 
 
+@pytest.mark.fault(32)
+def test_a_tenant_that_is_back_is_not_called_unreachable(
+    own_mariadb: Server, make_world: MakeWorld
+) -> None:
+    """With nothing to apply, too: the next run looks, and says so."""
+    with proxy(own_mariadb.url.port) as between:
+        head = "[timeouts]\nconnect_seconds = 1.0\n"
+        world = make_world("mariadb", port=between.port, local_ledger=True, head=head)
+        world.ok(*ALL)
+        between.swallow()
+        between.cut()
+        assert world.run(*ALL).code == 3
+        states = world.ok("status", "--format", "json").json()["tenants"]
+        assert {row["state"] for row in states} == {"unreachable"}
+        between.swallow(silent=False)
+        between.cut()
+        world.ok(*ALL)
+        world.check(None, VERSIONS)
+
+
 @pytest.mark.slow
 @pytest.mark.fault(16)
 def test_a_black_hole_in_a_statement_ends_with_its_deadline(
