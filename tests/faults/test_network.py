@@ -161,7 +161,8 @@ def test_killed_while_the_server_runs_the_statement(kind: str, make_world: MakeW
     world.check(None, ["001"])
     for tenant in world.tenants:
         prefix = world.place(tenant)[1]
-        assert world.sql(tenant, f"SELECT x, y FROM {prefix}slow") == [(0, 2)]
+        # MySQL's SLEEP ends early, with 1, when its client is gone; the table is made all the same.
+        assert world.sql(tenant, f"SELECT y FROM {prefix}slow") == [(2,)]
 
 
 @pytest.mark.fault(5)
