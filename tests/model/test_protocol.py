@@ -17,13 +17,13 @@ from tests.model.protocol import GUARDS, ROWS, STEPS, Guard, Runner, Store, Tena
 
 WHO = st.sampled_from([0, 1])
 MANY = settings(
-    max_examples=200,
-    stateful_step_count=40,
+    max_examples=600,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 
-FIND = settings(MANY, phases=[Phase.generate])
+FIND = settings(MANY, max_examples=5000, phases=[Phase.generate])
 """Any history will do; it need not be the shortest."""
 
 
