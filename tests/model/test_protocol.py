@@ -23,8 +23,8 @@ MANY = settings(
     suppress_health_check=list(HealthCheck),
 )
 
-FIND = settings(MANY, max_examples=5000, phases=[Phase.generate])
-"""Any history will do; it need not be the shortest."""
+FIND = settings(MANY, max_examples=5000, phases=[Phase.generate], derandomize=True)
+"""Any history will do, not the shortest; and the same ones every time, since finding is luck else."""
 
 
 class Protocol(RuleBasedStateMachine):
