@@ -74,7 +74,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     `path` is the file it came from and None for one made in Python; relative
     paths were taken from `base`. `variables` hold for all tenants, a source's own
     go before them. `workers` are processes for SQLite tenants: 0 for none, `auto` as
-    many as there are cores where the fleet is large enough. `warnings` are for a person, once.
+    many as there are cores, where the fleet is large and the cores are four or more. `warnings` are for a person, once.
     """
 
     base: Path

@@ -35,6 +35,9 @@ Workers = int | Literal["auto"]
 WORTHWHILE: Final = 200
 """Fewer tenants than this are done before a worker has started."""
 
+ENOUGH_CORES: Final = 4
+"""On two cores the messages cost what the second process gains (`bench.migrate`, workers 0 and 2)."""
+
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
 
@@ -42,7 +45,7 @@ STOP_SECONDS: Final = 10.0
 def how_many(
     workers: Workers, targets: Sequence[Target], catalogues: Mapping[str, Catalogue]
 ) -> int:
-    """How many worker processes are worth it: none for a small fleet, one core, or Python migrations.
+    """How many worker processes are worth it: none for a small fleet, few cores, or Python migrations.
 
     Functions of `.py` migrations cannot be sent to another process; those
     fleets are migrated in this one.
@@ -53,7 +56,7 @@ def how_many(
     if workers != "auto":
         return min(workers, len(files))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cores if len(files) >= WORTHWHILE and cores and cores > 1 else 0
+    return cores if len(files) >= WORTHWHILE and cores and cores >= ENOUGH_CORES else 0
 
 
 class _Worker:
