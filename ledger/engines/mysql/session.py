@@ -26,6 +26,7 @@ from ledger.engines.base import (
     Target,
     Work,
 )
+from ledger.engines.checks import require_checks
 from ledger.engines.mysql import backup as backups
 from ledger.engines.mysql import drop, fence, guards, python, restore
 from ledger.engines.mysql import wish as wishes
@@ -259,7 +260,7 @@ class MysqlSession:
         results = await guards.run_checks(connection, work.checks, seconds=run.seconds())
         if not all(one.passed for one in results):
             await run.progress.save(connection, told=True)
-        guards.require_checks(results, work.checks, tenant=self.tenant, migration=run.migration)
+        require_checks(results, work.checks, tenant=self.tenant, migration=run.migration)
         return results
 
     def _require_direction(self, work: Work, entry: MarkerEntry | None) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from ledger import failpoints
 from ledger.engines.base import MORE_TIME, Done, Journal, Marker, MarkerEntry, StepResult, Work
+from ledger.engines.checks import require_checks
 from ledger.engines.sqlite import wish as wishes
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
@@ -32,7 +33,6 @@ from ledger.engines.sqlite.steps import (
     commit,
     controls_transaction,
     go_on,
-    require_checks,
     roll_back,
     run_checks,
     run_step,
