@@ -26,9 +26,10 @@ PROJECTION: Final = "fleet"
 
 Applied = tuple[MigrationRef, ...]
 
-Fact = tuple[int, int, str, str, str, str | None, bytes | str]
+Fact = tuple[int, int, str, str, str, str | None, bytes | str | ev.AnyEvent]
 """What a fold needs of an event: seq, the stream's version, at, run, actor, tenant and body.
-A plain tuple with the body as bytes or text, as the driver gives it: a replay has millions of them."""
+A plain tuple with the body as bytes or text, as the driver gives it (a replay has millions of
+them), or the event itself where it is at hand."""
 
 
 def fact(row: Recorded) -> Fact:
@@ -163,8 +164,22 @@ class FleetState(msgspec.Struct, kw_only=True):
         self.fold_facts(map(fact, recorded))
 
     def fold_facts(self, facts: Iterable[Fact]) -> None:
-        """`fold`, from what a store's `read_facts` gives: the one place where events become state."""
-        decode, handlers = ev.decode_body, _TENANT_HANDLERS
+        """`fold`, from what a store's `read_facts` gives."""
+        self._fold(facts, ev.decode_body)
+
+    def fold_own(self, recorded: Iterable[Recorded], events: Iterable[ev.AnyEvent]) -> None:
+        """`fold` of what was just appended: `events` are the bodies, so that none is decoded."""
+        self._fold(
+            (
+                (row.seq, row.version, row.at, row.run, row.actor, row.tenant, event)
+                for row, event in zip(recorded, events, strict=True)
+            ),
+            _itself,
+        )
+
+    def _fold(self, facts: Iterable[Fact], decode: Callable[[Any], ev.AnyEvent]) -> None:
+        """The one place where events become state."""
+        handlers = _TENANT_HANDLERS
         state = TenantState(tenant="")
         seq = self.seq
         for row in facts:
@@ -219,6 +234,10 @@ class FleetState(msgspec.Struct, kw_only=True):
         """The living claim on a tenant, or None."""
         claim = tenant.claim
         return claim if claim is not None and self.lease_end(claim) > now else None
+
+
+def _itself(event: ev.AnyEvent) -> ev.AnyEvent:
+    return event
 
 
 def parse_time(text: str) -> datetime:

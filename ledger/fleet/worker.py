@@ -26,7 +26,7 @@ from ledger.fleet import wire
 from ledger.projections import Fact, FleetState, fact
 from ledger.runner.context import RunContext
 from ledger.runner.migrate import migrate_tenant
-from ledger.stores.base import Append, Filter, Head, StoredProjection
+from ledger.stores.base import Append, Filter, Head, Prepared, StoredProjection
 
 
 class RemoteStore:
@@ -61,7 +61,7 @@ class RemoteStore:
             raise ConflictError(stream, expected=expected, found=found)
         raise StoreUnavailableError(trouble.message, hint=trouble.hint)
 
-    async def append(self, request: Append) -> tuple[Recorded, ...]:
+    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
         """See Store.append."""
         recorded: tuple[Recorded, ...] = await self._ask("append", request)
         return recorded

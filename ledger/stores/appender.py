@@ -17,8 +17,8 @@ import anyio.lowlevel
 
 from ledger.errors import ChainBrokenError, NewerLedgerError, StoreError, StoreUnavailableError
 from ledger.events import Recorded
-from ledger.stores.base import Append
-from ledger.stores.chain import Outcome, Prepared, prepare
+from ledger.stores.base import Append, Prepared
+from ledger.stores.chain import Outcome, prepare
 
 log = logging.getLogger("ledger.store")
 
@@ -50,7 +50,7 @@ class _Batch:
         return not self.sealed and (
             not self.requests
             or (
-                self.events + len(prepared.bodies) <= BATCH_EVENTS
+                self.events + len(prepared.events) <= BATCH_EVENTS
                 and self.size + prepared.size <= BATCH_BYTES
             )
         )
@@ -58,7 +58,7 @@ class _Batch:
     def add(self, prepared: Prepared) -> int:
         """The request's place."""
         self.requests.append(prepared)
-        self.events += len(prepared.bodies)
+        self.events += len(prepared.events)
         self.size += prepared.size
         return len(self.requests) - 1
 
@@ -95,9 +95,9 @@ class Appender:
         self.appends = 0
         self.events = 0
 
-    async def append(self, request: Append) -> tuple[Recorded, ...]:
+    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
         """Append with whatever else waits. Raises what `Store.append` says."""
-        prepared = prepare(request)
+        prepared = prepare(request) if isinstance(request, Append) else request
         if self._refuse is not None:
             self._refuse(prepared)
         while self._waiting >= WAITING_REQUESTS and self._last is not None:

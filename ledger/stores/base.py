@@ -47,6 +47,24 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     scripts: tuple[Script, ...] = ()
 
 
+Encoded = tuple[str, str, str, str, str | None, bytes]
+"""A new event with its body encoded: event id, type, run, actor, tenant and body.
+A plain tuple: every event of every append passes through one."""
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """An Append that was checked and encoded, by `chain.prepare`, in this process or in another.
+
+    `size` is the bytes of its bodies and scripts.
+    """
+
+    stream: str
+    events: tuple[Encoded, ...]
+    size: int
+    expected: int | None = None
+    scripts: tuple[Script, ...] = ()
+
+
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """Which events to read. Times are UTC, ISO 8601 with `Z`; `since` is inclusive, `until` exclusive.
 
@@ -83,8 +101,10 @@ class Store(Protocol):
     url: str
     ledger_id: str
 
-    async def append(self, request: Append) -> tuple[Recorded, ...]:
+    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
         """Append durably, together with whatever else is waiting (group commit).
+
+        What `prepare` made of a request elsewhere is neither encoded nor decoded again.
 
         A lone append waits for nobody. A retry after a lost acknowledgement is
         recognised by event id and returns what was recorded. Raises

@@ -14,7 +14,7 @@ import msgspec
 
 from ledger.errors import ConflictError, StoreError
 from ledger.events import Recorded, encode_body, event_hash
-from ledger.stores.base import Append, Head, Script
+from ledger.stores.base import Append, Encoded, Head, Prepared, Script
 
 COLUMNS: Final[tuple[str, ...]] = Recorded.__struct_fields__
 """The columns of `events`, in the order of `Recorded`'s fields, so that a row is `astuple`."""
@@ -29,14 +29,6 @@ ACTOR_CHARACTERS: Final = 255
 Outcome = tuple[Recorded, ...] | StoreError
 
 
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A request with its bodies encoded, before any lock is held. `size` is the bodies' bytes."""
-
-    request: Append
-    bodies: tuple[bytes, ...]
-    size: int
-
-
 class Chained(msgspec.Struct, frozen=True, kw_only=True):
     """`outcomes` has one entry per request; `new` is what is to be inserted; `head` is the new head."""
 
@@ -46,24 +38,37 @@ class Chained(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare(request: Append) -> Prepared:
-    """Encode the bodies and refuse what a ledger could not hold. Raises StoreError."""
+    """Encode the bodies and refuse what a ledger could not hold, before any lock is held.
+
+    Raises StoreError.
+    """
     _refuse_unfit("stream", request.stream, STREAM_CHARACTERS)
     if not request.events and not request.scripts:
         raise StoreError(f"nothing to append to stream {request.stream}")
     checked: tuple[str, str, str | None] | None = None
+    events: list[Encoded] = []
+    size = sum(len(script.content) for script in request.scripts)
     for new in request.events:
         _refuse_unfit("event_id", new.event_id, ID_CHARACTERS, ascii_only=True)
         # Events of one request nearly always share who, where and when: looked at once.
-        if checked == (who := (new.run, new.actor, new.tenant)):
-            continue
-        checked = who
-        _refuse_unfit("run", new.run, ID_CHARACTERS, ascii_only=True)
-        _refuse_unfit("actor", new.actor, ACTOR_CHARACTERS)
-        if new.tenant is not None:
-            _refuse_unfit("tenant", new.tenant, STREAM_CHARACTERS)
-    bodies = tuple([encode_body(new.event) for new in request.events])
-    scripts = sum(len(script.content) for script in request.scripts)
-    return Prepared(request=request, bodies=bodies, size=sum(map(len, bodies)) + scripts)
+        if checked != (who := (new.run, new.actor, new.tenant)):
+            checked = who
+            _refuse_unfit("run", new.run, ID_CHARACTERS, ascii_only=True)
+            _refuse_unfit("actor", new.actor, ACTOR_CHARACTERS)
+            if new.tenant is not None:
+                _refuse_unfit("tenant", new.tenant, STREAM_CHARACTERS)
+        event = new.event
+        body = encode_body(event)
+        size += len(body)
+        type_name = str(event.__struct_config__.tag)
+        events.append((new.event_id, type_name, new.run, new.actor, new.tenant, body))
+    return Prepared(
+        stream=request.stream,
+        events=tuple(events),
+        size=size,
+        expected=request.expected,
+        scripts=request.scripts,
+    )
 
 
 def _refuse_unfit(field: str, value: str, limit: int, *, ascii_only: bool = False) -> None:
@@ -138,19 +143,18 @@ def timestamp(moment: datetime) -> str:
 
 def streams_of(batch: Sequence[Prepared]) -> list[str]:
     """Every stream of the batch, once."""
-    return list({prepared.request.stream: None for prepared in batch})
+    return list({prepared.stream: None for prepared in batch})
 
 
 def ids_of(batch: Sequence[Prepared]) -> list[str]:
     """Every event id of the batch."""
-    return [new.event_id for prepared in batch for new in prepared.request.events]
+    return [event[0] for prepared in batch for event in prepared.events]
 
 
 def suspect(batch: Sequence[Prepared], versions: Mapping[str, int]) -> bool:
     """Whether a request expects a version that is not there: a conflict, or a retry of an old append."""
     return any(
-        prepared.request.expected is not None
-        and prepared.request.expected != versions.get(prepared.request.stream, 0)
+        prepared.expected is not None and prepared.expected != versions.get(prepared.stream, 0)
         for prepared in batch
     )
 
@@ -176,48 +180,46 @@ def chain_batch(
     outcomes: list[Outcome] = []
     added: list[Recorded] = []
     seq, last_hash = head.seq, head.hash
-    for prepared in batch:
-        request = prepared.request
+    for request in batch:
         version = current.get(request.stream, 0)
-        if not known.keys().isdisjoint([new.event_id for new in request.events]):
+        if not known.keys().isdisjoint([event[0] for event in request.events]):
             outcomes.append(_recorded_before(request, known))
             continue
         if request.expected is not None and request.expected != version:
             outcomes.append(ConflictError(request.stream, expected=request.expected, found=version))
             continue
         mine: list[Recorded] = []
-        for new, body in zip(request.events, prepared.bodies, strict=True):
+        for event_id, type_name, run, actor, tenant, body in request.events:
             seq += 1
             version += 1
-            type_name = str(new.event.__struct_config__.tag)
             hash_ = event_hash(
                 last_hash,
                 seq=seq,
                 stream=request.stream,
                 version=version,
-                event_id=new.event_id,
+                event_id=event_id,
                 type_name=type_name,
                 at=now,
-                run=new.run,
-                actor=new.actor,
-                tenant=new.tenant,
+                run=run,
+                actor=actor,
+                tenant=tenant,
                 body=body,
             )
             recorded = Recorded(
                 seq=seq,
                 stream=request.stream,
                 version=version,
-                event_id=new.event_id,
+                event_id=event_id,
                 type=type_name,
                 at=now,
-                run=new.run,
-                actor=new.actor,
-                tenant=new.tenant,
+                run=run,
+                actor=actor,
+                tenant=tenant,
                 body=body,
                 prev_hash=last_hash,
                 hash=hash_,
             )
-            known[new.event_id] = recorded
+            known[event_id] = recorded
             mine.append(recorded)
             last_hash = hash_
         current[request.stream] = version
@@ -233,15 +235,15 @@ def new_scripts(
     texts: dict[str, Script] = {}
     for prepared, outcome in zip(batch, outcomes, strict=True):
         if isinstance(outcome, tuple):
-            for script in prepared.request.scripts:
+            for script in prepared.scripts:
                 if script.sha256 not in stored:
                     texts.setdefault(script.sha256, script)
     return list(texts.values())
 
 
-def _recorded_before(request: Append, known: Mapping[str, Recorded]) -> Outcome:
+def _recorded_before(request: Prepared, known: Mapping[str, Recorded]) -> Outcome:
     """What a retry gets: exactly what was recorded under its ids, in order, on its stream."""
-    found = [known.get(new.event_id) for new in request.events]
+    found = [known.get(event[0]) for event in request.events]
     recorded = tuple(event for event in found if event is not None)
     first = recorded[0].version
     if len(recorded) == len(found) and all(

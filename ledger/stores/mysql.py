@@ -30,8 +30,8 @@ from ledger.errors import StoreError, StoreUnavailableError
 from ledger.events import Recorded
 from ledger.projections import Fact
 from ledger.stores.appender import Appender
-from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, StoredProjection
-from ledger.stores.chain import Outcome, Prepared, recorded
+from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, Prepared, StoredProjection
+from ledger.stores.chain import Outcome, recorded
 from ledger.stores.filters import MYSQL, conditions
 from ledger.stores.migrations import ID_KEY, MYSQL_UPGRADES, SCHEMA_KEY, Upgrade
 from ledger.stores.mysql_schema import (
@@ -95,7 +95,7 @@ class MysqlStore:
         self._closed = False
         self._scripts: set[str] = set()
 
-    async def append(self, request: Append) -> tuple[Recorded, ...]:
+    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
         """See `Store.append`."""
         return await self.appender.append(request)
 
@@ -247,12 +247,12 @@ class MysqlStore:
     def _refuse_oversized(self, prepared: Prepared) -> None:
         """One row is one statement at least, and a statement is one packet."""
         largest = max(
-            [len(body) for body in prepared.bodies]
-            + [len(script.content) for script in prepared.request.scripts]
+            [len(event[-1]) for event in prepared.events]
+            + [len(script.content) for script in prepared.scripts]
         )
         if largest > self._packet_bytes - 64 * 1024:
             raise StoreError(
-                f"an event or a text of {largest:,} bytes for stream {prepared.request.stream} does "
+                f"an event or a text of {largest:,} bytes for stream {prepared.stream} does "
                 f"not fit into the ledger server's max_allowed_packet ({self._packet_bytes:,} bytes)",
                 hint="Raise max_allowed_packet on the ledger's server.",
             )
@@ -276,7 +276,7 @@ class MysqlStore:
             script.sha256
             for prepared, outcome in zip(batch, outcomes, strict=True)
             if isinstance(outcome, tuple)
-            for script in prepared.request.scripts
+            for script in prepared.scripts
         )
         return outcomes
 

@@ -17,12 +17,11 @@ from ledger import failpoints
 from ledger.drivers.mysql import DriverError, MysqlConnection, QueryError, Row
 from ledger.errors import ChainBrokenError
 from ledger.events import Recorded
-from ledger.stores.base import Head, Script, StoredProjection
+from ledger.stores.base import Head, Prepared, Script, StoredProjection
 from ledger.stores.chain import (
     COLUMNS,
     FACT_COLUMNS,
     Outcome,
-    Prepared,
     chain_batch,
     ids_of,
     new_scripts,

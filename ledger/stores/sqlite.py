@@ -22,8 +22,8 @@ from ledger.errors import StoreUnavailableError
 from ledger.events import Recorded
 from ledger.projections import Fact
 from ledger.stores.appender import Appender
-from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, StoredProjection
-from ledger.stores.chain import Outcome, Prepared, recorded, timestamp
+from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, Prepared, StoredProjection
+from ledger.stores.chain import Outcome, recorded, timestamp
 from ledger.stores.filters import SQLITE, conditions
 from ledger.stores.migrations import ID_KEY, SCHEMA_KEY, SQLITE_UPGRADES, Upgrade
 from ledger.stores.sqlite_schema import (
@@ -71,7 +71,7 @@ class SqliteStore:
         self._closed = False
         self._scripts: set[str] = set()
 
-    async def append(self, request: Append) -> tuple[Recorded, ...]:
+    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
         """See `Store.append`."""
         return await self.appender.append(request)
 
@@ -178,7 +178,7 @@ class SqliteStore:
             script.sha256
             for prepared, outcome in zip(batch, outcomes, strict=True)
             if isinstance(outcome, tuple)
-            for script in prepared.request.scripts
+            for script in prepared.scripts
         )
         return outcomes
 

@@ -16,13 +16,12 @@ import msgspec
 from ledger import failpoints
 from ledger.errors import ChainBrokenError
 from ledger.events import Recorded
-from ledger.stores.base import Head, Script, StoredProjection
+from ledger.stores.base import Head, Prepared, Script, StoredProjection
 from ledger.stores.chain import (
     COLUMNS,
     FACT_COLUMNS,
     Chained,
     Outcome,
-    Prepared,
     chain_batch,
     ids_of,
     new_scripts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from ledger.errors import (
 )
 from ledger.events import GENESIS_HASH, Failed, NewEvent, Recorded
 from ledger.stores.base import Append, Head, Script, Store, StoredProjection
+from ledger.stores.chain import prepare
 from tests.conftest import MakeDatabase
 from tests.servers import Server
 from tests.stores.ledgers import (
@@ -333,3 +335,18 @@ async def test_closing_finishes_what_is_queued(place: Place) -> None:
                 await anyio.lowlevel.checkpoint()
             await store.aclose()
         assert sorted(told) == list(range(1, 21))
+
+
+async def test_what_another_process_prepared_is_appended_as_it_is(place: Place) -> None:
+    """A prepared request crosses a process boundary, and is one append with what was not prepared."""
+    event = new_event(actor="名前@host", tenant="ü")
+    one = Append(stream="tenant/ü", events=(event, new_event()), expected=0)
+    sent = pickle.loads(pickle.dumps(prepare(one)))
+    async with place.open() as store:
+        recorded = await store.append(sent)
+        assert [row.event for row in recorded] == [new.event for new in one.events]
+        assert await store.append(one) == recorded
+        with pytest.raises(ConflictError):
+            await store.append(prepare(request("tenant/ü", expected=0)))
+        assert await read_all(store) == list(recorded)
+        assert await audit(store) == 2
