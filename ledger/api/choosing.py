@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ledger import events as ev
@@ -38,8 +38,9 @@ async def rollback_chooser(
     "The last one" goes on with a rollback of the same kind that did not come to its end: typed
     again it takes no tenant back by one more.
 
-    Raises UsageError for more than one of them, for a run that is not recorded,
-    and for a version that none of the tenants has.
+    Raises UsageError for more than one of them, for a run that is not recorded, for a
+    `migration` that is neither in the folder nor in the ledger, and for a `to` that none of
+    the tenants has. A `migration` that is undone everywhere leaves nothing to do.
     """
     if sum(one is not None for one in (migration, to, run)) > 1:
         raise UsageError(
@@ -48,7 +49,7 @@ async def rollback_chooser(
     by_run = await _applied_by_run(ctx, run) if run is not None else None
     version = migration or (to if to != "0" else None)
     if version is not None:
-        _require_applied(ctx, chosen, version)
+        await _require_known(ctx, chosen, version, applied=migration is None)
     bare = migration is None and to is None and run is None
     done = await _taken_back(ctx) if bare else frozenset[str]()
     # What is undone is settled once, from the state at the beginning: a tenant
@@ -101,14 +102,31 @@ def _cut_short(run: RunState) -> bool:
     return run.interrupted or not set(run.outcomes) <= {"rolled_back", "current"}
 
 
-def _require_applied(ctx: RunContext, chosen: Chosen, version: str) -> None:
-    applied = {ref for target in chosen.targets for ref in ctx.state(target.name).applied}
-    if not any(version in (ref.version, f"{ref.set}/{ref.version}") for ref in applied):
-        names = sorted(f"{ref.set}/{ref.version}" for ref in applied)
+async def _require_known(ctx: RunContext, chosen: Chosen, version: str, *, applied: bool) -> None:
+    """Raises UsageError for a version that is not `applied`; or, without that, never was and cannot be."""
+    refs = {ref for target in chosen.targets for ref in ctx.state(target.name).applied}
+    if _named(refs, version):
+        return
+    names = sorted(f"{ref.set}/{ref.version}" for ref in refs)
+    if applied:
         raise UsageError(
             f"version {version} is not applied on any of the chosen tenants",
             hint="Applied: " + (", ".join(names) or "nothing") + ".",
         )
+    catalogues = {id(one): one for one in chosen.catalogues.values()}.values()
+    if _named([one.ref for catalogue in catalogues for one in catalogue.order], version):
+        return
+    async for rows in ctx.store.read(Filter(types=("completed", "rolled_back"))):
+        if any(concerns(row, version) for row in rows):
+            return
+    raise UsageError(
+        f"there is no migration {version}, in the folder or in the ledger",
+        hint="Applied: " + (", ".join(names) or "nothing") + ".",
+    )
+
+
+def _named(refs: Iterable[MigrationRef], version: str) -> bool:
+    return any(version in (ref.version, f"{ref.set}/{ref.version}") for ref in refs)
 
 
 async def _applied_by_run(ctx: RunContext, run: str) -> dict[str, frozenset[tuple[str, str]]]:

@@ -81,9 +81,10 @@ def report_lines(report: RunReport, *, again: str) -> Iterator[str]:
         yield "No tenants were found: see `ledger tenants`."
         return
     if set(report.summary) == {"current"}:
-        are = "is" if total == 1 else "are"
-        current = f": {count_text(total, 'tenant')} {are} current"
-        yield f"Nothing to do{current if report.command == 'migrate' else ''}."
+        are, have = ("is", "has") if total == 1 else ("are", "have")
+        why = {"migrate": f"{are} current", "rollback": f"{have} none of it applied"}
+        said = why.get(report.command)
+        yield f"Nothing to do: {count_text(total, 'tenant')} {said}." if said else "Nothing to do."
         return
     if report.failures:
         yield from _failures(report, total)

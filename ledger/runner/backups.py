@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -13,15 +15,19 @@ import anyio
 
 from ledger import events as ev
 from ledger.engines.base import Session, Target
-from ledger.errors import BackupError, ConfigError
+from ledger.errors import BackupError, ConfigError, FencedError
 from ledger.runner.context import RunContext
 from ledger.scripts.model import Migration
 from ledger.scripts.statements import classify
+from ledger.stores.base import Filter
 
 SUFFIXES = {"sqlite": ".db", "mysql": ".sql.zst"}
 
 UNFINISHED = (".partial", ".tmp")
 """How the engines' hidden files end that are not a whole backup yet."""
+
+UNRECORDED = ".unrecorded"
+"""How the hidden, empty file `.NAME.RUN.unrecorded` ends: RUN has not yet recorded the backup NAME."""
 
 
 def prepare_folder(folder: Path) -> None:
@@ -68,14 +74,28 @@ async def take(
 ) -> ev.BackupCreated:
     """Back the tenant up and record it under the claim; durable before this returns.
 
-    What a killed run left half-written is removed: under the claim nobody else writes there.
+    What a killed run left is removed: half-written files, since under the claim nobody else
+    writes there, and whole ones that it had no time to record.
     """
     folder = ctx.settings.backups / target.name
-    await anyio.to_thread.run_sync(_make_private, folder)
     stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
     path = folder / f"{target.name}_{label}_{stamp}{SUFFIXES[target.engine]}"
+    note = folder / f".{path.name}.{ctx.run}{UNRECORDED}"
+    try:
+        if left := await anyio.to_thread.run_sync(_prepare, folder, path, note):
+            await _remove_unrecorded(ctx, target, left)
+    except OSError as error:
+        raise BackupError(
+            f"the backup cannot be written to {path}: {error.strerror or error}",
+            hint="Check the folder `backups`, its permissions and its free space.",
+            tenant=target.name,
+        ) from error
     began = time.perf_counter_ns()
-    backup = await session.backup(path, deadline_seconds=ctx.settings.backup_seconds)
+    try:
+        backup = await session.backup(path, deadline_seconds=ctx.settings.backup_seconds)
+    except BaseException:
+        _remove(path, note)
+        raise
     created = ev.BackupCreated(
         path=str(backup.path),
         bytes=backup.bytes,
@@ -86,13 +106,22 @@ async def take(
         applied=ctx.state(target.name).applied,
         duration_us=(time.perf_counter_ns() - began) // 1000,
     )
-    await ctx.record_claimed(target.name, [created])
+    try:
+        await ctx.record_claimed(target.name, [created])
+    except FencedError:
+        # Nobody will record it. After another error it may be recorded: the next backup looks.
+        _remove(path, note)
+        raise
+    _remove(note)
     ctx.watcher.note(target.name, f"backup {backup.path}")
     return created
 
 
-def _make_private(folder: Path) -> None:
-    """A tenant's own folder. Raises BackupError if somebody has put a link in its place."""
+def _prepare(folder: Path, path: Path, note: Path) -> list[Path]:
+    """Make a tenant's own folder and write the note; the notes that killed runs left are returned.
+
+    Raises BackupError if somebody has put a link in the folder's place, OSError.
+    """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     if not stat.S_ISDIR(folder.lstat().st_mode):
@@ -100,6 +129,42 @@ def _make_private(folder: Path) -> None:
             f"the backup folder {folder} is not a folder of its own (a symbolic link, or a file)",
             hint="Remove it; the folder is made anew.",
         )
-    for unfinished in folder.glob(".*"):
-        if unfinished.name.endswith(UNFINISHED):
-            unfinished.unlink(missing_ok=True)
+    left = []
+    for hidden in folder.glob(".*"):
+        if hidden.name.endswith(UNFINISHED):
+            hidden.unlink(missing_ok=True)
+        elif hidden.name.endswith(UNRECORDED):
+            left.append(hidden)
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "a file of that name is there already")
+    os.close(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    return left
+
+
+async def _remove_unrecorded(ctx: RunContext, target: Target, notes: Sequence[Path]) -> None:
+    """Remove the backups that earlier runs of this ledger noted and never recorded, and the notes.
+
+    Under the claim none of them can be recorded any more. A run that this ledger does not know
+    is another ledger's, or the ledger was restored from an older copy: its files stay.
+    """
+    runs: set[str] = set()
+    recorded: set[str] = set()
+    where = Filter(stream=f"tenant/{target.name}", types=("started", "backup_created"))
+    async for rows in ctx.store.read(where):
+        runs.update(row.run for row in rows)
+        recorded.update(
+            Path(row.event.path).name for row in rows if isinstance(row.event, ev.BackupCreated)
+        )
+    for note in notes:
+        name, _, run = note.name.removeprefix(".").removesuffix(UNRECORDED).rpartition(".")
+        if run in runs:
+            if name not in recorded:
+                _remove(note.with_name(name))
+            _remove(note)
+
+
+def _remove(*paths: Path) -> None:
+    """Some files of ours; what cannot be removed now is left to the next backup."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()

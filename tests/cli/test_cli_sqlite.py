@@ -196,6 +196,10 @@ def test_rollback_by_script_and_by_backup(terminal: Terminal) -> None:
     assert states(terminal)["acme"] == "pending"
     told = terminal.ok("history", "acme", "--type", "restored", "--format", "jsonl").lines()
     assert told[-1]["body"]["reason"] == "oops"
+    again = terminal.ok("rollback", "002", "--tenant", "acme", "-y")
+    assert again.out == "Nothing to do: 1 tenant has none of it applied.\n"
+    unknown = terminal.run("rollback", "020", "--tenant", "acme", "-y")
+    assert (unknown.code, "020" in unknown.err) == (2, True)
     ended = terminal.run("rollback", "002", "--to", "001", "--tenant", "acme", "-y")
     assert ended.code == 2 and "exclude each other" in ended.err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
@@ -9,7 +10,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import msgspec
+import pymysql
 import pytest
 import zstandard
 
@@ -19,10 +22,11 @@ from ledger.engines.mysql import MysqlEngine
 from ledger.engines.mysql.container import Contents, Writer
 from ledger.engines.mysql.dumpfile import statements
 from ledger.errors import BackupError, RestoreError
-from tests.conftest import MakeDatabase
+from tests.conftest import MakeDatabase, MakePrivateMariadb
 from tests.engines.mysql_tenants import FILL, ITEMS, Tenant, tenant
 from tests.engines.work import LEDGER, Journal, work
-from tests.servers import Server, query
+from tests.mariadbd import PrivateMariadb
+from tests.servers import Server, as_server, connect, create_database, query
 
 __all__ = ["tenant"]
 
@@ -359,6 +363,59 @@ class TestFailures:
         finally:
             os.umask(old)
         assert stat.S_IMODE(backup.path.stat().st_mode) == 0o600
+
+
+class TestFullServer:
+    """The dump program wants a connection of its own, and waits for it as ours do."""
+
+    async def _fill_up(
+        self, engine: MysqlEngine, private: PrivateMariadb, folder: Path, *, free: bool
+    ) -> Backup:
+        """Back up while every place is taken; one becomes free during the wait, or none does."""
+        server = as_server(private)
+        query(server, "CREATE USER app")
+        query(server, "GRANT ALL ON *.* TO app")
+        query(server, "REVOKE SUPER, CONNECTION ADMIN ON *.* FROM app")
+        url = msgspec.structs.replace(server.url, user="app")
+        app = msgspec.structs.replace(server, url=url)
+        crowded = Tenant(app, create_database(app))
+        crowded.run(ITEMS, FILL)
+        async with engine.open(crowded.target) as session, anyio.create_task_group() as tasks:
+            await session.fence(epoch=1, ledger=LEDGER)
+            places = contextlib.ExitStack()
+            try:
+                with contextlib.suppress(pymysql.err.OperationalError):
+                    while True:
+                        places.enter_context(connect(app))
+
+                async def leave() -> None:
+                    await anyio.sleep(0.5)
+                    places.close()
+
+                if free:
+                    tasks.start_soon(leave)
+                made = await session.backup(folder / "backup.sql.zst", deadline_seconds=60)
+            finally:
+                places.close()
+        return made
+
+    async def test_waits_for_a_place(
+        self, private_mariadb: MakePrivateMariadb, tmp_path: Path
+    ) -> None:
+        """Too many connections: the dump is tried again until there is a place."""
+        private = private_mariadb("--max-connections=10")
+        backup = await self._fill_up(MysqlEngine(), private, tmp_path, free=True)
+        assert b"(1,'one'),\n(2,'two')" in _sql_of(backup.path)
+
+    async def test_not_for_ever(self, private_mariadb: MakePrivateMariadb, tmp_path: Path) -> None:
+        """At the connect deadline it says what the server said, and leaves nothing."""
+        private = private_mariadb("--max-connections=10")
+        with pytest.raises(ExceptionGroup) as caught:
+            await self._fill_up(MysqlEngine(connect_seconds=0.5), private, tmp_path, free=False)
+        (error,) = caught.value.exceptions
+        assert isinstance(error, BackupError)
+        assert "1040" in error.message
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestHostileFiles:

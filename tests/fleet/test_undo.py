@@ -76,7 +76,7 @@ async def test_rollback_of_a_run_touches_what_that_run_changed(tmp_path: Path) -
 
 
 async def test_rollback_of_one_version_passes_over_tenants_that_lack_it(tmp_path: Path) -> None:
-    """Where it is applied it is undone; a version that nobody has is an error that says what there is."""
+    """Where it is applied it is undone; typed again it has nothing to do; an unknown one is an error."""
     fleet = Fleet(tmp_path, tenants=2)
     await fleet.open().migrate()
     fleet.write("002_tags.sql", TAGS)
@@ -85,9 +85,16 @@ async def test_rollback_of_one_version_passes_over_tenants_that_lack_it(tmp_path
         "current": 1,
         "rolled_back": 1,
     }
-    with pytest.raises(UsageError, match="not applied on any") as raised:
-        await fleet.open().rollback(migration="002")
+    again = await fleet.open().rollback(migration="002")
+    assert (again.summary, again.run, again.exit_code) == ({"current": 2}, "", 0)
+    assert (await fleet.open().plan_rollback(migration="migrations/002")).pending == ()
+    (fleet.migrations / "002_tags.sql").unlink()
+    assert (await fleet.open().rollback(migration="002")).exit_code == 0
+    with pytest.raises(UsageError, match="no migration 020") as raised:
+        await fleet.open().rollback(migration="020")
     assert "migrations/001" in raised.value.hint
+    with pytest.raises(UsageError, match="002 is not applied on any"):
+        await fleet.open().rollback(to="002")
 
 
 async def test_rollback_to_a_version_undoes_all_after_it(tmp_path: Path) -> None:

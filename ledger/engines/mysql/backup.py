@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 from ledger import failpoints
-from ledger.drivers.mysql import quote_identifier
+from ledger.drivers.mysql import SERVER_FULL, quote_identifier
 from ledger.drivers.secrets import read_secret
 from ledger.drivers.url import Secret
 from ledger.engines.base import Backup
@@ -47,6 +48,8 @@ OF_MYSQL: Final = ("--set-gtid-purged=OFF", "--column-statistics=0")
 WHOLE: Final = ("--routines", "--events")
 UNFINISHED: Final = ".sql.zst.tmp"
 TRAILER: Final = b"-- Dump completed"
+NO_PLACE: Final = re.compile(r"error: (\d+):? .* when trying to connect", re.DOTALL)
+FULL_PAUSE_SECONDS: Final = 0.05
 STDERR_BYTES: Final = 64 << 10
 STOP_SECONDS: Final = 10.0
 SPARE_BYTES: Final = 1 << 20
@@ -184,23 +187,41 @@ async def _dump(
 ) -> None:
     own = (*listing.tables, *listing.views, *listing.sequences)
     if own or not session.names.prefix:
-        password = await read_secret(session.target.secret)
-        with defaults_file(session.url, password) as (options, descriptors):
-            arguments = await _arguments(session, program, own)
-            process = await anyio.open_process(
-                [program.path, f"--defaults-file={options}", *arguments],
-                stdin=subprocess.DEVNULL,
-                env=clean_environment(),
-                pass_fds=descriptors,
-            )
-            try:
-                await _pump(session, process, writer, password)
-            finally:
-                await _stop(process)
+        arguments = await _arguments(session, program, own)
+        deadline = anyio.current_time() + session.shared.connect_seconds
+        pause = FULL_PAUSE_SECONDS
+        while not await _attempt(
+            session, program, arguments, writer, last=anyio.current_time() + pause >= deadline
+        ):
+            await anyio.sleep(pause)
+            pause = min(pause * 2, 1.0)
     if session.names.prefix:
         for kind, name in listing.programs:
             text = await program_text(session.connection, kind, name)
             await anyio.to_thread.run_sync(writer.write, _program_sql(kind, name, text))
+
+
+async def _attempt(
+    session: MysqlSession,
+    program: DumpProgram,
+    arguments: list[str],
+    writer: Writer,
+    *,
+    last: bool,
+) -> bool:
+    """One run of the program. False if the server had no place for it and this was not the `last`."""
+    password = await read_secret(session.target.secret)
+    with defaults_file(session.url, password) as (options, descriptors):
+        process = await anyio.open_process(
+            [program.path, f"--defaults-file={options}", *arguments],
+            stdin=subprocess.DEVNULL,
+            env=clean_environment(),
+            pass_fds=descriptors,
+        )
+        try:
+            return await _pump(session, process, writer, password, last=last)
+        finally:
+            await _stop(process)
 
 
 async def _arguments(
@@ -227,9 +248,17 @@ def _program_sql(kind: str, name: str, text: str) -> bytes:
 
 
 async def _pump(
-    session: MysqlSession, process: Process, writer: Writer, password: Secret | None
-) -> None:
-    """Take the dump in; raise BackupError unless it came to its end and said so."""
+    session: MysqlSession,
+    process: Process,
+    writer: Writer,
+    password: Secret | None,
+    *,
+    last: bool,
+) -> bool:
+    """Take the dump in; raise BackupError unless it came to its end and said so.
+
+    False if it was turned away from a full server before anything, and is not the `last`.
+    """
     said = bytearray()
     tail = b""
     if process.stdout is None or process.stderr is None:
@@ -246,6 +275,9 @@ async def _pump(
     code = await process.wait()
     if code != 0 or TRAILER not in tail:
         words = said.decode("utf-8", "replace").strip()
+        refused = NO_PLACE.search(words)
+        if not last and not writer.sql_bytes and refused and int(refused[1]) in SERVER_FULL:
+            return False
         if password is not None and password.reveal():
             words = words.replace(password.reveal(), "***")
         what = f"ended with exit code {code}" if code else "did not come to its end"
@@ -254,6 +286,7 @@ async def _pump(
             hint="Grant the account SELECT, SHOW VIEW, TRIGGER and EVENT, or see the message.",
             tenant=session.tenant,
         )
+    return True
 
 
 async def _write(writer: Writer, pending: bytearray, tail: bytes) -> bytes:

@@ -55,7 +55,7 @@ class MysqlEngine:
     def __init__(self, *, connect_seconds: float = 10.0, lock_seconds: float = 30.0) -> None:
         self._connect_seconds = connect_seconds
         self._lock_wait_seconds = max(1, round(lock_seconds / ATTEMPTS))
-        self._shared = Shared()
+        self._shared = Shared(connect_seconds=connect_seconds)
 
     @asynccontextmanager
     async def open(self, target: Target) -> AsyncIterator[Session]:

@@ -24,12 +24,13 @@ def kind_of(sql: str) -> StatementKind:
 
 
 class Shared:
-    """`seen_after`: (statement, before) whose result the ledger knows.
+    """`seen_after`: (statement, before) whose result the ledger knows. `connect_seconds` are the engine's.
 
     Schemas are kept by the texts they came from, states by the work that led to them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, connect_seconds: float) -> None:
+        self.connect_seconds = connect_seconds
         self.seen_after: set[tuple[str, str]] = set()
         self._schemas: OrderedDict[str, tuple[str, Schema]] = OrderedDict()
         self._led_to: OrderedDict[str, State] = OrderedDict()
