@@ -24,6 +24,7 @@ from ledger import events as ev
 from ledger.engines.base import Target
 from ledger.errors import LedgerError, UsageError
 from ledger.fleet.progress import Progress
+from ledger.fleet.quick import Quick, Ways
 from ledger.fleet.report import RunReport
 from ledger.runner.context import RunContext
 from ledger.runner.holder import run_began, run_ended
@@ -109,8 +110,12 @@ async def run_fleet(
     *,
     target_version: str | None = None,
     options: dict[str, str] | None = None,
+    quick: Quick | None = None,
 ) -> RunReport:
-    """Do `work` on every target, and record the run. One outcome for each, whatever happens."""
+    """Do `work` on every target, and record the run. One outcome for each, whatever happens.
+
+    With `quick`, files go that way first; `work` is for those that need it.
+    """
     began = time.perf_counter_ns()
     budget = bounds.failure_budget(len(targets))
     stop = _Stop()
@@ -133,7 +138,7 @@ async def run_fleet(
             with anyio.CancelScope() as scope:
                 if bounds.signals:
                     await background.start(_receive_signals, stop, scope, progress)
-                await _work_all(ctx, targets, work, bounds, progress, stop, budget, outcomes)
+                await _work_all(ctx, targets, work, bounds, progress, stop, budget, outcomes, quick)
             background.cancel_scope.cancel()
         report = RunReport(
             run=ctx.run,
@@ -173,12 +178,21 @@ async def _work_all(
     stop: _Stop,
     budget: int | None,
     outcomes: dict[str, Outcome],
+    quick: Quick | None,
 ) -> None:
     """As many workers per server as it may have connections; over all of them, at most `parallel` at once."""
     queues: dict[str, deque[Target]] = {}
     for target in targets:
         queues.setdefault(target.server, deque()).append(target)
     everywhere = anyio.CapacityLimiter(bounds.parallel)
+
+    def judge(outcome: Outcome) -> None:
+        """Too many failures stop the run."""
+        if not outcome.ok and budget is not None:
+            failed = sum(not one.ok for one in outcomes.values())
+            if failed >= budget and not stop.reason:
+                stop.reason = f"stopped after {failed} failed"
+                progress.message(stop.reason)
 
     async def worker(queue: deque[Target]) -> None:
         while queue and not stop.reason:
@@ -191,19 +205,59 @@ async def _work_all(
                         outcome = await _one(ctx, target, work, progress, outcomes)
                 else:
                     outcome = await _one(ctx, target, work, progress, outcomes)
-            if not outcome.ok and budget is not None:
-                failed = sum(not one.ok for one in outcomes.values())
-                if failed >= budget and not stop.reason:
-                    stop.reason = f"stopped after {failed} failed"
-                    progress.message(stop.reason)
+            judge(outcome)
+
+    async def files(queue: deque[Target]) -> None:
+        """The quick way, and beside it the patient one for those that need it."""
+        if quick is not None:
+            patient = 0
+
+            async def patiently(target: Target) -> None:
+                nonlocal patient
+                await worker(deque([target]))
+                patient -= 1
+                quick.wake()
+
+            def take() -> Target | None:
+                # Whoever counts failures wants to know of one before the next tenant.
+                enough = bounds.parallel if budget is None else 1
+                return queue.popleft() if queue and not stop.reason and patient < enough else None
+
+            def hand_over(target: Target) -> None:
+                nonlocal patient
+                patient += 1
+                beside.start_soon(patiently, target)
+
+            def finished(target: Target, outcome: Outcome, seconds: float) -> None:
+                outcomes[target.name] = outcome
+                detail = outcome.message or ", ".join(outcome.migrations)
+                progress.tenant_finished(target.name, outcome.result, detail, seconds)
+                judge(outcome)
+
+            ways = Ways(
+                take=take,
+                over=lambda: bool(stop.reason) or not queue,
+                begun=lambda target: progress.tenant_started(target.name),
+                finished=finished,
+                patient=hand_over,
+            )
+            everywhere.total_tokens = max(1, bounds.parallel - quick.lanes)
+            async with anyio.create_task_group() as beside:
+                await quick.run(ways)
+            everywhere.total_tokens = bounds.parallel
+        await several(queue, bounds.parallel)
+
+    async def several(queue: deque[Target], wide: int) -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(min(wide, len(queue))):
+                group.start_soon(worker, queue)
 
     async with anyio.create_task_group() as group:
         for queue in queues.values():
-            wide = bounds.parallel
             if queue[0].server:
-                wide = min(wide, queue[0].max_connections)
-            for _ in range(min(wide, len(queue))):
-                group.start_soon(worker, queue)
+                group.start_soon(several, queue, min(bounds.parallel, queue[0].max_connections))
+            else:
+                group.start_soon(files, queue)
 
 
 async def _one(

@@ -188,13 +188,19 @@ async def claimed(
         await _fail(held, TenantError(f"unexpected {type(error).__name__}"))
         raise
     except anyio.get_cancelled_exc_class():
-        interrupted = TenantError(
-            "interrupted before its end", hint="Run the same command again; it goes on from there."
-        )
-        await _fail(held, interrupted)
+        await _fail(held, interrupted(target.name))
         raise
     if not held.ended:
         await held.end(ev.LockCleared(epoch=epoch, reason="nothing was left to do"))
+
+
+def interrupted(tenant: str) -> TenantError:
+    """What ends a claim that was cancelled."""
+    return TenantError(
+        "interrupted before its end",
+        hint="Run the same command again; it goes on from there.",
+        tenant=tenant,
+    )
 
 
 async def _fail(held: Held, error: LedgerError) -> TenantError:

@@ -62,14 +62,19 @@ class _Batch:
         self.size += prepared.size
         return len(self.requests) - 1
 
+    def outcome(self, place: int) -> Outcome:
+        """What became of the request at `place`: what was recorded, or its StoreError."""
+        if self.error is not None:
+            return _copy(self.error)
+        outcome = self.outcomes[place]
+        return StoreError("the append was given up") if outcome is None else outcome
+
     def result(self, place: int) -> tuple[Recorded, ...]:
         """What the caller at `place` is told. Raises its StoreError."""
-        if self.error is not None:
-            raise _copy(self.error)
-        outcome = self.outcomes[place]
+        outcome = self.outcome(place)
         if isinstance(outcome, tuple):
             return outcome
-        raise outcome or StoreError("the append was given up")
+        raise outcome
 
 
 class Appender:
@@ -117,6 +122,26 @@ class Appender:
         finally:
             self._waiting -= 1
         return batch.result(place)
+
+    async def append_all(self, requests: Sequence[Prepared]) -> list[Outcome]:
+        """Append many in as few commits as they fit in. See `Store.append_all`."""
+        if self._closed:
+            raise StoreUnavailableError("the ledger was closed; nothing was appended")
+        led: list[tuple[_Batch, _Batch | None]] = []
+        places: list[tuple[_Batch, int]] = []
+        for prepared in requests:
+            if self._refuse is not None:
+                self._refuse(prepared)
+            if not led or not led[-1][0].takes(prepared):
+                led.append((_Batch(), self._last))
+                self._last = led[-1][0]
+            batch = led[-1][0]
+            places.append((batch, batch.add(prepared)))
+        # Others may be waiting in each of them: none is left without its leader.
+        with anyio.CancelScope(shield=True):
+            for batch, before in led:
+                await self._lead(batch, before)
+        return [batch.outcome(place) for batch, place in places]
 
     async def aclose(self) -> None:
         """Let what is queued finish, within a deadline; refuse what comes after."""

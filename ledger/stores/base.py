@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from ledger.errors import StoreError
 from ledger.events import NewEvent, Recorded
 from ledger.projections import Fact
 
@@ -110,6 +111,16 @@ class Store(Protocol):
         recognised by event id and returns what was recorded. Raises
         ConflictError (the other requests of the same batch are not affected),
         NewerLedgerError, StoreUnavailableError.
+        """
+        ...
+
+    async def append_all(
+        self, requests: Sequence[Prepared]
+    ) -> Sequence[tuple[Recorded, ...] | StoreError]:
+        """Append many at once, in as few commits as they fit in; for each, in order, what became of it.
+
+        What was recorded, or the error that `append` would have raised: one refusal leaves the
+        others alone. Raises StoreError for a request that could never be held.
         """
         ...
 

@@ -75,6 +75,10 @@ class SqliteStore:
         """See `Store.append`."""
         return await self.appender.append(request)
 
+    async def append_all(self, requests: Sequence[Prepared]) -> Sequence[Outcome]:
+        """See `Store.append_all`."""
+        return await self.appender.append_all(requests)
+
     async def read(
         self, where: Filter = Filter(), *, batch: int = 5000
     ) -> AsyncGenerator[list[Recorded], None]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ledger import failpoints
-from ledger.drivers.sqlite import file_uri
+from ledger.drivers.url import file_uri
 from ledger.engines.base import Backup
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.steps import begin_read, go_on, roll_back
@@ -115,9 +115,7 @@ def create_private(path: Path) -> None:
     os.close(os.open(path, flags, FILE_MODE))
 
 
-def _copy(
-    database: sqlite3.Connection, partial: Path, stop: threading.Event
-) -> None:
+def _copy(database: sqlite3.Connection, partial: Path, stop: threading.Event) -> None:
     copy = sqlite3.connect(file_uri(partial, mode="rw"), uri=True, isolation_level=None)
     try:
         # Nobody else sees the file before it is complete and synced by us.

@@ -78,7 +78,7 @@ class SchemaCache:
 
 def _counts(row: Row) -> bool:
     """Whether the object is the tenant's own: not SQLite's (some of them without a text), nor the marker."""
-    kind, name, table, sql = row
+    _, name, table, sql = row
     return bool(sql) and not name.startswith("sqlite_") and table != MARKER_TABLE
 
 

@@ -28,7 +28,8 @@ import anyio.to_thread
 import msgspec
 
 from ledger import failpoints
-from ledger.drivers.sqlite import CLOSE_SECONDS, INTERRUPT_SECONDS, file_uri
+from ledger.drivers.sqlite import CLOSE_SECONDS, INTERRUPT_SECONDS
+from ledger.drivers.url import file_uri
 from ledger.engines.sqlite.backup import (
     CHUNK_BYTES,
     SPARE_BYTES,
