@@ -44,8 +44,8 @@ PATIENCE_SECONDS: Final = 5.0
 STALL_SECONDS: Final = 30.0
 """A worker that says nothing for so long, though it has orders, is ended."""
 
-AHEAD_SECONDS: Final = 0.05
-MOST_AHEAD: Final = 32
+AHEAD_SECONDS: Final = 0.15
+MOST_AHEAD: Final = 64
 """A worker has orders for so much time in hand, by how long its last ones took, and at most so many."""
 
 TOLERATED: Final = 16

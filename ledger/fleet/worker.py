@@ -39,8 +39,8 @@ BUSY_TIMEOUT_MS: Final = 50
 OPERATIONS: Final = 20_000
 """Operations of SQLite's virtual machine between two looks at the clock."""
 
-FLUSH_REPORTS: Final = 8
-FLUSH_SECONDS: Final = 0.01
+FLUSH_REPORTS: Final = 16
+FLUSH_SECONDS: Final = 0.03
 """Reports gather until there are so many, the first is so old, or nothing else is to do."""
 
 STOP_SECONDS: Final = 5.0
