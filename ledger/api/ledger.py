@@ -43,6 +43,7 @@ from ledger.fleet.plans import migrate_plan, rollback_plan
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
+from ledger.fleet.signals import Signals
 from ledger.fleet.state import load_fleet, replay_fleet
 from ledger.fleet.validation import ValidationReport, validate_fleet
 from ledger.fleet.wishes import with_wishes
@@ -78,7 +79,7 @@ class Ledger:
         self.config = config
         self.actor = actor or actor_name()
         self.progress: Progress = progress or Unwatched()
-        self.signals = False
+        self.signals: Signals | None = None
         self._stack: AsyncExitStack | None = None
         self._opened: Opened | None = None
 

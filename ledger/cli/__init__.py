@@ -6,12 +6,13 @@ that is heavy; a command's module is imported when the command is typed.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from ledger.cli.group import ledger
-from ledger.cli.options import Settings
+from ledger.cli.options import Settings, interrupt
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -26,6 +27,7 @@ def invoke(arguments: Sequence[str]) -> int:
         # A name that the terminal's encoding lacks must not end the command.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         code = ledger.main(list(arguments), "ledger", standalone_mode=False, obj=settings)
         sys.stdout.flush()
@@ -34,3 +36,5 @@ def invoke(arguments: Sequence[str]) -> int:
         from ledger.cli.failures import report
 
         return report(error, settings)
+    finally:
+        signal.signal(signal.SIGTERM, before)

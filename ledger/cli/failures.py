@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from ledger.cli.options import Settings
-from ledger.errors import LedgerError, UsageError
+from ledger.errors import LedgerError, StoppedError, UsageError
 from ledger.render.errors import redact, write_error
 
 
@@ -30,6 +30,15 @@ def _report(error: BaseException, settings: Settings) -> int:
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, BrokenPipeError):
         return _pipe_closed()
+    if isinstance(error, click.Abort) and isinstance(error.__cause__, KeyboardInterrupt):
+        error = error.__cause__
+    if isinstance(error, KeyboardInterrupt):
+        # While no loop receives signals: reading the configuration, or already at the end.
+        error = StoppedError(f"stopped by {' '.join(error.args) or 'SIGINT'}; no run was begun")
+    if isinstance(error, StoppedError):
+        from ledger.cli.session import same_command
+
+        error.hint = f"To continue: {same_command(settings)}"
     if isinstance(error, LedgerError):
         write_error(error, log_format=settings.log_format, out=sys.stderr)
         return error.exit_code
@@ -39,12 +48,6 @@ def _report(error: BaseException, settings: Settings) -> int:
         return told.exit_code
     if isinstance(error, click.ClickException):
         return _wrong_usage(error, settings)
-    if isinstance(error, KeyboardInterrupt):
-        told = LedgerError(
-            "interrupted", hint="Type the same command again; it goes on from there."
-        )
-        write_error(told, log_format=settings.log_format, out=sys.stderr)
-        return told.exit_code
     return _unexpected(error, settings)
 
 

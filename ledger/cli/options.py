@@ -5,6 +5,7 @@ Invariant: a shared option means the same before and after the command's name.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
@@ -123,7 +124,20 @@ def need_terminal_or_yes(*, yes: bool) -> None:
         )
 
 
+def interrupt(number: int, frame: object) -> None:
+    """A handler for both signals while nothing is under way that they could harm."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask on the terminal, unless -y was given. Raises click.Abort on no."""
-    if not yes:
+    """Ask on the terminal, unless -y was given. Raises click.Abort on no, and on a signal."""
+    if yes:
+        return
+    # The event loop stands still while somebody thinks: it could not tell of a signal.
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
         click.confirm(question, abort=True, err=True)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -16,6 +16,7 @@ from ledger.cli.logs import logging_to
 from ledger.cli.options import Settings
 from ledger.config import Config, load_config
 from ledger.fleet.progress import Progress
+from ledger.fleet.signals import receiving
 from ledger.render.errors import redact, write_log
 from ledger.render.progress import make_view
 
@@ -59,8 +60,8 @@ async def _with_ledger(
     from ledger.api import Ledger
 
     try:
-        async with Ledger.open(config, progress=view) as ledger:
-            ledger.signals = True
+        async with receiving() as signals, Ledger.open(config, progress=view) as ledger:
+            ledger.signals = signals
             return await work(ledger) or 0
     finally:
         view.close()

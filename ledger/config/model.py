@@ -24,9 +24,11 @@ OutOfOrder = Literal["error", "apply"]
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Deadlines in seconds: connecting with its handshake, waiting for a lock, one statement, one backup.
+    """Deadlines in seconds: connecting with its handshake, waiting for a lock, one backup.
 
-    `wait_seconds` is how long another run's claim of a tenant is waited for.
+    `statement_seconds` is for a migration's statements on one tenant, all together; a
+    migration's own `migration_timeout_seconds` goes before it. `wait_seconds` is how long
+    another run's claim of a tenant is waited for.
     """
 
     connect_seconds: float = 10.0

@@ -25,6 +25,11 @@ from ledger.scripts.model import Check, Dialect, PythonModule, Section, Step
 MARKER_TABLE = "ledger_marker"
 """The marker's name; for a prefix tenant it is `{prefix}ledger_marker`."""
 
+MORE_TIME = (
+    "raise migration_timeout_seconds in its version.json, or statement_seconds in [timeouts]"
+)
+"""What to do about a migration whose statements took too long."""
+
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """`transactional_ddl`: a whole migration is one transaction. `server_side_locks`: GET_LOCK."""
@@ -162,7 +167,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     has from an earlier attempt (None: not known): they are not landed again.
     `ledger` is the ledger's id. `resolved` is a person's word on the step in doubt.
     `sync` is the bound wish: once the section has run, what the tenant still lacks of it
-    is computed and run as further steps, numbered after the section's.
+    is computed and run as further steps, numbered after the section's. All the statements
+    together may take `timeout_seconds` (None: no limit).
     """
 
     ref: MigrationRef

@@ -2,18 +2,17 @@
 
 Invariant: only cancellation crosses tenants. A first signal stops new tenants
 and lets those in hand finish, within a limit; a second one ends the process at
-once, which is as safe as kill -9.
+once, which is as safe as kill -9 (`signals.py`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import anyio
@@ -26,6 +25,7 @@ from ledger.errors import LedgerError, UsageError
 from ledger.fleet.progress import Progress
 from ledger.fleet.quick import Quick, Ways
 from ledger.fleet.report import RunReport
+from ledger.fleet.signals import GRACE_SECONDS, Signals
 from ledger.runner.context import RunContext
 from ledger.runner.holder import run_began, run_ended
 from ledger.runner.outcome import Outcome, failure
@@ -34,9 +34,6 @@ log = logging.getLogger("ledger.fleet")
 
 Work = Callable[[Target], Awaitable[Outcome]]
 
-GRACE_SECONDS = 30.0
-"""How long tenants in hand may take to finish after the first signal."""
-
 LEASE_FRACTION = 3
 """A lease is renewed this many times within its length."""
 
@@ -44,13 +41,13 @@ LEASE_FRACTION = 3
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """How wide, and how far. `max_failures` is a number or a percentage (`5` or `5%`).
 
-    `signals`: SIGINT and SIGTERM are received here (the main thread only).
+    `signals` tells the run of SIGINT and SIGTERM.
     """
 
     parallel: int = 16
     on_error: Literal["continue", "stop"] = "continue"
     max_failures: str | None = None
-    signals: bool = False
+    signals: Signals | None = None
 
     def failure_budget(self, total: int) -> int | None:
         """How many failures stop the run. Raises UsageError for what is neither N nor N%."""
@@ -119,8 +116,12 @@ async def run_fleet(
     began = time.perf_counter_ns()
     budget = bounds.failure_budget(len(targets))
     stop = _Stop()
+    scope = anyio.CancelScope()
     outcomes: dict[str, Outcome] = {}
-    with _active(ctx.run):
+    heard: AbstractContextManager[None] = nullcontext()
+    if bounds.signals is not None:
+        heard = bounds.signals.heard_by(lambda number: _stop_by(number, stop, scope, progress))
+    with _active(ctx.run), heard:
         await ctx.record_run(
             ev.RunStarted(
                 command=ctx.command,
@@ -135,9 +136,7 @@ async def run_fleet(
         progress.run_started(len(targets), ctx.command)
         async with anyio.create_task_group() as background:
             background.start_soon(_renew, ctx)
-            with anyio.CancelScope() as scope:
-                if bounds.signals:
-                    await background.start(_receive_signals, stop, scope, progress)
+            with scope:
                 await _work_all(ctx, targets, work, bounds, progress, stop, budget, outcomes, quick)
             background.cancel_scope.cancel()
         report = RunReport(
@@ -308,22 +307,14 @@ async def _renew(ctx: RunContext) -> None:
             log.warning("the lease could not be renewed: %s", error)
 
 
-async def _receive_signals(
-    stop: _Stop,
-    scope: anyio.CancelScope,
-    progress: Progress,
-    *,
-    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+def _stop_by(
+    number: signal.Signals, stop: _Stop, scope: anyio.CancelScope, progress: Progress
 ) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-        task_status.started()
-        async for number in received:
-            if stop.interrupted:
-                os._exit(128 + number)
-            stop.interrupted = True
-            stop.reason = f"stopped by {signal.Signals(number).name}"
-            scope.deadline = anyio.current_time() + GRACE_SECONDS
-            progress.message(
-                f"{stop.reason}: finishing the tenants in hand (at most {GRACE_SECONDS:.0f} s);"
-                " once more to stop at once"
-            )
+    """Begin no new tenant, and let those in hand finish, within a limit."""
+    stop.interrupted = True
+    stop.reason = f"stopped by {number.name}"
+    scope.deadline = anyio.current_time() + GRACE_SECONDS
+    progress.message(
+        f"{stop.reason}: finishing the tenants in hand (at most {GRACE_SECONDS:.0f} s);"
+        " once more to stop at once"
+    )

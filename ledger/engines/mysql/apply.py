@@ -19,7 +19,7 @@ import msgspec
 
 from ledger import failpoints
 from ledger.drivers.mysql import ConnectionLostError, DriverError, QueryError, QueryTimeoutError
-from ledger.engines.base import Intent, Journal, StepResult, Work
+from ledger.engines.base import MORE_TIME, Intent, Journal, StepResult, Work
 from ledger.engines.mysql import guards, objects, settle
 from ledger.engines.mysql.blockers import who_blocks
 from ledger.engines.mysql.marker import entry_id
@@ -36,9 +36,6 @@ ATTEMPTS: Final = 4
 """How often a statement is tried that the server gave up for a lock's sake."""
 
 RETRY_SECONDS: Final = 0.2
-STATEMENT_SECONDS: Final = 24 * 3600.0
-"""The last resort for a statement without timeout_seconds; a dead peer is noticed by keep-alive."""
-
 TRANSACTIONAL: Final = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster"})
 ENGINE_OF: Final = """
 SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
@@ -62,7 +59,7 @@ class Run:
 
     def seconds(self) -> float:
         """What is left for the next statement."""
-        return min(STATEMENT_SECONDS, max(0.001, self._deadline - anyio.current_time()))
+        return max(0.001, self._deadline - anyio.current_time())
 
     async def replay(self, step: Step, kind: StatementKind) -> None:
         """A step that landed in an earlier attempt: what its connection knew of it is lost."""
@@ -421,10 +418,10 @@ class Run:
             error.add_note(f"and the tenant could not be looked at: {second}")
             return self._lost(error, step)
         return StepFailedError(
-            f"step {step.number} ({step.name}): timed out after {work.timeout_seconds or STATEMENT_SECONDS:g} s",
+            f"step {step.number} ({step.name}): timed out after {work.timeout_seconds:g} s",
             step=step.number,
             database_code="timeout",
-            hint="Give the migration more time (timeout_seconds in its version.json), or split it.",
+            hint=f"Split the migration, or {MORE_TIME}.",
             tenant=self.session.tenant,
             migration=self.migration,
             file=step.file,

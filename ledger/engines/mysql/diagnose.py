@@ -11,7 +11,7 @@ from typing import Final
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import Target
 from ledger.engines.diagnosis import Diagnosis, Probe
-from ledger.engines.mysql import preflight
+from ledger.engines.mysql import leftovers, preflight
 from ledger.engines.mysql.clients import dump_program
 from ledger.engines.mysql.grants import missing
 from ledger.engines.mysql.introspect import SchemaReader
@@ -113,6 +113,16 @@ async def _server(connection: MysqlConnection, target: Target) -> list[Probe]:
         )
     else:
         probes.append(Probe(check="server", detail=f"{free} connections free"))
+    if left := await leftovers.left(connection):
+        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+        probes.append(
+            Probe(
+                check="scratch",
+                level="warning",
+                detail=f"a killed command has left {', '.join(left[:SHOWN])}{more}",
+                hint=f"The next run that changes a tenant drops it, or: DROP DATABASE `{left[0]}`.",
+            )
+        )
     return probes
 
 

@@ -22,7 +22,7 @@ from ledger.engines.mysql.apply import ATTEMPTS
 from ledger.engines.mysql.diagnose import look
 from ledger.engines.mysql.look import different
 from ledger.engines.mysql.objects import Names
-from ledger.engines.mysql.preflight import probes
+from ledger.engines.mysql.preflight import prepare
 from ledger.engines.mysql.session import MysqlSession
 from ledger.engines.mysql.shared import Shared
 from ledger.engines.mysql.trouble import translated, unreachable
@@ -144,7 +144,7 @@ class MysqlEngine:
             async with mysql.connect(
                 server, first.secret, connect_seconds=self._connect_seconds
             ) as connection:
-                return await probes(connection, targets, statement_bytes=statement_bytes)
+                return await prepare(connection, targets, statement_bytes=statement_bytes)
         except DriverError as error:
             raise unreachable(error, first) from error
         except LedgerError as error:

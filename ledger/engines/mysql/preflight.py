@@ -1,6 +1,6 @@
 """What a server and its account must allow before the first step of a run, asked once for each server.
 
-Invariant: three statements that read, and a lock of its own that is freed at once.
+Invariant: `probes` are three statements that read, and a lock of its own that is freed at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 from ledger.drivers.mysql import MysqlConnection, QueryError
 from ledger.engines.base import Target
 from ledger.engines.diagnosis import Probe
+from ledger.engines.mysql import leftovers
 from ledger.engines.mysql.grants import missing
 
 VARIABLES: Final = """
@@ -48,6 +49,16 @@ async def probes(
             )
         )
     return [*found, *_durability(values), *await _locks(connection, values)]
+
+
+async def prepare(
+    connection: MysqlConnection, targets: Sequence[Target], *, statement_bytes: int
+) -> list[Probe]:
+    """As `probes`, and drop what killed commands have left on the server."""
+    found = await probes(connection, targets, statement_bytes=statement_bytes)
+    if not any(one.check in ("locks", "read_only") for one in found):
+        await leftovers.sweep(connection)
+    return found
 
 
 def _on(values: dict[str, str], name: str) -> bool:

@@ -28,6 +28,7 @@ SECONDS: Final = 60.0
 DROP_SECONDS: Final = 20.0
 LOCK_SECONDS: Final = 60
 TABLES: Final = "SHOW FULL TABLES"
+GET_LOCK: Final = "SELECT GET_LOCK(%s, %s)"
 DATABASE_DEFAULTS: Final = "SELECT @@character_set_database, @@collation_database"
 
 
@@ -69,21 +70,26 @@ async def database(
 ) -> AsyncIterator[MysqlConnection]:
     """An empty database with the tenant's defaults, on a connection of its own.
 
-    `locked` makes others that want the same name wait: for who holds no claim on the
-    tenant. Raises LockedError after LOCK_SECONDS of it.
+    Its name is locked while it is used (see leftovers.py), and others that want the same wait.
+    `locked` is for who holds no claim on the tenant: without such locks there is none for them.
+    Raises LockedError after LOCK_SECONDS of waiting.
     """
     target = session.target
     charset, collation = (await session.connection.fetch(DATABASE_DEFAULTS))[0]
     quoted = quote_identifier(name)
     async with mysql.connect(session.url, target.secret, session=target.session) as other:
-        if locked:
-            got = await other.fetch("SELECT GET_LOCK(%s, %s)", (name, LOCK_SECONDS))
-            if not got[0][0]:
-                raise LockedError(
-                    f"another command has kept the scratch database {name} for {LOCK_SECONDS} s",
-                    hint="Run the command again.",
-                    tenant=target.name,
-                )
+        try:
+            got = await _lock(other, name)
+        except QueryError:
+            if locked:
+                raise
+            got = None
+        if got == 0 or (locked and got is None):
+            raise LockedError(
+                f"another command has kept the scratch database {name} for {LOCK_SECONDS} s",
+                hint="Run the command again.",
+                tenant=target.name,
+            )
         await other.execute(f"DROP DATABASE IF EXISTS {quoted}")
         await other.execute(f"CREATE DATABASE {quoted} CHARACTER SET {charset} COLLATE {collation}")
         try:
@@ -94,6 +100,12 @@ async def database(
             with anyio.move_on_after(DROP_SECONDS, shield=True):
                 if not other.closed:
                     await other.execute(f"DROP DATABASE IF EXISTS {quoted}")
+
+
+async def _lock(connection: MysqlConnection, name: str) -> int | None:
+    """1 if it is ours now, 0 if another kept it, None where there are no such locks."""
+    rows = await connection.fetch(GET_LOCK, (name, LOCK_SECONDS), seconds=LOCK_SECONDS + 10)
+    return None if rows[0][0] is None else int(rows[0][0])
 
 
 async def _copy(session: MysqlSession, other: MysqlConnection, names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ledger import failpoints
-from ledger.engines.base import Done, Journal, Marker, MarkerEntry, StepResult, Work
+from ledger.engines.base import MORE_TIME, Done, Journal, Marker, MarkerEntry, StepResult, Work
 from ledger.engines.sqlite import wish as wishes
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.marker import (
@@ -314,7 +314,7 @@ class Attempt:
         return StepFailedError(
             f"timed out after {self.work.timeout_seconds:g} s",
             step=step.number if step else 0,
-            hint="Nothing was changed. Give it more time, or split the migration.",
+            hint=f"Nothing was changed. Split the migration, or {MORE_TIME}.",
             tenant=self.tenant,
             migration=self.migration,
             file=step.file if step else None,

@@ -1,0 +1,88 @@
+"""SIGINT and SIGTERM from a command's beginning to its end.
+
+Invariant: a signal is never lost and never ends the process without a word, and the
+process ends within a limit. While a run is under way the first signal is the run's; before
+it there is nothing to finish; after it only the summary is left. A second signal ends the
+process at once, which is as safe as kill -9.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
+import anyio.abc
+
+from ledger.errors import StoppedError
+
+GRACE_SECONDS = 30.0
+"""How long tenants in hand, and whatever else is to be ended in order, may take after the first signal."""
+
+Listener = Callable[[signal.Signals], None]
+
+
+class Signals:
+    """Who is told of the first signal. `received` is that signal, once it has come."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._listener: Listener | None = None
+        self._run_over = False
+
+    @contextmanager
+    def heard_by(self, listener: Listener) -> Iterator[None]:
+        """For the length of a run: it decides what becomes of the tenants in hand."""
+        self._listener = listener
+        try:
+            yield
+        finally:
+            self._listener, self._run_over = None, True
+
+    def tell(self, number: signal.Signals, scope: anyio.CancelScope) -> None:
+        """The first signal: to the run, or else to the command, whose `scope` this is."""
+        self.received = number
+        if self._listener is not None:
+            self._listener(number)
+        elif self._run_over:
+            scope.deadline = anyio.current_time() + GRACE_SECONDS
+        else:
+            scope.cancel()
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Signals]:
+    """Receive both signals for the block (the main thread only). Raises StoppedError if one cut it short."""
+    signals = Signals()
+    async with anyio.create_task_group() as group:
+        with anyio.CancelScope() as scope:
+            await group.start(_receive, signals, scope, group)
+            yield signals
+        group.cancel_scope.cancel()
+    if scope.cancelled_caught and signals.received is not None:
+        raise StoppedError(f"stopped by {signals.received.name}; no run was begun")
+
+
+async def _receive(
+    signals: Signals,
+    scope: anyio.CancelScope,
+    group: anyio.abc.TaskGroup,
+    *,
+    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        task_status.started()
+        async for number in received:
+            if signals.received is not None:
+                os._exit(128 + number)
+            signals.tell(signal.Signals(number), scope)
+            if scope.cancel_called:
+                group.start_soon(_end_late, number)
+
+
+async def _end_late(number: int) -> None:
+    """What was cancelled and does not end is left as kill -9 would leave it."""
+    await anyio.sleep(GRACE_SECONDS)
+    os._exit(128 + number)
