@@ -23,12 +23,11 @@ from ledger.stores.chain import (
     FACT_COLUMNS,
     Outcome,
     chain_batch,
+    chain_new,
     ids_of,
     new_scripts,
     recorded,
-    rows_with_text,
     streams_of,
-    suspect,
     timestamp,
 )
 from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, refuse_newer
@@ -156,21 +155,22 @@ async def _append(
     now, found_schema = rows[0][:2]
     refuse_newer(int(found_schema), schema)
     versions = {str(row[2]): int(row[3]) for row in rows if row[2] is not None}
-    existing: dict[str, Recorded] = {}
-    if look_up or suspect(batch, versions):
+    at = timestamp(now.replace(tzinfo=UTC))
+    chained = None if look_up else chain_new(head, batch, dict.fromkeys(streams, 0) | versions, at)
+    if chained is None:
+        existing: dict[str, Recorded] = {}
         ids = ids_of(batch)
         if ids:
             rows = await connection.fetch(_RECORDED.format(marks=_marks(ids)), ids)
             existing = {event.event_id: event for event in recorded(rows)}
-    chained = chain_batch(
-        head, batch, versions, timestamp(now.replace(tzinfo=UTC)), existing=existing
-    )
+        chained = chain_batch(head, batch, versions, at, existing=existing)
     await _insert_scripts(
         connection, new_scripts(batch, chained.outcomes, stored), packet_bytes=packet_bytes
     )
-    if chained.new:
-        events = rows_with_text(chained.new)
-        await _insert(connection, _INSERT_EVENTS, _EVENT_MARKS, events, packet_bytes=packet_bytes)
+    if chained.rows:
+        await _insert(
+            connection, _INSERT_EVENTS, _EVENT_MARKS, chained.rows, packet_bytes=packet_bytes
+        )
         await connection.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
     return chained.outcomes
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -22,13 +23,13 @@ from ledger.stores.chain import (
     FACT_COLUMNS,
     Chained,
     Outcome,
+    Row,
     chain_batch,
+    chain_new,
     ids_of,
     new_scripts,
     recorded,
-    rows_with_text,
     streams_of,
-    suspect,
     timestamp,
 )
 from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, refuse_newer
@@ -39,9 +40,11 @@ EVENT_COLUMNS: Final = ", ".join(
     "CAST(body AS BLOB)" if column == "body" else column for column in COLUMNS
 )
 FACTS: Final = ", ".join(FACT_COLUMNS)
-_INSERT_EVENT: Final = "INSERT INTO events ({}) VALUES ({})".format(  # noqa: S608
-    ", ".join(COLUMNS),
-    ", ".join("?" for _ in COLUMNS),
+_ROW: Final = f"({', '.join('?' for _ in COLUMNS)})"
+# 256 rows have 3,072 parameters; SQLite admits 32,766 (since 3.32).
+_INSERT_EVENTS: Final = tuple(
+    (count, f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES {', '.join([_ROW] * count)}")  # noqa: S608
+    for count in (256, 64, 16, 4, 1)
 )
 _HEAD: Final = "SELECT seq, hash FROM head"
 _HEAD_AND_SCHEMA: Final = "SELECT seq, hash, (SELECT value FROM meta WHERE key = ?) FROM head"
@@ -119,18 +122,13 @@ def _write_batch(
         refuse_newer(int(row[2]), schema)
         wanted = msgspec.json.encode(streams_of(batch)).decode()
         versions = {stream: version or 0 for stream, version in db.execute(_VERSIONS, (wanted,))}
-        existing: dict[str, Recorded] = {}
-        if look_up or suspect(batch, versions):
+        head, now = Head(seq=row[0], hash=row[1]), timestamp(datetime.now(UTC))
+        chained = None if look_up else chain_new(head, batch, dict(versions), now)
+        if chained is None:
             ids = msgspec.json.encode(ids_of(batch)).decode()
             found = read_events(db, sql=_RECORDED, values=(ids,))
             existing = {event.event_id: event for event in found}
-        chained = chain_batch(
-            Head(seq=row[0], hash=row[1]),
-            batch,
-            versions,
-            timestamp(datetime.now(UTC)),
-            existing=existing,
-        )
+            chained = chain_batch(head, batch, versions, now, existing=existing)
         _insert(db, chained, new_scripts(batch, chained.outcomes, stored))
         failpoints.reach("store.before_commit")
         db.execute("COMMIT")
@@ -147,9 +145,22 @@ def _insert(db: sqlite3.Connection, chained: Chained, scripts: Sequence[Script])
             _INSERT_SCRIPT,
             [(script.sha256, script.algorithm, script.content) for script in scripts],
         )
-    if chained.new:
-        db.executemany(_INSERT_EVENT, rows_with_text(chained.new))
+    if chained.rows:
+        _insert_rows(db, chained.rows)
         db.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
+
+
+def _insert_rows(db: sqlite3.Connection, rows: list[Row]) -> None:
+    """As many rows to a statement as there are sizes of it: one statement runs without Python's lock.
+
+    A statement per row would ask for the lock as often, and wait each time while
+    the event loop works.
+    """
+    start = 0
+    for count, statement in _INSERT_EVENTS:
+        while start + count <= len(rows):
+            db.execute(statement, list(chain.from_iterable(rows[start : start + count])))
+            start += count
 
 
 def load_projection(db: sqlite3.Connection, *, name: str) -> tuple[int, list[StoredProjection]]:
