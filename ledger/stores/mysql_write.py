@@ -21,7 +21,7 @@ from ledger.stores.base import Head, Prepared, Script, StoredProjection
 from ledger.stores.chain import (
     COLUMNS,
     FACT_COLUMNS,
-    Outcome,
+    Chained,
     chain_batch,
     chain_new,
     ids_of,
@@ -110,16 +110,16 @@ async def write_batch(
     stored: set[str],
     packet_bytes: int,
     again: bool,
-) -> tuple[Outcome, ...]:
+) -> Chained:
     """Append a batch and commit it once. `stored` are script keys known to be there already.
 
     `again` says that an earlier try may have been committed: then event ids are
     looked up first. Otherwise the unique index tells, as it nearly never has to.
     """
 
-    async def attempt(look_up: bool) -> tuple[Outcome, ...]:
+    async def attempt(look_up: bool) -> Chained:
         async with transaction(connection):
-            outcomes = await _append(
+            chained = await _append(
                 connection,
                 batch=batch,
                 schema=schema,
@@ -129,7 +129,7 @@ async def write_batch(
             )
             failpoints.reach("store.before_commit")
         failpoints.reach("store.after_commit")
-        return outcomes
+        return chained
 
     try:
         return await attempt(again)
@@ -147,7 +147,7 @@ async def _append(
     stored: set[str],
     packet_bytes: int,
     look_up: bool,
-) -> tuple[Outcome, ...]:
+) -> Chained:
     head = _head(await connection.fetch(_LOCK_HEAD))
     streams = streams_of(batch)
     # A statement of its own, after the lock: its snapshot and its clock are from then.
@@ -172,7 +172,7 @@ async def _append(
             connection, _INSERT_EVENTS, _EVENT_MARKS, chained.rows, packet_bytes=packet_bytes
         )
         await connection.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
-    return chained.outcomes
+    return chained
 
 
 async def _insert_scripts(

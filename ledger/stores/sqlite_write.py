@@ -7,7 +7,7 @@ leaves none open, whatever happens.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Final
@@ -22,7 +22,6 @@ from ledger.stores.chain import (
     COLUMNS,
     FACT_COLUMNS,
     Chained,
-    Outcome,
     Row,
     chain_batch,
     chain_new,
@@ -34,6 +33,7 @@ from ledger.stores.chain import (
 )
 from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, refuse_newer
 from ledger.stores.sqlite_schema import roll_back
+from ledger.stores.tip import Guess
 
 # Bodies are stored as TEXT, for people and json_extract, but travel as bytes.
 EVENT_COLUMNS: Final = ", ".join(
@@ -52,6 +52,13 @@ _SET_HEAD: Final = "UPDATE head SET seq = ?, hash = ?"
 _VERSIONS: Final = """
 SELECT wanted.value, (SELECT max(version) FROM events WHERE stream = wanted.value)
 FROM json_each(?) AS wanted"""
+_MISSING: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM json_each(?) AS told
+    WHERE NOT EXISTS (
+        SELECT 1 FROM events WHERE stream = told.key AND version = told.value
+    )
+)"""
 _RECORDED: Final = (
     f"SELECT {EVENT_COLUMNS} FROM events WHERE event_id IN (SELECT value FROM json_each(?))"  # noqa: S608
 )
@@ -93,17 +100,25 @@ def read_events(db: sqlite3.Connection, *, sql: str, values: Sequence[object]) -
 
 
 def write_batch(
-    db: sqlite3.Connection, *, batch: Sequence[Prepared], schema: int, stored: set[str]
-) -> tuple[Outcome, ...]:
+    db: sqlite3.Connection,
+    *,
+    batch: Sequence[Prepared],
+    schema: int,
+    stored: set[str],
+    guess: Guess | None,
+) -> Chained:
     """Append a batch and commit it once. `stored` are script keys known to be there already.
 
+    It is inserted as `guess` has it if the ledger is as was guessed.
     That an event id is new is what nearly always holds, so it is the unique index
     that tells, and only then is it looked up and done again.
     """
     try:
-        return _write_batch(db, batch=batch, schema=schema, stored=stored, look_up=False)
+        return _write_batch(
+            db, batch=batch, schema=schema, stored=stored, guess=guess, look_up=False
+        )
     except sqlite3.IntegrityError:
-        return _write_batch(db, batch=batch, schema=schema, stored=stored, look_up=True)
+        return _write_batch(db, batch=batch, schema=schema, stored=stored, guess=None, look_up=True)
 
 
 def _write_batch(
@@ -112,23 +127,20 @@ def _write_batch(
     batch: Sequence[Prepared],
     schema: int,
     stored: set[str],
+    guess: Guess | None,
     look_up: bool,
-) -> tuple[Outcome, ...]:
+) -> Chained:
     db.execute("BEGIN IMMEDIATE")
     try:
         row = db.execute(_HEAD_AND_SCHEMA, (SCHEMA_KEY,)).fetchone()
         if row is None:
             raise head_missing()
         refuse_newer(int(row[2]), schema)
-        wanted = msgspec.json.encode(streams_of(batch)).decode()
-        versions = {stream: version or 0 for stream, version in db.execute(_VERSIONS, (wanted,))}
-        head, now = Head(seq=row[0], hash=row[1]), timestamp(datetime.now(UTC))
-        chained = None if look_up else chain_new(head, batch, dict(versions), now)
-        if chained is None:
-            ids = msgspec.json.encode(ids_of(batch)).decode()
-            found = read_events(db, sql=_RECORDED, values=(ids,))
-            existing = {event.event_id: event for event in found}
-            chained = chain_batch(head, batch, versions, now, existing=existing)
+        head = Head(seq=row[0], hash=row[1])
+        if guess is not None and guess.base == head and _are_there(db, guess.claimed):
+            chained = guess.chained
+        else:
+            chained = _chain(db, head, batch, look_up=look_up)
         _insert(db, chained, new_scripts(batch, chained.outcomes, stored))
         failpoints.reach("store.before_commit")
         db.execute("COMMIT")
@@ -136,7 +148,31 @@ def _write_batch(
         roll_back(db)
         raise
     failpoints.reach("store.after_commit")
-    return chained.outcomes
+    return chained
+
+
+def _are_there(db: sqlite3.Connection, claimed: Mapping[str, int]) -> bool:
+    """Whether each of these streams has an event of this version."""
+    if not claimed:
+        return True
+    ((missing,),) = db.execute(_MISSING, (msgspec.json.encode(claimed).decode(),))
+    return not missing
+
+
+def _chain(
+    db: sqlite3.Connection, head: Head, batch: Sequence[Prepared], *, look_up: bool
+) -> Chained:
+    """The batch chained onto what the ledger holds at this moment."""
+    wanted = msgspec.json.encode(streams_of(batch)).decode()
+    versions = {stream: version or 0 for stream, version in db.execute(_VERSIONS, (wanted,))}
+    now = timestamp(datetime.now(UTC))
+    chained = None if look_up else chain_new(head, batch, dict(versions), now)
+    if chained is not None:
+        return chained
+    ids = msgspec.json.encode(ids_of(batch)).decode()
+    found = read_events(db, sql=_RECORDED, values=(ids,))
+    existing = {event.event_id: event for event in found}
+    return chain_batch(head, batch, versions, now, existing=existing)
 
 
 def _insert(db: sqlite3.Connection, chained: Chained, scripts: Sequence[Script]) -> None:
