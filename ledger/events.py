@@ -584,7 +584,17 @@ def event_hash(
     body: bytes,
 ) -> str:
     """SHA-256, in hex, over the previous hash, the envelope as a JSON array, a line feed and the body."""
-    head = _ENCODER.encode(
-        (prev_hash, seq, stream, version, event_id, type_name, at, run, actor, tenant)
+    return envelope_hash(
+        (prev_hash, seq, stream, version, event_id, type_name, at, run, actor, tenant), body
     )
-    return hashlib.sha256(b"%b\n%b" % (head, body)).hexdigest()
+
+
+# A copy of it is a third cheaper than a new one, for which OpenSSL looks the algorithm up.
+_SHA256: Final = hashlib.sha256()
+
+
+def envelope_hash(envelope: tuple[object, ...], body: bytes) -> str:
+    """`event_hash`, of the envelope's fields in its order."""
+    digest = _SHA256.copy()
+    digest.update(b"%b\n%b" % (_ENCODER.encode(envelope), body))
+    return digest.hexdigest()

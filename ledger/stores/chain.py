@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ledger.errors import ConflictError, StoreError
-from ledger.events import Recorded, encode_body, event_hash
+from ledger.events import Recorded, encode_body, envelope_hash
 from ledger.stores.base import Append, Encoded, Head, Prepared, Script
 
 COLUMNS: Final[tuple[str, ...]] = Recorded.__struct_fields__
@@ -28,12 +28,15 @@ ACTOR_CHARACTERS: Final = 255
 
 Outcome = tuple[Recorded, ...] | StoreError
 
+Row = tuple[object, ...]
+"""A row for INSERT, in the order of COLUMNS, with the body as the text that it is stored as."""
+
 
 class Chained(msgspec.Struct, frozen=True, kw_only=True):
-    """`outcomes` has one entry per request; `new` is what is to be inserted; `head` is the new head."""
+    """`outcomes` has one entry per request; `rows` is what is to be inserted; `head` is the new head."""
 
     outcomes: tuple[Outcome, ...]
-    new: tuple[Recorded, ...]
+    rows: list[Row]
     head: Head
 
 
@@ -115,27 +118,6 @@ def recorded(rows: Iterable[tuple[Any, ...]]) -> list[Recorded]:
     ]
 
 
-def rows_with_text(events: Iterable[Recorded]) -> list[tuple[object, ...]]:
-    """Rows for INSERT, in the order of COLUMNS, with the body as the text that it is stored as."""
-    return [
-        (
-            event.seq,
-            event.stream,
-            event.version,
-            event.event_id,
-            event.type,
-            event.at,
-            event.run,
-            event.actor,
-            event.tenant,
-            event.body.decode(),
-            event.prev_hash,
-            event.hash,
-        )
-        for event in events
-    ]
-
-
 def timestamp(moment: datetime) -> str:
     """UTC, ISO 8601, always with microseconds and `Z`, so that text sorts as time does."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -151,12 +133,31 @@ def ids_of(batch: Sequence[Prepared]) -> list[str]:
     return [event[0] for prepared in batch for event in prepared.events]
 
 
-def suspect(batch: Sequence[Prepared], versions: Mapping[str, int]) -> bool:
-    """Whether a request expects a version that is not there: a conflict, or a retry of an old append."""
-    return any(
-        prepared.expected is not None and prepared.expected != versions.get(prepared.stream, 0)
-        for prepared in batch
-    )
+def chain_new(
+    head: Head, batch: Sequence[Prepared], versions: dict[str, int], now: str
+) -> Chained | None:
+    """What `chain_batch` gives where nothing is looked up: the quick way, nearly always the right one.
+
+    A stream that is not in `versions` is taken to stand where the request expects
+    it (at 0 without an expectation); `versions` is moved on. None if a request
+    expects another version, which is a conflict, or a retry of an old append.
+    Whoever inserts the rows proves by the unique indexes that all ids are new.
+    """
+    outcomes: list[tuple[Recorded, ...]] = []
+    rows: list[Row] = []
+    seq, last_hash = head.seq, head.hash
+    for request in batch:
+        stream, expected = request.stream, request.expected
+        version = versions.get(stream)
+        if version is None:
+            version = expected or 0
+        elif expected is not None and expected != version:
+            return None
+        mine, last_hash = _extend(request, seq, version, last_hash, now, rows)
+        outcomes.append(mine)
+        seq += len(mine)
+        versions[stream] = version + len(mine)
+    return Chained(outcomes=tuple(outcomes), rows=rows, head=Head(seq=seq, hash=last_hash))
 
 
 def chain_batch(
@@ -178,7 +179,7 @@ def chain_batch(
     current = dict(versions)
     known = dict(existing)
     outcomes: list[Outcome] = []
-    added: list[Recorded] = []
+    rows: list[Row] = []
     seq, last_hash = head.seq, head.hash
     for request in batch:
         version = current.get(request.stream, 0)
@@ -188,30 +189,33 @@ def chain_batch(
         if request.expected is not None and request.expected != version:
             outcomes.append(ConflictError(request.stream, expected=request.expected, found=version))
             continue
-        mine: list[Recorded] = []
-        for event_id, type_name, run, actor, tenant, body in request.events:
-            seq += 1
-            version += 1
-            hash_ = event_hash(
-                last_hash,
+        mine, last_hash = _extend(request, seq, version, last_hash, now, rows)
+        known.update((event.event_id, event) for event in mine)
+        seq += len(mine)
+        current[request.stream] = version + len(mine)
+        outcomes.append(mine)
+    return Chained(outcomes=tuple(outcomes), rows=rows, head=Head(seq=seq, hash=last_hash))
+
+
+def _extend(
+    request: Prepared, seq: int, version: int, last_hash: str, at: str, rows: list[Row]
+) -> tuple[tuple[Recorded, ...], str]:
+    """The request's events after `seq`, their rows added to `rows`, and the last one's hash."""
+    stream = request.stream
+    mine: list[Recorded] = []
+    for event_id, type_name, run, actor, tenant, body in request.events:
+        seq += 1
+        version += 1
+        envelope = (last_hash, seq, stream, version, event_id, type_name, at, run, actor, tenant)
+        hash_ = envelope_hash(envelope, body)
+        mine.append(
+            Recorded(
                 seq=seq,
-                stream=request.stream,
-                version=version,
-                event_id=event_id,
-                type_name=type_name,
-                at=now,
-                run=run,
-                actor=actor,
-                tenant=tenant,
-                body=body,
-            )
-            recorded = Recorded(
-                seq=seq,
-                stream=request.stream,
+                stream=stream,
                 version=version,
                 event_id=event_id,
                 type=type_name,
-                at=now,
+                at=at,
                 run=run,
                 actor=actor,
                 tenant=tenant,
@@ -219,13 +223,26 @@ def chain_batch(
                 prev_hash=last_hash,
                 hash=hash_,
             )
-            known[event_id] = recorded
-            mine.append(recorded)
-            last_hash = hash_
-        current[request.stream] = version
-        added += mine
-        outcomes.append(tuple(mine))
-    return Chained(outcomes=tuple(outcomes), new=tuple(added), head=Head(seq=seq, hash=last_hash))
+        )
+        text = body.decode()
+        rows.append(
+            (
+                seq,
+                stream,
+                version,
+                event_id,
+                type_name,
+                at,
+                run,
+                actor,
+                tenant,
+                text,
+                last_hash,
+                hash_,
+            )
+        )
+        last_hash = hash_
+    return tuple(mine), last_hash
 
 
 def new_scripts(

@@ -31,7 +31,7 @@ from ledger.events import Recorded
 from ledger.projections import Fact
 from ledger.stores.appender import Appender
 from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, Prepared, StoredProjection
-from ledger.stores.chain import Outcome, recorded
+from ledger.stores.chain import Chained, recorded
 from ledger.stores.filters import MYSQL, conditions
 from ledger.stores.migrations import ID_KEY, MYSQL_UPGRADES, SCHEMA_KEY, Upgrade
 from ledger.stores.mysql_schema import (
@@ -50,6 +50,7 @@ from ledger.stores.mysql_write import (
     save_projection,
     write_batch,
 )
+from ledger.stores.tip import Guess
 
 CONNECT_SECONDS: Final = 5.0
 QUERY_SECONDS: Final = 8.0
@@ -261,11 +262,11 @@ class MysqlStore:
                 hint="Raise max_allowed_packet on the ledger's server.",
             )
 
-    async def _commit(self, batch: Sequence[Prepared]) -> Sequence[Outcome]:
+    async def _commit(self, batch: Sequence[Prepared], guess: Guess | None) -> Chained:
         if len(self._scripts) > SCRIPTS_REMEMBERED:
             self._scripts.clear()
 
-        async def work(connection: MysqlConnection, again: bool) -> tuple[Outcome, ...]:
+        async def work(connection: MysqlConnection, again: bool) -> Chained:
             return await write_batch(
                 connection,
                 batch=batch,
@@ -275,14 +276,14 @@ class MysqlStore:
                 again=again,
             )
 
-        outcomes = await self._write(work)
+        chained = await self._write(work)
         self._scripts.update(
             script.sha256
-            for prepared, outcome in zip(batch, outcomes, strict=True)
+            for prepared, outcome in zip(batch, chained.outcomes, strict=True)
             if isinstance(outcome, tuple)
             for script in prepared.scripts
         )
-        return outcomes
+        return chained
 
     async def _fetch(self, sql: str, values: Sequence[object]) -> list[Row]:
         return await self._read(

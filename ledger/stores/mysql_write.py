@@ -21,14 +21,13 @@ from ledger.stores.base import Head, Prepared, Script, StoredProjection
 from ledger.stores.chain import (
     COLUMNS,
     FACT_COLUMNS,
-    Outcome,
+    Chained,
     chain_batch,
+    chain_new,
     ids_of,
     new_scripts,
     recorded,
-    rows_with_text,
     streams_of,
-    suspect,
     timestamp,
 )
 from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, refuse_newer
@@ -111,16 +110,16 @@ async def write_batch(
     stored: set[str],
     packet_bytes: int,
     again: bool,
-) -> tuple[Outcome, ...]:
+) -> Chained:
     """Append a batch and commit it once. `stored` are script keys known to be there already.
 
     `again` says that an earlier try may have been committed: then event ids are
     looked up first. Otherwise the unique index tells, as it nearly never has to.
     """
 
-    async def attempt(look_up: bool) -> tuple[Outcome, ...]:
+    async def attempt(look_up: bool) -> Chained:
         async with transaction(connection):
-            outcomes = await _append(
+            chained = await _append(
                 connection,
                 batch=batch,
                 schema=schema,
@@ -130,7 +129,7 @@ async def write_batch(
             )
             failpoints.reach("store.before_commit")
         failpoints.reach("store.after_commit")
-        return outcomes
+        return chained
 
     try:
         return await attempt(again)
@@ -148,7 +147,7 @@ async def _append(
     stored: set[str],
     packet_bytes: int,
     look_up: bool,
-) -> tuple[Outcome, ...]:
+) -> Chained:
     head = _head(await connection.fetch(_LOCK_HEAD))
     streams = streams_of(batch)
     # A statement of its own, after the lock: its snapshot and its clock are from then.
@@ -156,23 +155,24 @@ async def _append(
     now, found_schema = rows[0][:2]
     refuse_newer(int(found_schema), schema)
     versions = {str(row[2]): int(row[3]) for row in rows if row[2] is not None}
-    existing: dict[str, Recorded] = {}
-    if look_up or suspect(batch, versions):
+    at = timestamp(now.replace(tzinfo=UTC))
+    chained = None if look_up else chain_new(head, batch, dict.fromkeys(streams, 0) | versions, at)
+    if chained is None:
+        existing: dict[str, Recorded] = {}
         ids = ids_of(batch)
         if ids:
             rows = await connection.fetch(_RECORDED.format(marks=_marks(ids)), ids)
             existing = {event.event_id: event for event in recorded(rows)}
-    chained = chain_batch(
-        head, batch, versions, timestamp(now.replace(tzinfo=UTC)), existing=existing
-    )
+        chained = chain_batch(head, batch, versions, at, existing=existing)
     await _insert_scripts(
         connection, new_scripts(batch, chained.outcomes, stored), packet_bytes=packet_bytes
     )
-    if chained.new:
-        events = rows_with_text(chained.new)
-        await _insert(connection, _INSERT_EVENTS, _EVENT_MARKS, events, packet_bytes=packet_bytes)
+    if chained.rows:
+        await _insert(
+            connection, _INSERT_EVENTS, _EVENT_MARKS, chained.rows, packet_bytes=packet_bytes
+        )
         await connection.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
-    return chained.outcomes
+    return chained
 
 
 async def _insert_scripts(
