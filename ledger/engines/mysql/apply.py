@@ -219,8 +219,11 @@ class Run:
             failpoints.reach("engine.after_statement")
             after = ""
             if pairs and session.wants_after(step, before):
-                after = await self._look(pairs)
-                session.saw_after(step, before)
+                try:
+                    after = await self._look(pairs)
+                except BaseException:
+                    session.saw_no_after(step, before)
+                    raise
         except QueryTimeoutError as error:
             raise await self._timed_out(error, step, pairs, before) from error
         except ConnectionLostError as error:

@@ -84,12 +84,15 @@ class MysqlSession:
         return text.replace(quote_identifier(self.names.database) + ".", "")
 
     def wants_after(self, step: Step, before: str) -> bool:
-        """Whether the fleet does not know yet what this step makes of that."""
-        return (step.sha256, before) not in self.shared.seen_after
-
-    def saw_after(self, step: Step, before: str) -> None:
-        """From here on other tenants need not look."""
+        """Whether the fleet does not know yet what this step makes of that, and nobody is looking."""
+        if (step.sha256, before) in self.shared.seen_after:
+            return False
         self.shared.seen_after.add((step.sha256, before))
+        return True
+
+    def saw_no_after(self, step: Step, before: str) -> None:
+        """Looking failed: another tenant may."""
+        self.shared.seen_after.discard((step.sha256, before))
 
     @property
     def locked(self) -> bool:
@@ -187,7 +190,7 @@ class MysqlSession:
         fresh, self._fresh = self._fresh, None
         if fresh is None:
             return
-        listing = await self.reader.listing(self.connection)
+        listing = await self.reader.fresh_listing(self.connection)
         self.known.looked(listing.all_names)
         self._bytes = listing.bytes
         if listing.empty and fresh.defaults:
