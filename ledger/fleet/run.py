@@ -25,6 +25,7 @@ from ledger.engines.base import Target
 from ledger.errors import LedgerError, UsageError
 from ledger.fleet.progress import Progress
 from ledger.fleet.report import RunReport
+from ledger.fleet.width import Width
 from ledger.runner.context import RunContext
 from ledger.runner.holder import run_began, run_ended
 from ledger.runner.outcome import Outcome, failure
@@ -76,19 +77,19 @@ class _Stop:
         self.interrupted = False
 
 
-_limiters: RunVar[dict[str, anyio.CapacityLimiter]] = RunVar("server_limiters")
+_widths: RunVar[dict[str, Width]] = RunVar("server_widths")
 
 
-def _server_limiter(target: Target) -> anyio.CapacityLimiter:
-    """One limit per server over all runs of this process."""
+def _width(target: Target) -> Width:
+    """One for each server over all runs of this process."""
     try:
-        limiters = _limiters.get()
+        widths = _widths.get()
     except LookupError:
-        limiters = {}
-        _limiters.set(limiters)
-    if target.server not in limiters:
-        limiters[target.server] = anyio.CapacityLimiter(target.max_connections)
-    return limiters[target.server]
+        widths = {}
+        _widths.set(widths)
+    if target.server not in widths:
+        widths[target.server] = Width(target.max_connections)
+    return widths[target.server]
 
 
 @contextmanager
@@ -174,23 +175,30 @@ async def _work_all(
     budget: int | None,
     outcomes: dict[str, Outcome],
 ) -> None:
-    """As many workers per server as it may have connections; over all of them, at most `parallel` at once."""
+    """As many workers per server as it may have connections, of which so many work as it is good for;
+    over all of them, at most `parallel` at once.
+    """
     queues: dict[str, deque[Target]] = {}
     for target in targets:
         queues.setdefault(target.server, deque()).append(target)
     everywhere = anyio.CapacityLimiter(bounds.parallel)
 
-    async def worker(queue: deque[Target]) -> None:
+    async def turn(queue: deque[Target]) -> Outcome | None:
+        async with everywhere:
+            if not queue or stop.reason:
+                return None
+            return await _one(ctx, queue.popleft(), work, progress, outcomes)
+
+    async def worker(queue: deque[Target], width: Width | None) -> None:
         while queue and not stop.reason:
-            async with everywhere:
-                if not queue or stop.reason:
-                    return
-                target = queue.popleft()
-                if target.server:
-                    async with _server_limiter(target):
-                        outcome = await _one(ctx, target, work, progress, outcomes)
-                else:
-                    outcome = await _one(ctx, target, work, progress, outcomes)
+            if width is None:
+                outcome = await turn(queue)
+            else:
+                # The server's place first: who waits for one keeps no other server's tenant waiting.
+                async with width.place():
+                    outcome = await turn(queue)
+            if outcome is None:
+                return
             if not outcome.ok and budget is not None:
                 failed = sum(not one.ok for one in outcomes.values())
                 if failed >= budget and not stop.reason:
@@ -200,10 +208,11 @@ async def _work_all(
     async with anyio.create_task_group() as group:
         for queue in queues.values():
             wide = bounds.parallel
-            if queue[0].server:
+            width = _width(queue[0]) if queue[0].server else None
+            if width is not None:
                 wide = min(wide, queue[0].max_connections)
             for _ in range(min(wide, len(queue))):
-                group.start_soon(worker, queue)
+                group.start_soon(worker, queue, width)
 
 
 async def _one(
