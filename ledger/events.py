@@ -150,10 +150,19 @@ class BackupPruned(Event, frozen=True, kw_only=True, tag="backup_pruned"):
     reason: str = ""
 
 
+class AheadStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that makes `objects`, none of which is there, once the step before it has landed."""
+
+    step: int
+    statement: str
+    objects: tuple[str, ...] = ()
+
+
 class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
     """The intent, durable before a statement whose effect cannot share a transaction with the marker.
 
-    `before` is the fingerprint of the objects the statement touches.
+    `before` is the fingerprint of the objects the statement touches. `ahead` are the
+    steps that follow without an intent of their own.
     """
 
     set: str
@@ -164,6 +173,7 @@ class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
     before: str = ""
     objects: tuple[str, ...] = ()
     connection_id: int = 0
+    ahead: tuple[AheadStep, ...] = ()
 
 
 class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):

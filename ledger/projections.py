@@ -77,6 +77,7 @@ class OpenIntent(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     before: str
     objects: tuple[str, ...] = ()
     connection_id: int = 0
+    ahead: tuple[ev.AheadStep, ...] = ()
 
 
 class Resolution(msgspec.Struct, kw_only=True, frozen=True):
@@ -292,6 +293,7 @@ def _step_started(fleet: FleetState, state: TenantState, row: Fact, event: ev.St
         before=event.before,
         objects=event.objects,
         connection_id=event.connection_id,
+        ahead=event.ahead,
     )
 
 

@@ -49,10 +49,15 @@ class TenantJournal:
                 before=intent.before,
                 objects=intent.objects,
                 connection_id=intent.connection_id,
+                ahead=intent.ahead,
             )
         )
         await self.flush()
         failpoints.reach("engine.after_intent")
+
+    def require_lease(self) -> None:
+        """See Journal.require_lease."""
+        self._ctx.check_lease(self._tenant)
 
     def landed(self, result: StepResult) -> None:
         """Take a result that is durable in the tenant; one that an earlier attempt recorded is dropped."""

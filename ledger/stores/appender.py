@@ -165,8 +165,8 @@ class Appender:
         for prepared in requests:
             if self._refuse is not None:
                 self._refuse(prepared)
-            if not led or not led[-1][0].takes(prepared):
-                led.append((_Batch(), self._last))
+            if not led or not led[-1][0].takes(prepared, BATCH_EVENTS):
+                led.append((_Batch(self._last), self._last))
                 self._last = led[-1][0]
             batch = led[-1][0]
             places.append((batch, batch.add(prepared)))

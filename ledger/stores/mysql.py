@@ -31,7 +31,7 @@ from ledger.events import Recorded
 from ledger.projections import Fact
 from ledger.stores.appender import Appender
 from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, Prepared, StoredProjection
-from ledger.stores.chain import Chained, recorded
+from ledger.stores.chain import Chained, Outcome, recorded
 from ledger.stores.filters import MYSQL, conditions
 from ledger.stores.migrations import ID_KEY, MYSQL_UPGRADES, SCHEMA_KEY, Upgrade
 from ledger.stores.mysql_schema import (

@@ -23,7 +23,7 @@ from ledger.events import Recorded
 from ledger.projections import Fact
 from ledger.stores.appender import Appender
 from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, Prepared, StoredProjection
-from ledger.stores.chain import Chained, recorded, timestamp
+from ledger.stores.chain import Chained, Outcome, recorded, timestamp
 from ledger.stores.filters import SQLITE, conditions
 from ledger.stores.migrations import ID_KEY, SCHEMA_KEY, SQLITE_UPGRADES, Upgrade
 from ledger.stores.sqlite_schema import (

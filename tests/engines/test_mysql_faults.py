@@ -133,6 +133,24 @@ class TestTakeOver:
             await new.apply(work(ITEMS, epoch=2), Journal())
         assert tenant.tables() == {"items"}
 
+    async def test_a_lease_that_ran_out_stops_steps_that_were_announced_together(
+        self, engine: MysqlEngine, tenant: Tenant
+    ) -> None:
+        """A process that was stopped between them runs none of the rest once it goes on."""
+
+        class Expired(Journal):
+            def require_lease(self) -> None:
+                if tenant.tables() >= {"items", "second"}:
+                    raise FencedError("its lease ran out", found=2, tenant=tenant.target.name)
+
+        journal = Expired()
+        steps = (ITEMS, "CREATE TABLE second (id INT)", "CREATE TABLE third (id INT)")
+        async with engine.open(tenant.target) as session:
+            with pytest.raises(FencedError):
+                await session.apply(work(*steps), journal)
+        assert tenant.tables() == {"items", "second"}
+        assert [one.step for one in journal.intents] == [1]
+
     async def test_epoch_alone_stops_rows(self, engine: MysqlEngine, tenant: Tenant) -> None:
         """Where locks do not hold (Galera), a fenced runner's rows are rolled back."""
         tenant.run(ITEMS)
@@ -177,7 +195,9 @@ class TestInDoubt:
         self._killed(tenant, tmp_path, "CALL fill2()")
         assert tenant.rows("SELECT count(*) FROM items") == ((1,),)
         intent = mysql_child.FileLedger(tmp_path).intent()
-        order = msgspec.structs.replace(work("CALL fill2()", epoch=9, intent=intent), resolved=word)
+        order = msgspec.structs.replace(
+            work("CALL fill2()", epoch=9, intent=intent), resolved=word, resolved_step=1
+        )
         async with engine.open(tenant.target) as session:
             journal = Journal()
             await session.apply(order, journal)
