@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -86,6 +87,7 @@ def main() -> int:
     parser.add_argument("--ledger", choices=LEDGERS, action="append", default=None)
     parser.add_argument("--break", dest="broken", choices=GUARDS, default="")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
     minutes = given.minutes or (MINUTES if given.kills is None else 24 * 60.0)
     print(f"seed {seed}", flush=True)

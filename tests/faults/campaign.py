@@ -39,7 +39,8 @@ FAULTS: Final[dict[Fault, int]] = {
 }
 """What happens, and how often in a hundred rounds. `twice`: the re-run is killed as well."""
 
-LOCKED: Final = "locked"
+HELD_UP: Final = ("locked", "Lock wait timeout", "lease ran out")
+"""What a run says that another one, which was stopped inside a transaction, has held up."""
 TENANTS_AT_ONCE: Final = 8
 CHECK_CHAIN_EVERY: Final = 25
 ON_SERVERS_ONLY: Final = ("engine.after_intent", "engine.after_statement")
@@ -249,13 +250,15 @@ class Lane:
     def _stop(self, order: Order, first: Running) -> None:
         """Stop it, let another host take over, and let it go on."""
         first.send(signal.SIGSTOP)
-        # By another host's word nobody knows that it is not running: its lease has to end.
-        ended = self._run(order, host="elsewhere")
-        if LOCKED in ended.err + ended.out or ended.code != 0:
-            # Stopped inside a transaction of a SQLite file: nobody can write to that file.
-            require(LOCKED in ended.err + ended.out, "the run that took over", ended)
+        try:
+            # By another host's word nobody knows that it is not running: its lease has to end.
+            ended = self._run(order, host="elsewhere")
+        finally:
+            first.send(signal.SIGCONT)
+        if ended.code != 0:
+            said = any(words in ended.err + ended.out for words in HELD_UP)
+            require(said, "the run that took over", ended)
             self.done["stopped inside a transaction"] += 1
-        first.send(signal.SIGCONT)
         self.done["stops"] += 1
 
     def _start(self, order: Order, **how: Any) -> Running:

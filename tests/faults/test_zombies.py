@@ -74,6 +74,21 @@ def test_a_run_stopped_past_its_lease_is_refused(
 
 
 @pytest.mark.fault(10)
+def test_a_run_stopped_in_the_ledgers_transaction_holds_up_nobody_for_long(
+    make_world: MakeWorld,
+) -> None:
+    """It has the head row's lock: the server ends its idle transaction while the others still wait."""
+    world = make_world("mariadb")
+    zombie = stopped_at(world, "store.before_commit")
+    world.ok(*ALL, host="elsewhere")
+    state = world.state()
+    assert state == expected("mariadb", make_world)
+    let_go(zombie)
+    world.check(state, VERSIONS)
+    world.check_nothing_to_do()
+
+
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
 def test_only_the_fence_keeps_a_zombie_from_what_was_rolled_back(
     kind: str, make_world: MakeWorld
