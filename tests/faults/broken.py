@@ -27,7 +27,26 @@ def _entry() -> None:
         _replace(f"ledger.engines.sqlite.{name}", own_entry=lambda *_: None)
 
 
-_BREAK: Final[Mapping[str, Callable[[], None]]] = {"settle": _settle, "entry": _entry}
+def _fence() -> None:
+    """No tenant asks for the epoch: not when the fence is set, and not when an entry is written."""
+    for name in ("sqlite.transaction", "sqlite.stepwise", "sqlite.session", "mysql.fence"):
+        _replace(f"ledger.engines.{name}", admit=lambda *_, **__: None)
+    marker = importlib.import_module("ledger.engines.mysql.marker")
+    asks = {
+        "RAISE_FENCE": ("AND epoch <= %s", "AND %s IS NOT NULL"),
+        "PUT_ENTRY": ("AND fence.epoch = %s", "AND %s IS NOT NULL"),
+    }
+    for statement, (asked, not_asked) in asks.items():
+        sql = getattr(marker, statement)
+        assert asked in sql
+        _replace(marker.__name__, **{statement: sql.replace(asked, not_asked)})
+
+
+_BREAK: Final[Mapping[str, Callable[[], None]]] = {
+    "settle": _settle,
+    "entry": _entry,
+    "fence": _fence,
+}
 GUARDS: Final = tuple(_BREAK)
 
 
