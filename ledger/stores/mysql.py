@@ -62,7 +62,9 @@ SCRIPTS_REMEMBERED: Final = 50_000
 
 _SESSION: Final = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
-    "SET SESSION innodb_lock_wait_timeout = 5",
+    # A holder of the head row that is stopped in its transaction must not hold up the others longer
+    # than they wait. Only MariaDB can end it, and reads the comment.
+    "SET SESSION innodb_lock_wait_timeout = 5 /*M!100300 , idle_transaction_timeout = 10 */",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
 )
 _UNKNOWN_DATABASE: Final = 1049

@@ -14,9 +14,12 @@ import msgspec
 import pymysql
 import pytest
 
-from ledger.drivers.url import Secret, SecretSource
+from ledger.drivers.mysql import open_connection
+from ledger.drivers.url import MysqlUrl, Secret, SecretSource
 from ledger.engines.base import Intent
 from ledger.engines.mysql import MysqlEngine
+from ledger.engines.mysql.fence import lock_name
+from ledger.engines.mysql.marker import Fence, MarkerTable, Remembered
 from ledger.errors import (
     FencedError,
     InDoubtError,
@@ -150,6 +153,32 @@ class TestTakeOver:
                 await session.apply(work(*steps), journal)
         assert tenant.tables() == {"items", "second"}
         assert [one.step for one in journal.intents] == [1]
+
+    async def test_a_refused_claim_holds_no_lock(self, engine: MysqlEngine, tenant: Tenant) -> None:
+        """Whoever is turned away by what he reads lets go at once: the newer claim need not end him."""
+        async with engine.open(tenant.target) as new:
+            await new.fence(epoch=2, ledger=LEDGER)
+        name = lock_name(tenant.database, "")
+        async with engine.open(tenant.target) as old:
+            with pytest.raises(FencedError):
+                await old.fence(epoch=1, ledger=LEDGER)
+            assert tenant.rows(f"SELECT IS_FREE_LOCK('{name}')") == ((1,),)
+
+    async def test_a_newer_fence_is_not_lowered(self, tenant: Tenant) -> None:
+        """Set between our look and our write, where locks do not hold: the write itself compares."""
+        table = MarkerTable(tenant.target)
+        assert isinstance(tenant.target.url, MysqlUrl)
+        connection = await open_connection(tenant.target.url, tenant.target.secret)
+        try:
+            await table.raise_fence(connection, Remembered(), epoch=1, fence=Fence(ledger=LEDGER))
+            found = await table.read(connection)
+            tenant.run("UPDATE ledger_marker SET epoch = 5 WHERE id = ''")
+            with pytest.raises(FencedError) as caught:
+                await table.raise_fence(connection, found, epoch=2, fence=Fence(ledger=LEDGER))
+        finally:
+            await connection.aclose()
+        assert caught.value.found == 5
+        assert tenant.rows("SELECT epoch FROM ledger_marker WHERE id = ''") == ((5,),)
 
     async def test_epoch_alone_stops_rows(self, engine: MysqlEngine, tenant: Tenant) -> None:
         """Where locks do not hold (Galera), a fenced runner's rows are rolled back."""

@@ -136,6 +136,10 @@ class Fleet(World):
         """A SQLite tenant's file."""
         return self.root / "data" / f"{tenant}.db"
 
+    def half_written(self, tenant: str) -> list[Path]:
+        """What a backup of it that was not finished has left."""
+        return list(self.root.glob(f"backups/{tenant}/.*"))
+
     def rebuild_tables(self) -> None:
         """MariaDB keeps a column that was dropped at once, until a table has hundreds and refuses more."""
         places = [(name, "notes") for name in self.databases.values()]

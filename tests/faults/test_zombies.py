@@ -29,9 +29,9 @@ def expected(kind: str, make_world: MakeWorld) -> State:
     return _expected[kind]
 
 
-def stopped_at(world: World, point: str, *arguments: str) -> Running:
+def stopped_at(world: World, point: str, *arguments: str, broken: str = "") -> Running:
     """A run that stands still at the point."""
-    running = world.start(*(arguments or ALL), failpoint=point, stops=True)
+    running = world.start(*(arguments or ALL), failpoint=point, stops=True, broken=broken)
     wait_for(lambda: running.stopped, f"the run to stop at {point}")
     return running
 
@@ -74,6 +74,21 @@ def test_a_run_stopped_past_its_lease_is_refused(
 
 
 @pytest.mark.fault(10)
+def test_a_run_stopped_in_the_ledgers_transaction_holds_up_nobody_for_long(
+    make_world: MakeWorld,
+) -> None:
+    """It has the head row's lock: the server ends its idle transaction while the others still wait."""
+    world = make_world("mariadb")
+    zombie = stopped_at(world, "store.before_commit")
+    world.ok(*ALL, host="elsewhere")
+    state = world.state()
+    assert state == expected("mariadb", make_world)
+    let_go(zombie)
+    world.check(state, VERSIONS)
+    world.check_nothing_to_do()
+
+
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
 def test_only_the_fence_keeps_a_zombie_from_what_was_rolled_back(
     kind: str, make_world: MakeWorld
@@ -82,17 +97,36 @@ def test_only_the_fence_keeps_a_zombie_from_what_was_rolled_back(
 
     Its first step is one of rows, before which nothing is written to the ledger.
     """
-    rows = "UPDATE {prefix}notes SET seen = seen + 1;\n-- migrate:down\nUPDATE {prefix}notes SET seen = seen + 10;\n"
-    migrations = {"001_notes.sql": FIRST, "002_rows.sql": rows}
-    world = make_world(kind, head=SHORT + 'backup = "never"\n', migrations=migrations)
-    world.ok("migrate", "--all-tenants", "--to", "001")
-    zombie = stopped_at(world, "runner.after_claim", "migrate", "--tenant", world.tenants[0])
-    world.ok(*ALL, host="elsewhere")
-    world.ok("rollback", "--all-tenants", "--to", "001", "-y", host="elsewhere")
+    world, zombie = rolled_back_under_a_zombie(kind, make_world)
     state = world.state()
     let_go(zombie)
     assert world.state() == state
     world.check(state, ["001"])
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_without_the_fence_that_zombie_writes(kind: str, make_world: MakeWorld) -> None:
+    """The negative control: where no tenant asks for the epoch, the very same run changes one."""
+    world, zombie = rolled_back_under_a_zombie(kind, make_world, broken="fence")
+    state = world.state()
+    zombie.send(signal.SIGCONT)
+    zombie.wait()
+    assert world.state() != state
+
+
+def rolled_back_under_a_zombie(
+    kind: str, make_world: MakeWorld, *, broken: str = ""
+) -> tuple[World, Running]:
+    """A run that stands still after its claim, while others apply its migration and take it back."""
+    rows = "UPDATE {prefix}notes SET seen = seen + 1;\n-- migrate:down\nUPDATE {prefix}notes SET seen = seen + 10;\n"
+    migrations = {"001_notes.sql": FIRST, "002_rows.sql": rows}
+    world = make_world(kind, head=SHORT + 'backup = "never"\n', migrations=migrations)
+    world.ok("migrate", "--all-tenants", "--to", "001")
+    only = ("migrate", "--tenant", world.tenants[0])
+    zombie = stopped_at(world, "runner.after_claim", *only, broken=broken)
+    world.ok(*ALL, host="elsewhere")
+    world.ok("rollback", "--all-tenants", "--to", "001", "-y", host="elsewhere")
+    return world, zombie
 
 
 @pytest.mark.fault(11)
