@@ -8,6 +8,7 @@ process is gone; and a worker's process is gone before anybody else touches its 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -156,6 +157,8 @@ async def with_pool(workers: int, body: Callable[[Pool[T]], Awaitable[R]]) -> R:
 
 
 async def _start() -> Process:
+    # Whatever goes wrong there goes wrong again here, and is told as an error.
     return await anyio.open_process(
-        [sys.executable, "-c", "from ledger.fleet.worker import main; main()"], stderr=None
+        [sys.executable, "-c", "from ledger.fleet.worker import main; main()"],
+        stderr=None if os.environ.get("LEDGER_DEBUG") else subprocess.DEVNULL,
     )

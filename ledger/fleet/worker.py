@@ -27,11 +27,12 @@ from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.marker import admit, entry_id, read_marker
 from ledger.engines.sqlite.peek import Descriptors
-from ledger.engines.sqlite.steps import begin_read, roll_back
+from ledger.engines.sqlite.steps import Stop, begin_read, go_on, roll_back
 from ledger.engines.sqlite.tenant_file import require_file
 from ledger.engines.sqlite.transaction import Attempt
 from ledger.events import encode_body
 from ledger.fleet import wire
+from ledger.runner.holder import boottime_seconds
 from ledger.runner.told import completed, step_event, validated
 from ledger.schema import encode_schema
 
@@ -117,17 +118,16 @@ class Worker:
         """One order. Any error is the run's to meet again: here it is only given back."""
         opened = self._kept.pop(order.tenant, None)
         try:
-            if self._stop.is_set() or time.clock_gettime(time.CLOCK_BOOTTIME) > order.lease_until:
+            if self._stop.is_set() or boottime_seconds() > order.lease_until:
                 raise InterruptedError("the run's lease is over")
             task = self._tasks[order.task]
             if opened is None:
                 opened = self._open(order, task)
-            self._watch(opened[0], task)
-            told = (
-                self._back_up(order, task, opened)
-                if order.backup
-                else self._apply(order, task, opened)
-            )
+            patience = min(self._hello.patience_seconds, task.timeout_seconds)
+            stop = _Patience(self._stop, time.monotonic() + patience)
+            opened[0].set_progress_handler(stop.is_set, OPERATIONS)
+            work = self._back_up if order.backup else self._apply
+            told = work(order, task, opened, stop)
         except Exception as error:
             if opened is not None:
                 opened[0].close()
@@ -164,13 +164,7 @@ class Worker:
             raise
         return database, inside
 
-    def _watch(self, database: sqlite3.Connection, task: wire.Task) -> None:
-        """Interrupt what takes longer than the run's patience, or outlives the run."""
-        give_up = time.monotonic() + min(self._hello.patience_seconds, task.timeout_seconds)
-        stopped = self._stop.is_set
-        database.set_progress_handler(lambda: stopped() or time.monotonic() > give_up, OPERATIONS)
-
-    def _apply(self, order: wire.Order, task: wire.Task, opened: Open) -> wire.Told:
+    def _apply(self, order: wire.Order, task: wire.Task, opened: Open, stop: Stop) -> wire.Told:
         began = time.perf_counter_ns()
         database, inside = opened
         attempt = Attempt(
@@ -186,6 +180,7 @@ class Worker:
                 recorded=frozenset(),
             ),
         )
+        go_on(stop)
         attempt.go(database)
         done = attempt.sum_up(frozenset(self._sent))
         of = len(task.section.steps)
@@ -212,7 +207,7 @@ class Worker:
             skipped=len(steps) - applied,
         )
 
-    def _back_up(self, order: wire.Order, task: wire.Task, opened: Open) -> wire.Told:
+    def _back_up(self, order: wire.Order, task: wire.Task, opened: Open, stop: Stop) -> wire.Told:
         """A backup of a tenant that stands where the ledger says, and no other."""
         began = time.perf_counter_ns()
         database, inside = opened
@@ -224,7 +219,7 @@ class Worker:
         admit(marker, epoch=order.epoch, ledger=self._hello.ledger_id, tenant=order.tenant)
         if not _is_at(marker.entries, task.expected):
             raise ValueError("the tenant's marker says otherwise than the ledger")
-        saved = write_backup(inside, database, Path(order.backup), self._stop)
+        saved = write_backup(inside, database, Path(order.backup), stop)
         created = ev.BackupCreated(
             path=str(saved.path),
             bytes=saved.bytes,
@@ -236,6 +231,18 @@ class Worker:
             duration_us=(time.perf_counter_ns() - began) // 1000,
         )
         return wire.Told(order.number, "", _encoded((created,)), path=str(saved.path))
+
+
+class _Patience:
+    """Ends what takes longer than the run waits for it, or outlives the run."""
+
+    def __init__(self, gone: threading.Event, give_up: float) -> None:
+        self._gone = gone
+        self._give_up = give_up
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self._gone.is_set() or time.monotonic() > self._give_up
 
 
 def _is_at(entries: Sequence[MarkerEntry], expected: frozenset[str]) -> bool:

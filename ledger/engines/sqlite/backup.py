@@ -22,7 +22,7 @@ from ledger import failpoints
 from ledger.drivers.url import file_uri
 from ledger.engines.base import Backup
 from ledger.engines.sqlite.inside import Inside
-from ledger.engines.sqlite.steps import begin_read, go_on, roll_back
+from ledger.engines.sqlite.steps import Stop, begin_read, go_on, roll_back
 from ledger.engines.sqlite.trouble import BusyError, described, hint_for
 from ledger.errors import BackupError, LockedError
 
@@ -66,9 +66,7 @@ async def backup(session: SqliteSession, destination: Path, *, deadline_seconds:
         raise _error(session.inside, f"cannot write {destination}: {error}") from error
 
 
-def write(
-    inside: Inside, database: sqlite3.Connection, destination: Path, stop: threading.Event
-) -> Backup:
+def write(inside: Inside, database: sqlite3.Connection, destination: Path, stop: Stop) -> Backup:
     """In the thread: copy, verify, make durable, and give the file its name."""
     if os.path.lexists(destination):
         raise _error(inside, f"{destination} exists already; a backup never overwrites")
@@ -115,7 +113,7 @@ def create_private(path: Path) -> None:
     os.close(os.open(path, flags, FILE_MODE))
 
 
-def _copy(database: sqlite3.Connection, partial: Path, stop: threading.Event) -> None:
+def _copy(database: sqlite3.Connection, partial: Path, stop: Stop) -> None:
     copy = sqlite3.connect(file_uri(partial, mode="rw"), uri=True, isolation_level=None)
     try:
         # Nobody else sees the file before it is complete and synced by us.
@@ -133,7 +131,7 @@ def _copy(database: sqlite3.Connection, partial: Path, stop: threading.Event) ->
         copy.close()
 
 
-def verify(path: Path, stop: threading.Event) -> None:
+def verify(path: Path, stop: Stop) -> None:
     """Raises sqlite3.DatabaseError with the first finding of a full integrity_check.
 
     The file is opened as immutable: a copy of a WAL database would otherwise get

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from ledger import failpoints
 from ledger.engines.base import StepResult
@@ -215,7 +214,7 @@ def is_true(value: object) -> bool:
 
 
 def run_checks(
-    database: sqlite3.Connection, checks: Sequence[Check], stop: threading.Event
+    database: sqlite3.Connection, checks: Sequence[Check], stop: Stop
 ) -> tuple[CheckResult, ...]:
     """All checks; one that cannot run has not passed, with SQLite's words as detail."""
     results = []
@@ -252,7 +251,15 @@ def require_checks(
         )
 
 
-def go_on(stop: threading.Event) -> None:
+class Stop(Protocol):
+    """Says whether to go on: an Event, or whoever looks at a clock."""
+
+    def is_set(self) -> bool:
+        """Whether the caller no longer waits."""
+        ...
+
+
+def go_on(stop: Stop) -> None:
     """Raises StoppedError once the caller no longer waits."""
     if stop.is_set():
         raise StoppedError
