@@ -8,6 +8,7 @@ schema from the future raises NewerLedgerError.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -473,9 +474,10 @@ END_EVENTS: Final = (
 )
 """A claim ends with the first of these on the tenant's stream."""
 
-EVENT_TYPES: Final[tuple[str, ...]] = tuple(
-    str(member.__struct_config__.tag) for member in get_args(AnyEvent)
-)
+TYPE_NAMES: Final[Mapping[type[Any], str]] = {
+    member: str(member.__struct_config__.tag) for member in get_args(AnyEvent)
+}
+EVENT_TYPES: Final[tuple[str, ...]] = tuple(TYPE_NAMES.values())
 
 
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -570,6 +572,19 @@ def decode_body(body: bytes | str, type_name: str = "") -> AnyEvent:
     if event.schema > BODY_SCHEMA:
         raise _newer(type_name or str(event.__struct_config__.tag), event.schema)
     return event
+
+
+def decode_bodies(bodies: Iterable[bytes | str]) -> Iterator[AnyEvent]:
+    """`decode_body` of each, without a call of our own for each: a replay has millions."""
+    decode = _DECODER.decode
+    for body in bodies:
+        try:
+            event: AnyEvent = decode(body)
+        except msgspec.ValidationError:
+            event = decode_body(body)
+        if event.schema > BODY_SCHEMA:
+            event = decode_body(body)
+        yield event
 
 
 def _newer(type_name: str, schema: int) -> NewerLedgerError:

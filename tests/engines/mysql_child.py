@@ -173,6 +173,8 @@ async def act(action: str, folder: Path) -> dict[str, Any]:
             "hint": error.hint,
             "evidence": error.evidence if isinstance(error, InDoubtError) else {},
         }
+    finally:
+        await engine.aclose()
 
 
 def _work(folder: Path, direction: Literal["up", "down"], epoch: int, ledger: FileLedger) -> Work:

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,11 @@ __all__ = ["tenant"]
 
 
 @pytest.fixture
-def engine() -> MysqlEngine:
+async def engine() -> AsyncIterator[MysqlEngine]:
     """An engine with short waits."""
-    return MysqlEngine(lock_seconds=4)
+    made = MysqlEngine(lock_seconds=4)
+    yield made
+    await made.aclose()
 
 
 def _abort(connection: pymysql.Connection[Any]) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import anyio
-import pytest
 
 from ledger.fleet.width import START, Width
-
-pytestmark = pytest.mark.anyio
 
 
 class Server:

@@ -74,6 +74,7 @@ class MysqlSession:
         self._remembered: Remembered | None = None
         self._found_ledger: Fence = Fence()
         self._dirty = False
+        self._plain = False
         self._fresh: fence.Taken | None = None
         self.known = Known(target.prefix)
         self._lineage = Lineage(shared)
@@ -98,6 +99,11 @@ class MysqlSession:
     def locked(self) -> bool:
         """Whether the server's lock keeps everybody else from this tenant."""
         return self._remembered is not None and not self._remembered.fence.warnings
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection, once reset, is what a new one would be."""
+        return self._plain and not self._dirty
 
     def soil(self) -> None:
         """A statement changed the connection's settings: the next migration gets a new one."""
@@ -124,6 +130,7 @@ class MysqlSession:
             takes_over=takes_over,
         )
         self._remembered = taken.now
+        self._plain = taken.plain
         self._fresh = taken if not taken.found.exists else None
         return taken.found
 
