@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import compileall
 import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import ledger
 from bench.children import Reading, run_command
 from bench.fleet import Fleet
 from bench.workloads import write_folder
@@ -22,8 +20,6 @@ class Product:
     """A configuration in `folder` over one fleet, its ledger a SQLite file beside it."""
 
     def __init__(self, folder: Path, tenants: str) -> None:
-        # An installed package is compiled; a checkout may not be, and then every start would compile it.
-        compileall.compile_dir(Path(ledger.__file__).parent, quiet=2)
         self.folder = folder
         self.migrations = folder / "migrations"
         folder.mkdir(parents=True, exist_ok=True)
