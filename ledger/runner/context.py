@@ -17,7 +17,7 @@ from ledger.errors import ConflictError, FencedError, TenantError
 from ledger.events import AnyEvent, NewEvent, Recorded
 from ledger.projections import FleetState, TenantState
 from ledger.runner import logs
-from ledger.runner.holder import boottime_seconds, new_event_id, this_holder
+from ledger.runner.holder import boottime_seconds, new_event_id, new_event_ids, this_holder
 from ledger.scripts.model import Dialect, Migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.queries import Query
@@ -143,7 +143,12 @@ class RunContext:
         return Prepared(
             stream=f"tenant/{tenant}",
             events=tuple(
-                (new_event_id(), kind, self.run, self.actor, tenant, body) for kind, body in events
+                [
+                    (event_id, kind, self.run, self.actor, tenant, body)
+                    for event_id, (kind, body) in zip(
+                        new_event_ids(len(events)), events, strict=True
+                    )
+                ]
             ),
             size=sum([len(body) for _, body in events]) + sum(len(one.content) for one in new),
             expected=self.state(tenant).version,
