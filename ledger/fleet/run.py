@@ -220,7 +220,10 @@ async def _work_all(
 
         async def patiently(target: Target) -> None:
             nonlocal patient
-            await worker(deque([target]), None)
+            async with everywhere:
+                # One that is claimed is in hand, and comes to its end whatever stops the others.
+                if target.name in ctx.handed or not stop.reason:
+                    judge(await _one(ctx, target, work, progress, outcomes))
             patient -= 1
             quick.wake()
 

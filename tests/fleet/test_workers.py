@@ -178,3 +178,14 @@ def test_a_kill_anywhere_with_workers_needs_at_most_the_same_command(
     assert anyio.run(fleet.open().verify).sound
     left = [path.name for path in (tmp_path / "backups").rglob(".*")]
     assert left == []
+
+
+async def test_the_first_failure_stops_workers_too(tmp_path: Path) -> None:
+    """`--on-error stop`: what is in hand is finished, nothing else is begun, and all have an outcome."""
+    fleet = Fleet(tmp_path, tenants=40, extra=WORKERS)
+    for number in range(40):
+        fleet.run(f"t{number}", "CREATE TABLE notes (x)")
+    report = await fleet.open().migrate(on_error="stop", parallel=4)
+    assert report.summary["failed"] <= 2 * 4
+    assert report.summary["failed"] + report.summary["not_run"] == 40
+    assert {row.lock for row in (await fleet.open().status()).tenants} == {None}
