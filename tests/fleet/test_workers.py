@@ -189,3 +189,33 @@ async def test_the_first_failure_stops_workers_too(tmp_path: Path) -> None:
     assert report.summary["failed"] <= 2 * 4
     assert report.summary["failed"] + report.summary["not_run"] == 40
     assert {row.lock for row in (await fleet.open().status()).tenants} == {None}
+
+
+async def test_a_cancelled_run_ends_its_workers_and_its_claims(tmp_path: Path) -> None:
+    """What was in hand is rolled back, its claims end with an event, and the next run goes on."""
+    fleet = Fleet(tmp_path, tenants=6, extra=WORKERS)
+    await fleet.open().migrate()
+    fleet.write("002_slow.sql", SLOW)
+    with anyio.CancelScope() as scope:
+
+        async def cancel() -> None:
+            with anyio.fail_after(30):
+                while len(
+                    [row async for row in fleet.open().history(type="started", migration="002")]
+                ) < 6:  # fmt: skip
+                    await anyio.sleep(0.02)
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(cancel)
+            await fleet.open().migrate()
+    assert scope.cancelled_caught
+    assert workers_of(os.getpid()) == []
+    status = await fleet.open().status()
+    assert {row.lock for row in status.tenants} == {None}
+    failed = [row async for row in fleet.open().history(type="failed")]
+    assert failed
+    assert {row.event.message for row in failed} == {"interrupted before its end"}  # type: ignore[union-attr]
+    assert (await fleet.open().migrate()).success
+    for number in range(6):
+        assert types(await fleet.events(f"t{number}")).count("step_applied") == 3
