@@ -16,6 +16,8 @@ VERSIONS = ["001", "002", "003"]
 SHORT = "lease_seconds = 1\nparallel = 1\n"
 """One tenant at a time: a process that is stopped must not hold another one's transaction open."""
 DAY = 86_400.0
+MYSQL = pytest.param("mysql", marks=pytest.mark.mysql)
+KINDS = ["sqlite", "mariadb", MYSQL]
 
 _expected: dict[str, State] = {}
 
@@ -57,6 +59,10 @@ def let_go(running: Running) -> None:
         ("mariadb", "engine.after_statement"),
         ("mariadb", "engine.after_marker"),
         ("mariadb", "runner.before_record"),
+        pytest.param("mysql", "runner.after_claim", marks=pytest.mark.mysql),
+        pytest.param("mysql", "engine.after_intent", marks=pytest.mark.mysql),
+        pytest.param("mysql", "engine.after_statement", marks=pytest.mark.mysql),
+        pytest.param("mysql", "runner.before_record", marks=pytest.mark.mysql),
     ],
 )
 def test_a_run_stopped_past_its_lease_is_refused(
@@ -89,7 +95,7 @@ def test_a_run_stopped_in_the_ledgers_transaction_holds_up_nobody_for_long(
 
 
 @pytest.mark.fault(10)
-@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_only_the_fence_keeps_a_zombie_from_what_was_rolled_back(
     kind: str, make_world: MakeWorld
 ) -> None:
@@ -104,7 +110,7 @@ def test_only_the_fence_keeps_a_zombie_from_what_was_rolled_back(
     world.check(state, ["001"])
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_without_the_fence_that_zombie_writes(kind: str, make_world: MakeWorld) -> None:
     """The negative control: where no tenant asks for the epoch, the very same run changes one."""
     world, zombie = rolled_back_under_a_zombie(kind, make_world, broken="fence")
@@ -130,10 +136,11 @@ def rolled_back_under_a_zombie(
 
 
 @pytest.mark.fault(11)
-def test_a_run_stopped_in_a_statement_is_refused(make_world: MakeWorld) -> None:
+@pytest.mark.parametrize("kind", ["mariadb", MYSQL])
+def test_a_run_stopped_in_a_statement_is_refused(kind: str, make_world: MakeWorld) -> None:
     """Its session holds the tenant's lock: it is ended on the server before anything else runs."""
     slow = "CREATE TABLE {prefix}slow AS SELECT SLEEP(4) AS x;\n-- migrate:down\nSELECT 1;\n"
-    world = make_world("mariadb", head=SHORT, migrations={"001_slow.sql": slow})
+    world = make_world(kind, head=SHORT, migrations={"001_slow.sql": slow})
     assert isinstance(world, ServerWorld)
     zombie = world.start("migrate", "--tenant", "whole")
     sleeping = "SELECT id FROM information_schema.processlist WHERE info LIKE 'CREATE%SLEEP%'"
@@ -183,7 +190,7 @@ def test_a_suspended_machine_stops_its_own_run(kind: str, make_world: MakeWorld)
 
 
 @pytest.mark.fault(31)
-@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_hosts_start_the_same_run(kind: str, make_world: MakeWorld) -> None:
     """Every migration runs on every tenant once; both hosts end well."""
     world = make_world(kind)
@@ -201,7 +208,7 @@ def test_two_hosts_start_the_same_run(kind: str, make_world: MakeWorld) -> None:
 
 
 @pytest.mark.fault(10)
-@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_unlock_fences_the_old_holder_too(kind: str, make_world: MakeWorld) -> None:
     """A person ends the claim of a run that lives: that run cannot write to the tenant any more."""
     world = make_world(kind)
