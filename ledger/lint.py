@@ -144,30 +144,47 @@ def _missing_down(migration: Migration) -> Iterator[Finding]:
         )
 
 
+def _impossible_wish(migration: Migration) -> Iterator[Finding]:
+    """SQLite: a section sync is made in an empty database, here as in a run."""
+    if migration.dialect != "sqlite":
+        return
+    with closing(sqlite3.connect(":memory:")) as database:
+        for step in migration.sync:
+            try:
+                database.execute(step.sql)
+            except sqlite3.Error as error:
+                if not _sqlite_refusal(step.sql):
+                    yield _at(
+                        step,
+                        "sync",
+                        "error",
+                        f"it cannot be made in an empty database: {error}",
+                        "A section sync is a whole wish: what it refers to must be in it, and once.",
+                    )
+
+
 RULES: Final[tuple[Rule, ...]] = (
     _destructive,
     _rebuild_with_foreign_keys,
     _not_atomic,
     _missing_down,
+    _impossible_wish,
 )
 
 
 def _refused_by_parser(migration: Migration) -> Iterator[Finding]:
     refuse = _sqlite_refusal if migration.dialect == "sqlite" else _mysql_refusal
-    for section in (migration.up, migration.down):
-        for step in _all_steps(section):
-            said = refuse(step.sql)
-            if said:
-                certain = migration.dialect == "sqlite"
-                yield _at(
-                    step,
-                    "syntax",
-                    "error" if certain else "warning",
-                    f"the parser refuses it: {said}",
-                    ""
-                    if certain
-                    else "The server may know more than this parser: try it on a copy.",
-                )
+    for step in (*_all_steps(migration.up), *migration.sync, *_all_steps(migration.down)):
+        said = refuse(step.sql)
+        if said:
+            certain = migration.dialect == "sqlite"
+            yield _at(
+                step,
+                "syntax",
+                "error" if certain else "warning",
+                f"the parser refuses it: {said}",
+                "" if certain else "The server may know more than this parser: try it on a copy.",
+            )
 
 
 def _all_steps(section: Section | None) -> tuple[Step, ...]:

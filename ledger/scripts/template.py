@@ -17,6 +17,7 @@ TEMPLATE_SQL: Final = """\
 -- migrate:up
 -- {title}. Name the statements with a line `-- step: …` before each:
 -- {example}
+-- Or, in a section `-- migrate:sync`, CREATE statements of what is to be there: what a tenant lacks is added.
 
 -- migrate:down
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ledger.drivers.locks import lock_holders
 from ledger.errors import StoreError, StoreUnavailableError
 from ledger.events import GENESIS_HASH
 from ledger.stores.base import LEDGER_SCHEMA
@@ -206,7 +207,8 @@ def is_busy(error: sqlite3.Error) -> bool:
 _PROBLEMS: Final[dict[int, tuple[str, str]]] = {
     sqlite3.SQLITE_BUSY: (
         "is locked by another process",
-        "See who holds it (`fuser FILE`), then run the command again.",
+        "Let that process end its transaction, or end the process (a run that is killed loses"
+        " nothing; one that is stopped goes on with `kill -CONT`), then run the command again.",
     ),
     sqlite3.SQLITE_READONLY: (
         "is read-only",
@@ -235,4 +237,6 @@ def translate(error: sqlite3.Error, *, path: str) -> StoreUnavailableError:
     """The driver's exception in the ledger's words."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     what, hint = _PROBLEMS.get(code, ("cannot be used", "Run `ledger verify`."))
+    if code == sqlite3.SQLITE_BUSY and (holders := lock_holders(path)):
+        what = f"is locked by {holders}"
     return StoreUnavailableError(f"the ledger {path} {what}: {error}", hint=hint)

@@ -51,6 +51,34 @@ CASES: dict[str, tuple[str, str, str, str, int]] = {
     ),
     "unsettleable": (MYSQL, "CALL do_it();\n", "not-atomic", "warning", 1),
     "several dropped": (MYSQL, "DROP TABLE a, b;\n", "not-atomic", "warning", 1),
+    "syntax in a section sync": (
+        SQLITE,
+        "-- migrate:sync\nCREATE TABLE a (x);\nCREATE TABLE b (x INTEGER NOT NUL);\n",
+        "syntax",
+        "error",
+        3,
+    ),
+    "syntax in a section sync, mysql": (
+        MYSQL,
+        "-- migrate:sync\nCREATE TABLE a (x INT NOT NUL DEFAULT);\n",
+        "syntax",
+        "warning",
+        2,
+    ),
+    "placeholder in a section sync": (
+        SQLITE,
+        "-- migrate:sync\nCREATE TABLE {prefx}a (x);\n",
+        "unknown-placeholder",
+        "error",
+        2,
+    ),
+    "an index in a section sync without its table": (
+        SQLITE,
+        "-- migrate:sync\nCREATE TABLE a (x);\nCREATE INDEX b_x ON b (x);\n",
+        "sync",
+        "error",
+        3,
+    ),
     "placeholder": (
         SQLITE,
         "SELECT 1;\nCREATE TABLE {prefx}a (x);\n",
@@ -101,6 +129,16 @@ GOOD = {
         MYSQL,
         "CREATE TABLE {prefix}a (x INT) {charset_collate};\n"
         "-- migrate:down\nDROP TABLE {prefix}a;\n",
+    ),
+    "sync": (
+        SQLITE,
+        "-- migrate:sync\nCREATE TABLE {prefix}a (x INTEGER PRIMARY KEY);\n"
+        "CREATE INDEX IF NOT EXISTS {prefix}a_x ON {prefix}a (x);\n" + DOWN,
+    ),
+    "sync as for dbDelta": (
+        MYSQL,
+        "-- migrate:sync\nCREATE TABLE {prefix}a (\n  id bigint(20) unsigned NOT NULL,\n"
+        "  PRIMARY KEY  (id)\n) {charset_collate};\n" + DOWN,
     ),
     "procedure": (
         MYSQL,

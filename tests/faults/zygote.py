@@ -15,6 +15,7 @@ import pkgutil
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -114,6 +115,10 @@ def _command(request: Request, folder: Path) -> int:
         failpoints.__dict__["reach"] = lambda name: os.write(points, f"{name}\n".encode())
     if request.stops:
         failpoints.__dict__["signal"] = SimpleNamespace(SIGKILL=signal.SIGSTOP)
+        # To the thread: one sent to the process may stop another first, and this one goes on a bit.
+        failpoints.__dict__["os"] = SimpleNamespace(
+            getpid=threading.get_ident, kill=signal.pthread_kill
+        )
     if request.suspended_seconds:
         _suspend_at(failpoints, request.failpoint, request.suspended_seconds)
     if request.clock_seconds:

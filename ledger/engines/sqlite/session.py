@@ -148,7 +148,7 @@ class SqliteSession:
             except BusyError as error:
                 if anyio.current_time() >= give_up:
                     raise locked(
-                        tenant=self.tenant, doing=doing, seconds=self.lock_seconds
+                        tenant=self.tenant, path=self.path, doing=doing, seconds=self.lock_seconds
                     ) from error
             await anyio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

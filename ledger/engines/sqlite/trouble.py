@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from ledger.drivers.locks import lock_holders
 from ledger.errors import LockedError, StepFailedError, UnreachableError
 from ledger.scripts.model import Step
 
@@ -81,12 +82,14 @@ def unusable(error: BaseException, *, tenant: str, doing: str) -> UnreachableErr
     return UnreachableError(f"cannot {doing}: {what}", hint=hint_for(error), tenant=tenant)
 
 
-def locked(*, tenant: str, doing: str, seconds: float = LOCK_SECONDS) -> LockedError:
+def locked(*, tenant: str, path: str, doing: str, seconds: float) -> LockedError:
     """Another connection kept its lock."""
+    holders = lock_holders(path)
     return LockedError(
-        f"cannot {doing}: another connection kept the database locked for {seconds:g} s",
-        hint="Find the program that has a transaction open on this file "
-        "(`fuser FILE` names it), let it finish, then run the command again.",
+        f"cannot {doing}: {holders or 'another connection'} kept the database locked"
+        f" for {seconds:g} s",
+        hint=("" if holders else "Find the program that has a transaction open (`fuser FILE`). ")
+        + "Let it finish, or go on if it is stopped (`kill -CONT`), then run the command again.",
         tenant=tenant,
     )
 
