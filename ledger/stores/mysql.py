@@ -50,7 +50,7 @@ from ledger.stores.mysql_write import (
     save_projection,
     write_batch,
 )
-from ledger.stores.tip import Guess
+from ledger.stores.tip import Guess, Tip
 
 CONNECT_SECONDS: Final = 5.0
 QUERY_SECONDS: Final = 8.0
@@ -95,6 +95,7 @@ class MysqlStore:
         self._reader_lock = anyio.Lock()
         self._closed = False
         self._scripts: set[str] = set()
+        self._tip = Tip()
 
     async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
         """See `Store.append`."""
@@ -270,6 +271,7 @@ class MysqlStore:
                 stored=self._scripts,
                 packet_bytes=self._packet_bytes,
                 again=again,
+                tip=self._tip,
             )
 
         chained = await self._write(work)
