@@ -76,14 +76,16 @@ async def test_what_is_appended_is_what_is_read(place: Place) -> None:
     events = (
         new_event(Failed(command="migrate", error="step_failed", message=message), tenant="ümlaut"),
         new_event(actor="名前@host"),
+        new_event(actor="o'\x1f\\", tenant="it's \\' %s"),
     )
     async with place.open() as store:
         recorded = await store.append(Append(stream="tenant/ümlaut", events=events, expected=0))
-        assert [(event.seq, event.version) for event in recorded] == [(1, 1), (2, 2)]
+        assert [(event.seq, event.version) for event in recorded] == [(1, 1), (2, 2), (3, 3)]
+        assert [event.tenant for event in recorded] == ["ümlaut", None, "it's \\' %s"]
         assert [event.event for event in recorded] == [new.event for new in events]
         assert await read_all(store) == list(recorded)
-        assert await store.head() == Head(seq=2, hash=recorded[1].hash)
-        assert await audit(store) == 2
+        assert await store.head() == Head(seq=3, hash=recorded[2].hash)
+        assert await audit(store) == 3
 
 
 async def test_a_stale_expectation_is_refused_alone(place: Place) -> None:
