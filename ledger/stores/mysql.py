@@ -65,6 +65,8 @@ _SESSION: Final = (
     "SET SESSION innodb_lock_wait_timeout = 5",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
 )
+_WRITER_SESSION: Final = (*_SESSION, "SET SESSION autocommit = 0")
+"""Its first statement opens a transaction: a round trip less for every batch."""
 _UNKNOWN_DATABASE: Final = 1049
 _GAVE_WAY: Final = frozenset({1205, 1213, 1020})
 """Lock wait timeout, deadlock, record has changed: rolled back as a whole and done again."""
@@ -235,7 +237,7 @@ class MysqlStore:
             await connection.aclose()
         return await self._connect()
 
-    async def _connect(self) -> MysqlConnection:
+    async def _connect(self, session: Sequence[str] = _SESSION) -> MysqlConnection:
         if self._closed:
             raise StoreUnavailableError(f"the ledger {self.url} was closed")
         return await open_connection(
@@ -243,7 +245,7 @@ class MysqlStore:
             self._secret,
             connect_seconds=CONNECT_SECONDS,
             query_seconds=QUERY_SECONDS,
-            session=_SESSION,
+            session=session,
         )
 
     def _refuse_oversized(self, prepared: Prepared) -> None:
@@ -315,7 +317,7 @@ class MysqlStore:
             while True:
                 try:
                     if self._writer is None or self._writer.closed:
-                        self._writer = await self._connect()
+                        self._writer = await self._connect(_WRITER_SESSION)
                     return await work(self._writer, again)
                 except DriverError as error:
                     if not _may_pass(error) or anyio.current_time() + pause > deadline:

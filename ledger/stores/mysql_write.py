@@ -80,8 +80,10 @@ _STATEMENT_BYTES: Final = 1024 * 1024
 
 @asynccontextmanager
 async def transaction(connection: MysqlConnection) -> AsyncIterator[None]:
-    """Commit at the end of the block; roll back, within a deadline, if it raises."""
-    await connection.begin()
+    """Commit at the end of the block; roll back, within a deadline, if it raises.
+
+    The connection does not commit by itself, so that the first statement begins.
+    """
     try:
         yield
         await connection.commit()
