@@ -43,6 +43,10 @@ class Tip:
         """Whether a batch can be chained."""
         return self._head is not None
 
+    def stands_at(self, head: Head) -> bool:
+        """Whether the ledger's end is the one known here, so that nobody else has appended since."""
+        return self._head == head
+
     def chain(self, batch: Sequence[Prepared], now: str) -> Guess | None:
         """The batch chained onto the tip, which moves on; None if it can only be done in the transaction."""
         head, versions = self._head, self._versions
