@@ -33,8 +33,9 @@ class Width:
     def __init__(self, most: int) -> None:
         self._most = most
         self._places = anyio.CapacityLimiter(min(START, most))
+        self._here = 0
         self._done = 0
-        self._since: float | None = None
+        self._since = 0.0
         self._kept = self.now
         self._rate = 0.0
         self._pause = STEADY
@@ -48,14 +49,19 @@ class Width:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """One tenant's turn."""
-        await self._wait()
-        if self._since is None:
-            self._since = anyio.current_time()
+        if self._here == 0:
+            # The time in which there was nothing to do is no part of the measure.
+            self._done, self._since = 0, anyio.current_time()
+        self._here += 1
         try:
-            yield
+            await self._wait()
+            try:
+                yield
+            finally:
+                self._places.release()
+                self._finished(anyio.current_time())
         finally:
-            self._places.release()
-            self._finished(anyio.current_time())
+            self._here -= 1
 
     async def _wait(self) -> None:
         while True:
@@ -68,7 +74,7 @@ class Width:
 
     def _finished(self, now: float) -> None:
         self._done += 1
-        if self._since is None or self._done < TENANTS_A_PLACE * self.now:
+        if self._done < TENANTS_A_PLACE * self.now:
             return
         rate = self._done / max(now - self._since, 1e-6)
         if self.now <= self._kept:

@@ -49,8 +49,8 @@ async def test_more_at_once_while_more_gets_done() -> None:
 
 async def test_no_more_at_once_than_the_server_is_good_for() -> None:
     """Where more at once takes longer altogether, it goes back and stays low but for rare trials."""
-    server = Server(8, lambda busy: 0.002 * busy**2)
-    await server.tenants(150)
+    server = Server(8, lambda busy: 0.003 * busy**3)
+    await server.tenants(60)
     assert max(server.seen) <= 2 * START
     assert server.seen.count(START) > len(server.seen) / 2
 
