@@ -7,6 +7,7 @@ python -m bench all             with the scripts that have no target (scale, syn
 python -m bench migrate noop    these scripts only
 python -m bench --list          the scripts
 python -m bench all --full --write    and write bench/RESULTS.md
+python -m bench --rewrite       that file again, once bench/reasons.toml says why a target is missed
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from bench.report import (
     target_table,
     unmeasured,
 )
-from bench.results import RESULTS, results
+from bench.results import RESULTS, Run, keep, rewrite
 
 SCRIPTS = {
     "migrate": "a fleet beside the raw loop and every peer, backups on and off, slow disk",
@@ -91,6 +92,11 @@ def main() -> int:
     made.add_argument("scripts", nargs="*", metavar="SCRIPT", help="which; `all` for every one")
     made.add_argument("--list", action="store_true", help="list the scripts and do nothing")
     made.add_argument("--run", action="store_true", help="run (this is what it does anyway)")
+    made.add_argument(
+        "--rewrite",
+        action="store_true",
+        help="write bench/RESULTS.md anew, with bench/reasons.toml",
+    )
     made.add_argument("--write", action="store_true", help="write bench/RESULTS.md, and its plot")
     given = made.parse_args()
     console = new_console()
@@ -98,6 +104,9 @@ def main() -> int:
         show(listing(), console)
         return 0
     command = f"python -m bench {shlex.join(sys.argv[1:])}".strip()
+    if given.rewrite:
+        rewrite()
+        return 0
     options = from_arguments(given, command=command)
     names = scripts_for(given.scripts)
     if given.write and "scale" in names and options.plot is None:
@@ -119,7 +128,7 @@ def main() -> int:
         show(target_table(targets), console)
     if given.write:
         now = datetime.datetime.now(datetime.UTC)
-        RESULTS.write_text(results(reports, machine, options, now=now))
+        keep(Run(at=now, reports=tuple(reports), machine=machine, options=options))
         sys.stderr.write(f"written: {RESULTS.name}\n")
     return int(any(row.target == "to run" for row in targets))
 

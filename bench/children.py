@@ -35,9 +35,15 @@ class CommandFailedError(Exception):
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment, the repository importable, `extra` on top."""
+    """This process's environment, the repository importable, `extra` on top.
+
+    Modules are compiled once, as where they are installed, and not in every process.
+    """
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, **extra}
+    inherited = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
+    return {**inherited, "PYTHONPATH": path, **extra}
 
 
 def run_command(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from bench.machine import Machine
@@ -19,8 +20,32 @@ from bench.options import Options
 from bench.report import Report, Table, TargetRow, show, yes_no
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+FIGURES = Path(__file__).with_name("results.json")
 REASONS = Path(__file__).with_name("reasons.toml")
 WIDTH = 130
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of the benches, kept so that reasons can be written once its figures are known."""
+
+    at: datetime
+    reports: tuple[Report, ...]
+    machine: Machine
+    options: Options
+
+
+def keep(run: Run) -> None:
+    """Write the file, and the run beside it for `rewrite`; places on this machine are left out."""
+    options = msgspec.structs.replace(run.options, dir=None, plot=None, server="")
+    kept = msgspec.structs.replace(run, options=options)
+    FIGURES.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+    rewrite()
+
+
+def rewrite() -> None:
+    """Write the file anew from the run that is kept, with the reasons as they are now."""
+    run = msgspec.json.decode(FIGURES.read_bytes(), type=Run)
+    RESULTS.write_text(results(run.reports, run.machine, run.options, now=run.at))
 
 
 def results(reports: Sequence[Report], machine: Machine, options: Options, *, now: datetime) -> str:

@@ -8,6 +8,7 @@ is computed once for all tenants that stand alike.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -21,6 +22,7 @@ from ledger.errors import (
 )
 from ledger.events import MigrationRef
 from ledger.projections import Applied, TenantState
+from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Migration, MigrationSet
 from ledger.scripts.statements import classify
 
@@ -201,6 +203,12 @@ def _missing_dependency(
     return None
 
 
+@lru_cache(maxsize=4096)
+def _kind(sql: str) -> StatementKind:
+    """The statement's kind; each tenant of a fleet has the same ones pending."""
+    return classify(sql, "mysql")
+
+
 def _unsettleable(pending: Sequence[Migration], catalogue: Catalogue) -> tuple[str, ...]:
     """`file:line: why` for each step whose outcome nobody could tell after a crash in its middle.
 
@@ -213,7 +221,7 @@ def _unsettleable(pending: Sequence[Migration], catalogue: Catalogue) -> tuple[s
         if migration.ref.set not in mysql:
             continue
         for step in migration.up.steps:
-            kind = classify(step.sql, "mysql")
+            kind = _kind(step.sql)
             if not (kind.settleable or kind.redo_safe or step.redo_safe or step.verify_step):
                 found.append(f"{step.file}:{step.line}: {step.name}: {kind.reason}")
     return tuple(found)

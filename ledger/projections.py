@@ -12,8 +12,9 @@ only reads them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +30,9 @@ Applied = tuple[MigrationRef, ...]
 Fact = tuple[int, int, str, str, str, str | None, bytes | str]
 """What a fold needs of an event: seq, the stream's version, at, run, actor, tenant and body.
 A plain tuple with the body as bytes or text, as the driver gives it: a replay has millions of them."""
+
+
+_BODY: Final = itemgetter(6)
 
 
 def fact(row: Recorded) -> Fact:
@@ -76,6 +80,7 @@ class OpenIntent(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     before: str
     objects: tuple[str, ...] = ()
     connection_id: int = 0
+    ahead: tuple[ev.AheadStep, ...] = ()
 
 
 class Resolution(msgspec.Struct, kw_only=True, frozen=True):
@@ -160,28 +165,39 @@ class FleetState(msgspec.Struct, kw_only=True):
 
     def fold(self, recorded: Iterable[Recorded]) -> None:
         """Take events in, in seq order. Raises NewerLedgerError for what this version does not know."""
-        self.fold_facts(map(fact, recorded))
+        self.fold_facts([fact(row) for row in recorded])
 
-    def fold_facts(self, facts: Iterable[Fact]) -> None:
-        """`fold`, from what a store's `read_facts` gives: the one place where events become state."""
-        decode, handlers = ev.decode_body, _TENANT_HANDLERS
+    def fold_facts(self, facts: Sequence[Fact]) -> None:
+        """`fold`, from what a store's `read_facts` gives."""
+        self._fold(zip(facts, ev.decode_bodies(map(_BODY, facts)), strict=True))
+
+    def fold_own(self, recorded: Iterable[Recorded], events: Iterable[ev.AnyEvent]) -> None:
+        """`fold` of what was just appended: `events` are the bodies, so that none is decoded."""
+        self._fold(zip(map(fact, recorded), events, strict=True))
+
+    def _fold(self, pairs: Iterable[tuple[Fact, ev.AnyEvent]]) -> None:
+        """The one place where events become state."""
+        handlers = _TENANT_HANDLERS
         state = TenantState(tenant="")
+        last: Fact | None = None
         seq = self.seq
-        for row in facts:
-            seq, version, at, _, _, tenant, body = row
-            event = decode(body)
+        for row, event in pairs:
+            tenant = row[5]
+            seq = row[0]
             if tenant is None:
                 _fold_run(self, row, event)
                 continue
             # Events come tenant by tenant, more often than not.
             if tenant != state.tenant:
+                if last is not None:
+                    state.seq, state.version, state.at = last[:3]
                 state = self._touch(tenant)
-            state.version = version
-            state.seq = seq
-            state.at = at
+            last = row
             handler = handlers.get(event.__class__)
             if handler is not None:
                 handler(self, state, row, event)
+        if last is not None:
+            state.seq, state.version, state.at = last[:3]
         self.seq = max(self.seq, seq)
 
     def _touch(self, tenant: str) -> TenantState:
@@ -260,7 +276,7 @@ def _started(fleet: FleetState, state: TenantState, row: Fact, event: ev.Started
 def _backup_created(
     fleet: FleetState, state: TenantState, row: Fact, event: ev.BackupCreated
 ) -> None:
-    state.backup_seq = state.seq
+    state.backup_seq = row[0]
 
 
 def _step_started(fleet: FleetState, state: TenantState, row: Fact, event: ev.StepStarted) -> None:
@@ -273,6 +289,7 @@ def _step_started(fleet: FleetState, state: TenantState, row: Fact, event: ev.St
         before=event.before,
         objects=event.objects,
         connection_id=event.connection_id,
+        ahead=event.ahead,
     )
 
 
@@ -397,7 +414,7 @@ def _drift(fleet: FleetState, state: TenantState, row: Fact, event: ev.DriftDete
 
 def _validated(fleet: FleetState, state: TenantState, row: Fact, event: ev.Validated) -> None:
     state.skipped = state.skipped_detail = ""
-    state.validated_at = state.at
+    state.validated_at = row[2]
 
 
 _Handler = Callable[[FleetState, TenantState, Fact, Any], None]

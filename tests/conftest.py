@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.mariadbd import PrivateMariadb
+from tests.mysqld import PrivateMysql
 from tests.servers import (
     Server,
     create_database,
@@ -30,6 +31,7 @@ from tests.servers import (
 
 MakeDatabase = Callable[..., str]
 MakePrivateMariadb = Callable[..., PrivateMariadb]
+MakePrivateServer = Callable[[str], PrivateMariadb | PrivateMysql]
 
 _RUN_FOLDER = "LEDGER_TEST_RUN_FOLDER"
 
@@ -112,3 +114,21 @@ def private_mariadb() -> Iterator[MakePrivateMariadb]:
     yield make
     for private in made:
         private.remove()
+
+
+@pytest.fixture
+def private_server(private_mariadb: MakePrivateMariadb) -> Iterator[MakePrivateServer]:
+    """`private_server("mariadb" | "mysql")`: a started server that only this test has."""
+    made: list[PrivateMysql] = []
+
+    def make(kind: str) -> PrivateMariadb | PrivateMysql:
+        if kind == "mariadb":
+            return private_mariadb()
+        mysqld = PrivateMysql.create(run_folder() / f"mysqld-{secrets.token_hex(6)}")
+        made.append(mysqld)
+        mysqld.start()
+        return mysqld
+
+    yield make
+    for mysqld in made:
+        mysqld.remove()

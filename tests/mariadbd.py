@@ -120,7 +120,8 @@ class PrivateMariadb:
         started = int(shell.stdout)
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
-            if not _runs(started, self.folder) or time.monotonic() > deadline:
+            # Not by its command line, which is empty for the instant in which it is executed.
+            if not Path(f"/proc/{started}").exists() or time.monotonic() > deadline:
                 raise RuntimeError(f"mariadbd did not start:\n{self._log_tail()}")
             time.sleep(0.05)
 

@@ -23,6 +23,7 @@ import pytest
 
 from ledger.drivers.url import MysqlUrl, SecretSource, parse_url
 from tests.mariadbd import PrivateMariadb, find_mariadbd
+from tests.mysqld import PrivateMysql
 
 ROOT = Path(__file__).resolve().parent.parent
 Flavor = Literal["mariadb", "mysql"]
@@ -166,6 +167,8 @@ def stop_started(run_folder: Path) -> None:
     # A worker that was ended in the middle of a test has left that test's servers.
     for left in run_folder.glob("private-*"):
         PrivateMariadb(left).remove()
+    for left in run_folder.glob("mysqld-*"):
+        PrivateMysql(left).remove()
     if (run_folder / "mysql.started").exists():
         subprocess.run([ROOT / ".ci" / "mysql-server", "down"], check=True)
 
@@ -195,10 +198,11 @@ def _start_shared_mariadb(run_folder: Path) -> Server:
     return as_server(private)
 
 
-def as_server(private: PrivateMariadb) -> Server:
+def as_server(private: PrivateMariadb | PrivateMysql) -> Server:
     """A private server's address, as the tests want it."""
     url = MysqlUrl(host="127.0.0.1", port=private.port, user="root")
-    return Server(url=url, secret=SecretSource(), flavor="mariadb")
+    flavor: Flavor = "mysql" if isinstance(private, PrivateMysql) else "mariadb"
+    return Server(url=url, secret=SecretSource(), flavor=flavor)
 
 
 def _running_mariadb() -> Server | None:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from ledger.api.opened import Chosen, Opened
 from ledger.api.running import run_call
 from ledger.engines.base import Target
-from ledger.fleet.pool import Pool, how_many, with_pool
+from ledger.fleet.planning import Decisions
+from ledger.fleet.pool import LANES, Pool, how_many, with_pool
 from ledger.fleet.progress import Progress
+from ledger.fleet.quick import Quick, Turn
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
 from ledger.plan import Catalogue, Options
@@ -30,22 +32,32 @@ async def migrate_fleet(
     """Migrate `todo`; tenants in `changed` have their markers compared first."""
     config = ready.config
 
-    async def run(pool: Pool | None) -> RunReport:
+    async def run(pool: Pool[Turn] | None) -> RunReport:
         async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-            inspect = target.name in changed
-            if pool is not None and target.engine == "sqlite":
-                return await pool.migrate(target, catalogue, inspect=inspect)
-            engine = ready.engines[target.engine]
-            return await migrate_tenant(ctx, engine, target, catalogue, options, inspect=inspect)
+            return await migrate_tenant(
+                ctx,
+                ready.engines[target.engine],
+                target,
+                catalogue,
+                options,
+                inspect=target.name in changed,
+            )
 
-        return await run_call(ctx, chosen, todo, work, bounds, progress, target_version=options.to)
+        quick = (
+            None
+            if pool is None
+            else Quick(
+                ctx,
+                pool,
+                chosen.catalogues.__getitem__,
+                Decisions(ctx.fleet, options),
+                lanes=min(bounds.parallel, LANES * workers),
+                but=changed,
+            )
+        )
+        return await run_call(
+            ctx, chosen, todo, work, bounds, progress, target_version=options.to, quick=quick
+        )
 
-    workers = how_many(config.workers, todo, chosen.catalogues)
-    if workers == 0:
-        return await run(None)
-    catalogues = list({id(one): one for one in chosen.catalogues.values()}.values())
-    limits = {
-        "connect_seconds": config.timeouts.connect_seconds,
-        "lock_seconds": config.timeouts.lock_seconds,
-    }
-    return await with_pool(ctx, workers, catalogues, options, limits, run)
+    workers = min(how_many(config.workers, todo, chosen.catalogues), bounds.parallel)
+    return await with_pool(workers, run) if workers else await run(None)

@@ -9,6 +9,7 @@ from ledger import events as ev
 from ledger.api.opened import Chosen, Opened, choose_tenants
 from ledger.engines.base import Seen, Target
 from ledger.fleet.progress import Progress
+from ledger.fleet.quick import Quick
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds, run_fleet
 from ledger.fleet.state import load_fleet, save_after_run
@@ -77,6 +78,7 @@ async def run_call(
     *,
     target_version: str | None = None,
     options: dict[str, str] | None = None,
+    quick: Quick | None = None,
 ) -> RunReport:
     """Run what is to do; every other chosen tenant is `current`, every lost source a failure.
 
@@ -108,6 +110,7 @@ async def run_call(
             progress,
             target_version=target_version,
             options=options,
+            quick=quick,
         )
         outcomes.update((one.tenant, one) for one in report.outcomes)
         run, duration_us, interrupted = report.run, report.duration_us, report.interrupted

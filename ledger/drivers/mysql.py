@@ -45,7 +45,8 @@ NO_DEADLINE: Final = math.inf
 
 _NO_SUCH_THREAD: Final = 1094
 _SESSION: Final = (
-    "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, SESSION lock_wait_timeout = {seconds}"
+    "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, SESSION lock_wait_timeout = {seconds},"
+    " autocommit = 1"
 )
 
 Row = tuple[Any, ...]
@@ -200,6 +201,31 @@ class MysqlConnection:
         if not self.closed:
             await self._run("ROLLBACK", None, seconds=None)
 
+    async def reset(self) -> None:
+        """As it was after the handshake: locks, variables, temporary tables, a transaction are gone."""
+        await self._guard(self._raw.reset_session, seconds=None)
+
+    async def change_over(
+        self, database: str, *, lock_wait_seconds: int, session: Sequence[str], seconds: float
+    ) -> None:
+        """Make a connection that was reset what `open_connection` gives. Raises ConnectRefusedError
+        for the database, QueryError for a bad `session` statement.
+        """
+
+        async def use() -> None:
+            await self._raw.select_db(database)
+
+        try:
+            await self._guard(use, seconds=seconds)
+        except QueryError as error:
+            raise ConnectRefusedError(error.code, error.message) from error
+        await self._begin_session(lock_wait_seconds, session)
+
+    async def _begin_session(self, lock_wait_seconds: int, session: Sequence[str]) -> None:
+        await self.execute(_SESSION.format(seconds=int(lock_wait_seconds)))
+        for statement in session:
+            await self.execute(statement)
+
     async def kill(self, thread_id: int) -> None:
         """End another connection of the same user, from a connection of its own. Gone is fine."""
         await _kill(self._url, self._secret, thread_id)
@@ -333,9 +359,7 @@ async def open_connection(
                 raise
     connection = MysqlConnection(raw, url=url, secret=secret, query_seconds=query_seconds)
     try:
-        await connection.execute(_SESSION.format(seconds=int(lock_wait_seconds)))
-        for statement in session:
-            await connection.execute(statement)
+        await connection._begin_session(lock_wait_seconds, session)
     except BaseException:
         await connection.aclose()
         raise

@@ -37,6 +37,10 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file)
 
 
+_RESET: Final = 31
+"""COM_RESET_CONNECTION, since MariaDB 10.2.4 and MySQL 5.7.3."""
+
+
 class GuardedConnection(aiomysql.Connection):
     """aiomysql's connection with the doors closed that a server could pull open."""
 
@@ -61,6 +65,11 @@ class GuardedConnection(aiomysql.Connection):
         return escaped
 
     literal = escape
+
+    async def reset_session(self) -> None:
+        """The server forgets all that the session had but its account. The library has no call for it."""
+        await self._execute_command(_RESET, b"")
+        await self._read_ok_packet()
 
     async def _request_authentication(self) -> None:
         if self._ssl_context and not self.server_capabilities & CLIENT.SSL:

@@ -9,17 +9,17 @@ interrupted and waited for, since cancelling an await does not stop the SQL.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import quote
 
 import aiosqlite
 import anyio
+
+from ledger.drivers.url import file_uri
 
 T = TypeVar("T")
 
@@ -28,17 +28,6 @@ CLOSE_SECONDS: Final = 10.0
 
 INTERRUPT_SECONDS: Final = 0.005
 """Pause between two interrupts of an abandoned call: one that falls between two statements is lost."""
-
-
-def file_uri(path: str | Path, *, mode: str) -> str:
-    """A `file:` URI with `mode` (ro, rw, rwc); every byte of the path is safe in it.
-
-    Two leading slashes would name a host (RFC 8089), so that only one is kept.
-    """
-    name = os.fsencode(path)
-    if name.startswith(b"//"):
-        name = b"/" + name.lstrip(b"/")
-    return f"file:{quote(name)}?mode={mode}"
 
 
 @asynccontextmanager

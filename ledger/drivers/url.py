@@ -5,8 +5,9 @@ Invariant: `str` and `repr` of anything here never show a password.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
@@ -138,3 +139,14 @@ def _sqlite(text: str, *, source: str, base: Path | None) -> SqliteUrl:
     if base is not None and not Path(path).is_absolute():
         path = str(base / path)
     return SqliteUrl(path=path)
+
+
+def file_uri(path: str | Path, *, mode: str) -> str:
+    """A `file:` URI with `mode` (ro, rw, rwc); every byte of the path is safe in it.
+
+    Two leading slashes would name a host (RFC 8089), so that only one is kept.
+    """
+    name = os.fsencode(path)
+    if name.startswith(b"//"):
+        name = b"/" + name.lstrip(b"/")
+    return f"file:{quote(name)}?mode={mode}"

@@ -11,7 +11,7 @@ from typing import Final, cast
 from ledger.engines.base import Engine
 
 _ENGINES: Final = {
-    "sqlite": ("ledger.engines.sqlite", "SqliteEngine"),
+    "sqlite": ("ledger.engines.sqlite.engine", "SqliteEngine"),
     "mysql": ("ledger.engines.mysql", "MysqlEngine"),
 }
 

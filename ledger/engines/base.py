@@ -17,10 +17,13 @@ import msgspec
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.upkeep import Upkeep
-from ledger.events import Change, CheckResult, Mark, MigrationRef
+from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Dialect, PythonModule, Section, Step
+
+ABSENT = "absent"
+"""The fingerprint of objects none of which exists."""
 
 MARKER_TABLE = "ledger_marker"
 """The marker's name; for a prefix tenant it is `{prefix}ledger_marker`."""
@@ -134,13 +137,32 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """A step about to run whose effect cannot share a transaction with the marker."""
+    """A step about to run whose effect cannot share a transaction with the marker.
+
+    `ahead` are the steps after it that this announces too.
+    """
 
     step: int
     statement: str
     before: str
     objects: tuple[str, ...]
     connection_id: int
+    ahead: tuple[AheadStep, ...] = ()
+
+    def singly(self) -> tuple[Intent, ...]:
+        """The same as an intent for each step."""
+        first = msgspec.structs.replace(self, ahead=())
+        others = [
+            msgspec.structs.replace(
+                first,
+                step=one.step,
+                statement=one.statement,
+                before=ABSENT,
+                objects=one.objects,
+            )
+            for one in self.ahead
+        ]
+        return (first, *others)
 
 
 class Journal(Protocol):
@@ -148,6 +170,10 @@ class Journal(Protocol):
 
     async def intend(self, intent: Intent) -> None:
         """Returns once the intent is durable in the ledger. Raises FencedError if the claim is lost."""
+        ...
+
+    def require_lease(self) -> None:
+        """Before a step that an earlier intent announced. Raises FencedError if the lease has run out."""
         ...
 
     def landed(self, result: StepResult) -> None:
@@ -165,7 +191,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     fingerprints that the same step, from the same `before`, left on other
     tenants. `recorded` are the numbers of steps whose outcome the ledger already
     has from an earlier attempt (None: not known): they are not landed again.
-    `ledger` is the ledger's id. `resolved` is a person's word on the step in doubt.
+    `ledger` is the ledger's id. `resolved` is a person's word on `resolved_step`, which was
+    in doubt.
     `sync` is the bound wish: once the section has run, what the tenant still lacks of it
     is computed and run as further steps, numbered after the section's. All the statements
     together may take `timeout_seconds` (None: no limit).
@@ -183,6 +210,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     known_after: frozenset[str] = frozenset()
     recorded: frozenset[int] | None = None
     resolved: Literal["applied", "not_applied"] | None = None
+    resolved_step: int = 0
     timeout_seconds: float | None = None
     sync: tuple[Step, ...] = ()
 

@@ -1,51 +1,46 @@
 """Worker processes for SQLite tenants, where Python, not the database, is the bound.
 
-The run keeps the ledger: workers claim and record through its one store, so that
-appends still gather into common commits. Invariant: whatever happens to a
-worker, each of its tenants gets an outcome, and what it had claimed is free as
-soon as its process is gone.
+The run keeps the ledger: it claims and records, workers only run what it orders (see
+ledger.fleet.quick). Invariant: every order is answered, at the latest when its worker's
+process is gone; and a worker's process is gone before anybody else touches its tenants.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import count
-from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Final, Generic, Literal, TypeVar
 
 import anyio
-from anyio.abc import Process, SocketStream, TaskGroup
+from anyio.abc import Process
 
 from ledger.engines.base import Target
-from ledger.errors import ConflictError, LedgerError, StoreError, TenantError
-from ledger.events import Recorded
+from ledger.errors import LedgerError
 from ledger.fleet import wire
-from ledger.plan import Catalogue, Options
-from ledger.runner.context import RunContext
-from ledger.runner.outcome import Outcome, failure
-from ledger.stores.base import Filter
+from ledger.plan import Catalogue
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 Workers = int | Literal["auto"]
 
-WORTHWHILE: Final = 200
+WORTHWHILE: Final = 100
 """Fewer tenants than this are done before a worker has started."""
 
-ENOUGH_CORES: Final = 4
-"""On two cores the messages cost what the second process gains (`bench.migrate`, workers 0 and 2)."""
+LANES: Final = 4
+"""Tenants that a worker has open at once: more than one, for the sake of slow disks."""
 
-START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
+CHUNK_BYTES: Final = 1 << 18
 
 
 def how_many(
     workers: Workers, targets: Sequence[Target], catalogues: Mapping[str, Catalogue]
 ) -> int:
-    """How many worker processes are worth it: none for a small fleet, few cores, or Python migrations.
+    """How many worker processes are worth it: one a core, none for a small fleet or Python migrations.
 
     Functions of `.py` migrations cannot be sent to another process; those
     fleets are migrated in this one.
@@ -56,197 +51,114 @@ def how_many(
     if workers != "auto":
         return min(workers, len(files))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cores if len(files) >= WORTHWHILE and cores and cores >= ENOUGH_CORES else 0
+    return cores or 1 if len(files) >= WORTHWHILE else 0
 
 
-class _Worker:
-    """One process, and the jobs it has in hand."""
+class Worker(Generic[T]):
+    """One process. `hand` holds the orders that it has not answered, each with whatever belongs to it."""
 
-    def __init__(self, sender: wire.Sender) -> None:
-        self.sender = sender
-        self.jobs: dict[int, tuple[anyio.Event, list[Outcome | None]]] = {}
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._outgoing: list[bytes] = []
+        self.hand: dict[int, T] = {}
+        self.tasks: set[int] = set()
         self.gone = False
+        self.heard = anyio.current_time()
 
-    def finish(self, number: int, outcome: Outcome | None) -> None:
-        event, box = self.jobs.pop(number)
-        box.append(outcome)
-        event.set()
+    def tell(self, message: object) -> None:
+        """Queue a message for the next `flush`."""
+        self._outgoing.append(wire.frame(message))
 
-    def lose_all(self) -> None:
-        self.gone = True
-        for number in list(self.jobs):
-            self.finish(number, None)
-
-
-class Pool:
-    """Running workers. `migrate` gives a tenant to the one with the fewest in hand."""
-
-    def __init__(self, ctx: RunContext, catalogues: Sequence[Catalogue]) -> None:
-        self._ctx = ctx
-        self._catalogues = {id(one): number for number, one in enumerate(catalogues)}
-        self._workers: list[_Worker] = []
-        self._numbers = count(1)
-
-    async def migrate(self, target: Target, catalogue: Catalogue, *, inspect: bool) -> Outcome:
-        """Migrate one tenant in a worker process. A cancelled job is rolled back there first."""
-        living = [worker for worker in self._workers if not worker.gone]
-        if not living:
-            return failure(target.name, _lost())
-        worker = min(living, key=lambda one: len(one.jobs))
-        number = next(self._numbers)
-        event, box = anyio.Event(), list[Outcome | None]()
-        worker.jobs[number] = (event, box)
-        state = self._ctx.fleet.tenants.get(target.name) or self._ctx.state(target.name)
-        worker.sender.send(
-            wire.Job(
-                number=number,
-                target=target,
-                state=state,
-                catalogue=self._catalogues[id(catalogue)],
-                inspect=inspect,
-            )
-        )
-        try:
-            await event.wait()
-        except anyio.get_cancelled_exc_class():
-            worker.sender.send(wire.Cancel(number=number))
-            with anyio.move_on_after(STOP_SECONDS, shield=True):
-                await event.wait()
-            raise
-        return box[0] or failure(target.name, _lost())
-
-    async def serve(self, stream: SocketStream, hello: wire.Hello) -> None:
-        """Talk with one worker until it is gone."""
-        receiver, sender = wire.Receiver(stream), wire.Sender(stream)
-        worker = _Worker(sender)
-        self._workers.append(worker)
-        sender.send(hello)
-        self._ctx.lease_listeners.append(lambda until: sender.send(wire.Renewed(until=until)))
-        try:
-            async with stream, anyio.create_task_group() as group:
-                group.start_soon(sender.run)
-                while True:
-                    self._take(await receiver.receive(), worker, group)
-        except* tuple(wire.GONE):
-            pass
-        finally:
-            worker.lose_all()
-
-    def _take(self, message: object, worker: _Worker, group: TaskGroup) -> None:
-        if isinstance(message, wire.Call):
-            group.start_soon(self._answer, message, worker.sender)
-        elif isinstance(message, wire.Finished):
-            worker.finish(message.number, message.outcome)
-        elif isinstance(message, wire.Said):
-            getattr(self._ctx.watcher, message.method)(*message.arguments)
-
-    async def _answer(self, call: wire.Call, sender: wire.Sender) -> None:
-        try:
-            value = await self._call(call.method, call.arguments)
-            sender.send(wire.Reply(number=call.number, value=value))
-        except ConflictError as error:
-            conflict = (error.stream, error.expected, error.found)
-            trouble = wire.Trouble(message=error.message, hint=error.hint, conflict=conflict)
-            sender.send(wire.Reply(number=call.number, error=trouble))
-        except StoreError as error:
-            trouble = wire.Trouble(message=error.message, hint=error.hint)
-            sender.send(wire.Reply(number=call.number, error=trouble))
-
-    async def _call(self, method: str, arguments: tuple[Any, ...]) -> object:
-        store = self._ctx.store
-        if method == "append":
-            recorded = await store.append(arguments[0])
-            self._ctx.fold_others(recorded)
-            return recorded
-        if method == "read":
-            rows: list[Recorded] = []
-            where: Filter = arguments[0]
-            async for batch in store.read(where):
-                rows += batch
-            return rows
-        if method == "script":
-            return await store.script(arguments[0])
-        if method == "now":
-            return await store.now()
-        return await store.head()
-
-
-def _lost() -> LedgerError:
-    return TenantError(
-        "its worker process ended unexpectedly",
-        hint="Run the same command again; it goes on from there.",
-    )
-
-
-async def with_pool(
-    ctx: RunContext,
-    workers: int,
-    catalogues: Sequence[Catalogue],
-    options: Options,
-    limits: dict[str, float],
-    body: Callable[[Pool], Awaitable[T]],
-) -> T:
-    """Start worker processes, do `body` with them, and stop them. Raises StoreError if they do not start."""
-    pool = Pool(ctx, catalogues)
-    hello = wire.Hello(
-        run=ctx.run,
-        actor=ctx.actor,
-        command=ctx.command,
-        reason=ctx.reason,
-        ledger_id=ctx.ledger_id,
-        settings=ctx.settings,
-        options=options,
-        catalogues=tuple(catalogues),
-        limits=limits,
-    )
-    failed: LedgerError | None = None
-    result: list[T] = []
-    # The folder is 0700: nobody else can reach the socket in it.
-    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
-        path = Path(folder) / "run"
-        async with (
-            await anyio.create_unix_listener(path) as listener,
-            anyio.create_task_group() as group,
-        ):
-            processes = [await _start(path) for _ in range(workers)]
+    async def flush(self) -> None:
+        """Send what is queued; to a process that is gone, nothing."""
+        data, self._outgoing = b"".join(self._outgoing), []
+        if data and self._process.stdin is not None:
             try:
-                for _ in processes:
-                    with anyio.fail_after(START_SECONDS):
-                        stream = await listener.accept()
-                    group.start_soon(pool.serve, stream, hello)
+                await self._process.stdin.send(data)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                self.gone = True
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What the process sends, until it is gone."""
+        if self._process.stdout is None:
+            return
+        try:
+            while True:
+                yield await self._process.stdout.receive(CHUNK_BYTES)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+    async def kill(self) -> None:
+        """End the process at once, which is as safe as any kill -9; returns when it is gone."""
+        with anyio.CancelScope(shield=True):
+            if self._process.returncode is None:
+                self._process.kill()
+            await self._process.wait()
+        self.gone = True
+
+    async def stop(self) -> None:
+        """Let the process end by itself; past the limit it is killed."""
+        if self._process.stdin is not None:
+            await self._process.stdin.aclose()
+        with anyio.move_on_after(STOP_SECONDS, shield=True):
+            await self._process.wait()
+        await self.kill()
+        await self._process.aclose()
+
+
+class Pool(Generic[T]):
+    """The workers, and what they have told. `news` is set when there is something to look at."""
+
+    def __init__(self, workers: Sequence[Worker[T]]) -> None:
+        self.workers = workers
+        self.told: deque[tuple[Worker[T], wire.Told]] = deque()
+        self.news = anyio.Event()
+
+    @property
+    def living(self) -> list[Worker[T]]:
+        """Those that still take orders."""
+        return [worker for worker in self.workers if not worker.gone]
+
+    async def listen(self, worker: Worker[T]) -> None:
+        """Collect what one worker tells, until it is gone."""
+        frames = wire.Frames()
+        async for chunk in worker.chunks():
+            worker.heard = anyio.current_time()
+            for reports in frames.feed(chunk):
+                self.told.extend((worker, told) for told in reports)
+            self.news.set()
+        await worker.kill()
+        self.news.set()
+
+
+async def with_pool(workers: int, body: Callable[[Pool[T]], Awaitable[R]]) -> R:
+    """Do `body` with worker processes, which start while it prepares itself; they are gone after it."""
+    pool: Pool[T] = Pool([Worker(await _start()) for _ in range(workers)])
+    result: list[R] = []
+    failed: LedgerError | None = None
+    try:
+        async with anyio.create_task_group() as group:
+            for worker in pool.workers:
+                group.start_soon(pool.listen, worker)
+            try:
                 result.append(await body(pool))
-            except TimeoutError:
-                failed = StoreError(
-                    f"a worker process did not start within {START_SECONDS:.0f} s",
-                    hint="Set workers = 0 to migrate in one process.",
-                )
             except LedgerError as error:
                 # Kept aside, since a task group would wrap it into an ExceptionGroup.
                 failed = error
-            finally:
-                group.cancel_scope.cancel()
-                with anyio.CancelScope(shield=True):
-                    for process in processes:
-                        await _stop(process)
+            group.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as ending:
+                for worker in pool.workers:
+                    ending.start_soon(worker.stop)
     if failed is not None:
         raise failed
     return result[0]
 
 
-async def _start(path: Path) -> Process:
+async def _start() -> Process:
+    # Whatever goes wrong there goes wrong again here, and is told as an error.
     return await anyio.open_process(
-        [sys.executable, "-m", "ledger.fleet.worker", str(path)],
-        stdin=None,
-        stdout=None,
-        stderr=None,
+        [sys.executable, "-c", "from ledger.fleet.worker import main; main()"],
+        stderr=None if os.environ.get("LEDGER_DEBUG") else subprocess.DEVNULL,
     )
-
-
-async def _stop(process: Process) -> None:
-    """Its socket is closed: it rolls back what it has in hand and ends; past the limit it is killed."""
-    with anyio.move_on_after(STOP_SECONDS):
-        await process.wait()
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
-    await process.aclose()

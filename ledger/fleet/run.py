@@ -23,8 +23,10 @@ from ledger import events as ev
 from ledger.engines.base import Target
 from ledger.errors import LedgerError, UsageError
 from ledger.fleet.progress import Progress
+from ledger.fleet.quick import Quick, Ways
 from ledger.fleet.report import RunReport
 from ledger.fleet.signals import GRACE_SECONDS, Signals
+from ledger.fleet.width import Width
 from ledger.runner.context import RunContext
 from ledger.runner.holder import run_began, run_ended
 from ledger.runner.outcome import Outcome, failure
@@ -73,19 +75,19 @@ class _Stop:
         self.interrupted = False
 
 
-_limiters: RunVar[dict[str, anyio.CapacityLimiter]] = RunVar("server_limiters")
+_widths: RunVar[dict[str, Width]] = RunVar("server_widths")
 
 
-def _server_limiter(target: Target) -> anyio.CapacityLimiter:
-    """One limit per server over all runs of this process."""
+def _width(target: Target) -> Width:
+    """One for each server over all runs of this process."""
     try:
-        limiters = _limiters.get()
+        widths = _widths.get()
     except LookupError:
-        limiters = {}
-        _limiters.set(limiters)
-    if target.server not in limiters:
-        limiters[target.server] = anyio.CapacityLimiter(target.max_connections)
-    return limiters[target.server]
+        widths = {}
+        _widths.set(widths)
+    if target.server not in widths:
+        widths[target.server] = Width(target.max_connections)
+    return widths[target.server]
 
 
 @contextmanager
@@ -106,8 +108,12 @@ async def run_fleet(
     *,
     target_version: str | None = None,
     options: dict[str, str] | None = None,
+    quick: Quick | None = None,
 ) -> RunReport:
-    """Do `work` on every target, and record the run. One outcome for each, whatever happens."""
+    """Do `work` on every target, and record the run. One outcome for each, whatever happens.
+
+    With `quick`, files go that way first; `work` is for those that need it.
+    """
     began = time.perf_counter_ns()
     budget = bounds.failure_budget(len(targets))
     stop = _Stop()
@@ -132,7 +138,7 @@ async def run_fleet(
         async with anyio.create_task_group() as background:
             background.start_soon(_renew, ctx)
             with scope:
-                await _work_all(ctx, targets, work, bounds, progress, stop, budget, outcomes)
+                await _work_all(ctx, targets, work, bounds, progress, stop, budget, outcomes, quick)
             background.cancel_scope.cancel()
         report = RunReport(
             run=ctx.run,
@@ -172,37 +178,95 @@ async def _work_all(
     stop: _Stop,
     budget: int | None,
     outcomes: dict[str, Outcome],
+    quick: Quick | None,
 ) -> None:
-    """As many workers per server as it may have connections; over all of them, at most `parallel` at once."""
+    """As many workers per server as it may have connections, of which so many work as it is good for;
+    over all of them, at most `parallel` at once.
+    """
     queues: dict[str, deque[Target]] = {}
     for target in targets:
         queues.setdefault(target.server, deque()).append(target)
     everywhere = anyio.CapacityLimiter(bounds.parallel)
 
-    async def worker(queue: deque[Target]) -> None:
+    def judge(outcome: Outcome) -> None:
+        """Too many failures stop the run."""
+        if not outcome.ok and budget is not None:
+            failed = sum(not one.ok for one in outcomes.values())
+            if failed >= budget and not stop.reason:
+                stop.reason = f"stopped after {failed} failed"
+                progress.message(stop.reason)
+
+    async def turn(queue: deque[Target]) -> Outcome | None:
+        async with everywhere:
+            if not queue or stop.reason:
+                return None
+            return await _one(ctx, queue.popleft(), work, progress, outcomes)
+
+    async def worker(queue: deque[Target], width: Width | None) -> None:
         while queue and not stop.reason:
+            if width is None:
+                outcome = await turn(queue)
+            else:
+                # The server's place first: who waits for one keeps no other server's tenant waiting.
+                async with width.place():
+                    outcome = await turn(queue)
+            if outcome is None:
+                return
+            judge(outcome)
+
+    async def quickly(queue: deque[Target], quick: Quick) -> None:
+        """The quick way, and beside it the patient one for those that need it."""
+        patient = 0
+
+        async def patiently(target: Target) -> None:
+            nonlocal patient
             async with everywhere:
-                if not queue or stop.reason:
-                    return
-                target = queue.popleft()
-                if target.server:
-                    async with _server_limiter(target):
-                        outcome = await _one(ctx, target, work, progress, outcomes)
-                else:
-                    outcome = await _one(ctx, target, work, progress, outcomes)
-            if not outcome.ok and budget is not None:
-                failed = sum(not one.ok for one in outcomes.values())
-                if failed >= budget and not stop.reason:
-                    stop.reason = f"stopped after {failed} failed"
-                    progress.message(stop.reason)
+                # One that is claimed is in hand, and comes to its end whatever stops the others.
+                if target.name in ctx.handed or not stop.reason:
+                    judge(await _one(ctx, target, work, progress, outcomes))
+            patient -= 1
+            quick.wake()
+
+        def take() -> Target | None:
+            # Whoever counts failures wants to know of one before the next tenant.
+            enough = bounds.parallel if budget is None else 1
+            return queue.popleft() if queue and not stop.reason and patient < enough else None
+
+        def hand_over(target: Target) -> None:
+            nonlocal patient
+            patient += 1
+            beside.start_soon(patiently, target)
+
+        def finished(target: Target, outcome: Outcome, seconds: float) -> None:
+            outcomes[target.name] = outcome
+            _tell(progress, outcome, seconds)
+            judge(outcome)
+
+        ways = Ways(
+            take=take,
+            over=lambda: bool(stop.reason) or not queue,
+            begun=lambda target: progress.tenant_started(target.name),
+            finished=finished,
+            patient=hand_over,
+        )
+        everywhere.total_tokens = max(1, bounds.parallel - quick.lanes)
+        async with anyio.create_task_group() as beside:
+            await quick.run(ways)
+        everywhere.total_tokens = bounds.parallel
+
+    async def all_of(queue: deque[Target]) -> None:
+        server = queue[0].server
+        wide = min(bounds.parallel, queue[0].max_connections) if server else bounds.parallel
+        width = _width(queue[0]) if server else None
+        if quick is not None and not server:
+            await quickly(queue, quick)
+        async with anyio.create_task_group() as group:
+            for _ in range(min(wide, len(queue))):
+                group.start_soon(worker, queue, width)
 
     async with anyio.create_task_group() as group:
         for queue in queues.values():
-            wide = bounds.parallel
-            if queue[0].server:
-                wide = min(wide, queue[0].max_connections)
-            for _ in range(min(wide, len(queue))):
-                group.start_soon(worker, queue)
+            group.start_soon(all_of, queue)
 
 
 async def _one(
@@ -234,9 +298,13 @@ async def _one(
             failure(target.name, wrapped), result="failed", error="internal_error"
         )
     outcomes[target.name] = outcome
-    detail = outcome.message or ", ".join(outcome.migrations)
-    progress.tenant_finished(target.name, outcome.result, detail, time.perf_counter() - began)
+    _tell(progress, outcome, time.perf_counter() - began)
     return outcome
+
+
+def _tell(progress: Progress, outcome: Outcome, seconds: float) -> None:
+    detail = outcome.message or ", ".join(outcome.migrations)
+    progress.tenant_finished(outcome.tenant, outcome.result, detail, seconds)
 
 
 REPORT_HINT = "This is a defect of the tool. Run with LEDGER_DEBUG=1 and report what it prints."

@@ -3,152 +3,108 @@
 A frame is a length of four bytes and a pickle: both ends are this program, and
 the pipe is theirs alone. Invariant: nothing that came from a tenant or from a
 file is ever unpickled, only what the other end built from it.
+
+Imports no event loop and no driver: a worker has to be there before the run needs it.
 """
 
 from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
-import anyio
 import msgspec
-from anyio.abc import ByteReceiveStream, ByteSendStream
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ledger import events as ev
-from ledger.engines.base import Target
-from ledger.plan import Catalogue, Options
-from ledger.projections import TenantState
-from ledger.runner.context import Settings
-from ledger.runner.outcome import Outcome
+from ledger.scripts.model import Check, Section
 
 LENGTH: Final = struct.Struct("!I")
-FLUSH_BYTES: Final = 1 << 16
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """The first message to a worker: the run, and all that its tenants have in common."""
+    """The first message to a worker. `lanes` is how many tenants it may have open at once.
 
-    run: str
-    actor: str
+    A tenant that has not come to its end after `patience_seconds` is given back.
+    """
+
     command: ev.Command
-    reason: str
     ledger_id: str
-    settings: Settings
-    options: Options
-    catalogues: tuple[Catalogue, ...]
-    limits: dict[str, float]
+    lanes: int
+    patience_seconds: float
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One tenant to migrate. `catalogue` is an index into Hello's; `state` is what the ledger knows."""
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One migration as orders refer to it: see ledger.engines.base.Work for what the fields mean.
 
-    number: int
-    target: Target
-    state: TenantState
-    catalogue: int
-    inspect: bool
-
-
-class Cancel(msgspec.Struct, frozen=True, kw_only=True):
-    """Roll the job back and say how it ended."""
+    `applied` are the migrations that `expected` names. `session` and `create` are the targets'.
+    """
 
     number: int
+    ref: ev.MigrationRef
+    section: Section
+    checks: tuple[Check, ...]
+    expected: frozenset[str]
+    applied: tuple[ev.MigrationRef, ...]
+    timeout_seconds: float
+    session: tuple[str, ...]
+    create: bool
 
 
-class Renewed(msgspec.Struct, frozen=True, kw_only=True):
-    """The run's lease was renewed; `until` is on the clock that both processes share (boot time)."""
+class Order(NamedTuple):
+    """Run a task's migration on one tenant, or with `backup` (a path) only back it up before.
 
-    until: float
-
-
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker asks the ledger's store: a method and its arguments."""
-
-    number: int
-    method: str
-    arguments: tuple[Any, ...]
-
-
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """The store's answer, or the error it raised."""
+    `more` says that another order for the tenant comes next: its connection is kept.
+    `lease_until` is on the clock that both processes share (boot time).
+    """
 
     number: int
-    value: Any = None
-    error: Trouble | None = None
+    task: int
+    tenant: str
+    path: str
+    epoch: int
+    backup: str
+    more: bool
+    lease_until: float
 
 
-class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """A store's error as a value; `conflict` is (stream, expected, found)."""
+class Told(NamedTuple):
+    """What became of an order: its events, encoded (type and body), or the `problem`.
 
-    message: str
-    hint: str = ""
-    conflict: tuple[str, int, int] | None = None
-
-
-class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """What the watcher is to be told: a method and its arguments."""
-
-    method: str
-    arguments: tuple[Any, ...]
-
-
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """A job's end; no outcome means that it was cancelled."""
+    With a problem nothing was changed by this order. `schema` is the tenant's, encoded, where
+    this worker has not sent that `fingerprint` before.
+    """
 
     number: int
-    outcome: Outcome | None
+    problem: str
+    events: tuple[tuple[str, bytes], ...] = ()
+    fingerprint: str = ""
+    schema: str = ""
+    steps: int = 0
+    skipped: int = 0
+    path: str = ""
 
 
-class Sender:
-    """Sends messages in order; those that gather while one is being written go out together."""
+def frame(message: object) -> bytes:
+    """One message as bytes."""
+    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return LENGTH.pack(len(body)) + body
 
-    def __init__(self, stream: ByteSendStream) -> None:
-        self._stream = stream
-        self._waiting: list[bytes] = []
-        self._more = anyio.Event()
-        self._closed = False
 
-    def send(self, message: object) -> None:
-        """Queue a message; `run` writes it."""
-        body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-        self._waiting.append(LENGTH.pack(len(body)) + body)
-        self._more.set()
+class Frames:
+    """Messages out of bytes as they come."""
 
-    def close(self) -> None:
-        """Let `run` end once everything is written."""
-        self._closed = True
-        self._more.set()
+    def __init__(self) -> None:
+        self._buffer = bytearray()
 
-    async def run(self) -> None:
-        """Write until closed. Raises what the stream raises when the other end is gone."""
-        while True:
-            await self._more.wait()
-            self._more = anyio.Event()
-            batch, self._waiting = self._waiting, []
-            if batch:
-                await self._stream.send(b"".join(batch))
-            if self._closed and not self._waiting:
+    def feed(self, data: bytes) -> Iterator[Any]:
+        """The messages that are whole by now."""
+        self._buffer += data
+        while len(self._buffer) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._buffer)
+            end = LENGTH.size + length
+            if len(self._buffer) < end:
                 return
-
-
-class Receiver:
-    """Receives messages one by one."""
-
-    def __init__(self, stream: ByteReceiveStream) -> None:
-        self._stream = BufferedByteReceiveStream(stream)
-
-    async def receive(self) -> Any:
-        """The next message. Raises anyio.EndOfStream or IncompleteRead when the other end is gone."""
-        (length,) = LENGTH.unpack(await self._stream.receive_exactly(LENGTH.size))
-        return pickle.loads(await self._stream.receive_exactly(length))  # noqa: S301 - our own process
-
-
-GONE: Final[Sequence[type[Exception]]] = (
-    anyio.EndOfStream,
-    anyio.IncompleteRead,
-    anyio.BrokenResourceError,
-    anyio.ClosedResourceError,
-)
+            body = bytes(self._buffer[LENGTH.size : end])
+            del self._buffer[:end]
+            yield pickle.loads(body)  # noqa: S301 - our own process

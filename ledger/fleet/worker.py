@@ -1,228 +1,286 @@
-"""A worker process: migrates the SQLite tenants that its run hands it, `python -m ledger.fleet.worker`.
+"""A worker process: runs the migrations that its run orders on SQLite tenants, `python -m ledger.fleet.worker`.
 
-Invariant: the ledger is reached through the run that started it, never on its
-own, so that all events pass the one writer; when the run is gone (its pipe is
-closed), everything in hand is rolled back and the process ends.
+No event loop: a few threads, each with one tenant at a time. The tenant is claimed by the
+run, which alone writes the ledger; what is done here comes back as events, encoded.
+Invariant: whatever is not done as ordered is rolled back and given back to the run, which
+does it again in its own, more patient way; when the run is gone, so is this process.
 """
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
-from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime
-from importlib.util import find_spec
-from itertools import count
-from typing import Any
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Final
 
-import anyio
-from anyio.abc import ByteReceiveStream, ByteSendStream, TaskGroup
-
-from ledger.engines import engine_for
-from ledger.engines.base import Engine
-from ledger.errors import ConflictError, StoreUnavailableError
-from ledger.events import Recorded
+from ledger import events as ev
+from ledger import failpoints
+from ledger.drivers.url import SqliteUrl, file_uri
+from ledger.engines.base import MarkerEntry, Target, Work
+from ledger.engines.sqlite.backup import write as write_backup
+from ledger.engines.sqlite.inside import Inside
+from ledger.engines.sqlite.introspect import SchemaCache
+from ledger.engines.sqlite.marker import admit, entry_id, read_marker
+from ledger.engines.sqlite.peek import Descriptors
+from ledger.engines.sqlite.steps import Stop, begin_read, go_on, roll_back
+from ledger.engines.sqlite.tenant_file import require_file
+from ledger.engines.sqlite.transaction import Attempt
+from ledger.events import encode_body
 from ledger.fleet import wire
-from ledger.projections import Fact, FleetState, fact
-from ledger.runner.context import RunContext
-from ledger.runner.migrate import migrate_tenant
-from ledger.stores.base import Append, Filter, Head, StoredProjection
+from ledger.runner.holder import boottime_seconds
+from ledger.runner.told import completed, step_event, validated
+from ledger.schema import encode_schema
+
+BUSY_TIMEOUT_MS: Final = 50
+OPERATIONS: Final = 20_000
+"""Operations of SQLite's virtual machine between two looks at the clock."""
+
+FLUSH_REPORTS: Final = 16
+FLUSH_SECONDS: Final = 0.03
+"""Reports gather until there are so many, the first is so old, or nothing else is to do."""
+
+STOP_SECONDS: Final = 5.0
+"""How long a tenant in hand may take to be rolled back once the run is gone."""
+
+Open = tuple[sqlite3.Connection, Inside]
 
 
-class RemoteStore:
-    """The ledger's store, asked through the run: see ledger.stores.base.Store for the promises."""
+class Worker:
+    """Its run's orders, and the threads that carry them out."""
 
-    def __init__(self, sender: wire.Sender, ledger_id: str) -> None:
-        self.url = ""
-        self.ledger_id = ledger_id
-        self._sender = sender
-        self._numbers = count(1)
-        self._waiting: dict[int, tuple[anyio.Event, list[wire.Reply]]] = {}
+    def __init__(self, hello: wire.Hello, sending: int) -> None:
+        self._hello = hello
+        self._sending = sending
+        self._tasks: dict[int, wire.Task] = {}
+        self._orders: SimpleQueue[wire.Order] = SimpleQueue()
+        self._kept: dict[str, Open] = {}
+        self._cache = SchemaCache()
+        self._descriptors = Descriptors()
+        self._sent: set[str] = set()
+        self._reports: list[wire.Told] = []
+        self._flushed = time.monotonic()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._busy = 0
+        for _ in range(hello.lanes):
+            threading.Thread(target=self._lane, daemon=True).start()
 
-    def take(self, reply: wire.Reply) -> None:
-        """Give an answer to the caller that waits for it, if it still does."""
-        waiting = self._waiting.pop(reply.number, None)
-        if waiting is not None:
-            event, box = waiting
-            box.append(reply)
-            event.set()
+    def take(self, message: Any) -> None:
+        """A task to remember, or orders."""
+        if isinstance(message, wire.Task):
+            self._tasks[message.number] = message
+            return
+        for order in message:
+            self._orders.put(order)
 
-    async def _ask(self, method: str, *arguments: object) -> Any:
-        number = next(self._numbers)
-        event, box = anyio.Event(), list[wire.Reply]()
-        self._waiting[number] = (event, box)
-        self._sender.send(wire.Call(number=number, method=method, arguments=arguments))
-        await event.wait()
-        trouble = box[0].error
-        if trouble is None:
-            return box[0].value
-        if trouble.conflict is not None:
-            stream, expected, found = trouble.conflict
-            raise ConflictError(stream, expected=expected, found=found)
-        raise StoreUnavailableError(trouble.message, hint=trouble.hint)
+    def stop(self) -> None:
+        """The run is gone: interrupt what runs, and wait for it to be rolled back."""
+        self._stop.set()
+        give_up = time.monotonic() + STOP_SECONDS
+        while self._busy and time.monotonic() < give_up:
+            time.sleep(0.01)
 
-    async def append(self, request: Append) -> tuple[Recorded, ...]:
-        """See Store.append."""
-        recorded: tuple[Recorded, ...] = await self._ask("append", request)
-        return recorded
-
-    async def read(
-        self, where: Filter = Filter(), *, batch: int = 5000
-    ) -> AsyncGenerator[list[Recorded], None]:
-        """See Store.read; all that matches comes at once."""
-        rows: list[Recorded] = await self._ask("read", where)
-        for start in range(0, len(rows), batch):
-            yield rows[start : start + batch]
-
-    async def read_facts(
-        self, where: Filter = Filter(), *, batch: int = 10_000
-    ) -> AsyncGenerator[list[Fact], None]:
-        """See Store.read_facts."""
-        async for rows in self.read(where, batch=batch):
-            yield [fact(row) for row in rows]
-
-    async def head(self) -> Head:
-        """See Store.head."""
-        head: Head = await self._ask("head")
-        return head
-
-    async def script(self, sha256: str) -> str | None:
-        """See Store.script."""
-        text: str | None = await self._ask("script", sha256)
-        return text
-
-    async def now(self) -> datetime:
-        """See Store.now."""
-        now: datetime = await self._ask("now")
-        return now
-
-    async def load_projection(self, name: str) -> tuple[int, list[StoredProjection]]:
-        """Projections are the run's; a worker keeps its tenants' states only."""
-        return 0, []
-
-    async def save_projection(
-        self, name: str, *, base_seq: int, seq: int, changed: Sequence[StoredProjection]
-    ) -> bool:
-        """The run stores them."""
-        return False
-
-    async def aclose(self) -> None:
-        """The run closes the store."""
-
-
-class _Watcher:
-    def __init__(self, sender: wire.Sender) -> None:
-        self._sender = sender
-
-    def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
-        self._sender.send(
-            wire.Said(method="step", arguments=(name, number, of, step_name, skipped))
-        )
-
-    def note(self, name: str, text: str) -> None:
-        self._sender.send(wire.Said(method="note", arguments=(name, text)))
-
-
-class _Quiet:
-    """Steps of a large fleet are not shown; only notes are told."""
-
-    def __init__(self, sender: wire.Sender) -> None:
-        self._watcher = _Watcher(sender)
-
-    def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
-        """Nobody looks at the steps of tenant 4,711."""
-
-    def note(self, name: str, text: str) -> None:
-        self._watcher.note(name, text)
-
-
-class _Worker:
-    def __init__(self, hello: wire.Hello, sender: wire.Sender, engine: Engine) -> None:
-        self.hello = hello
-        self.sender = sender
-        self.engine = engine
-        self.store = RemoteStore(sender, hello.ledger_id)
-        self.ctx = RunContext(
-            store=self.store,
-            ledger_id=hello.ledger_id,
-            fleet=FleetState(),
-            settings=hello.settings,
-            command=hello.command,
-            run=hello.run,
-            actor=hello.actor,
-            watcher=_Quiet(sender),
-            reason=hello.reason,
-        )
-        self._scopes: dict[int, anyio.CancelScope] = {}
-
-    async def job(self, job: wire.Job) -> None:
-        fleet = self.ctx.fleet
-        job.state.applied = fleet.intern(job.state.applied)
-        fleet.tenants[job.target.name] = job.state
-        with anyio.CancelScope() as scope:
-            self._scopes[job.number] = scope
-            outcome = None
+    def _lane(self) -> None:
+        while True:
+            order = self._orders.get()
+            with self._lock:
+                self._busy += 1
             try:
-                outcome = await migrate_tenant(
-                    self.ctx,
-                    self.engine,
-                    job.target,
-                    self.hello.catalogues[job.catalogue],
-                    self.hello.options,
-                    inspect=job.inspect,
-                )
+                told = self._carry_out(order)
             finally:
-                del self._scopes[job.number]
-                fleet.tenants.pop(job.target.name, None)
-                fleet.touched.clear()
-                self.sender.send(wire.Finished(number=job.number, outcome=outcome))
+                with self._lock:
+                    self._busy -= 1
+            self._report(told)
 
-    def cancel(self, number: int) -> None:
-        scope = self._scopes.get(number)
-        if scope is not None:
-            scope.cancel()
+    def _report(self, told: wire.Told) -> None:
+        with self._lock:
+            self._reports.append(told)
+            now = time.monotonic()
+            if (
+                len(self._reports) < FLUSH_REPORTS
+                and now - self._flushed < FLUSH_SECONDS
+                and not self._orders.empty()
+            ):
+                return
+            self._flushed = now
+            reports, self._reports = self._reports, []
+            try:
+                _write(self._sending, wire.frame(reports))
+            except OSError:
+                self._stop.set()  # The run is gone; the main thread sees it too.
 
-
-async def _serve(receiving: ByteReceiveStream, sending: ByteSendStream) -> None:
-    receiver, sender = wire.Receiver(receiving), wire.Sender(sending)
-    hello = await receiver.receive()
-    engine = engine_for("sqlite", **hello.limits)
-    async with anyio.create_task_group() as group:
-        group.start_soon(sender.run)
-        worker = _Worker(hello, sender, engine)
+    def _carry_out(self, order: wire.Order) -> wire.Told:
+        """One order. Any error is the run's to meet again: here it is only given back."""
+        opened = self._kept.pop(order.tenant, None)
         try:
-            await _listen(receiver, worker, group)
-        except tuple(wire.GONE):
-            group.cancel_scope.cancel()
-    with anyio.move_on_after(5, shield=True):
-        await engine.aclose()
+            if self._stop.is_set() or boottime_seconds() > order.lease_until:
+                raise InterruptedError("the run's lease is over")
+            task = self._tasks[order.task]
+            if opened is None:
+                opened = self._open(order, task)
+            patience = min(self._hello.patience_seconds, task.timeout_seconds)
+            stop = _Patience(self._stop, time.monotonic() + patience)
+            opened[0].set_progress_handler(stop.is_set, OPERATIONS)
+            work = self._back_up if order.backup else self._apply
+            told = work(order, task, opened, stop)
+        except Exception as error:
+            if opened is not None:
+                opened[0].close()
+            return wire.Told(order.number, f"{type(error).__name__}: {error}")
+        if order.more:
+            self._kept[order.tenant] = opened
+        else:
+            opened[0].close()
+        return told
+
+    def _open(self, order: wire.Order, task: wire.Task) -> Open:
+        target = Target(
+            name=order.tenant,
+            engine="sqlite",
+            url=SqliteUrl(path=order.path),
+            source="",
+            session=task.session,
+            create=task.create,
+        )
+        require_file(target, order.path)
+        database = sqlite3.connect(
+            file_uri(order.path, mode="rw"),
+            uri=True,
+            isolation_level=None,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            cached_statements=64,
+            check_same_thread=False,
+        )
+        inside = Inside(target, order.path, cache=self._cache, descriptors=self._descriptors)
+        try:
+            inside.prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return database, inside
+
+    def _apply(self, order: wire.Order, task: wire.Task, opened: Open, stop: Stop) -> wire.Told:
+        began = time.perf_counter_ns()
+        database, inside = opened
+        attempt = Attempt(
+            inside,
+            Work(
+                ref=task.ref,
+                direction="up",
+                section=task.section,
+                checks=task.checks,
+                epoch=order.epoch,
+                ledger=self._hello.ledger_id,
+                expected=task.expected,
+                recorded=frozenset(),
+            ),
+        )
+        go_on(stop)
+        attempt.go(database)
+        done = attempt.sum_up(frozenset(self._sent))
+        of = len(task.section.steps)
+        steps = [step_event(task.ref, "up", one, of=of) for one in attempt.results]
+        took_us = (time.perf_counter_ns() - began) // 1000
+        ends = (
+            validated(task.ref, done),
+            completed(self._hello.command, task.ref, done, duration_us=took_us),
+        )
+        fingerprint = done.mark.fingerprint or ""
+        schema = ""
+        if done.schema is not None:
+            schema = encode_schema(done.schema).decode()
+            self._sent.add(fingerprint)
+        failpoints.reach("runner.before_record")
+        applied = sum(isinstance(step, ev.StepApplied) for step in steps)
+        return wire.Told(
+            order.number,
+            "",
+            _encoded((*steps, *ends)),
+            fingerprint=fingerprint,
+            schema=schema,
+            steps=applied,
+            skipped=len(steps) - applied,
+        )
+
+    def _back_up(self, order: wire.Order, task: wire.Task, opened: Open, stop: Stop) -> wire.Told:
+        """A backup of a tenant that stands where the ledger says, and no other."""
+        began = time.perf_counter_ns()
+        database, inside = opened
+        begin_read(database)
+        try:
+            marker = read_marker(database, tenant=order.tenant)
+        finally:
+            roll_back(database)
+        admit(marker, epoch=order.epoch, ledger=self._hello.ledger_id, tenant=order.tenant)
+        if not _is_at(marker.entries, task.expected):
+            raise ValueError("the tenant's marker says otherwise than the ledger")
+        saved = write_backup(inside, database, Path(order.backup), stop)
+        created = ev.BackupCreated(
+            path=str(saved.path),
+            bytes=saved.bytes,
+            sha256=saved.sha256,
+            format=saved.format,
+            covers=saved.covers,
+            fingerprint=saved.fingerprint,
+            applied=task.applied,
+            duration_us=(time.perf_counter_ns() - began) // 1000,
+        )
+        return wire.Told(order.number, "", _encoded((created,)), path=str(saved.path))
 
 
-async def _listen(receiver: wire.Receiver, worker: _Worker, group: TaskGroup) -> None:
-    while True:
-        message = await receiver.receive()
-        if isinstance(message, wire.Reply):
-            worker.store.take(message)
-        elif isinstance(message, wire.Job):
-            group.start_soon(worker.job, message)
-        elif isinstance(message, wire.Renewed):
-            worker.ctx.lease_renewed(message.until)
-        elif isinstance(message, wire.Cancel):
-            worker.cancel(message.number)
+class _Patience:
+    """Ends what takes longer than the run waits for it, or outlives the run."""
+
+    def __init__(self, gone: threading.Event, give_up: float) -> None:
+        self._gone = gone
+        self._give_up = give_up
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self._gone.is_set() or time.monotonic() > self._give_up
+
+
+def _is_at(entries: Sequence[MarkerEntry], expected: frozenset[str]) -> bool:
+    """Whether exactly the expected migrations are applied, and none is in its middle."""
+    return all(one.state == "applied" for one in entries) and expected == {
+        entry_id(one.ref) for one in entries
+    }
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _encoded(events: Sequence[ev.AnyEvent]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((str(one.__struct_config__.tag), encode_body(one)) for one in events)
 
 
 def main() -> None:
-    """Serve the run that listens on the socket whose path is the only argument."""
-    path = sys.argv[1]
-    anyio.run(_main, path, backend_options={"use_uvloop": find_spec("uvloop") is not None})
-
-
-async def _main(path: str) -> None:
+    """Serve the run at the other end of standard input and output."""
     # A signal from the terminal reaches the whole group; the run decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    async with await anyio.connect_unix(path) as stream:
-        await _serve(stream, stream)
+    sending = os.dup(1)
+    os.dup2(2, 1)  # Whatever prints must not get between the messages.
+    frames = wire.Frames()
+    worker: Worker | None = None
+    while data := os.read(0, 1 << 18):
+        for message in frames.feed(data):
+            if worker is None:
+                worker = Worker(message, sending)
+            else:
+                worker.take(message)
+    if worker is not None:
+        worker.stop()
+    # What could not be stopped in time is rolled back by whoever opens the tenant next.
+    os._exit(0)
 
 
 if __name__ == "__main__":

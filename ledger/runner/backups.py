@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 
@@ -69,32 +70,72 @@ def wanted(ctx: RunContext, migration: Migration, target: Target) -> bool:
     return any(classify(step.sql, target.engine).destructive for step in migration.up.steps)
 
 
-async def take(
-    ctx: RunContext, target: Target, session: Session, *, label: str, now: datetime
-) -> ev.BackupCreated:
-    """Back the tenant up and record it under the claim; durable before this returns.
+class Announced(NamedTuple):
+    """A backup that is about to be written to `path`; `note` stays until it is recorded."""
+
+    path: Path
+    note: Path
+
+    def recorded(self) -> None:
+        """The ledger has it."""
+        _remove(self.note)
+
+    def withdraw(self) -> None:
+        """It was not made, or nobody will record it."""
+        _remove(self.path, self.note)
+
+
+async def announce(
+    ctx: RunContext, wanted: Sequence[tuple[Target, str]], *, now: datetime
+) -> list[Announced | BackupError]:
+    """Make room for backups of claimed tenants (each with its label), in one hop to a thread.
 
     What a killed run left is removed: half-written files, since under the claim nobody else
     writes there, and whole ones that it had no time to record.
     """
-    folder = ctx.settings.backups / target.name
     stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
-    path = folder / f"{target.name}_{label}_{stamp}{SUFFIXES[target.engine]}"
-    note = folder / f".{path.name}.{ctx.run}{UNRECORDED}"
-    try:
-        if left := await anyio.to_thread.run_sync(_prepare, folder, path, note):
+    planned: list[Announced] = []
+    for target, label in wanted:
+        folder = ctx.settings.backups / target.name
+        path = folder / f"{target.name}_{label}_{stamp}{SUFFIXES[target.engine]}"
+        planned.append(Announced(path, folder / f".{path.name}.{ctx.run}{UNRECORDED}"))
+    found = await anyio.to_thread.run_sync(lambda: [_try_prepare(one) for one in planned])
+    made: list[Announced | BackupError] = []
+    for (target, _), one, left in zip(wanted, planned, found, strict=True):
+        if isinstance(left, BackupError):
+            left.tenant = target.name
+            made.append(left)
+            continue
+        if left:
             await _remove_unrecorded(ctx, target, left)
+        made.append(one)
+    return made
+
+
+def _try_prepare(one: Announced) -> list[Path] | BackupError:
+    try:
+        return _prepare(one.path.parent, one.path, one.note)
+    except BackupError as error:
+        return error
     except OSError as error:
-        raise BackupError(
-            f"the backup cannot be written to {path}: {error.strerror or error}",
+        return BackupError(
+            f"the backup cannot be written to {one.path}: {error.strerror or error}",
             hint="Check the folder `backups`, its permissions and its free space.",
-            tenant=target.name,
-        ) from error
+        )
+
+
+async def take(
+    ctx: RunContext, target: Target, session: Session, *, label: str, now: datetime
+) -> ev.BackupCreated:
+    """Back the tenant up and record it under the claim; durable before this returns."""
+    (one,) = await announce(ctx, [(target, label)], now=now)
+    if isinstance(one, BackupError):
+        raise one
     began = time.perf_counter_ns()
     try:
-        backup = await session.backup(path, deadline_seconds=ctx.settings.backup_seconds)
+        backup = await session.backup(one.path, deadline_seconds=ctx.settings.backup_seconds)
     except BaseException:
-        _remove(path, note)
+        one.withdraw()
         raise
     created = ev.BackupCreated(
         path=str(backup.path),
@@ -110,9 +151,9 @@ async def take(
         await ctx.record_claimed(target.name, [created])
     except FencedError:
         # Nobody will record it. After another error it may be recorded: the next backup looks.
-        _remove(path, note)
+        one.withdraw()
         raise
-    _remove(note)
+    one.recorded()
     ctx.watcher.note(target.name, f"backup {backup.path}")
     return created
 

@@ -6,9 +6,9 @@ tenant's stream is folded without gaps: whoever finds one reads the stream anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -17,11 +17,11 @@ from ledger.errors import ConflictError, FencedError, TenantError
 from ledger.events import AnyEvent, NewEvent, Recorded
 from ledger.projections import FleetState, TenantState
 from ledger.runner import logs
-from ledger.runner.holder import boottime_seconds, new_event_id, this_holder
+from ledger.runner.holder import boottime_seconds, new_event_id, new_event_ids, this_holder
 from ledger.scripts.model import Dialect, Migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.queries import Query
-from ledger.stores.base import Append, Filter, Script, Store
+from ledger.stores.base import Append, Filter, Prepared, Script, Store
 
 BackupPolicy = Literal["always", "auto", "never"]
 
@@ -48,6 +48,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     statement_seconds: float = 3600.0
     strict: bool = False
     explain: dict[Dialect, tuple[Query, ...]] = {}
+
+
+class Handed(NamedTuple):
+    """What a run has done on a tenant that it hands to its patient way, under the claim that goes on."""
+
+    done: tuple[str, ...] = ()
+    steps: int = 0
+    skipped: int = 0
+    backup: str | None = None
 
 
 class RunContext:
@@ -79,8 +88,8 @@ class RunContext:
         self.base_seq = fleet.seq
         self.own_events = 0
         self.last_own_seq = fleet.seq
-        self.lease_listeners: list[Callable[[float], None]] = []
         self.kept: set[str] = set()
+        self.handed: dict[str, Handed] = {}
         self.parsed: dict[tuple[ev.MigrationRef, Dialect], Migration] = {}
         self._bound: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[Migration, Migration]] = {}
         self._lease_until = boottime_seconds() + settings.lease_seconds
@@ -113,6 +122,42 @@ class RunContext:
         self.kept.update(new)
         self._fold_own(recorded)
         return recorded
+
+    def prepared(
+        self,
+        tenant: str,
+        events: Sequence[tuple[str, bytes]],
+        *,
+        scripts: Mapping[str, str] | None = None,
+    ) -> Prepared:
+        """A request for encoded events (type and body) on the tenant's stream, at the version known here.
+
+        For `Store.append_all`, whose results `fold_others` takes. A text counts as kept only
+        then: those of one batch may come twice, and are stored once.
+        """
+        new = [
+            Script(sha256=key, content=text, algorithm="sha256")
+            for key, text in (scripts or {}).items()
+            if key not in self.kept
+        ]
+        return Prepared(
+            stream=f"tenant/{tenant}",
+            events=tuple(
+                [
+                    (event_id, kind, self.run, self.actor, tenant, body)
+                    for event_id, (kind, body) in zip(
+                        new_event_ids(len(events)), events, strict=True
+                    )
+                ]
+            ),
+            size=sum([len(body) for _, body in events]) + sum(len(one.content) for one in new),
+            expected=self.state(tenant).version,
+            scripts=tuple(new),
+        )
+
+    def keep(self, scripts: Iterable[Script]) -> None:
+        """The ledger has these texts by now."""
+        self.kept.update(script.sha256 for script in scripts)
 
     async def record_claimed(
         self,
@@ -157,12 +202,20 @@ class RunContext:
     def lease_renewed(self, until: float) -> None:
         """The run's lease lasts until then, on the boot-time clock."""
         self._lease_until = until
-        for listener in self.lease_listeners:
-            listener(until)
+
+    @property
+    def lease_until(self) -> float:
+        """When this run's lease ends, on the boot-time clock."""
+        return self._lease_until
+
+    @property
+    def lease_over(self) -> bool:
+        """Whether this runner's own lease has run out: others may have taken over."""
+        return boottime_seconds() > self._lease_until
 
     def check_lease(self, tenant: str) -> None:
         """Raises FencedError if this runner's own lease has run out: others may have taken over."""
-        if boottime_seconds() > self._lease_until:
+        if self.lease_over:
             raise FencedError(
                 "this run's lease ran out (the process was stopped, or the ledger out of reach)",
                 found=self.state(tenant).epoch,
@@ -188,7 +241,7 @@ class RunContext:
         )
 
     def fold_others(self, recorded: Sequence[Recorded]) -> None:
-        """Take in what this run's worker processes appended through its store."""
+        """Take in what this run appended for its worker processes."""
         self._fold_own(recorded)
 
     def _fold_own(self, rows: Sequence[Recorded]) -> None:

@@ -188,13 +188,19 @@ async def claimed(
         await _fail(held, TenantError(f"unexpected {type(error).__name__}"))
         raise
     except anyio.get_cancelled_exc_class():
-        interrupted = TenantError(
-            "interrupted before its end", hint="Run the same command again; it goes on from there."
-        )
-        await _fail(held, interrupted)
+        await _fail(held, interrupted(target.name))
         raise
     if not held.ended:
         await held.end(ev.LockCleared(epoch=epoch, reason="nothing was left to do"))
+
+
+def interrupted(tenant: str) -> TenantError:
+    """What ends a claim that was cancelled."""
+    return TenantError(
+        "interrupted before its end",
+        hint="Run the same command again; it goes on from there.",
+        tenant=tenant,
+    )
 
 
 async def _fail(held: Held, error: LedgerError) -> TenantError:
@@ -266,6 +272,7 @@ async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Wo
             before=was.before,
             objects=was.objects,
             connection_id=was.connection_id,
+            ahead=was.ahead,
         )
     word = state.resolution
     resolved = None
@@ -293,6 +300,7 @@ async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Wo
         else "not_applied"
         if resolved == "not_applied"
         else None,
+        resolved_step=word.step if word is not None else 0,
         sync=migration.sync if direction == "up" else (),
         timeout_seconds=migration.manifest.timeout_seconds or ctx.settings.statement_seconds,
     )
@@ -301,9 +309,10 @@ async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Wo
 async def _known_after(
     ctx: RunContext, intent: Intent, ref: MigrationRef, direction: ev.Direction
 ) -> frozenset[str]:
-    """What the same step, from the same before, left behind on other tenants of the fleet."""
+    """What the same steps, from the same before, left behind on other tenants of the fleet."""
     found: set[str] = set()
-    here = (ref.set, ref.version, direction, intent.step, intent.statement, intent.before)
+    begun = {(one.step, one.statement, one.before) for one in intent.singly()}
+    here = (ref.set, ref.version, direction)
     async for rows in ctx.store.read(Filter(types=("step_applied",))):
         for row in rows:
             event = row.event
@@ -311,15 +320,8 @@ async def _known_after(
                 isinstance(event, ev.StepApplied)
                 and event.after
                 and not event.recovered
-                and here
-                == (
-                    event.set,
-                    event.version,
-                    event.direction,
-                    event.step,
-                    event.statement,
-                    event.before,
-                )
+                and here == (event.set, event.version, event.direction)
+                and (event.step, event.statement, event.before) in begun
             ):
                 found.add(event.after)
     return frozenset(found)

@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from functools import lru_cache
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Literal
 
@@ -90,6 +90,12 @@ def new_run_id() -> str:
 def new_event_id() -> str:
     """Unique over all processes: this process' nonce and a number."""
     return f"{this_holder().nonce}-{next(_event_numbers):x}"
+
+
+def new_event_ids(number: int) -> list[str]:
+    """So many of them."""
+    nonce = this_holder().nonce
+    return [f"{nonce}-{one:x}" for one in islice(_event_numbers, number)]
 
 
 def actor_name() -> str:

@@ -7,6 +7,7 @@ from ledger import failpoints
 from ledger.engines.base import Intent, StepResult
 from ledger.events import AnyEvent
 from ledger.runner.context import RunContext
+from ledger.runner.told import step_event
 
 
 class TenantJournal:
@@ -48,10 +49,15 @@ class TenantJournal:
                 before=intent.before,
                 objects=intent.objects,
                 connection_id=intent.connection_id,
+                ahead=intent.ahead,
             )
         )
         await self.flush()
         failpoints.reach("engine.after_intent")
+
+    def require_lease(self) -> None:
+        """See Journal.require_lease."""
+        self._ctx.check_lease(self._tenant)
 
     def landed(self, result: StepResult) -> None:
         """Take a result that is durable in the tenant; one that an earlier attempt recorded is dropped."""
@@ -59,37 +65,7 @@ class TenantJournal:
             return
         of = max(self._of, result.number, result.of)
         self._ctx.watcher.step(self._tenant, result.number, of, result.name, result.skipped)
-        if result.skipped:
-            self.pending.append(
-                ev.StepSkipped(
-                    set=self._ref.set,
-                    version=self._ref.version,
-                    direction=self._direction,
-                    step=result.number,
-                    of=of,
-                    name=result.name,
-                    statement=result.statement,
-                    reason=result.skipped,
-                )
-            )
-            return
-        self.pending.append(
-            ev.StepApplied(
-                set=self._ref.set,
-                version=self._ref.version,
-                direction=self._direction,
-                step=result.number,
-                of=of,
-                name=result.name,
-                statement=result.statement,
-                duration_us=result.duration_us,
-                rows=result.rows,
-                recovered=result.recovered,
-                before=result.before,
-                after=result.after,
-                warnings=result.warnings,
-            )
-        )
+        self.pending.append(step_event(self._ref, self._direction, result, of=of))
 
     async def flush(self) -> None:
         """Append what is pending under the claim. Raises FencedError if the claim is lost."""

@@ -14,9 +14,10 @@ from ledger.errors import ConflictError, LedgerError, MarkerMismatchError
 from ledger.plan import Catalogue, Decision, Options, decide
 from ledger.runner import backups, explain
 from ledger.runner.claim import StateChangedError
-from ledger.runner.context import RunContext
+from ledger.runner.context import Handed, RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.outcome import Outcome, failure
+from ledger.runner.told import completed, validated
 from ledger.runner.wish import wish_drift, wish_warnings
 from ledger.scripts.model import Migration
 from ledger.scripts.queries import Query
@@ -55,7 +56,14 @@ async def migrate_tenant(
     With `inspect` the tenant's own marker is compared even when the ledger says that
     nothing is pending (applying something compares it in any case).
     """
-    progress = _Progress(began_ns=time.perf_counter_ns())
+    before = ctx.handed.get(target.name, Handed())
+    progress = _Progress(
+        began_ns=time.perf_counter_ns(),
+        done=list(before.done),
+        steps=before.steps,
+        skipped=before.skipped,
+        backup=before.backup,
+    )
     try:
         while True:
             try:
@@ -173,21 +181,9 @@ async def _apply_one(
     progress.warnings += wish_warnings(migration.id, done.drift)
     landed = await held.end(
         *told,
-        ev.Validated(
-            set=ref.set,
-            version=ref.version,
-            passed=True,
-            checks=done.checks,
-            fingerprint=done.mark.fingerprint,
-        ),
+        validated(ref, done),
         *await _explained(held, queries, progress, ref),
-        ev.Completed(
-            command=ctx.command,
-            migration=ref,
-            duration_us=held.lap_us(),
-            mark=done.mark,
-            bytes_before=done.bytes_before,
-        ),
+        completed(ctx.command, ref, done, duration_us=held.lap_us()),
         done=done,
         following=following,
     )

@@ -258,7 +258,7 @@ async def _half_done(
     ownership: Ownership,
     ran: dict[tuple[str, str], _Ran],
 ) -> None:
-    """Steps that landed of a migration that did not reach its end, and one that was announced on
+    """Steps that landed of a migration that did not reach its end, and those that were announced on
     nothing: if its object is there now, the step made it."""
     intent = ctx.state(target.name).intent
     for entry in (await session.marker()).entries:
@@ -273,7 +273,7 @@ async def _half_done(
             and (intent.set, intent.version, intent.direction) == (ref.set, ref.version, "up")
             and intent.before == "absent"
         ):
-            landed.add(intent.step)
+            landed |= {intent.step, *(one.step for one in intent.ahead)}
         missing = {step.number for step in migration.up.steps} - landed
         fold_section(
             ownership, migration.up, skipped=known.skipped | missing, existed=known.existed

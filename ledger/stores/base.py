@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from ledger.errors import StoreError
 from ledger.events import NewEvent, Recorded
 from ledger.projections import Fact
 
@@ -43,6 +44,24 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
 
     stream: str
     events: tuple[NewEvent, ...]
+    expected: int | None = None
+    scripts: tuple[Script, ...] = ()
+
+
+Encoded = tuple[str, str, str, str, str | None, bytes]
+"""A new event with its body encoded: event id, type, run, actor, tenant and body.
+A plain tuple: every event of every append passes through one."""
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """An Append that was checked and encoded, by `chain.prepare`, in this process or in another.
+
+    `size` is the bytes of its bodies and scripts.
+    """
+
+    stream: str
+    events: tuple[Encoded, ...]
+    size: int
     expected: int | None = None
     scripts: tuple[Script, ...] = ()
 
@@ -83,13 +102,25 @@ class Store(Protocol):
     url: str
     ledger_id: str
 
-    async def append(self, request: Append) -> tuple[Recorded, ...]:
+    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
         """Append durably, together with whatever else is waiting (group commit).
+
+        What `prepare` made of a request elsewhere is neither encoded nor decoded again.
 
         A lone append waits for nobody. A retry after a lost acknowledgement is
         recognised by event id and returns what was recorded. Raises
         ConflictError (the other requests of the same batch are not affected),
         NewerLedgerError, StoreUnavailableError.
+        """
+        ...
+
+    async def append_all(
+        self, requests: Sequence[Prepared]
+    ) -> Sequence[tuple[Recorded, ...] | StoreError]:
+        """Append many at once, in as few commits as they fit in; for each, in order, what became of it.
+
+        What was recorded, or the error that `append` would have raised: one refusal leaves the
+        others alone. Raises StoreError for a request that could never be held.
         """
         ...
 

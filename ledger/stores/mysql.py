@@ -30,8 +30,8 @@ from ledger.errors import StoreError, StoreUnavailableError
 from ledger.events import Recorded
 from ledger.projections import Fact
 from ledger.stores.appender import Appender
-from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, StoredProjection
-from ledger.stores.chain import Outcome, Prepared, recorded
+from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, Prepared, StoredProjection
+from ledger.stores.chain import Chained, Outcome, recorded
 from ledger.stores.filters import MYSQL, conditions
 from ledger.stores.migrations import ID_KEY, MYSQL_UPGRADES, SCHEMA_KEY, Upgrade
 from ledger.stores.mysql_schema import (
@@ -50,6 +50,7 @@ from ledger.stores.mysql_write import (
     save_projection,
     write_batch,
 )
+from ledger.stores.tip import Guess, Tip
 
 CONNECT_SECONDS: Final = 5.0
 QUERY_SECONDS: Final = 8.0
@@ -61,9 +62,13 @@ SCRIPTS_REMEMBERED: Final = 50_000
 
 _SESSION: Final = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
-    "SET SESSION innodb_lock_wait_timeout = 5",
+    # A holder of the head row that is stopped in its transaction must not hold up the others longer
+    # than they wait. Only MariaDB can end it, and reads the comment.
+    "SET SESSION innodb_lock_wait_timeout = 5 /*M!100300 , idle_transaction_timeout = 10 */",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
 )
+_WRITER_SESSION: Final = (*_SESSION, "SET SESSION autocommit = 0")
+"""Its first statement opens a transaction: a round trip less for every batch."""
 _UNKNOWN_DATABASE: Final = 1049
 _GAVE_WAY: Final = frozenset({1205, 1213, 1020})
 """Lock wait timeout, deadlock, record has changed: rolled back as a whole and done again."""
@@ -94,10 +99,15 @@ class MysqlStore:
         self._reader_lock = anyio.Lock()
         self._closed = False
         self._scripts: set[str] = set()
+        self._tip = Tip()
 
-    async def append(self, request: Append) -> tuple[Recorded, ...]:
+    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
         """See `Store.append`."""
         return await self.appender.append(request)
+
+    async def append_all(self, requests: Sequence[Prepared]) -> Sequence[Outcome]:
+        """See `Store.append_all`."""
+        return await self.appender.append_all(requests)
 
     async def read(
         self, where: Filter = Filter(), *, batch: int = 5000
@@ -233,7 +243,7 @@ class MysqlStore:
             await connection.aclose()
         return await self._connect()
 
-    async def _connect(self) -> MysqlConnection:
+    async def _connect(self, session: Sequence[str] = _SESSION) -> MysqlConnection:
         if self._closed:
             raise StoreUnavailableError(f"the ledger {self.url} was closed")
         return await open_connection(
@@ -241,27 +251,27 @@ class MysqlStore:
             self._secret,
             connect_seconds=CONNECT_SECONDS,
             query_seconds=QUERY_SECONDS,
-            session=_SESSION,
+            session=session,
         )
 
     def _refuse_oversized(self, prepared: Prepared) -> None:
         """One row is one statement at least, and a statement is one packet."""
         largest = max(
-            [len(body) for body in prepared.bodies]
-            + [len(script.content) for script in prepared.request.scripts]
+            [len(event[-1]) for event in prepared.events]
+            + [len(script.content) for script in prepared.scripts]
         )
         if largest > self._packet_bytes - 64 * 1024:
             raise StoreError(
-                f"an event or a text of {largest:,} bytes for stream {prepared.request.stream} does "
+                f"an event or a text of {largest:,} bytes for stream {prepared.stream} does "
                 f"not fit into the ledger server's max_allowed_packet ({self._packet_bytes:,} bytes)",
                 hint="Raise max_allowed_packet on the ledger's server.",
             )
 
-    async def _commit(self, batch: Sequence[Prepared]) -> Sequence[Outcome]:
+    async def _commit(self, batch: Sequence[Prepared], guess: Guess | None) -> Chained:
         if len(self._scripts) > SCRIPTS_REMEMBERED:
             self._scripts.clear()
 
-        async def work(connection: MysqlConnection, again: bool) -> tuple[Outcome, ...]:
+        async def work(connection: MysqlConnection, again: bool) -> Chained:
             return await write_batch(
                 connection,
                 batch=batch,
@@ -269,16 +279,17 @@ class MysqlStore:
                 stored=self._scripts,
                 packet_bytes=self._packet_bytes,
                 again=again,
+                tip=self._tip,
             )
 
-        outcomes = await self._write(work)
+        chained = await self._write(work)
         self._scripts.update(
             script.sha256
-            for prepared, outcome in zip(batch, outcomes, strict=True)
+            for prepared, outcome in zip(batch, chained.outcomes, strict=True)
             if isinstance(outcome, tuple)
-            for script in prepared.request.scripts
+            for script in prepared.scripts
         )
-        return outcomes
+        return chained
 
     async def _fetch(self, sql: str, values: Sequence[object]) -> list[Row]:
         return await self._read(
@@ -312,7 +323,7 @@ class MysqlStore:
             while True:
                 try:
                     if self._writer is None or self._writer.closed:
-                        self._writer = await self._connect()
+                        self._writer = await self._connect(_WRITER_SESSION)
                     return await work(self._writer, again)
                 except DriverError as error:
                     if not _may_pass(error) or anyio.current_time() + pause > deadline:

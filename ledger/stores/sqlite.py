@@ -22,8 +22,8 @@ from ledger.errors import StoreUnavailableError
 from ledger.events import Recorded
 from ledger.projections import Fact
 from ledger.stores.appender import Appender
-from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, StoredProjection
-from ledger.stores.chain import Outcome, Prepared, recorded, timestamp
+from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, Prepared, StoredProjection
+from ledger.stores.chain import Chained, Outcome, recorded, timestamp
 from ledger.stores.filters import SQLITE, conditions
 from ledger.stores.migrations import ID_KEY, SCHEMA_KEY, SQLITE_UPGRADES, Upgrade
 from ledger.stores.sqlite_schema import (
@@ -45,6 +45,7 @@ from ledger.stores.sqlite_write import (
     save_projection,
     write_batch,
 )
+from ledger.stores.tip import Guess
 
 BUSY_SECONDS: Final = 20.0
 """How long a write waits for another process, in short steps that can be cancelled."""
@@ -61,7 +62,11 @@ class SqliteStore:
     def __init__(self, url: SqliteUrl, *, schema: int) -> None:
         self.url = str(url)
         self.ledger_id = ""
-        self.appender = Appender(self._commit, deadline_seconds=APPEND_SECONDS)
+        self.appender = Appender(
+            self._commit,
+            deadline_seconds=APPEND_SECONDS,
+            clock=lambda: timestamp(datetime.now(UTC)),
+        )
         self._path = url.path
         self._schema = schema
         self._stack = AsyncExitStack()
@@ -71,9 +76,13 @@ class SqliteStore:
         self._closed = False
         self._scripts: set[str] = set()
 
-    async def append(self, request: Append) -> tuple[Recorded, ...]:
+    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
         """See `Store.append`."""
         return await self.appender.append(request)
+
+    async def append_all(self, requests: Sequence[Prepared]) -> Sequence[Outcome]:
+        """See `Store.append_all`."""
+        return await self.appender.append_all(requests)
 
     async def read(
         self, where: Filter = Filter(), *, batch: int = 5000
@@ -168,19 +177,21 @@ class SqliteStore:
             )
         self.ledger_id = meta[ID_KEY]
 
-    async def _commit(self, batch: Sequence[Prepared]) -> Sequence[Outcome]:
+    async def _commit(self, batch: Sequence[Prepared], guess: Guess | None) -> Chained:
         if len(self._scripts) > SCRIPTS_REMEMBERED:
             self._scripts.clear()
-        outcomes = await self._write(
-            partial(write_batch, batch=batch, schema=self._schema, stored=self._scripts)
+        chained = await self._write(
+            partial(
+                write_batch, batch=batch, schema=self._schema, stored=self._scripts, guess=guess
+            )
         )
         self._scripts.update(
             script.sha256
-            for prepared, outcome in zip(batch, outcomes, strict=True)
+            for prepared, outcome in zip(batch, chained.outcomes, strict=True)
             if isinstance(outcome, tuple)
-            for script in prepared.request.scripts
+            for script in prepared.scripts
         )
-        return outcomes
+        return chained
 
     async def _fetch(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         return await self._read(lambda db: db.execute(sql, values).fetchall())

@@ -7,8 +7,9 @@ leaves none open, whatever happens.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -16,33 +17,34 @@ import msgspec
 from ledger import failpoints
 from ledger.errors import ChainBrokenError
 from ledger.events import Recorded
-from ledger.stores.base import Head, Script, StoredProjection
+from ledger.stores.base import Head, Prepared, Script, StoredProjection
 from ledger.stores.chain import (
     COLUMNS,
     FACT_COLUMNS,
     Chained,
-    Outcome,
-    Prepared,
+    Row,
     chain_batch,
+    chain_new,
     ids_of,
     new_scripts,
     recorded,
-    rows_with_text,
     streams_of,
-    suspect,
     timestamp,
 )
 from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, refuse_newer
 from ledger.stores.sqlite_schema import roll_back
+from ledger.stores.tip import Guess
 
 # Bodies are stored as TEXT, for people and json_extract, but travel as bytes.
 EVENT_COLUMNS: Final = ", ".join(
     "CAST(body AS BLOB)" if column == "body" else column for column in COLUMNS
 )
 FACTS: Final = ", ".join(FACT_COLUMNS)
-_INSERT_EVENT: Final = "INSERT INTO events ({}) VALUES ({})".format(  # noqa: S608
-    ", ".join(COLUMNS),
-    ", ".join("?" for _ in COLUMNS),
+_ROW: Final = f"({', '.join('?' for _ in COLUMNS)})"
+# 256 rows have 3,072 parameters; SQLite admits 32,766 (since 3.32).
+_INSERT_EVENTS: Final = tuple(
+    (count, f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES {', '.join([_ROW] * count)}")  # noqa: S608
+    for count in (256, 64, 16, 4, 1)
 )
 _HEAD: Final = "SELECT seq, hash FROM head"
 _HEAD_AND_SCHEMA: Final = "SELECT seq, hash, (SELECT value FROM meta WHERE key = ?) FROM head"
@@ -50,6 +52,13 @@ _SET_HEAD: Final = "UPDATE head SET seq = ?, hash = ?"
 _VERSIONS: Final = """
 SELECT wanted.value, (SELECT max(version) FROM events WHERE stream = wanted.value)
 FROM json_each(?) AS wanted"""
+_MISSING: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM json_each(?) AS told
+    WHERE NOT EXISTS (
+        SELECT 1 FROM events WHERE stream = told.key AND version = told.value
+    )
+)"""
 _RECORDED: Final = (
     f"SELECT {EVENT_COLUMNS} FROM events WHERE event_id IN (SELECT value FROM json_each(?))"  # noqa: S608
 )
@@ -91,17 +100,25 @@ def read_events(db: sqlite3.Connection, *, sql: str, values: Sequence[object]) -
 
 
 def write_batch(
-    db: sqlite3.Connection, *, batch: Sequence[Prepared], schema: int, stored: set[str]
-) -> tuple[Outcome, ...]:
+    db: sqlite3.Connection,
+    *,
+    batch: Sequence[Prepared],
+    schema: int,
+    stored: set[str],
+    guess: Guess | None,
+) -> Chained:
     """Append a batch and commit it once. `stored` are script keys known to be there already.
 
+    It is inserted as `guess` has it if the ledger is as was guessed.
     That an event id is new is what nearly always holds, so it is the unique index
     that tells, and only then is it looked up and done again.
     """
     try:
-        return _write_batch(db, batch=batch, schema=schema, stored=stored, look_up=False)
+        return _write_batch(
+            db, batch=batch, schema=schema, stored=stored, guess=guess, look_up=False
+        )
     except sqlite3.IntegrityError:
-        return _write_batch(db, batch=batch, schema=schema, stored=stored, look_up=True)
+        return _write_batch(db, batch=batch, schema=schema, stored=stored, guess=None, look_up=True)
 
 
 def _write_batch(
@@ -110,28 +127,20 @@ def _write_batch(
     batch: Sequence[Prepared],
     schema: int,
     stored: set[str],
+    guess: Guess | None,
     look_up: bool,
-) -> tuple[Outcome, ...]:
+) -> Chained:
     db.execute("BEGIN IMMEDIATE")
     try:
         row = db.execute(_HEAD_AND_SCHEMA, (SCHEMA_KEY,)).fetchone()
         if row is None:
             raise head_missing()
         refuse_newer(int(row[2]), schema)
-        wanted = msgspec.json.encode(streams_of(batch)).decode()
-        versions = {stream: version or 0 for stream, version in db.execute(_VERSIONS, (wanted,))}
-        existing: dict[str, Recorded] = {}
-        if look_up or suspect(batch, versions):
-            ids = msgspec.json.encode(ids_of(batch)).decode()
-            found = read_events(db, sql=_RECORDED, values=(ids,))
-            existing = {event.event_id: event for event in found}
-        chained = chain_batch(
-            Head(seq=row[0], hash=row[1]),
-            batch,
-            versions,
-            timestamp(datetime.now(UTC)),
-            existing=existing,
-        )
+        head = Head(seq=row[0], hash=row[1])
+        if guess is not None and guess.base == head and _are_there(db, guess.claimed):
+            chained = guess.chained
+        else:
+            chained = _chain(db, head, batch, look_up=look_up)
         _insert(db, chained, new_scripts(batch, chained.outcomes, stored))
         failpoints.reach("store.before_commit")
         db.execute("COMMIT")
@@ -139,7 +148,31 @@ def _write_batch(
         roll_back(db)
         raise
     failpoints.reach("store.after_commit")
-    return chained.outcomes
+    return chained
+
+
+def _are_there(db: sqlite3.Connection, claimed: Mapping[str, int]) -> bool:
+    """Whether each of these streams has an event of this version."""
+    if not claimed:
+        return True
+    ((missing,),) = db.execute(_MISSING, (msgspec.json.encode(claimed).decode(),))
+    return not missing
+
+
+def _chain(
+    db: sqlite3.Connection, head: Head, batch: Sequence[Prepared], *, look_up: bool
+) -> Chained:
+    """The batch chained onto what the ledger holds at this moment."""
+    wanted = msgspec.json.encode(streams_of(batch)).decode()
+    versions = {stream: version or 0 for stream, version in db.execute(_VERSIONS, (wanted,))}
+    now = timestamp(datetime.now(UTC))
+    chained = None if look_up else chain_new(head, batch, dict(versions), now)
+    if chained is not None:
+        return chained
+    ids = msgspec.json.encode(ids_of(batch)).decode()
+    found = read_events(db, sql=_RECORDED, values=(ids,))
+    existing = {event.event_id: event for event in found}
+    return chain_batch(head, batch, versions, now, existing=existing)
 
 
 def _insert(db: sqlite3.Connection, chained: Chained, scripts: Sequence[Script]) -> None:
@@ -148,9 +181,22 @@ def _insert(db: sqlite3.Connection, chained: Chained, scripts: Sequence[Script])
             _INSERT_SCRIPT,
             [(script.sha256, script.algorithm, script.content) for script in scripts],
         )
-    if chained.new:
-        db.executemany(_INSERT_EVENT, rows_with_text(chained.new))
+    if chained.rows:
+        _insert_rows(db, chained.rows)
         db.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
+
+
+def _insert_rows(db: sqlite3.Connection, rows: list[Row]) -> None:
+    """As many rows to a statement as there are sizes of it: one statement runs without Python's lock.
+
+    A statement per row would ask for the lock as often, and wait each time while
+    the event loop works.
+    """
+    start = 0
+    for count, statement in _INSERT_EVENTS:
+        while start + count <= len(rows):
+            db.execute(statement, list(chain.from_iterable(rows[start : start + count])))
+            start += count
 
 
 def load_projection(db: sqlite3.Connection, *, name: str) -> tuple[int, list[StoredProjection]]:

@@ -90,6 +90,9 @@ class FileLedger:
         self.flush()
         failpoints.reach("engine.after_intent")
 
+    def require_lease(self) -> None:
+        """It never runs out."""
+
     def landed(self, result: StepResult) -> None:
         """Recorded with the next append."""
         self._pending.append({"landed": result.number, "recovered": result.recovered})
@@ -170,6 +173,8 @@ async def act(action: str, folder: Path) -> dict[str, Any]:
             "hint": error.hint,
             "evidence": error.evidence if isinstance(error, InDoubtError) else {},
         }
+    finally:
+        await engine.aclose()
 
 
 def _work(folder: Path, direction: Literal["up", "down"], epoch: int, ledger: FileLedger) -> Work:

@@ -19,7 +19,7 @@ import anyio
 
 from ledger.drivers.url import SqliteUrl
 from ledger.engines.base import Target
-from ledger.engines.sqlite import SqliteEngine
+from ledger.engines.sqlite.engine import SqliteEngine
 from ledger.errors import LedgerError
 from tests.engines.work import LEDGER, Journal, check, work
 

@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
@@ -50,9 +50,11 @@ EVERYTHING = (
 
 
 @pytest.fixture
-def engine() -> MysqlEngine:
+async def engine() -> AsyncIterator[MysqlEngine]:
     """An engine."""
-    return MysqlEngine()
+    made = MysqlEngine()
+    yield made
+    await made.aclose()
 
 
 async def _back_up(engine: MysqlEngine, tenant: Tenant, folder: Path) -> Backup:

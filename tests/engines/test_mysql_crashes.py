@@ -115,6 +115,75 @@ def test_killed_rollback_converges(
     assert killed, "the point is never reached"
 
 
+MAKING = (
+    "CREATE TABLE one (id INT PRIMARY KEY)",
+    "CREATE TABLE two AS SELECT 2 AS id",
+    "CREATE VIEW both_of_them AS SELECT id FROM one UNION SELECT id FROM two",
+    "CREATE TABLE three (id INT PRIMARY KEY, one INT, FOREIGN KEY (one) REFERENCES one (id))",
+)
+"""Each makes something new, so that one intent announces all of them."""
+
+
+def _intents(folder: Path) -> list[list[int]]:
+    """The steps that each recorded intent announces."""
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    found = [event["intent"] for event in map(json.loads, lines) if "intent" in event]
+    return [[one["step"], *(more["step"] for more in one["ahead"])] for one in found]
+
+
+def _making(server: Server, make_database: MakeDatabase, path: Path, *, killed_after: int) -> Path:
+    """A tenant whose run was killed after so many of the steps."""
+    folder = _folder(server, make_database, path)
+    (folder / "steps.json").write_text(json.dumps(MAKING))
+    point = f"engine.after_statement:{killed_after}" if killed_after else "engine.after_intent"
+    code, _ = mysql_child.run("up", folder, failpoint=point)
+    assert code == -9
+    assert _intents(folder) == [[1, 2, 3, 4]]
+    return folder
+
+
+@pytest.mark.parametrize("landed", range(len(MAKING) + 1))
+def test_killed_among_steps_that_were_announced_together(
+    sql_server: Server, make_database: MakeDatabase, tmp_path: Path, landed: int
+) -> None:
+    """The re-run finds what has landed, runs the rest once, and announces the rest together again."""
+    folder = _making(sql_server, make_database, tmp_path, killed_after=landed)
+    _, answer = mysql_child.run("up", folder)
+    assert "error" not in answer, answer
+    assert set(_content(sql_server, folder)) == {"one", "two", "both_of_them", "three"}
+    assert _content(sql_server, folder)["two"] == ((2,),)
+    assert _recorded(folder) == [1, 2, 3, 4]
+    rest = list(range(landed + 1, len(MAKING) + 1))
+    assert _intents(folder)[1:] == ([rest] if rest else [])
+
+
+def test_killed_among_steps_of_which_a_later_one_was_corrected(
+    sql_server: Server, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    """A step that had been announced and had not begun may be edited: nothing of it is there."""
+    folder = _making(sql_server, make_database, tmp_path, killed_after=2)
+    (folder / "steps.json").write_text(
+        json.dumps([*MAKING[:2], "CREATE VIEW other AS SELECT id FROM one", MAKING[3]])
+    )
+    _, answer = mysql_child.run("up", folder)
+    assert "error" not in answer, answer
+    assert set(_content(sql_server, folder)) == {"one", "two", "other", "three"}
+
+
+def test_killed_among_steps_of_which_one_that_landed_was_edited(
+    sql_server: Server, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    """What was announced, and is there, is not taken for another statement's: a person has to look."""
+    folder = _making(sql_server, make_database, tmp_path, killed_after=2)
+    (folder / "steps.json").write_text(
+        json.dumps([MAKING[0], "CREATE TABLE two AS SELECT 3 AS id", *MAKING[2:]])
+    )
+    _, answer = mysql_child.run("up", folder)
+    assert answer["error"] == "InDoubtError"
+    assert "edited" in answer["evidence"]["reason"]
+    assert _content(sql_server, folder)["two"] == ((2,),)
+
+
 @pytest.mark.parametrize(
     "point", ["restore.before_write", "restore.half_written", "restore.after_write"]
 )

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import msgspec
 import pymysql
 import pytest
 
-from ledger.drivers.url import Secret, SecretSource
+from ledger.drivers.mysql import open_connection
+from ledger.drivers.url import MysqlUrl, Secret, SecretSource
 from ledger.engines.base import Intent
 from ledger.engines.mysql import MysqlEngine
+from ledger.engines.mysql.fence import lock_name
+from ledger.engines.mysql.marker import Fence, MarkerTable, Remembered
 from ledger.errors import (
     FencedError,
     InDoubtError,
@@ -33,9 +37,11 @@ __all__ = ["tenant"]
 
 
 @pytest.fixture
-def engine() -> MysqlEngine:
+async def engine() -> AsyncIterator[MysqlEngine]:
     """An engine with short waits."""
-    return MysqlEngine(lock_seconds=4)
+    made = MysqlEngine(lock_seconds=4)
+    yield made
+    await made.aclose()
 
 
 def _abort(connection: pymysql.Connection[Any]) -> None:
@@ -133,6 +139,50 @@ class TestTakeOver:
             await new.apply(work(ITEMS, epoch=2), Journal())
         assert tenant.tables() == {"items"}
 
+    async def test_a_lease_that_ran_out_stops_steps_that_were_announced_together(
+        self, engine: MysqlEngine, tenant: Tenant
+    ) -> None:
+        """A process that was stopped between them runs none of the rest once it goes on."""
+
+        class Expired(Journal):
+            def require_lease(self) -> None:
+                if tenant.tables() >= {"items", "second"}:
+                    raise FencedError("its lease ran out", found=2, tenant=tenant.target.name)
+
+        journal = Expired()
+        steps = (ITEMS, "CREATE TABLE second (id INT)", "CREATE TABLE third (id INT)")
+        async with engine.open(tenant.target) as session:
+            with pytest.raises(FencedError):
+                await session.apply(work(*steps), journal)
+        assert tenant.tables() == {"items", "second"}
+        assert [one.step for one in journal.intents] == [1]
+
+    async def test_a_refused_claim_holds_no_lock(self, engine: MysqlEngine, tenant: Tenant) -> None:
+        """Whoever is turned away by what he reads lets go at once: the newer claim need not end him."""
+        async with engine.open(tenant.target) as new:
+            await new.fence(epoch=2, ledger=LEDGER)
+        name = lock_name(tenant.database, "")
+        async with engine.open(tenant.target) as old:
+            with pytest.raises(FencedError):
+                await old.fence(epoch=1, ledger=LEDGER)
+            assert tenant.rows(f"SELECT IS_FREE_LOCK('{name}')") == ((1,),)
+
+    async def test_a_newer_fence_is_not_lowered(self, tenant: Tenant) -> None:
+        """Set between our look and our write, where locks do not hold: the write itself compares."""
+        table = MarkerTable(tenant.target)
+        assert isinstance(tenant.target.url, MysqlUrl)
+        connection = await open_connection(tenant.target.url, tenant.target.secret)
+        try:
+            await table.raise_fence(connection, Remembered(), epoch=1, fence=Fence(ledger=LEDGER))
+            found = await table.read(connection)
+            tenant.run("UPDATE ledger_marker SET epoch = 5 WHERE id = ''")
+            with pytest.raises(FencedError) as caught:
+                await table.raise_fence(connection, found, epoch=2, fence=Fence(ledger=LEDGER))
+        finally:
+            await connection.aclose()
+        assert caught.value.found == 5
+        assert tenant.rows("SELECT epoch FROM ledger_marker WHERE id = ''") == ((5,),)
+
     async def test_epoch_alone_stops_rows(self, engine: MysqlEngine, tenant: Tenant) -> None:
         """Where locks do not hold (Galera), a fenced runner's rows are rolled back."""
         tenant.run(ITEMS)
@@ -177,7 +227,9 @@ class TestInDoubt:
         self._killed(tenant, tmp_path, "CALL fill2()")
         assert tenant.rows("SELECT count(*) FROM items") == ((1,),)
         intent = mysql_child.FileLedger(tmp_path).intent()
-        order = msgspec.structs.replace(work("CALL fill2()", epoch=9, intent=intent), resolved=word)
+        order = msgspec.structs.replace(
+            work("CALL fill2()", epoch=9, intent=intent), resolved=word, resolved_step=1
+        )
         async with engine.open(tenant.target) as session:
             journal = Journal()
             await session.apply(order, journal)

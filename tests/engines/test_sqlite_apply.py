@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ledger.engines.sqlite import SqliteEngine
+from ledger.engines.sqlite.engine import SqliteEngine
 from ledger.errors import CheckFailedError, StepFailedError, TenantError
 from ledger.scripts.model import PythonModule
 from tests.engines.sqlite_child import make_items, target_for

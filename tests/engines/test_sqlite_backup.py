@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from ledger.engines.base import Backup
-from ledger.engines.sqlite import SqliteEngine
+from ledger.engines.sqlite.engine import SqliteEngine
 from ledger.errors import (
     BackupError,
     FencedError,

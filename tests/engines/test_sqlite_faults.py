@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ledger.engines.sqlite import SqliteEngine
+from ledger.engines.sqlite.engine import SqliteEngine
 from ledger.errors import LockedError, StepFailedError, UnreachableError
 from tests.engines import sqlite_child
 from tests.engines.sqlite_child import answer, make_items, target_for

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ledger.engines.base import Seen
-from ledger.engines.sqlite import SqliteEngine, peek
+from ledger.engines.sqlite.engine import SqliteEngine
+from ledger.engines.sqlite.peek import peek
 from ledger.errors import UnreachableError
 from ledger.schema import Column, ForeignKey, Index, Schema
 from tests.engines.sqlite_child import make_items, target_for

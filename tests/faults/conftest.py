@@ -30,6 +30,20 @@ def own_mariadb() -> Iterator[Server]:
     private.remove()
 
 
+@pytest.fixture(params=["mariadb", pytest.param("mysql", marks=pytest.mark.mysql)])
+def on(request: pytest.FixtureRequest) -> str:
+    """The kinds of servers in turn."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def own_server(on: str, request: pytest.FixtureRequest) -> Server:
+    """The server of that kind that `make_world` uses."""
+    server: Server = request.getfixturevalue("own_mariadb" if on == "mariadb" else on)
+    return server
+
+
 @pytest.fixture
 def make_world(
     tmp_path: Path, request: pytest.FixtureRequest, make_database: Callable[..., str]

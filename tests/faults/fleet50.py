@@ -129,12 +129,18 @@ class Fleet(World):
         tenants.append(f'[[tenants]]\nmysql = "{here}/{self.shared}"\nprefixes = [{prefixes}]')
         for name, backup in (("ledger.toml", "never"), ("backup.toml", "always")):
             text = f'migrations = "migrations"\nurl = "{url}"\nbackup = "{backup}"\n'
-            text += "parallel = 8\nlease_seconds = 3\n"
+            # Worker processes on one ledger's way with backups, on the other's without.
+            workers = int((ledger == "mariadb") == (backup == "always"))
+            text += f"parallel = 8\nlease_seconds = 3\nworkers = {workers}\n"
             (root / name).write_text(text + "\n".join(tenants))
 
     def file(self, tenant: str) -> Path:
         """A SQLite tenant's file."""
         return self.root / "data" / f"{tenant}.db"
+
+    def half_written(self, tenant: str) -> list[Path]:
+        """What a backup of it that was not finished has left."""
+        return list(self.root.glob(f"backups/{tenant}/.*"))
 
     def rebuild_tables(self) -> None:
         """MariaDB keeps a column that was dropped at once, until a table has hundreds and refuses more."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import signal
 import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -11,8 +15,9 @@ import pytest
 
 from tests.faults.conftest import MakeWorld
 from tests.faults.test_zombies import stopped_at
-from tests.faults.world import SqliteWorld, World
+from tests.faults.world import SqliteWorld, World, sqlite_state
 
+SmallDisk = Callable[[Path], bool]
 ALL = ("migrate", "--all-tenants")
 VERSIONS = ["001", "002", "003"]
 
@@ -91,6 +96,100 @@ def test_a_full_disk_under_the_backups_starts_no_step(make_world: MakeWorld) -> 
     assert world.sql("b", "SELECT count(*) FROM sqlite_master WHERE name = 'notes'") == [(0,)]
     assert world.sql("a", "SELECT count(*) FROM notes") == [(4,)]
     assert list(world.root.glob("backups/b/*")) == []
+    world.ok(*ALL)
+    world.check(None, VERSIONS)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[SmallDisk]:
+    """`small_disk(folder)`: make it a file system of 24 MB; whether that was permitted."""
+    mounted: list[Path] = []
+
+    def make(folder: Path) -> bool:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(command, check=False).returncode != 0:
+            return False
+        mounted.append(folder)
+        return True
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that leaves no room on the disk of that folder."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+@pytest.mark.fault(20)
+def test_no_room_at_all_under_the_ledger(make_world: MakeWorld, small_disk: SmallDisk) -> None:
+    """A disk of the ledger's own that is full (where none may be mounted, a file that may not grow)."""
+    world = of(make_world("sqlite"))
+    mounted = small_disk(world.root / "small")
+    config = world.root / "ledger.toml"
+    config.write_text(
+        config.read_text().replace("sqlite:///ledger.db", "sqlite:///small/ledger.db")
+    )
+    world.ok("migrate", "--tenant", "a")
+    before = world.file("b").read_bytes()
+    filler = fill(world.root / "small") if mounted else None
+    full = world.run(*ALL, file_size_limit=None if mounted else 16_384)
+    assert full.code == 1, full
+    assert "ledger.db" in full.err
+    assert world.file("b").read_bytes() == before
+    if filler is not None:
+        filler.unlink()
+    world.ok(*ALL)
+    world.check(None, VERSIONS)
+    world.check_nothing_to_do()
+
+
+@pytest.mark.fault(21)
+def test_no_room_at_all_under_a_tenant(make_world: MakeWorld, small_disk: SmallDisk) -> None:
+    """A disk of that tenant's own that is full (where none may be mounted, as many pages as it has)."""
+    world = of(make_world("sqlite", tenants=("a",), head='backup = "never"\n'))
+    small = world.root / "small"
+    mounted = small_disk(small)
+    with closing(sqlite3.connect(small / "b.db")) as database:
+        database.execute("PRAGMA user_version = 1")
+    config = world.root / "ledger.toml"
+    text = config.read_text() + '\n[[tenants]]\nsqlite = "small/b.db"\n'
+    config.write_text(text if mounted else text + 'session = ["PRAGMA max_page_count = 1"]\n')
+    filler = fill(small) if mounted else None
+    full = world.run(*ALL)
+    assert full.code == 3, full
+    assert "b: " in full.out
+    assert "is full (SQLITE_FULL)" in full.out
+    assert world.sql("a", "SELECT count(*) FROM notes") == [(4,)]
+    config.write_text(text)
+    if filler is not None:
+        filler.unlink()
+    world.ok(*ALL)
+    assert sqlite_state(small / "b.db") == world.state()["a"]
+    world.ok("verify")
+
+
+@pytest.mark.fault(22)
+def test_no_room_at_all_under_the_backups(make_world: MakeWorld, small_disk: SmallDisk) -> None:
+    """A disk of the backups' own that is full (where none may be mounted, files that may not grow)."""
+    world = of(make_world("sqlite"))
+    for name in world.tenants:
+        fatten(world.file(name), 300_000)
+    backups = world.root / "backups"
+    filler = fill(backups) if small_disk(backups) else None
+    full = world.run(*ALL, file_size_limit=None if filler else 200_000)
+    assert full.code in (1, 3), full
+    for name in world.tenants:
+        assert world.sql(name, "SELECT count(*) FROM sqlite_master WHERE name = 'notes'") == [(0,)]
+        assert list(backups.glob(f"{name}/*")) == []
+    if filler is not None:
+        filler.unlink()
     world.ok(*ALL)
     world.check(None, VERSIONS)
 

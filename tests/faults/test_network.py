@@ -7,11 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import MakePrivateMariadb
+from tests.conftest import MakePrivateMariadb, MakePrivateServer
 from tests.faults.commands import wait_for
 from tests.faults.conftest import MakeWorld
 from tests.faults.proxy import proxy
@@ -20,6 +19,7 @@ from tests.servers import Server, as_server, connect, query
 
 ALL = ("migrate", "--all-tenants")
 VERSIONS = ["001", "002", "003"]
+KINDS = ["mariadb", pytest.param("mysql", marks=pytest.mark.mysql)]
 SLOW = """\
 -- step: Make it slowly
 CREATE TABLE {prefix}slow AS SELECT SLEEP(2) AS x, 1 AS y;
@@ -33,13 +33,13 @@ _expected: dict[str, State] = {}
 
 
 @pytest.fixture
-def expected(make_world: MakeWorld) -> State:
+def expected(on: str, make_world: MakeWorld) -> State:
     """An undisturbed fleet on a server."""
-    if "mariadb" not in _expected:
-        world = make_world("mariadb")
+    if on not in _expected:
+        world = make_world(on)
         world.ok(*ALL)
-        _expected["mariadb"] = world.state()
-    return _expected["mariadb"]
+        _expected[on] = world.state()
+    return _expected[on]
 
 
 def of(world: object) -> ServerWorld:
@@ -51,11 +51,11 @@ def of(world: object) -> ServerWorld:
 @pytest.mark.fault(14)
 @pytest.mark.parametrize("words", [b"ADD COLUMN", b"CREATE TABLE p1_log", b"INSERT INTO p2_log"])
 def test_a_reset_in_a_statement_is_settled(
-    words: bytes, own_mariadb: Server, make_world: MakeWorld, expected: State
+    words: bytes, on: str, own_server: Server, make_world: MakeWorld, expected: State
 ) -> None:
     """The server has the statement, its answer never comes: the next run finds out whether it landed."""
-    with proxy(own_mariadb.url.port) as between:
-        world = make_world("mariadb", port=between.port, local_ledger=True)
+    with proxy(own_server.url.port) as between:
+        world = make_world(on, port=between.port, local_ledger=True)
         between.cut_after(lambda sent: words in sent)
         ended = world.run(*ALL)
         assert ended.code == 3, ended
@@ -67,7 +67,7 @@ def test_a_reset_in_a_statement_is_settled(
 @pytest.mark.fault(15)
 @pytest.mark.parametrize("passing", range(1, 12, 2))
 def test_a_lost_acknowledgement_of_a_commit(
-    passing: int, own_mariadb: Server, make_world: MakeWorld, expected: State
+    passing: int, on: str, own_server: Server, make_world: MakeWorld, expected: State
 ) -> None:
     """COMMIT arrives, its answer does not: of the ledger or of a tenant, nothing is written twice."""
     left = [passing]
@@ -76,8 +76,8 @@ def test_a_lost_acknowledgement_of_a_commit(
         left[0] -= b"COMMIT" in sent
         return left[0] == 0
 
-    with proxy(own_mariadb.url.port) as between:
-        world = make_world("mariadb", port=between.port)
+    with proxy(own_server.url.port) as between:
+        world = make_world(on, port=between.port)
         between.cut_after(nth_commit)
         world.run(*ALL)
         between.cut_after(None)
@@ -87,12 +87,12 @@ def test_a_lost_acknowledgement_of_a_commit(
 
 @pytest.mark.fault(16, 17)
 def test_a_server_that_accepts_and_never_answers(
-    own_mariadb: Server, make_world: MakeWorld
+    on: str, own_server: Server, make_world: MakeWorld
 ) -> None:
     """A black hole: every tenant behind it is named within the time that connecting may take."""
-    with proxy(own_mariadb.url.port) as between:
+    with proxy(own_server.url.port) as between:
         head = "[timeouts]\nconnect_seconds = 1.0\n"
-        world = make_world("mariadb", port=between.port, local_ledger=True, head=head)
+        world = make_world(on, port=between.port, local_ledger=True, head=head)
         between.swallow()
         ended = world.run(*ALL)
         assert ended.code == 3, ended
@@ -105,12 +105,12 @@ def test_a_server_that_accepts_and_never_answers(
 
 @pytest.mark.fault(32)
 def test_a_tenant_that_is_back_is_not_called_unreachable(
-    own_mariadb: Server, make_world: MakeWorld
+    on: str, own_server: Server, make_world: MakeWorld
 ) -> None:
     """With nothing to apply, too: the next run looks, and says so."""
-    with proxy(own_mariadb.url.port) as between:
+    with proxy(own_server.url.port) as between:
         head = "[timeouts]\nconnect_seconds = 1.0\n"
-        world = make_world("mariadb", port=between.port, local_ledger=True, head=head)
+        world = make_world(on, port=between.port, local_ledger=True, head=head)
         world.ok(*ALL)
         between.swallow()
         between.cut()
@@ -124,14 +124,15 @@ def test_a_tenant_that_is_back_is_not_called_unreachable(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 @pytest.mark.fault(16)
 def test_a_black_hole_in_a_statement_ends_with_its_deadline(
-    own_mariadb: Server, make_world: MakeWorld, expected: State
+    on: str, own_server: Server, make_world: MakeWorld, expected: State
 ) -> None:
     """Nothing comes back any more: the statement's time limit ends the wait, the next run settles it."""
-    with proxy(own_mariadb.url.port) as between:
+    with proxy(own_server.url.port) as between:
         head = "[timeouts]\nstatement_seconds = 2.0\nconnect_seconds = 2.0\n"
-        world = make_world("mariadb", port=between.port, local_ledger=True, head=head)
+        world = make_world(on, port=between.port, local_ledger=True, head=head)
 
         def swallow(sent: bytes) -> bool:
             if b"ADD COLUMN" in sent:
@@ -139,7 +140,8 @@ def test_a_black_hole_in_a_statement_ends_with_its_deadline(
             return False
 
         between.cut_after(swallow)
-        ended = world.run(*ALL)
+        # Its longest waits, of 30 s each, may come one after the other.
+        ended = world.start(*ALL).wait(150)
         assert ended.code == 3, ended
         between.cut_after(None)
         between.swallow(silent=False)
@@ -196,16 +198,20 @@ def test_a_lock_outlives_its_killed_client_until_the_statement_is_over(
 
 
 @pytest.mark.fault(18, 19)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_server_that_goes_away_in_the_middle_of_an_alter(
-    how: signal.Signals, private_mariadb: MakePrivateMariadb, make_world: MakeWorld, tmp_path: Path
+    how: signal.Signals, kind: str, private_server: MakePrivateServer, make_world: MakeWorld
 ) -> None:
     """Restarted or killed while it copies a table: the next run finds the table old or new, and goes on."""
-    private = private_mariadb()
+    private = private_server(kind)
     server = as_server(private)
+    digits = " UNION ALL ".join(f"SELECT {digit} AS d" for digit in range(10))
+    number = "a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d"
+    numbers = ", ".join(f"({digits}) AS {name}" for name in "abcef")
     big = (
         "-- step: Many\nCREATE TABLE {prefix}big (id INT PRIMARY KEY, words CHAR(200), n INT);\n"
-        "INSERT INTO {prefix}big SELECT seq, seq, 0 FROM seq_1_to_60000;\n"
+        f"INSERT INTO {{prefix}}big SELECT {number}, {number}, 0 FROM {numbers} WHERE f.d < 6;\n"
     )
     alter = (
         "-- step: Alter\nALTER TABLE {prefix}big ADD COLUMN more CHAR(10) DEFAULT 'x' FIRST,"
@@ -213,7 +219,7 @@ def test_a_server_that_goes_away_in_the_middle_of_an_alter(
     )
     world = of(
         make_world(
-            "mariadb",
+            kind,
             server=server,
             local_ledger=True,
             head='backup = "never"\n',
@@ -255,9 +261,11 @@ def hold(world: ServerWorld, *statements: str) -> Callable[[], None]:
 
 
 @pytest.mark.fault(35)
-def test_a_metadata_lock_that_is_held_for_a_while(make_world: MakeWorld, expected: State) -> None:
+def test_a_metadata_lock_that_is_held_for_a_while(
+    on: str, make_world: MakeWorld, expected: State
+) -> None:
     """A long transaction of the application: the ALTER gives up soon, tries again, and gets through."""
-    world = of(make_world("mariadb"))
+    world = of(make_world(on))
     world.ok("migrate", "--all-tenants", "--to", "001")
     release = hold(world, "SELECT * FROM notes")
     timer = threading.Timer(7.0, release)
@@ -268,9 +276,11 @@ def test_a_metadata_lock_that_is_held_for_a_while(make_world: MakeWorld, expecte
 
 
 @pytest.mark.fault(36)
-def test_a_row_lock_that_is_held_for_a_while(make_world: MakeWorld, expected: State) -> None:
+def test_a_row_lock_that_is_held_for_a_while(
+    on: str, make_world: MakeWorld, expected: State
+) -> None:
     """1205: the whole transaction is rolled back and tried again."""
-    world = of(make_world("mariadb"))
+    world = of(make_world(on))
     world.ok("migrate", "--all-tenants", "--to", "001")
     release = hold(world, "SELECT * FROM notes WHERE id = 1 FOR UPDATE")
     timer = threading.Timer(7.0, release)
@@ -281,6 +291,7 @@ def test_a_row_lock_that_is_held_for_a_while(make_world: MakeWorld, expected: St
 
 
 @pytest.mark.fault(37)
+@pytest.mark.parametrize("on", ["mariadb"], indirect=True)
 def test_too_many_connections_are_waited_for(
     private_mariadb: MakePrivateMariadb, make_world: MakeWorld, expected: State
 ) -> None:
@@ -304,6 +315,7 @@ def test_too_many_connections_are_waited_for(
 
 
 @pytest.mark.fault(38)
+@pytest.mark.parametrize("on", ["mariadb"], indirect=True)
 def test_a_password_that_was_rotated_is_read_once_more(
     own_mariadb: Server, make_world: MakeWorld, expected: State
 ) -> None:

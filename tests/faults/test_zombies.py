@@ -16,6 +16,8 @@ VERSIONS = ["001", "002", "003"]
 SHORT = "lease_seconds = 1\nparallel = 1\n"
 """One tenant at a time: a process that is stopped must not hold another one's transaction open."""
 DAY = 86_400.0
+MYSQL = pytest.param("mysql", marks=pytest.mark.mysql)
+KINDS = ["sqlite", "mariadb", MYSQL]
 
 _expected: dict[str, State] = {}
 
@@ -29,9 +31,9 @@ def expected(kind: str, make_world: MakeWorld) -> State:
     return _expected[kind]
 
 
-def stopped_at(world: World, point: str, *arguments: str) -> Running:
+def stopped_at(world: World, point: str, *arguments: str, broken: str = "") -> Running:
     """A run that stands still at the point."""
-    running = world.start(*(arguments or ALL), failpoint=point, stops=True)
+    running = world.start(*(arguments or ALL), failpoint=point, stops=True, broken=broken)
     wait_for(lambda: running.stopped, f"the run to stop at {point}")
     return running
 
@@ -57,6 +59,10 @@ def let_go(running: Running) -> None:
         ("mariadb", "engine.after_statement"),
         ("mariadb", "engine.after_marker"),
         ("mariadb", "runner.before_record"),
+        pytest.param("mysql", "runner.after_claim", marks=pytest.mark.mysql),
+        pytest.param("mysql", "engine.after_intent", marks=pytest.mark.mysql),
+        pytest.param("mysql", "engine.after_statement", marks=pytest.mark.mysql),
+        pytest.param("mysql", "runner.before_record", marks=pytest.mark.mysql),
     ],
 )
 def test_a_run_stopped_past_its_lease_is_refused(
@@ -74,7 +80,22 @@ def test_a_run_stopped_past_its_lease_is_refused(
 
 
 @pytest.mark.fault(10)
-@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_a_run_stopped_in_the_ledgers_transaction_holds_up_nobody_for_long(
+    make_world: MakeWorld,
+) -> None:
+    """It has the head row's lock: the server ends its idle transaction while the others still wait."""
+    world = make_world("mariadb")
+    zombie = stopped_at(world, "store.before_commit")
+    world.ok(*ALL, host="elsewhere")
+    state = world.state()
+    assert state == expected("mariadb", make_world)
+    let_go(zombie)
+    world.check(state, VERSIONS)
+    world.check_nothing_to_do()
+
+
+@pytest.mark.fault(10)
+@pytest.mark.parametrize("kind", KINDS)
 def test_only_the_fence_keeps_a_zombie_from_what_was_rolled_back(
     kind: str, make_world: MakeWorld
 ) -> None:
@@ -82,24 +103,44 @@ def test_only_the_fence_keeps_a_zombie_from_what_was_rolled_back(
 
     Its first step is one of rows, before which nothing is written to the ledger.
     """
-    rows = "UPDATE {prefix}notes SET seen = seen + 1;\n-- migrate:down\nUPDATE {prefix}notes SET seen = seen + 10;\n"
-    migrations = {"001_notes.sql": FIRST, "002_rows.sql": rows}
-    world = make_world(kind, head=SHORT + 'backup = "never"\n', migrations=migrations)
-    world.ok("migrate", "--all-tenants", "--to", "001")
-    zombie = stopped_at(world, "runner.after_claim", "migrate", "--tenant", world.tenants[0])
-    world.ok(*ALL, host="elsewhere")
-    world.ok("rollback", "--all-tenants", "--to", "001", "-y", host="elsewhere")
+    world, zombie = rolled_back_under_a_zombie(kind, make_world)
     state = world.state()
     let_go(zombie)
     assert world.state() == state
     world.check(state, ["001"])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_the_fence_that_zombie_writes(kind: str, make_world: MakeWorld) -> None:
+    """The negative control: where no tenant asks for the epoch, the very same run changes one."""
+    world, zombie = rolled_back_under_a_zombie(kind, make_world, broken="fence")
+    state = world.state()
+    zombie.send(signal.SIGCONT)
+    zombie.wait()
+    assert world.state() != state
+
+
+def rolled_back_under_a_zombie(
+    kind: str, make_world: MakeWorld, *, broken: str = ""
+) -> tuple[World, Running]:
+    """A run that stands still after its claim, while others apply its migration and take it back."""
+    rows = "UPDATE {prefix}notes SET seen = seen + 1;\n-- migrate:down\nUPDATE {prefix}notes SET seen = seen + 10;\n"
+    migrations = {"001_notes.sql": FIRST, "002_rows.sql": rows}
+    world = make_world(kind, head=SHORT + 'backup = "never"\n', migrations=migrations)
+    world.ok("migrate", "--all-tenants", "--to", "001")
+    only = ("migrate", "--tenant", world.tenants[0])
+    zombie = stopped_at(world, "runner.after_claim", *only, broken=broken)
+    world.ok(*ALL, host="elsewhere")
+    world.ok("rollback", "--all-tenants", "--to", "001", "-y", host="elsewhere")
+    return world, zombie
+
+
 @pytest.mark.fault(11)
-def test_a_run_stopped_in_a_statement_is_refused(make_world: MakeWorld) -> None:
+@pytest.mark.parametrize("kind", ["mariadb", MYSQL])
+def test_a_run_stopped_in_a_statement_is_refused(kind: str, make_world: MakeWorld) -> None:
     """Its session holds the tenant's lock: it is ended on the server before anything else runs."""
     slow = "CREATE TABLE {prefix}slow AS SELECT SLEEP(4) AS x;\n-- migrate:down\nSELECT 1;\n"
-    world = make_world("mariadb", head=SHORT, migrations={"001_slow.sql": slow})
+    world = make_world(kind, head=SHORT, migrations={"001_slow.sql": slow})
     assert isinstance(world, ServerWorld)
     zombie = world.start("migrate", "--tenant", "whole")
     sleeping = "SELECT id FROM information_schema.processlist WHERE info LIKE 'CREATE%SLEEP%'"
@@ -149,7 +190,7 @@ def test_a_suspended_machine_stops_its_own_run(kind: str, make_world: MakeWorld)
 
 
 @pytest.mark.fault(31)
-@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_hosts_start_the_same_run(kind: str, make_world: MakeWorld) -> None:
     """Every migration runs on every tenant once; both hosts end well."""
     world = make_world(kind)
@@ -167,7 +208,7 @@ def test_two_hosts_start_the_same_run(kind: str, make_world: MakeWorld) -> None:
 
 
 @pytest.mark.fault(10)
-@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_unlock_fences_the_old_holder_too(kind: str, make_world: MakeWorld) -> None:
     """A person ends the claim of a run that lives: that run cannot write to the tenant any more."""
     world = make_world(kind)

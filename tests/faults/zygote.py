@@ -23,6 +23,8 @@ from types import ModuleType, SimpleNamespace
 
 import msgspec
 
+from tests.faults.broken import without
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One command.
@@ -31,6 +33,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     `stops` the failpoint stops the process (SIGSTOP) instead of killing it; with
     `suspended_seconds` the clock that counts suspends jumps there instead.
     `clock_seconds` shifts the ledger's clock; `host` is who the process says it is.
+    `broken` is the guard of broken.py that it runs without.
     """
 
     folder: str
@@ -42,6 +45,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     suspended_seconds: float = 0.0
     clock_seconds: float = 0.0
     host: str = ""
+    broken: str = ""
     environment: dict[str, str] = {}
     file_size_limit: int | None = None
 
@@ -121,6 +125,8 @@ def _command(request: Request, folder: Path) -> int:
         _shift_clock(request.clock_seconds)
     if request.host:
         socket.gethostname = lambda: request.host
+    if request.broken:
+        without(request.broken)
     if request.file_size_limit is not None:
         import resource
 

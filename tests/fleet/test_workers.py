@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import anyio
+import pytest
 
+from ledger import failpoints
 from tests.fleet.world import TAGS, Fleet, types
 
 WORKERS = "workers = 2\n"
@@ -56,8 +60,8 @@ async def test_workers_give_what_one_process_gives(tmp_path: Path) -> None:
     assert (await shared.open().migrate()).summary == {"current": 11, "failed": 1}
 
 
-async def test_a_killed_worker_costs_its_tenants_this_run_only(tmp_path: Path) -> None:
-    """Every tenant has an outcome; the next run takes over at once and converges."""
+async def test_a_killed_worker_costs_nobody_anything(tmp_path: Path) -> None:
+    """What it had in hand is done in the run itself, once; each step is recorded once."""
     fleet = Fleet(tmp_path, tenants=4, extra=WORKERS)
     fleet.write("002_slow.sql", SLOW)
     reports = []
@@ -71,15 +75,14 @@ async def test_a_killed_worker_costs_its_tenants_this_run_only(tmp_path: Path) -
             while len(found := workers_of(os.getpid())) < 2 or not await _at_work(fleet):
                 await anyio.sleep(0.05)
         os.kill(found[0], signal.SIGKILL)
-    assert len(reports[0].outcomes) == 4
-    lost = reports[0].failures
-    assert lost
-    assert all("worker process" in outcome.message for outcome in lost)
-    again = await fleet.open().migrate()
-    assert again.success
+    assert reports[0].summary == {"migrated": 4}
+    assert {len(outcome.migrations) for outcome in reports[0].outcomes} == {2}
     assert (await fleet.open().status()).summary == {"current": 4}
+    assert (await fleet.open().verify()).sound
     for number in range(4):
-        assert types(await fleet.events(f"t{number}")).count("completed") == 2
+        seen = types(await fleet.events(f"t{number}"))
+        assert seen.count("completed") == 2
+        assert seen.count("step_applied") == 3
 
 
 async def _at_work(fleet: Fleet) -> bool:
@@ -116,3 +119,103 @@ def ended_with(fleet: Fleet, table: str) -> bool:
     """Whether every tenant has the table by now."""
     sql = f"SELECT count(*) FROM sqlite_master WHERE name = '{table}'"
     return all(fleet.query(f"t{number}", sql) == [(1,)] for number in range(4))
+
+
+async def test_what_workers_cannot_do_is_done_patiently(tmp_path: Path) -> None:
+    """Locked, missing, damaged, ahead of the ledger: as in one process, and backed up once."""
+    reports = []
+    for folder, extra in (("alone", "workers = 0"), ("shared", WORKERS)):
+        fleet = Fleet(tmp_path / folder, tenants=8, extra=extra)
+        ledger = fleet.open()
+        await ledger.migrate(["t5"])
+        old = fleet.tenant("t5").read_bytes()
+        fleet.write("002_tags.sql", TAGS)
+        await ledger.migrate(["t5"])
+        fleet.tenant("t5").write_bytes(old)
+        fleet.tenant("t1").write_bytes(b"no database at all" * 100)
+        with closing(sqlite3.connect(fleet.tenant("t2"), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with anyio.create_task_group() as group:
+                group.start_soon(_end_later, other)
+                reports.append(await ledger.migrate())
+        assert fleet.query("t2", "SELECT tags FROM notes") == [("a",)]
+        assert len(list((tmp_path / folder / "backups" / "t2").iterdir())) == 1
+        assert (await ledger.verify()).sound
+    one, two = reports
+    assert one.summary == two.summary == {"migrated": 7, "unreachable": 1}
+    for left, right in zip(one.outcomes, two.outcomes, strict=True):
+        assert (left.tenant, left.migrations, left.steps) == (
+            right.tenant, right.migrations, right.steps,
+        )  # fmt: skip
+
+
+async def _end_later(other: sqlite3.Connection) -> None:
+    await anyio.sleep(0.5)
+    other.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize(
+    "point",
+    [one for one in failpoints.POINTS if not one.startswith("restore")],
+)
+def test_a_kill_anywhere_with_workers_needs_at_most_the_same_command(
+    tmp_path: Path, point: str
+) -> None:
+    """Whoever reaches the point, run or worker, dies there; then each step was applied and recorded once."""
+    fleet = Fleet(tmp_path, tenants=5, extra=WORKERS)
+    fleet.write("002_tags.sql", TAGS)
+    command = [sys.executable, "-m", "ledger", "-q", "migrate", "--all-tenants"]
+    environment = os.environ | {"LEDGER_FAILPOINT": f"{point}:2"}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True)
+    again = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    for number in range(5):
+        name = f"t{number}"
+        assert fleet.query(name, "SELECT text, tags FROM notes") == [("hello", "a")]
+        seen = types(anyio.run(fleet.events, name))
+        assert seen.count("step_applied") == 4
+        assert seen.count("completed") == 2
+    assert anyio.run(fleet.open().verify).sound
+    left = [path.name for path in (tmp_path / "backups").rglob(".*")]
+    assert left == []
+
+
+async def test_the_first_failure_stops_workers_too(tmp_path: Path) -> None:
+    """`--on-error stop`: what is in hand is finished, nothing else is begun, and all have an outcome."""
+    fleet = Fleet(tmp_path, tenants=40, extra=WORKERS)
+    for number in range(40):
+        fleet.run(f"t{number}", "CREATE TABLE notes (x)")
+    report = await fleet.open().migrate(on_error="stop", parallel=4)
+    assert report.summary["failed"] <= 2 * 4
+    assert report.summary["failed"] + report.summary["not_run"] == 40
+    assert {row.lock for row in (await fleet.open().status()).tenants} == {None}
+
+
+async def test_a_cancelled_run_ends_its_workers_and_its_claims(tmp_path: Path) -> None:
+    """What was in hand is rolled back, its claims end with an event, and the next run goes on."""
+    fleet = Fleet(tmp_path, tenants=6, extra=WORKERS)
+    await fleet.open().migrate()
+    fleet.write("002_slow.sql", SLOW)
+    with anyio.CancelScope() as scope:
+
+        async def cancel() -> None:
+            with anyio.fail_after(30):
+                while len(
+                    [row async for row in fleet.open().history(type="started", migration="002")]
+                ) < 6:  # fmt: skip
+                    await anyio.sleep(0.02)
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(cancel)
+            await fleet.open().migrate()
+    assert scope.cancelled_caught
+    assert workers_of(os.getpid()) == []
+    status = await fleet.open().status()
+    assert {row.lock for row in status.tenants} == {None}
+    failed = [row async for row in fleet.open().history(type="failed")]
+    assert failed
+    assert {row.event.message for row in failed} == {"interrupted before its end"}  # type: ignore[union-attr]
+    assert (await fleet.open().migrate()).success
+    for number in range(6):
+        assert types(await fleet.events(f"t{number}")).count("step_applied") == 3

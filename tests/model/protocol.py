@@ -22,9 +22,11 @@ GUARDS: Final[frozenset[Guard]] = frozenset(
     {"version", "lease", "fence", "marker", "intent", "life"}
 )
 TENANT: Final = "acme"
-STEPS: Final = 3
+STEPS: Final = 4
 ROWS: Final = 2
-"""The step that shares a transaction with the marker, and needs no intent; the others are DDL."""
+"""The step that shares a transaction with the marker, and needs no intent; the others are DDL.
+
+Those after it make something new: one intent announces both."""
 
 LEASE_SECONDS: Final = 10.0
 REF: Final = MigrationRef(set="app", version="1", name="one", checksum="0")
@@ -120,6 +122,7 @@ class Runner:
         self.phase: str = "idle"
         self.epoch = 0
         self.step = 0
+        self.announced = 0
         self.fleet = FleetState()
         self.pending: list[ev.AnyEvent] = []
         self.lease_until = -1.0
@@ -195,7 +198,9 @@ class Runner:
         intent = self.state.intent
         if intent is not None and "intent" in self.guards:
             # The step before an announced one has landed; itself, if its objects have changed.
-            self.step = max(self.step, intent.step - 1, min(self.tenant.landed, intent.step))
+            last = max([intent.step, *(one.step for one in intent.ahead)])
+            self.step = max(self.step, intent.step - 1, min(self.tenant.landed, last))
+        self.announced = 0
         recorded = set(self.state.landed)
         self.pending = [
             self._applied(step) for step in range(1, self.step + 1) if step not in recorded
@@ -207,16 +212,28 @@ class Runner:
         )
 
     def announce(self) -> None:
-        """The intent, durable with all results before it, ahead of the statement."""
+        """The intent, durable with all results before it, ahead of the statement and of those it announces."""
         step = self.step + 1
+        if step <= self.announced:
+            self.phase = "announced"
+            return
+        last = STEPS if step > ROWS else step
+        ahead = [ev.AheadStep(step=more, statement="s") for more in range(step + 1, last + 1)]
         events = [
             *self.pending,
             ev.StepStarted(
-                set="app", version="1", direction="up", step=step, statement="s", before="b"
+                set="app",
+                version="1",
+                direction="up",
+                step=step,
+                statement="s",
+                before="b",
+                ahead=tuple(ahead),
             ),
         ]
         if self._record(events):
             self.pending = []
+            self.announced = last
             self.phase = "announced"
 
     def execute(self) -> None:

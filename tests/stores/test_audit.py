@@ -24,7 +24,8 @@ def chain(*streams: str) -> list[Recorded]:
     """A valid chain of one event per name."""
     batch = [prepare(request(stream)) for stream in streams]
     at = "2026-11-21T23:10:04.120311Z"
-    return list(chain_batch(EMPTY, batch, {}, at, existing={}).new)
+    chained = chain_batch(EMPTY, batch, {}, at, existing={})
+    return [event for mine in chained.outcomes if isinstance(mine, tuple) for event in mine]
 
 
 def first_bad(events: list[Recorded], *, head: Recorded | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from ledger.errors import (
 )
 from ledger.events import GENESIS_HASH, Failed, NewEvent, Recorded
 from ledger.stores.base import Append, Head, Script, Store, StoredProjection
+from ledger.stores.chain import prepare
 from tests.conftest import MakeDatabase
 from tests.servers import Server
 from tests.stores.ledgers import (
@@ -74,14 +76,16 @@ async def test_what_is_appended_is_what_is_read(place: Place) -> None:
     events = (
         new_event(Failed(command="migrate", error="step_failed", message=message), tenant="ümlaut"),
         new_event(actor="名前@host"),
+        new_event(actor="o'\x1f\\", tenant="it's \\' %s"),
     )
     async with place.open() as store:
         recorded = await store.append(Append(stream="tenant/ümlaut", events=events, expected=0))
-        assert [(event.seq, event.version) for event in recorded] == [(1, 1), (2, 2)]
+        assert [(event.seq, event.version) for event in recorded] == [(1, 1), (2, 2), (3, 3)]
+        assert [event.tenant for event in recorded] == ["ümlaut", None, "it's \\' %s"]
         assert [event.event for event in recorded] == [new.event for new in events]
         assert await read_all(store) == list(recorded)
-        assert await store.head() == Head(seq=2, hash=recorded[1].hash)
-        assert await audit(store) == 2
+        assert await store.head() == Head(seq=3, hash=recorded[2].hash)
+        assert await audit(store) == 3
 
 
 async def test_a_stale_expectation_is_refused_alone(place: Place) -> None:
@@ -333,3 +337,112 @@ async def test_closing_finishes_what_is_queued(place: Place) -> None:
                 await anyio.lowlevel.checkpoint()
             await store.aclose()
         assert sorted(told) == list(range(1, 21))
+
+
+async def test_what_another_process_prepared_is_appended_as_it_is(place: Place) -> None:
+    """A prepared request crosses a process boundary, and is one append with what was not prepared."""
+    event = new_event(actor="名前@host", tenant="ü")
+    one = Append(stream="tenant/ü", events=(event, new_event()), expected=0)
+    sent = pickle.loads(pickle.dumps(prepare(one)))
+    async with place.open() as store:
+        recorded = await store.append(sent)
+        assert [row.event for row in recorded] == [new.event for new in one.events]
+        assert await store.append(one) == recorded
+        with pytest.raises(ConflictError):
+            await store.append(prepare(request("tenant/ü", expected=0)))
+        assert await read_all(store) == list(recorded)
+        assert await audit(store) == 2
+
+
+async def test_two_openings_of_one_ledger_never_build_on_a_wrong_end(place: Place) -> None:
+    """Each remembers where it left the ledger, and the other moves on: no gap, no conflict, no loss."""
+    if place.url == MEMORY:
+        pytest.skip("it cannot be opened twice")
+    told: list[Recorded] = []
+
+    async def tenant(store: Store, name: str) -> None:
+        for turn in range(12):
+            told.extend(await store.append(request(name, 5, expected=5 * turn)))
+
+    async with place.open() as one, place.open(create=False) as other:
+        async with anyio.create_task_group() as group:
+            for number in range(40):
+                group.start_soon(tenant, one, f"tenant/one-{number}")
+                group.start_soon(tenant, other, f"tenant/other-{number}")
+        events = await read_all(one)
+        assert sorted(told, key=lambda event: event.seq) == events
+        assert len(events) == await audit(other) == 80 * 12 * 5
+
+
+async def test_a_conflict_among_many_leaves_what_was_chained_after_it_whole(place: Place) -> None:
+    """Some of many tenants come with a stale expectation, or again: they alone are told so."""
+    again = request("tenant/again", 2, expected=0)
+    conflicts: list[ConflictError] = []
+
+    async def tenant(store: Store, number: int) -> None:
+        version = 0
+        for turn in range(8):
+            version += len(await store.append(request(f"tenant/{number}", 5, expected=version)))
+            if (number + turn) % 9 == 0:
+                try:
+                    await store.append(request(f"tenant/{number}", expected=version + 3))
+                except ConflictError as conflict:
+                    conflicts.append(conflict)
+            if (number + turn) % 7 == 0:
+                assert await store.append(again) == first
+
+    async with place.open() as store:
+        first = await store.append(again)
+        async with anyio.create_task_group() as group:
+            for number in range(60):
+                group.start_soon(tenant, store, number)
+        assert await audit(store) == 2 + 60 * 8 * 5
+        assert len(conflicts) == sum((n + t) % 9 == 0 for n in range(60) for t in range(8))
+        assert all(error.expected == error.found + 3 for error in conflicts)
+
+
+async def test_a_version_that_only_a_request_claims_is_proven(place: Place) -> None:
+    """A ledger opened again knows no stream's version: a wrong expectation is still a conflict."""
+    if place.url == MEMORY:
+        pytest.skip("it cannot be opened again")
+    async with place.open() as store:
+        await store.append(request("tenant/a", 3))
+    async with place.open(create=False) as store:
+        await store.append(request("tenant/b"))
+        for wrong in (2, 4, 0):
+            with pytest.raises(ConflictError):
+                await store.append(request("tenant/a", expected=wrong))
+            await store.append(request("tenant/b"))
+        assert (await store.append(request("tenant/a", expected=3)))[0].version == 4
+        assert await audit(store) == 8
+
+
+async def test_a_batch_that_fails_takes_none_along_that_was_chained_onto_it(tmp_path: Path) -> None:
+    """The database refuses some batches: who was told of an event finds it, and there is no gap."""
+    place = sqlite_place(tmp_path)
+    told: list[Recorded] = []
+    refused: list[StoreError] = []
+
+    async def tenant(store: Store, number: int) -> None:
+        for turn in range(10):
+            actor = "refused" if (number + turn) % 37 == 0 else "welcome"
+            events = tuple(new_event(actor=actor) for _ in range(5))
+            try:
+                told.extend(await store.append(Append(stream=f"tenant/{number}", events=events)))
+            except StoreError as error:
+                refused.append(error)
+
+    async with place.open() as store:
+        await store.append(request("tenant/first"))
+        place.execute(
+            "CREATE TRIGGER refuses BEFORE INSERT ON events WHEN NEW.actor = 'refused' "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+        async with anyio.create_task_group() as group:
+            for number in range(60):
+                group.start_soon(tenant, store, number)
+        events = await read_all(store)
+        assert sorted(told, key=lambda event: event.seq) == events[1:]
+        assert await audit(store) == len(events)
+        assert refused
+        assert told

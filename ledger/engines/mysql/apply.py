@@ -19,13 +19,15 @@ import msgspec
 
 from ledger import failpoints
 from ledger.drivers.mysql import ConnectionLostError, DriverError, QueryError, QueryTimeoutError
-from ledger.engines.base import MORE_TIME, Intent, Journal, StepResult, Work
+from ledger.engines.base import ABSENT, MORE_TIME, Intent, Journal, StepResult, Work
 from ledger.engines.mysql import guards, objects, settle
 from ledger.engines.mysql.blockers import who_blocks
 from ledger.engines.mysql.marker import entry_id
 from ledger.engines.mysql.progress import SAVE_SECONDS, Progress
+from ledger.engines.mysql.shared import kind_of
 from ledger.engines.mysql.trouble import LOCK_WAIT, TRY_AGAIN, lost, step_failed
 from ledger.errors import InDoubtError, StepFailedError, TenantError, UnreachableError
+from ledger.events import AheadStep
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
 
@@ -36,6 +38,10 @@ ATTEMPTS: Final = 4
 """How often a statement is tried that the server gave up for a lock's sake."""
 
 RETRY_SECONDS: Final = 0.2
+
+MAKES: Final = ("CREATE TABLE ", "CREATE VIEW ")
+"""Statements that make one object or fail, and change no other."""
+
 TRANSACTIONAL: Final = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster"})
 ENGINE_OF: Final = """
 SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
@@ -52,7 +58,8 @@ class Run:
         self.work = work
         self.migration = entry_id(work.ref)
         self.progress = progress
-        self._journal = journal
+        self.journal = journal
+        self._ahead: set[int] = set()
         self._unsaved_ddl = False
         self._own: list[StepResult] = []
         self._deadline = anyio.current_time() + (work.timeout_seconds or math.inf)
@@ -85,9 +92,11 @@ class Run:
         except QueryError as error:
             raise await self._failed(error, step) from error
 
-    async def take_up(self, step: Step, kind: StatementKind, before: Mapping[str, str]) -> None:
-        """The step that was announced and whose outcome is not known."""
-        verdict = await settle.verdict(self, step, kind, before)
+    async def take_up(
+        self, step: Step, kind: StatementKind, intent: Intent, before: Mapping[str, str]
+    ) -> bool:
+        """A step that was announced and whose outcome is not known; whether it had landed."""
+        verdict = await settle.verdict(self, step, kind, intent, before)
         if verdict.landed:
             self._land(
                 StepResult(
@@ -95,13 +104,14 @@ class Run:
                     name=step.name,
                     statement=step.sha256,
                     recovered=True,
-                    before=self.work.intent.before if self.work.intent else "",
+                    before=intent.before,
                     after=verdict.found,
                 )
             )
             await self.save()
-            return
+            return True
         await self.run(step, kind)
+        return False
 
     async def found_landed(self, name: str, intent: Intent) -> None:
         """A step of a wish that was announced, and whose effect is there."""
@@ -198,13 +208,20 @@ class Run:
         pairs = objects.touched(kind)
         before: str | None = None
         try:
-            before = await self._announce(step, pairs)
+            if step.number in self._ahead:
+                self.journal.require_lease()
+                before = ABSENT
+            else:
+                before = await self._announce(step, kind, pairs)
             result = await self._try(step, kind)
             failpoints.reach("engine.after_statement")
             after = ""
             if pairs and session.wants_after(step, before):
-                after = await self._look(pairs)
-                session.saw_after(step, before)
+                try:
+                    after = await self._look(pairs)
+                except BaseException:
+                    session.saw_no_after(step, before)
+                    raise
         except QueryTimeoutError as error:
             raise await self._timed_out(error, step, pairs, before) from error
         except ConnectionLostError as error:
@@ -214,10 +231,13 @@ class Run:
         self.progress.done(msgspec.structs.replace(result, before=before, after=after))
         self._unsaved_ddl = True
 
-    async def _announce(self, step: Step, pairs: tuple[tuple[str, str], ...]) -> str:
+    async def _announce(
+        self, step: Step, kind: StatementKind, pairs: tuple[tuple[str, str], ...]
+    ) -> str:
         """Make it durable that the step is about to run on this; the fingerprint of what it touches."""
         session = self.session
         connection = session.connection
+        ahead = self._also(step, kind)
         found = await objects.states(connection, pairs, session.names, session.known)
         session.known.add(pairs)
         before = objects.fingerprint(found, session.names)
@@ -232,10 +252,51 @@ class Run:
                 before=before,
                 objects=tuple(one.label for one in found),
                 connection_id=connection.thread_id,
+                ahead=ahead,
             ),
         )
+        self._ahead = {one.step for one in ahead}
         self._unsaved_ddl = False
         return before
+
+    def _also(self, step: Step, kind: StatementKind) -> tuple[AheadStep, ...]:
+        """The steps that the intent of this one announces too: while each makes something new.
+
+        What is absent stays so until the step that makes it, whatever the steps before it
+        do to the rest; so its before is known now. The session's lock has to keep out a
+        successor meanwhile, since the ledger is not asked before each of them.
+        """
+        found: list[AheadStep] = []
+        taken: set[str] = set()
+        pairs = self._new(step, kind)
+        if not pairs or not self.session.locked:
+            return ()
+        taken.update(name.lower() for _, name in pairs)
+        for other in self.work.section.steps[step.number :]:
+            pairs = self._new(other, kind_of(other.sql))
+            names = {name.lower() for _, name in pairs}
+            if not pairs or names & taken:
+                break
+            taken |= names
+            self.session.known.add(pairs)
+            labels = tuple(f"{one} {name}" for one, name in pairs)
+            found.append(AheadStep(step=other.number, statement=other.sha256, objects=labels))
+        return tuple(found)
+
+    def _new(self, step: Step, kind: StatementKind) -> tuple[tuple[str, str], ...]:
+        """What the step makes, if that is all it does, and none of it is there; else nothing."""
+        plain = step.skip_if is None and step.verify_step is None and not step.redo_safe
+        if (
+            not plain
+            or kind.redo_safe
+            or not kind.settleable
+            or kind.kind != "ddl"
+            or not kind.label.startswith(MAKES)
+        ):
+            return ()
+        pairs = objects.touched(kind)
+        absent = all(self.session.known.rules_out(*pair) for pair in pairs)
+        return pairs if absent else ()
 
     async def _look(self, pairs: tuple[tuple[str, str], ...]) -> str:
         session = self.session

@@ -20,6 +20,7 @@ from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.mysql import rehearsal
 from ledger.engines.mysql.apply import ATTEMPTS
 from ledger.engines.mysql.diagnose import look
+from ledger.engines.mysql.idle import Idle
 from ledger.engines.mysql.look import different
 from ledger.engines.mysql.objects import Names
 from ledger.engines.mysql.preflight import prepare
@@ -56,6 +57,7 @@ class MysqlEngine:
         self._connect_seconds = connect_seconds
         self._lock_wait_seconds = max(1, round(lock_seconds / ATTEMPTS))
         self._shared = Shared(connect_seconds=connect_seconds)
+        self._idle = Idle()
 
     @asynccontextmanager
     async def open(self, target: Target) -> AsyncIterator[Session]:
@@ -69,7 +71,10 @@ class MysqlEngine:
         try:
             yield session
         finally:
-            await session.connection.aclose()
+            if session.reusable:
+                await self._idle.give_back(session.connection, target, target.url)
+            else:
+                await session.connection.aclose()
 
     async def _connect(self, target: Target, url: MysqlUrl) -> mysql.MysqlConnection:
         try:
@@ -96,7 +101,13 @@ class MysqlEngine:
             raise UnreachableError(error.message, hint=error.hint, tenant=target.name) from error
 
     async def _open(self, target: Target, url: MysqlUrl) -> mysql.MysqlConnection:
-        return await mysql.open_connection(
+        kept = await self._idle.take(
+            target,
+            url,
+            seconds=self._connect_seconds,
+            lock_wait_seconds=self._lock_wait_seconds,
+        )
+        return kept or await mysql.open_connection(
             url,
             target.secret,
             connect_seconds=self._connect_seconds,
@@ -242,7 +253,8 @@ class MysqlEngine:
         return tuple(str(row[0]) for row in rows)
 
     async def aclose(self) -> None:
-        """Forget the schemas seen."""
+        """Close what is kept, and forget the schemas seen."""
+        await self._idle.aclose()
         self._shared.clear()
 
 

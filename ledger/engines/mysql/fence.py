@@ -22,7 +22,7 @@ LOCK_SECONDS: Final = 60.0
 """How long a predecessor's killed statement may take to end; a big ALTER rolls back slowly."""
 
 GET_LOCK: Final = "SELECT GET_LOCK(%s, %s)"
-DEFAULTS: Final = "SELECT GET_LOCK(%s, 0), @@collation_database, @@sql_mode"
+DEFAULTS: Final = "SELECT GET_LOCK(%s, 0), @@init_connect, @@collation_database, @@sql_mode"
 LOCK_HOLDER: Final = "SELECT IS_USED_LOCK(%s)"
 RELEASE_LOCK: Final = "SELECT RELEASE_LOCK(%s)"
 
@@ -32,11 +32,15 @@ _GONE: Final = 1094
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """`found` was there before, `now` is there since. `defaults` are the database's, empty if not read."""
+    """`found` was there before, `now` is there since. `defaults` are the database's, empty if not read.
+
+    `plain`: the server runs nothing of its own on a new connection (`init_connect`).
+    """
 
     found: Remembered
     now: Remembered
     defaults: str = ""
+    plain: bool = False
 
 
 def lock_name(database: str, prefix: str) -> str:
@@ -60,7 +64,7 @@ async def take(
     having written nothing, LockedError if the holder cannot be ended in time.
     """
     name = lock_name(database, target.prefix)
-    warnings, defaults = await _lock(connection, table, target, name, epoch=epoch)
+    warnings, defaults, plain = await _lock(connection, table, target, name, epoch=epoch)
     found = await table.read(connection)
     try:
         admit(found, epoch=epoch, tenant=target.name)
@@ -76,24 +80,25 @@ async def take(
         resetting=found.fence.resetting,
     )
     now = await table.raise_fence(connection, found, epoch=epoch, fence=fence)
-    return Taken(found=found, now=now, defaults=defaults)
+    return Taken(found=found, now=now, defaults=defaults, plain=plain)
 
 
 async def _lock(
     connection: MysqlConnection, table: MarkerTable, target: Target, name: str, *, epoch: int
-) -> tuple[tuple[str, ...], str]:
+) -> tuple[tuple[str, ...], str, bool]:
     """Get the lock, ending its holder if need be.
 
-    Warnings if this server has no such locks; and the database's defaults, if they were read.
+    Warnings if this server has no such locks; the database's defaults, if they were read;
+    and `Taken.plain`.
     """
     try:
-        got, *defaults = (await connection.fetch(DEFAULTS, (name,)))[0]
+        got, init_connect, *defaults = (await connection.fetch(DEFAULTS, (name,)))[0]
         if got == 1:
-            return (), repr(defaults)
+            return (), repr(defaults), not init_connect
         if got is None:
-            return (f"GET_LOCK returned NULL: {_ALONE}",), ""
+            return (f"GET_LOCK returned NULL: {_ALONE}",), "", False
     except QueryError as error:
-        return (f"GET_LOCK is not available ({error}): {_ALONE}",), ""
+        return (f"GET_LOCK is not available ({error}): {_ALONE}",), "", False
     admit(await table.read(connection), epoch=epoch, tenant=target.name)
     holder = None
     with anyio.move_on_after(LOCK_SECONDS):
@@ -103,7 +108,7 @@ async def _lock(
                 holder = int(found)
                 await _end(connection, target, holder)
             if (await connection.fetch(GET_LOCK, (name, 1)))[0][0] == 1:
-                return (), ""
+                return (), "", False
     raise LockedError(
         f"connection {holder} of an earlier run still holds this tenant's lock "
         f"{LOCK_SECONDS:.0f} s after it was killed; its last statement is being rolled back",

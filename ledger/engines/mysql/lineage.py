@@ -50,17 +50,25 @@ class Lineage:
 
     async def state(self, reader: SchemaReader, connection: MysqlConnection) -> State:
         """The tenant's state now: known from another tenant of this line, or read."""
-        if self._now is not None:
-            expected = self._shared.led_to(self._now)
-            if expected is not None:
-                found = await reader.expected_state(connection, expected)
-                if found is not None:
-                    return found
-        state = await reader.state(connection)
-        if self._now is not None:
-            self._shared.keep_state(self._now, state)
-        else:
+        line = self._now
+        if line is None:
+            state = await reader.state(connection)
             self._now = _hash(f"{connection.server.text} {state.texts}")
+            return state
+        if self._shared.led_to(line) is None:
+            # The first tenants of a fleet come to this at once: one of them reads for all.
+            async with self._shared.turn(line):
+                if self._shared.led_to(line) is None:
+                    return await self._read(line, reader, connection)
+        expected = self._shared.led_to(line)
+        found = None
+        if expected is not None:
+            found = await reader.expected_state(connection, expected)
+        return found or await self._read(line, reader, connection)
+
+    async def _read(self, line: str, reader: SchemaReader, connection: MysqlConnection) -> State:
+        state = await reader.state(connection)
+        self._shared.keep_state(line, state)
         return state
 
 

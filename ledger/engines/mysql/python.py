@@ -74,7 +74,7 @@ class Tenant:
             return
         intent = run.work.intent
         if intent is not None and intent.step == step.number:
-            await run.take_up(step, kind, self._before)
+            await run.take_up(step, kind, intent, self._before)
         else:
             await run.run(step, kind)
         if run.progress.unsaved:

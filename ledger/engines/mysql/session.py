@@ -75,6 +75,7 @@ class MysqlSession:
         self._remembered: Remembered | None = None
         self._found_ledger: Fence = Fence()
         self._dirty = False
+        self._plain = False
         self._fresh: fence.Taken | None = None
         self.known = Known(target.prefix)
         self._lineage = Lineage(shared)
@@ -85,12 +86,25 @@ class MysqlSession:
         return text.replace(quote_identifier(self.names.database) + ".", "")
 
     def wants_after(self, step: Step, before: str) -> bool:
-        """Whether the fleet does not know yet what this step makes of that."""
-        return (step.sha256, before) not in self.shared.seen_after
-
-    def saw_after(self, step: Step, before: str) -> None:
-        """From here on other tenants need not look."""
+        """Whether the fleet does not know yet what this step makes of that, and nobody is looking."""
+        if (step.sha256, before) in self.shared.seen_after:
+            return False
         self.shared.seen_after.add((step.sha256, before))
+        return True
+
+    def saw_no_after(self, step: Step, before: str) -> None:
+        """Looking failed: another tenant may."""
+        self.shared.seen_after.discard((step.sha256, before))
+
+    @property
+    def locked(self) -> bool:
+        """Whether the server's lock keeps everybody else from this tenant."""
+        return self._remembered is not None and not self._remembered.fence.warnings
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection, once reset, is what a new one would be."""
+        return self._plain and not self._dirty
 
     def soil(self) -> None:
         """A statement changed the connection's settings: the next migration gets a new one."""
@@ -117,6 +131,7 @@ class MysqlSession:
             takes_over=takes_over,
         )
         self._remembered = taken.now
+        self._plain = taken.plain
         self._fresh = taken if not taken.found.exists else None
         return taken.found
 
@@ -158,7 +173,9 @@ class MysqlSession:
                 body = await self.table.read_body(self.connection, entry_id(work.ref))
             await self._look_at_fresh()
             if self._bytes is None:
-                self._bytes = (await self.reader.listing(self.connection, programs=False)).bytes
+                listing = await self.reader.listing(self.connection, programs=False)
+                self.known.looked(listing.all_names)
+                self._bytes = listing.bytes
             checks = await self._bring_to_end(work, journal, entry, body)
             self._remember(work)
             state = await self._lineage.state(self.reader, self.connection)
@@ -181,7 +198,7 @@ class MysqlSession:
         fresh, self._fresh = self._fresh, None
         if fresh is None:
             return
-        listing = await self.reader.listing(self.connection)
+        listing = await self.reader.fresh_listing(self.connection)
         self.known.looked(listing.all_names)
         self._bytes = listing.bytes
         if listing.empty and fresh.defaults:
@@ -236,15 +253,19 @@ class MysqlSession:
     async def _run_section(self, run: Run, before: Mapping[str, str]) -> None:
         work = run.work
         landed = run.progress.step
-        announced = work.intent.step if work.intent is not None else 0
+        announced = (
+            {one.step: one for one in work.intent.singly()} if work.intent is not None else {}
+        )
         for step in work.section.steps:
             kind = kind_of(step.sql)
             if kind.kind == "session":
                 self._dirty = True
             if step.number <= landed:
                 await run.replay(step, kind)
-            elif step.number == announced:
-                await run.take_up(step, kind, before)
+            elif step.number in announced:
+                if not await run.take_up(step, kind, announced[step.number], before):
+                    # It runs only now: those announced with it had not begun.
+                    announced = {}
             else:
                 await run.run(step, kind)
         await run.end()
@@ -379,4 +400,5 @@ class MysqlSession:
             finally:
                 self._dirty, self._remembered = True, None
                 self._lineage.attempt()
+                self.known.forget()
             return (await self.reader.mark(self.connection))[0]

@@ -19,6 +19,7 @@ from ledger.drivers.mysql import (
     QueryError,
     QueryTimeoutError,
 )
+from ledger.engines.base import ABSENT, Intent
 from ledger.engines.mysql import guards, objects, scratch
 from ledger.engines.mysql.trouble import lost
 from ledger.errors import InDoubtError
@@ -40,20 +41,23 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     found: str = ""
 
 
-async def verdict(run: Run, step: Step, kind: StatementKind, before: Mapping[str, str]) -> Verdict:
-    """The outcome of the announced step. `before` are the touched objects' texts of then. Raises InDoubtError."""
+async def verdict(
+    run: Run, step: Step, kind: StatementKind, intent: Intent, before: Mapping[str, str]
+) -> Verdict:
+    """The outcome of the step that `intent` announced. `before` are the touched objects' texts of
+    then. Raises InDoubtError.
+    """
     work, session = run.work, run.session
     connection = session.connection
-    intent = work.intent
-    if intent is None:
-        return Verdict(landed=False)
     pairs = objects.touched(kind)
     found = await objects.states(connection, pairs, session.names)
     now = objects.fingerprint(found, session.names)
-    if work.resolved is not None:
+    if work.resolved is not None and work.resolved_step == step.number:
         return Verdict(landed=work.resolved == "applied", found=now)
     why = ""
     if intent.statement != step.sha256:
+        if intent.before == ABSENT and await _made_nothing(run, intent):
+            return Verdict(landed=False, found=now)
         why = "the statement was edited after it had begun"
     elif step.redo_safe or kind.redo_safe:
         return Verdict(landed=False)
@@ -82,6 +86,14 @@ async def verdict(run: Run, step: Step, kind: StatementKind, before: Mapping[str
         if not objects.is_fingerprint(said):
             why = f"the objects it touches have changed, and {said}"
     raise _in_doubt(run, step, found, why, intent.before, now)
+
+
+async def _made_nothing(run: Run, intent: Intent) -> bool:
+    """Whether what was absent when the statement was announced still is."""
+    pairs = [(kind, name) for kind, _, name in (one.partition(" ") for one in intent.objects)]
+    session = run.session
+    found = await objects.states(session.connection, pairs, session.names)
+    return bool(found) and all(one.text is None for one in found)
 
 
 async def _scratch(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+import anyio
 
 from ledger.schema import Schema
 from ledger.scripts.kinds import StatementKind
@@ -15,6 +19,11 @@ if TYPE_CHECKING:
     from ledger.engines.mysql.wish import Wish
 
 SCHEMAS_MAX: Final = 256
+TURN_SECONDS: Final = 10.0
+"""How long one tenant's reading is waited for by those that may need no reading of their own then."""
+
+PROGRAMS_SECONDS: Final = 1.0
+"""How long it stands which databases of a server hold routines or events."""
 
 
 @lru_cache(maxsize=4096)
@@ -32,9 +41,36 @@ class Shared:
     def __init__(self, *, connect_seconds: float) -> None:
         self.connect_seconds = connect_seconds
         self.seen_after: set[tuple[str, str]] = set()
+        self._turns: dict[str, anyio.Event] = {}
+        self._programs: dict[str, tuple[float, frozenset[str]]] = {}
         self._schemas: OrderedDict[str, tuple[str, Schema]] = OrderedDict()
         self._led_to: OrderedDict[str, State] = OrderedDict()
         self._wishes: OrderedDict[str, Wish] = OrderedDict()
+
+    @asynccontextmanager
+    async def turn(self, what: str) -> AsyncIterator[None]:
+        """Wait for whoever does the same just now, if any; then do it. Without end nobody waits."""
+        with anyio.move_on_after(TURN_SECONDS):
+            while what in self._turns:
+                await self._turns[what].wait()
+        event = self._turns[what] = anyio.Event()
+        try:
+            yield
+        finally:
+            if self._turns.get(what) is event:
+                del self._turns[what]
+            event.set()
+
+    async def programs(
+        self, server: str, ask: Callable[[], Awaitable[frozenset[str]]]
+    ) -> frozenset[str]:
+        """Databases of the server that hold routines or events, asked for at most once a second."""
+        async with self.turn(f"programs {server}"):
+            known = self._programs.get(server)
+            now = anyio.current_time()
+            if known is None or now - known[0] > PROGRAMS_SECONDS:
+                known = self._programs[server] = (now, await ask())
+            return known[1]
 
     def led_to(self, lineage: str) -> State | None:
         """What the same work made of the same beginning on another tenant."""

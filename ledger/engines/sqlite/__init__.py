@@ -3,8 +3,3 @@
 Invariant: whatever a migration wrote is durable together with its marker entry,
 or not at all; sections that ask for `transaction:false` keep it step by step.
 """
-
-from ledger.engines.sqlite.engine import SqliteEngine
-from ledger.engines.sqlite.peek import Peek, peek
-
-__all__ = ["Peek", "SqliteEngine", "peek"]

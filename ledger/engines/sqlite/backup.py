@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ledger import failpoints
-from ledger.drivers.sqlite import file_uri
+from ledger.drivers.url import file_uri
 from ledger.engines.base import Backup
-from ledger.engines.sqlite.steps import begin_read, go_on, roll_back
+from ledger.engines.sqlite.inside import Inside
+from ledger.engines.sqlite.steps import Stop, begin_read, go_on, roll_back
 from ledger.engines.sqlite.trouble import BusyError, described, hint_for
 from ledger.errors import BackupError, LockedError
 
@@ -50,38 +51,33 @@ async def backup(session: SqliteSession, destination: Path, *, deadline_seconds:
     stop = threading.Event()
     try:
         return await session.run(
-            lambda database: _write(session, database, destination, stop),
+            lambda database: write(session.inside, database, destination, stop),
             doing="back up the database",
             stop=stop,
             timeout_seconds=deadline_seconds,
         )
     except TimeoutError as error:
         raise _error(
-            session,
+            session.inside,
             f"the backup took longer than {deadline_seconds:g} s",
             hint="Raise the deadline for backups.",
         ) from error
     except (OSError, LockedError) as error:
-        raise _error(session, f"cannot write {destination}: {error}") from error
+        raise _error(session.inside, f"cannot write {destination}: {error}") from error
 
 
-def _write(
-    session: SqliteSession,
-    database: sqlite3.Connection,
-    destination: Path,
-    stop: threading.Event,
-) -> Backup:
+def write(inside: Inside, database: sqlite3.Connection, destination: Path, stop: Stop) -> Backup:
     """In the thread: copy, verify, make durable, and give the file its name."""
     if os.path.lexists(destination):
-        raise _error(session, f"{destination} exists already; a backup never overwrites")
+        raise _error(inside, f"{destination} exists already; a backup never overwrites")
     partial = destination.with_name(f".{destination.name}.partial")
     begin_read(database)
     try:
-        mark, _ = session.marked(database)
-        _require_space(session, destination.parent, mark.bytes or 0)
+        found, _ = inside.cache.read(database)
+        _require_space(inside, destination.parent, inside.size(database))
         create_private(partial)
         try:
-            _copy(session, database, partial, stop)
+            _copy(database, partial, stop)
             roll_back(database)
             verify(partial, stop)
             digest, size = seal(partial)
@@ -90,7 +86,7 @@ def _write(
             publish(partial, destination)
         except sqlite3.Error as error:
             raise _error(
-                session, f"the backup is not sound: {described(error)}", hint=hint_for(error)
+                inside, f"the backup is not sound: {described(error)}", hint=hint_for(error)
             ) from error
         finally:
             partial.unlink(missing_ok=True)
@@ -103,7 +99,7 @@ def _write(
         sha256=digest,
         format="sqlite",
         covers="database",
-        fingerprint=mark.fingerprint or "",
+        fingerprint=found,
     )
 
 
@@ -117,9 +113,7 @@ def create_private(path: Path) -> None:
     os.close(os.open(path, flags, FILE_MODE))
 
 
-def _copy(
-    session: SqliteSession, database: sqlite3.Connection, partial: Path, stop: threading.Event
-) -> None:
+def _copy(database: sqlite3.Connection, partial: Path, stop: Stop) -> None:
     copy = sqlite3.connect(file_uri(partial, mode="rw"), uri=True, isolation_level=None)
     try:
         # Nobody else sees the file before it is complete and synced by us.
@@ -137,7 +131,7 @@ def _copy(
         copy.close()
 
 
-def verify(path: Path, stop: threading.Event) -> None:
+def verify(path: Path, stop: Stop) -> None:
     """Raises sqlite3.DatabaseError with the first finding of a full integrity_check.
 
     The file is opened as immutable: a copy of a WAL database would otherwise get
@@ -190,19 +184,19 @@ def free_bytes(folder: Path) -> int:
     return space.f_bavail * space.f_frsize
 
 
-def _require_space(session: SqliteSession, folder: Path, size: int) -> None:
+def _require_space(inside: Inside, folder: Path, size: int) -> None:
     free = free_bytes(folder)
     if free < size + SPARE_BYTES:
         raise _error(
-            session,
+            inside,
             f"the backup needs {size} bytes, and {folder} has {free} free",
             hint="Free space there, or set `backups` to another folder.",
         )
 
 
-def _error(session: SqliteSession, message: str, *, hint: str = "") -> BackupError:
+def _error(inside: Inside, message: str, *, hint: str = "") -> BackupError:
     return BackupError(
         message,
         hint=hint or "Nothing was changed; correct this, then run the command again.",
-        tenant=session.tenant,
+        tenant=inside.tenant,
     )

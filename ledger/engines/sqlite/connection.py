@@ -18,7 +18,7 @@ FULL: Final = 2
 
 
 def prepare_connection(database: sqlite3.Connection, target: Target) -> bool:
-    """The session's settings, and a first read, so that what is no database is refused now.
+    """The session's settings; the first of them reads the schema, so that what is no database is refused now.
 
     Returns whether foreign keys are enforced. Raises BusyError while another
     connection keeps all others from reading.
@@ -35,5 +35,4 @@ def prepare_connection(database: sqlite3.Connection, target: Target) -> bool:
             ) from error
     if target.session and database.execute("PRAGMA synchronous").fetchone()[0] < FULL:
         or_busy(database, f"PRAGMA synchronous = {FULL}")
-    or_busy(database, "SELECT 1 FROM main.sqlite_master LIMIT 1")
     return bool(database.execute("PRAGMA foreign_keys").fetchone()[0])

@@ -6,9 +6,7 @@ nothing but a regular file is ever opened.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -22,18 +20,17 @@ from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.sqlite.diagnose import look
+from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.introspect import SchemaCache
-from ledger.engines.sqlite.peek import differs
+from ledger.engines.sqlite.peek import Descriptors, differs
 from ledger.engines.sqlite.session import SqliteSession
+from ledger.engines.sqlite.tenant_file import require_file
 from ledger.engines.sqlite.trouble import LOCK_SECONDS, primary_code, unusable
 from ledger.errors import UnreachableError
 from ledger.scripts.model import Dialect
 
 BUSY_TIMEOUT_MS: Final = 50
 """How long SQLite itself waits for a lock, in the thread; beyond that we wait outside of it."""
-
-FILE_MODE: Final = 0o644
-"""Of a file that `create` makes, less the umask: SQLite's own choice, since the application reads it too."""
 
 _DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
@@ -52,6 +49,7 @@ class SqliteEngine:
     ) -> None:
         self._lock_seconds = lock_seconds
         self._cache = SchemaCache()
+        self._descriptors = Descriptors()
 
     @asynccontextmanager
     async def open(self, target: Target) -> AsyncIterator[Session]:
@@ -63,15 +61,13 @@ class SqliteEngine:
         path = _path_of(target)
         async with AsyncExitStack() as stack:
             session = SqliteSession(
-                target,
-                path,
+                Inside(target, path, cache=self._cache, descriptors=self._descriptors),
                 lambda prepare: connect(path, busy_timeout_ms=BUSY_TIMEOUT_MS, prepare=prepare),
                 stack,
-                cache=self._cache,
                 lock_seconds=self._lock_seconds,
             )
             try:
-                _require_file(target, path)
+                require_file(target, path)
                 await session.connect()
             except FileNotFoundError as error:
                 session.damage = _missing(target, path)
@@ -114,7 +110,7 @@ class SqliteEngine:
         path = _path_of(target)
         read_only = msgspec.structs.replace(target, create=False)
         try:
-            _require_file(read_only, path)
+            require_file(read_only, path)
             async with connect(path, mode="ro", busy_timeout_ms=5000) as connection:
                 return await call(
                     connection, lambda database: look(database, target, path, quick=quick)
@@ -165,46 +161,6 @@ def _path_of(target: Target) -> str:
     if not isinstance(target.url, SqliteUrl):
         raise TypeError(f"the SQLite engine cannot open {target.url}")
     return target.url.path
-
-
-def _require_file(target: Target, path: str) -> None:
-    """Raises FileNotFoundError if there is none, UnreachableError if it is no regular file."""
-    if path == ":memory:":
-        return
-    try:
-        mode = Path(path).stat().st_mode
-    except FileNotFoundError:
-        if not target.create or target.for_restore:
-            raise
-        _create(target, path)
-        return
-    except (OSError, ValueError) as error:
-        raise UnreachableError(
-            f"cannot open {path}: {error}",
-            hint=f"Check the path in {target.source} and its permissions.",
-            tenant=target.name,
-        ) from error
-    if not stat.S_ISREG(mode):
-        raise UnreachableError(
-            f"{path} is not a regular file",
-            hint=f"Name a SQLite database file in {target.source}.",
-            tenant=target.name,
-        )
-
-
-def _create(target: Target, path: str) -> None:
-    """Make an empty file, which is an empty database; never a folder, never through a symlink."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, FILE_MODE))
-    except FileExistsError:
-        # Somebody else made it in the meantime (or it is a dangling link, which open() names).
-        return
-    except OSError as error:
-        raise UnreachableError(
-            f"cannot create {path}: {error.strerror}",
-            hint=f"Create its folder, or correct the path in {target.source}.",
-            tenant=target.name,
-        ) from error
 
 
 def _missing(target: Target, path: str) -> UnreachableError:

@@ -6,7 +6,6 @@ texts need one introspection; the marker table and SQLite's own tables are left 
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import threading
 from collections import defaultdict
@@ -17,9 +16,7 @@ from ledger.engines.sqlite.ddl import TableText, normalised, read_index, read_ta
 from ledger.schema import Column, Definition, ForeignKey, Index, Schema, Table, fingerprint
 
 READ_DEFINITIONS: Final = """
-SELECT type, name, tbl_name, sql
-FROM main.sqlite_master
-WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_'
+SELECT type, name, tbl_name, sql FROM main.sqlite_master
 """
 READ_COLUMNS: Final = """
 SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_xinfo(?)
@@ -40,33 +37,35 @@ _SHADOW_SUFFIXES: Final = (
 )
 """Of FTS3, FTS4, FTS5 and R-tree, for a SQLite that cannot list them (before 3.37)."""
 
-Rows = list[tuple[str, str, str, str]]
+Row = tuple[str, str, str, str]
+Rows = list[Row]
 
 
 class SchemaCache:
     """Fingerprints and schemas by the text of the definitions, shared by an engine's sessions.
 
-    Bounded: a fleet has few different schemas at a time.
+    Bounded: a fleet has few different schemas at a time. `sound` are fingerprints of
+    schemas whose foreign keys were checked once, and could be.
     """
 
     def __init__(self, size: int = 128) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._kept: dict[bytes, tuple[str, Schema]] = {}
+        self.sound: set[str] = set()
+        self._kept: dict[tuple[Row, ...], tuple[str, Schema]] = {}
 
     def read(self, database: sqlite3.Connection) -> tuple[str, Schema]:
         """The live schema and its fingerprint. Raises sqlite3.Error."""
-        rows = [row for row in database.execute(READ_DEFINITIONS) if row[2] != MARKER_TABLE]
-        rows.sort()
-        key = hashlib.sha256("\0".join(part for row in rows for part in row).encode()).digest()
+        key = tuple(database.execute(READ_DEFINITIONS))
         with self._lock:
             found = self._kept.get(key)
         if found is None:
-            schema = read_schema(database, rows)
+            schema = read_schema(database, sorted(row for row in key if _counts(row)))
             found = (fingerprint(schema), schema)
             with self._lock:
                 while len(self._kept) >= self._size:
-                    del self._kept[next(iter(self._kept))]
+                    gone, _ = self._kept.pop(next(iter(self._kept)))
+                    self.sound.discard(gone)
                 self._kept[key] = found
         return found
 
@@ -74,6 +73,13 @@ class SchemaCache:
         """Forget all."""
         with self._lock:
             self._kept.clear()
+            self.sound.clear()
+
+
+def _counts(row: Row) -> bool:
+    """Whether the object is the tenant's own: not SQLite's (some of them without a text), nor the marker."""
+    _, name, table, sql = row
+    return bool(sql) and not name.startswith("sqlite_") and table != MARKER_TABLE
 
 
 def read_schema(database: sqlite3.Connection, rows: Rows) -> Schema:

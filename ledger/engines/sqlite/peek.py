@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,9 @@ from ledger.errors import UnreachableError
 from ledger.events import Mark
 
 HEADER_BYTES: Final = 100
+RECENT: Final = 64
+"""Descriptors remembered: more than a run has tenants in hand."""
+
 MAGIC: Final = b"SQLite format 3\0"
 _FIELDS: Final = struct.Struct(">16sHBBBBBBIIIII")
 """Magic, page size, write version … then, from byte 24: change counter, pages, freelist (2), cookie.
@@ -110,39 +113,55 @@ def _size(name: str) -> int:
         return 0
 
 
-def find_descriptor(path: str) -> int | None:
-    """SQLite's own descriptor of a database that is open in this process, if the system shows it.
+class Header(NamedTuple):
+    """What the header of an open database says, beyond what SQL tells: change counter and size."""
 
-    Reading through it needs no open and no close, so that no lock is lost. It is
-    good for as long as the connection is open.
+    counter: int
+    bytes: int
+
+
+class Descriptors:
+    """SQLite's own descriptors of databases that are open in this process, where the system shows them.
+
+    Reading through one needs no open and no close, so that no lock is lost. The numbers
+    that were good before are tried first: the system gives a freed one out again.
     """
-    try:
-        wanted = os.stat(path)  # noqa: PTH116  (Path objects are half of the cost)
-        names = os.listdir("/dev/fd")  # noqa: PTH208
-    except OSError:
-        return None
-    for name in reversed(names):
+
+    def __init__(self) -> None:
+        self._recent: tuple[int, ...] = ()
+
+    def header(self, path: str) -> Header | None:
+        """The header of an open database; None where it cannot be read.
+
+        None in WAL mode too, where it may be older than the database. Otherwise it is the
+        database's own before a transaction's first write and after its COMMIT.
+        """
         try:
-            found = os.fstat(int(name))
+            wanted = os.stat(path)  # noqa: PTH116  (Path objects are half of the cost)
+            number = self._find((wanted.st_ino, wanted.st_dev))
+            parsed = None if number is None else parse_header(os.pread(number, HEADER_BYTES, 0))
         except OSError:
-            # The listing's own descriptor, or another thread's, is closed by now.
-            continue
-        if (found.st_ino, found.st_dev) == (wanted.st_ino, wanted.st_dev):
-            return int(name)
-    return None
+            return None
+        if parsed is None or parsed[1]:
+            return None
+        mark, _ = parsed
+        return Header(counter=mark.counter or 0, bytes=mark.bytes or 0)
 
-
-def change_counter(descriptor: int | None) -> int | None:
-    """The change counter of an open database, outside a transaction; None where it cannot be read.
-
-    None in WAL mode too, where it does not count transactions.
-    """
-    if descriptor is None:
+    def _find(self, wanted: tuple[int, int]) -> int | None:
+        for number in self._recent:
+            if _identity(number) == wanted:
+                return number
+        for name in reversed(os.listdir("/dev/fd")):  # noqa: PTH208
+            if _identity(int(name)) == wanted:
+                self._recent = (int(name), *self._recent)[:RECENT]
+                return int(name)
         return None
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    """Inode and device; None for a number that is not open (a listing's own, another thread's)."""
     try:
-        parsed = parse_header(os.pread(descriptor, HEADER_BYTES, 0))
+        found = os.fstat(descriptor)
     except OSError:
         return None
-    if parsed is None or parsed[1]:
-        return None
-    return parsed[0].counter
+    return found.st_ino, found.st_dev

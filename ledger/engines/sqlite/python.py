@@ -35,9 +35,9 @@ class Tenant:
     """What a Python migration is given. `name`, `prefix` and `variables` are the tenant's."""
 
     def __init__(self, session: SqliteSession, stop: threading.Event) -> None:
-        self.name = session.target.name
-        self.prefix = session.target.prefix
-        self.variables: Mapping[str, str] = dict(session.target.variables)
+        self.name = session.inside.target.name
+        self.prefix = session.inside.target.prefix
+        self.variables: Mapping[str, str] = dict(session.inside.target.variables)
         self._session = session
         self._stop = stop
         self._results: list[StepResult] = []
@@ -122,7 +122,7 @@ async def apply(
     if module is None:
         raise TypeError("work.python is not set")
     function = module.up if work.direction == "up" else module.down
-    attempt = Attempt(session, work)
+    attempt = Attempt(session.inside, work)
     if function is None:
         raise TenantError(
             "the Python migration has no `down`",

@@ -28,7 +28,8 @@ import anyio.to_thread
 import msgspec
 
 from ledger import failpoints
-from ledger.drivers.sqlite import CLOSE_SECONDS, INTERRUPT_SECONDS, file_uri
+from ledger.drivers.sqlite import CLOSE_SECONDS, INTERRUPT_SECONDS
+from ledger.drivers.url import file_uri
 from ledger.engines.sqlite.backup import (
     CHUNK_BYTES,
     SPARE_BYTES,
@@ -223,7 +224,7 @@ def _fence_copy(
     copy.execute("BEGIN IMMEDIATE")
     copy.execute(CREATE_MARKER)
     put_fence(copy, found, epoch=source.epoch, ledger=source.ledger)
-    mark, _ = session.marked(copy)
+    mark, _ = session.inside.marked(copy)
     commit(copy)
     return _Copy(
         path=partial,
@@ -247,14 +248,14 @@ async def _write_in_place(session: SqliteSession, source: Source, copy: _Copy) -
                 _release(database)
             _set_journal_mode(database, copy.journal_mode)
             begin_read(database)
-            mark, _ = session.marked(database)
+            mark, _ = session.inside.marked(database)
         except sqlite3.DatabaseError as error:
             if primary_code(error) in _DAMAGED:
                 return None
             raise
         finally:
             roll_back(database)
-        return session.complete(mark)
+        return session.inside.complete(mark)
 
     failpoints.reach("restore.before_write")
     return await session.run(write, doing="restore the backup", stop=stop)

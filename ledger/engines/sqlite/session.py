@@ -18,13 +18,12 @@ import anyio
 
 from ledger import failpoints
 from ledger.drivers.sqlite import CLOSE_SECONDS, call, close
-from ledger.engines.base import Backup, Done, Journal, Marker, Plan, SyncPlan, Target, Work
+from ledger.engines.base import Backup, Done, Journal, Marker, Plan, SyncPlan, Work
 from ledger.engines.sqlite import backup as backups
 from ledger.engines.sqlite import python, restore, stepwise, transaction
 from ledger.engines.sqlite import wish as wishes
-from ledger.engines.sqlite.connection import prepare_connection
 from ledger.engines.sqlite.explain import explain
-from ledger.engines.sqlite.introspect import SchemaCache
+from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
     admit,
@@ -32,7 +31,6 @@ from ledger.engines.sqlite.marker import (
     read_marker,
     replace_entries,
 )
-from ledger.engines.sqlite.peek import change_counter, find_descriptor
 from ledger.engines.sqlite.steps import (
     begin_immediate,
     begin_read,
@@ -56,7 +54,8 @@ LONGEST_PAUSE_SECONDS = 0.1
 
 
 class SqliteSession:
-    """See ledger.engines.base.Session. `path` is the database file as the target names it.
+    """See ledger.engines.base.Session. `path` is the database file as the target names it,
+    `inside` what happens in the connection's thread.
 
     `damage` is set, and there is no connection, if the file is missing or no
     database and the target was opened for a restore. `opener` makes a connection
@@ -65,32 +64,27 @@ class SqliteSession:
 
     def __init__(
         self,
-        target: Target,
-        path: str,
+        inside: Inside,
         opener: Callable[
             [Callable[[sqlite3.Connection], None]],
             AbstractAsyncContextManager[aiosqlite.Connection],
         ],
         stack: AsyncExitStack,
         *,
-        cache: SchemaCache,
         lock_seconds: float,
     ) -> None:
-        self.target = target
-        self.path = path
-        self.cache = cache
-        self.foreign_keys = False
+        self.inside = inside
+        self.path = inside.path
         self.lock_seconds = lock_seconds
         self.damage: UnreachableError | None = None
         self._opener = opener
         self._stack = stack
         self._connection: aiosqlite.Connection | None = None
-        self._descriptor: int | None = None
 
     @property
     def tenant(self) -> str:
         """The tenant's name, for errors."""
-        return self.target.name
+        return self.inside.tenant
 
     @property
     def connection(self) -> aiosqlite.Connection:
@@ -102,18 +96,15 @@ class SqliteSession:
     async def connect(self) -> None:
         """Open the database. Raises sqlite3.Error, UnreachableError and LockedError."""
 
-        def prepare(database: sqlite3.Connection) -> None:
-            self.foreign_keys = prepare_connection(database, self.target)
-
         async def attempt() -> aiosqlite.Connection:
-            return await self._stack.enter_async_context(self._opener(prepare))
+            return await self._stack.enter_async_context(self._opener(self.inside.prepare))
 
         self._connection = await self._patiently(attempt, doing="open the database")
         self.damage = None
 
     async def disconnect(self) -> None:
         """Let go of the file, so that a restore can put another one in its place."""
-        connection, self._connection, self._descriptor = self._connection, None, None
+        connection, self._connection = self._connection, None
         if connection is not None:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await close(connection)
@@ -166,48 +157,11 @@ class SqliteSession:
         """Roll back and undo our settings after `cause`; a failure of that is noted on it."""
         with anyio.move_on_after(CLOSE_SECONDS, shield=True) as scope:
             try:
-                await call(self.connection, self.settle)
+                await call(self.connection, self.inside.settle)
             except (sqlite3.Error, TenantError, ValueError) as error:
                 cause.add_note(f"rolling back failed too: {error}")
         if scope.cancelled_caught:
             cause.add_note(f"rolling back did not end within {CLOSE_SECONDS:g} s")
-
-    def settle(self, database: sqlite3.Connection) -> None:
-        """In the thread: no transaction open, and the settings as they were."""
-        roll_back(database)
-        database.execute("PRAGMA query_only = OFF")
-        self.set_foreign_keys(database, self.foreign_keys)
-
-    def set_foreign_keys(self, database: sqlite3.Connection, wanted: bool) -> None:
-        """In the thread, outside a transaction (inside, the PRAGMA does nothing)."""
-        database.execute(f"PRAGMA foreign_keys = {'ON' if wanted else 'OFF'}")
-
-    def marked(self, database: sqlite3.Connection) -> tuple[Mark, Schema]:
-        """In the thread, inside a transaction: the mark, its counter apart, and the schema."""
-        found, schema = self.cache.read(database)
-        (cookie,) = database.execute("PRAGMA main.schema_version").fetchone()
-        return Mark(fingerprint=found, cookie=cookie, bytes=self.size(database)), schema
-
-    def size(self, database: sqlite3.Connection) -> int:
-        """In the thread: the database's size in bytes, its free pages included."""
-        (pages,) = database.execute("PRAGMA main.page_count").fetchone()
-        (page,) = database.execute("PRAGMA main.page_size").fetchone()
-        return int(pages * page)
-
-    def counter(self) -> int | None:
-        """In the thread, outside a transaction: the change counter, where it can be read."""
-        if self._descriptor is None:
-            self._descriptor = find_descriptor(self.path)
-        return change_counter(self._descriptor)
-
-    def complete(self, mark: Mark) -> Mark:
-        """In the thread, outside a transaction: the mark with the change counter."""
-        return Mark(
-            fingerprint=mark.fingerprint,
-            cookie=mark.cookie,
-            counter=self.counter(),
-            bytes=mark.bytes,
-        )
 
     async def marker(self) -> Marker:
         """What the tenant remembers; reads only."""
@@ -264,9 +218,9 @@ class SqliteSession:
                 database.execute(CREATE_MARKER)
                 put_fence(database, found, epoch=epoch, ledger=ledger)
                 replace_entries(database, found, refs, epoch=epoch)
-                marks.append(self.marked(database)[0])
+                marks.append(self.inside.marked(database)[0])
             commit(database)
-            return self.complete(marks[-1])
+            return self.inside.complete(marks[-1])
 
         marks: list[Mark] = []
         return await self.run(write, doing="write the marker")
@@ -277,7 +231,7 @@ class SqliteSession:
         def write(database: sqlite3.Connection) -> Mark:
             if not database.in_transaction:
                 # DROP TABLE would delete the rows one by one, and what refers to them.
-                self.set_foreign_keys(database, False)
+                self.inside.set_foreign_keys(database, False)
                 begin_immediate(database)
                 found = read_marker(database, tenant=self.tenant)
                 admit(found, epoch=epoch, ledger=ledger, tenant=self.tenant)
@@ -288,11 +242,11 @@ class SqliteSession:
                 database.execute(CREATE_MARKER)
                 put_fence(database, found, epoch=epoch, ledger=ledger)
                 replace_entries(database, found, (), epoch=epoch)
-                marks.append(self.marked(database)[0])
+                marks.append(self.inside.marked(database)[0])
             commit(database)
             failpoints.reach("engine.after_commit")
-            self.set_foreign_keys(database, self.foreign_keys)
-            return self.complete(marks[-1])
+            self.inside.set_foreign_keys(database, self.inside.foreign_keys)
+            return self.inside.complete(marks[-1])
 
         marks: list[Mark] = []
         return await self.run(write, doing="drop what migrations created")
@@ -322,7 +276,7 @@ class SqliteSession:
         def read(database: sqlite3.Connection) -> Schema:
             begin_read(database)
             try:
-                return self.cache.read(database)[1]
+                return self.inside.cache.read(database)[1]
             finally:
                 roll_back(database)
 
@@ -330,12 +284,12 @@ class SqliteSession:
 
     async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
         """See Session.plan_sync."""
-        made = wishes.make(wish, self.cache, tenant=self.tenant)
+        made = wishes.make(wish, self.inside.cache, tenant=self.tenant)
         return wishes.plan(made, await self.schema(), after=0)
 
     async def scratch_schema(self, steps: Sequence[Step]) -> Schema:
         """See Session.scratch_schema: in memory, where ATTACH is refused."""
-        return wishes.make(steps, self.cache, tenant=self.tenant).schema
+        return wishes.make(steps, self.inside.cache, tenant=self.tenant).schema
 
     async def mark(self) -> Mark:
         """What `Done.mark` holds, read now."""
@@ -343,10 +297,10 @@ class SqliteSession:
         def read(database: sqlite3.Connection) -> Mark:
             begin_read(database)
             try:
-                found, _ = self.marked(database)
+                found, _ = self.inside.marked(database)
             finally:
                 roll_back(database)
-            return self.complete(found)
+            return self.inside.complete(found)
 
         return await self.run(read, doing="read the schema")
 

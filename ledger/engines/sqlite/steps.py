@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from ledger import failpoints
 from ledger.engines.base import StepResult
@@ -50,6 +49,22 @@ SELECT "table", "parent", count(*) FROM pragma_foreign_key_check(?) GROUP BY 1, 
 TABLES: Final = "SELECT name FROM main.sqlite_master WHERE type = 'table'"
 
 
+_ADDS: Final = re.compile(
+    r"\s*(?:CREATE\s+(?:(?:UNIQUE\s+)?INDEX|TABLE|VIEW|TRIGGER)\b"
+    r"|ALTER\s+TABLE\s+\w+\s+ADD\b(?!.*\bREFERENCES\b))",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+@lru_cache(maxsize=2048)
+def only_adds(sql: str) -> bool:
+    """Whether the statement changes no row that is there, and gives none a foreign key.
+
+    A row that had a parent then has it still. False for what is not known for certain.
+    """
+    return _ADDS.match(sql) is not None
+
+
 @lru_cache(maxsize=2048)
 def first_words(sql: str) -> tuple[str, str]:
     """The statement's first word and the one or two words after it, in capitals.
@@ -62,6 +77,7 @@ def first_words(sql: str) -> tuple[str, str]:
     return match["first"].upper(), " ".join(match["rest"].upper().split())
 
 
+@lru_cache(maxsize=2048)
 def controls_transaction(sql: str) -> bool:
     """Whether the statement would begin or end a transaction (savepoints do neither inside one)."""
     first, rest = first_words(sql)
@@ -134,7 +150,7 @@ def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
     """One step, unless its guard says that nothing is to do. Raises what sqlite3 raises."""
     started = time.perf_counter_ns()
     reason = held(database, step.skip_if) if step.skip_if else ""
-    found = () if reason else already_there(database, step.sql)
+    found = already_there(database, step.sql) if not reason and _guarded(step.sql) else ()
     rows = None if reason else execute(database, step.sql)
     return StepResult(
         number=step.number,
@@ -149,11 +165,14 @@ def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
 
 def already_there(database: sqlite3.Connection, sql: str) -> tuple[str, ...]:
     """What a CREATE … IF NOT EXISTS finds, as MySQL's note says it: nothing will be created."""
-    if not _GUARDED.match(sql[:_HEAD_CHARACTERS]):
-        return ()
     name = classify(sql, "sqlite").target.rpartition(".")[2]
     row = database.execute(OBJECT_EXISTS, (name,)).fetchone()
     return (f"{row[0]} {name} already exists",) if row else ()
+
+
+@lru_cache(maxsize=2048)
+def _guarded(sql: str) -> bool:
+    return _GUARDED.match(sql[:_HEAD_CHARACTERS]) is not None
 
 
 def held(database: sqlite3.Connection, guard: SkipIf) -> str:
@@ -195,7 +214,7 @@ def is_true(value: object) -> bool:
 
 
 def run_checks(
-    database: sqlite3.Connection, checks: Sequence[Check], stop: threading.Event
+    database: sqlite3.Connection, checks: Sequence[Check], stop: Stop
 ) -> tuple[CheckResult, ...]:
     """All checks; one that cannot run has not passed, with SQLite's words as detail."""
     results = []
@@ -213,7 +232,15 @@ def run_checks(
     return tuple(results)
 
 
-def go_on(stop: threading.Event) -> None:
+class Stop(Protocol):
+    """Says whether to go on: an Event, or whoever looks at a clock."""
+
+    def is_set(self) -> bool:
+        """Whether the caller no longer waits."""
+        ...
+
+
+def go_on(stop: Stop) -> None:
     """Raises StoppedError once the caller no longer waits."""
     if stop.is_set():
         raise StoppedError

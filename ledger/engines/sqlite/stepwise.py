@@ -59,7 +59,7 @@ async def apply(
     session: SqliteSession, work: Work, journal: Journal, known: frozenset[str]
 ) -> Done:
     """Run what is left of the section, step by step. Raises as Session.apply says."""
-    attempt = Attempt(session, work)
+    attempt = Attempt(session.inside, work)
     steps = Stepwise(session, attempt)
     units = list(_units(attempt))
     deadline = anyio.current_time() + (work.timeout_seconds or 0.0)
@@ -168,7 +168,7 @@ class Stepwise:
             attempt.require_foreign_keys(database)
             attempt.seal(database)
         attempt.finish(database)
-        self._session.settle(database)
+        self._session.inside.settle(database)
 
     def _begin(self, database: sqlite3.Connection) -> None:
         """The write lock, and the fence looked at again: each commit is one that may come too late."""

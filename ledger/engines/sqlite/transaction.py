@@ -17,6 +17,7 @@ from ledger import failpoints
 from ledger.engines.base import MORE_TIME, Done, Journal, Marker, MarkerEntry, StepResult, Work
 from ledger.engines.checks import require_checks
 from ledger.engines.sqlite import wish as wishes
+from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
     admit,
@@ -33,6 +34,7 @@ from ledger.engines.sqlite.steps import (
     commit,
     controls_transaction,
     go_on,
+    only_adds,
     roll_back,
     run_checks,
     run_step,
@@ -54,7 +56,7 @@ async def apply(
     session: SqliteSession, work: Work, journal: Journal, known: frozenset[str]
 ) -> Done:
     """Apply or undo a migration. Raises as Session.apply says."""
-    attempt = Attempt(session, work)
+    attempt = Attempt(session.inside, work)
     try:
         await session.run(
             attempt.go,
@@ -70,10 +72,10 @@ async def apply(
 class Attempt:
     """One migration on its way to its commit. All methods but the last ones, which report, run in the thread."""
 
-    def __init__(self, session: SqliteSession, work: Work) -> None:
-        self.session = session
+    def __init__(self, inside: Inside, work: Work) -> None:
+        self.inside = inside
         self.work = work
-        self.tenant = session.tenant
+        self.tenant = inside.tenant
         self.migration = entry_id(work.ref)
         self.stop = threading.Event()
         self.step: Step | None = None
@@ -84,6 +86,7 @@ class Attempt:
         self.marker = Marker()
         self._mark = Mark()
         self._schema = Schema()
+        self._read: tuple[str, Schema] | None = None
         self.sealed = False
         self._bytes_before: int | None = None
         self._tolerated: Violations | None = None
@@ -133,10 +136,10 @@ class Attempt:
 
     def begin(self, database: sqlite3.Connection) -> None:
         """Take the write lock, see whether we may, and have to, do anything, and set the fence."""
-        work, session = self.work, self.session
+        work, inside = self.work, self.inside
         wanted = work.section.foreign_keys
-        if wanted is not None and wanted != session.foreign_keys:
-            session.set_foreign_keys(database, wanted)
+        if wanted is not None and wanted != inside.foreign_keys:
+            inside.set_foreign_keys(database, wanted)
         begin_immediate(database)
         marker = read_marker(database, tenant=self.tenant)
         admit(marker, epoch=work.epoch, ledger=work.ledger, tenant=self.tenant)
@@ -156,7 +159,7 @@ class Attempt:
                 for step in work.section.steps
             ]
         else:
-            self._bytes_before = session.size(database)
+            self._bytes_before = inside.size(database)
             # The first write is ours: BEGIN IMMEDIATE succeeds on a read-only file, and the
             # user's first step is not to be blamed for it.
             database.execute(CREATE_MARKER)
@@ -164,9 +167,9 @@ class Attempt:
 
     def look(self, database: sqlite3.Connection) -> None:
         """Nothing is to do: read the mark, and leave all as it is."""
-        self._mark, self._schema = self.session.marked(database)
-        self.session.settle(database)
-        self._mark = self.session.complete(self._mark)
+        self._mark, self._schema = self.inside.marked(database)
+        self.inside.settle(database)
+        self._mark = self.inside.complete(self._mark)
 
     def count_violations(self, database: sqlite3.Connection) -> None:
         """Remember which foreign keys dangle before the migration: those are not its fault."""
@@ -214,19 +217,37 @@ class Attempt:
 
     def wished(self, database: sqlite3.Connection, *, after: int) -> tuple[Step, ...]:
         """What the wish comes to now, inside a transaction. Raises StepFailedError."""
-        live = self.session.cache.read(database)[1]
+        live = self.inside.cache.read(database)[1]
         return wishes.plan(self._made_wish(), live, after=after).steps
 
     def _made_wish(self) -> wishes.Wish:
         if self.wish is None:
             self.wish = wishes.make(
-                self.work.sync, self.session.cache, tenant=self.tenant, migration=self.migration
+                self.work.sync, self.inside.cache, tenant=self.tenant, migration=self.migration
             )
         return self.wish
 
     def new_violations(self, database: sqlite3.Connection) -> Violations:
-        """Foreign keys that dangle now and did not before."""
-        return worse(violations(database), self._tolerated or {})
+        """Foreign keys that dangle now and did not before.
+
+        Steps that only add can leave none; that the schema's foreign keys can be followed
+        at all (their parents are unique) is the same for all tenants that have it.
+        """
+        cache = self.inside.cache
+        self._read = cache.read(database)
+        found, _ = self._read
+        if found in cache.sound and self._only_adds():
+            return {}
+        new = worse(violations(database), self._tolerated or {})
+        if not new and not self._tolerated:
+            cache.sound.add(found)
+        return new
+
+    def _only_adds(self) -> bool:
+        work = self.work
+        if work.sync or work.python is not None:
+            return False
+        return all(only_adds(step.sql) for step in work.section.steps)
 
     def require_foreign_keys(self, database: sqlite3.Connection) -> None:
         """Raises CheckFailedError if more foreign keys dangle than before."""
@@ -257,7 +278,7 @@ class Attempt:
                     checks=self.checks,
                 ),
             )
-        self._mark, self._schema = self.session.marked(database)
+        self._mark, self._schema = self.inside.marked(database, self._read)
         self.sealed = True
 
     def finish(self, database: sqlite3.Connection) -> None:
@@ -265,9 +286,9 @@ class Attempt:
         commit(database)
         failpoints.reach("engine.after_commit")
         wanted = self.work.section.foreign_keys
-        if wanted is not None and wanted != self.session.foreign_keys:
-            self.session.set_foreign_keys(database, self.session.foreign_keys)
-        self._mark = self.session.complete(self._mark)
+        if wanted is not None and wanted != self.inside.foreign_keys:
+            self.inside.set_foreign_keys(database, self.inside.foreign_keys)
+        self._mark = self.inside.complete(self._mark)
 
     def report(self, journal: Journal, known: frozenset[str]) -> Done:
         """After the commit: tell the journal, and sum up."""

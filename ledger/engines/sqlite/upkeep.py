@@ -260,7 +260,7 @@ class SqliteUpkeep:
 
         def write(database: sqlite3.Connection) -> T:
             if not database.in_transaction:
-                session.set_foreign_keys(database, False)
+                session.inside.set_foreign_keys(database, False)
                 begin_immediate(database)
                 found = read_marker(database, tenant=self._tenant)
                 admit(found, epoch=epoch, ledger=ledger, tenant=self._tenant)
@@ -268,7 +268,7 @@ class SqliteUpkeep:
                 failpoints.reach("engine.in_transaction")
             commit(database)
             failpoints.reach("engine.after_commit")
-            session.set_foreign_keys(database, session.foreign_keys)
+            session.inside.set_foreign_keys(database, session.inside.foreign_keys)
             return results[-1]
 
         return await session.run(write, doing=doing, stop=threading.Event())

@@ -1,0 +1,62 @@
+"""What an engine did, as events. Pure, so that a worker process can say it as the runner does."""
+
+from __future__ import annotations
+
+from ledger import events as ev
+from ledger.engines.base import Done, StepResult
+
+
+def step_event(
+    ref: ev.MigrationRef, direction: ev.Direction, result: StepResult, *, of: int
+) -> ev.StepApplied | ev.StepSkipped:
+    """The event of one step that is durable in the tenant, or that its guard left out."""
+    if result.skipped:
+        return ev.StepSkipped(
+            set=ref.set,
+            version=ref.version,
+            direction=direction,
+            step=result.number,
+            of=of,
+            name=result.name,
+            statement=result.statement,
+            reason=result.skipped,
+        )
+    return ev.StepApplied(
+        set=ref.set,
+        version=ref.version,
+        direction=direction,
+        step=result.number,
+        of=of,
+        name=result.name,
+        statement=result.statement,
+        duration_us=result.duration_us,
+        rows=result.rows,
+        recovered=result.recovered,
+        before=result.before,
+        after=result.after,
+        warnings=result.warnings,
+    )
+
+
+def validated(ref: ev.MigrationRef, done: Done) -> ev.Validated:
+    """All checks held: a migration whose checks do not never gets so far."""
+    return ev.Validated(
+        set=ref.set,
+        version=ref.version,
+        passed=True,
+        checks=done.checks,
+        fingerprint=done.mark.fingerprint,
+    )
+
+
+def completed(
+    command: ev.Command, ref: ev.MigrationRef, done: Done, *, duration_us: int
+) -> ev.Completed:
+    """The end event of a migration that was applied."""
+    return ev.Completed(
+        command=command,
+        migration=ref,
+        duration_us=duration_us,
+        mark=done.mark,
+        bytes_before=done.bytes_before,
+    )
