@@ -123,6 +123,7 @@ class Lane:
         """End what was started; the folders stay."""
         self.proxy.close()
         self.mariadb.kill()
+        self.mariadb.socket.unlink(missing_ok=True)
 
     def round(self) -> None:
         """Disturb one command, type it again, and check."""
