@@ -56,11 +56,17 @@ class Signals:
 async def receiving() -> AsyncIterator[Signals]:
     """Receive both signals for the block (the main thread only). Raises StoppedError if one cut it short."""
     signals = Signals()
+    failed: Exception | None = None
     async with anyio.create_task_group() as group:
         with anyio.CancelScope() as scope:
             await group.start(_receive, signals, scope, group)
-            yield signals
+            try:
+                yield signals
+            except Exception as error:
+                failed = error
         group.cancel_scope.cancel()
+    if failed is not None:
+        raise failed
     if scope.cancelled_caught and signals.received is not None:
         raise StoppedError(f"stopped by {signals.received.name}; no run was begun")
 
