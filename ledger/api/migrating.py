@@ -51,7 +51,7 @@ async def migrate_fleet(
                 pool,
                 chosen.catalogues.__getitem__,
                 Decisions(ctx.fleet, options),
-                lanes=min(bounds.parallel, LANES * workers),
+                lanes=lanes,
                 but=changed,
             )
         )
@@ -60,4 +60,7 @@ async def migrate_fleet(
         )
 
     workers = min(how_many(config.workers, todo, chosen.catalogues), bounds.parallel)
+    # Servers' tenants are worked on beside them, and must not wait for the last file.
+    share = bounds.parallel // 2 if any(target.server for target in todo) else bounds.parallel
+    lanes = max(1, min(share, LANES * workers))
     return await with_pool(workers, run) if workers else await run(None)

@@ -30,8 +30,8 @@ Workers = int | Literal["auto"]
 WORTHWHILE: Final = 100
 """Fewer tenants than this are done before a worker has started."""
 
-LANES: Final = 4
-"""Tenants that a worker has open at once: more than one, for the sake of slow disks."""
+LANES: Final = 8
+"""Tenants that a worker may have open at once: as many as it takes to be busy on a slow disk."""
 
 STOP_SECONDS: Final = 10.0
 CHUNK_BYTES: Final = 1 << 18

@@ -40,6 +40,12 @@ BUSY_TIMEOUT_MS: Final = 50
 OPERATIONS: Final = 20_000
 """Operations of SQLite's virtual machine between two looks at the clock."""
 
+FIRST_LANES: Final = 4
+BUSY: Final = 0.65
+LOOK_EVERY: Final = 16
+"""A worker begins with few lanes, since more only get in each other's way; whenever it has used
+less than this share of a core over so many orders, it was the disk that it waited for."""
+
 FLUSH_REPORTS: Final = 16
 FLUSH_SECONDS: Final = 0.03
 """Reports gather until there are so many, the first is so old, or nothing else is to do."""
@@ -67,8 +73,9 @@ class Worker:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._busy = 0
-        for _ in range(hello.lanes):
-            threading.Thread(target=self._lane, daemon=True).start()
+        self._lanes = 0
+        self._looked = (time.monotonic(), time.process_time(), LOOK_EVERY)
+        self._add_lanes(FIRST_LANES)
 
     def take(self, message: Any) -> None:
         """A task to remember, or orders."""
@@ -85,6 +92,22 @@ class Worker:
         while self._busy and time.monotonic() < give_up:
             time.sleep(0.01)
 
+    def _add_lanes(self, number: int) -> None:
+        for _ in range(min(number, self._hello.lanes - self._lanes)):
+            self._lanes += 1
+            threading.Thread(target=self._lane, daemon=True).start()
+
+    def _widen(self) -> None:
+        """Under the lock, after each order: more lanes if this process waits while there is work."""
+        then, used, left = self._looked
+        if left > 1:
+            self._looked = (then, used, left - 1)
+            return
+        now, used_now = time.monotonic(), time.process_time()
+        self._looked = (now, used_now, LOOK_EVERY)
+        if used_now - used < BUSY * (now - then) and not self._orders.empty():
+            self._add_lanes(2)
+
     def _lane(self) -> None:
         while True:
             order = self._orders.get()
@@ -100,6 +123,7 @@ class Worker:
     def _report(self, told: wire.Told) -> None:
         with self._lock:
             self._reports.append(told)
+            self._widen()
             now = time.monotonic()
             if (
                 len(self._reports) < FLUSH_REPORTS
