@@ -107,6 +107,7 @@ class Ways:
 
     `take` gives the next tenant, or None while no other is to be begun; `over` says that
     there will be none. `finished` takes an outcome, `patient` a tenant for the other way.
+    Only with `ahead` are tenants claimed that no worker has a hand free for.
     """
 
     def __init__(
@@ -117,12 +118,14 @@ class Ways:
         begun: Callable[[Target], None],
         finished: Callable[[Target, Outcome, float], None],
         patient: Callable[[Target], None],
+        ahead: bool,
     ) -> None:
         self.take = take
         self.over = over
         self.begun = begun
         self.finished = finished
         self.patient = patient
+        self.ahead = ahead
 
 
 class Quick:
@@ -282,6 +285,8 @@ class Quick:
         if not living or self.hopeless or self._ctx.lease_over:
             return turns
         ahead = min(MOST_AHEAD * len(living), int(AHEAD_SECONDS * self._rate.per_second))
+        if not ways.ahead:
+            ahead = 0
         wanted = self.lanes + ahead - self._hand
         number = 0
         while len(turns) < wanted and (target := ways.take()) is not None:

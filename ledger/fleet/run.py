@@ -248,6 +248,7 @@ async def _work_all(
             begun=lambda target: progress.tenant_started(target.name),
             finished=finished,
             patient=hand_over,
+            ahead=budget is None,
         )
         everywhere.total_tokens = max(1, bounds.parallel - quick.lanes)
         async with anyio.create_task_group() as beside:
