@@ -167,16 +167,38 @@ class RunContext:
         scripts: Mapping[str, str] | None = None,
         algorithm: str = "sha256",
     ) -> tuple[Recorded, ...]:
-        """Append under a claim: a conflict means that the claim is lost. Raises FencedError."""
+        """Append under this run's claim. Raises FencedError, having appended nothing, if it is lost.
+
+        A conflict says so, and so does what was read after an earlier one: whoever asks
+        again must not append behind his successor.
+        """
+        claim = self.state(tenant).claim
+        if claim is None or claim.run != self.run:
+            raise self._lost(tenant)
+        return await self.record_last(tenant, events, scripts=scripts, algorithm=algorithm)
+
+    async def record_last(
+        self,
+        tenant: str,
+        events: Sequence[AnyEvent],
+        *,
+        scripts: Mapping[str, str] | None = None,
+        algorithm: str = "sha256",
+    ) -> tuple[Recorded, ...]:
+        """Append what follows from the tenant's state as known here, claimed or not.
+
+        Raises FencedError if somebody else has appended since.
+        """
         try:
             return await self.record(tenant, events, scripts=scripts, algorithm=algorithm)
         except ConflictError as conflict:
             await self.refresh(tenant)
-            raise FencedError(
-                "the claim has passed to another run",
-                found=self.state(tenant).epoch,
-                tenant=tenant,
-            ) from conflict
+            raise self._lost(tenant) from conflict
+
+    def _lost(self, tenant: str) -> FencedError:
+        return FencedError(
+            "the claim has passed to another run", found=self.state(tenant).epoch, tenant=tenant
+        )
 
     async def record_run(self, event: AnyEvent) -> None:
         """Append to the run's own stream."""

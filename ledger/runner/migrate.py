@@ -266,7 +266,7 @@ async def _clear_aside(ctx: RunContext, target: Target) -> None:
 async def record_skip(ctx: RunContext, target: Target, error: LedgerError) -> None:
     """Say on the stream that the tenant was set aside."""
     try:
-        await ctx.record_claimed(
+        await ctx.record_last(
             target.name, [ev.TenantSkipped(reason="unreachable", detail=error.message)]
         )
     except LedgerError as second:

@@ -78,7 +78,7 @@ async def unlock_tenant(ctx: RunContext, engine: Engine, target: Target) -> Outc
         return Outcome(tenant=target.name, result="current", message="nothing held it")
     epoch = state.epoch + 1
     try:
-        await ctx.record_claimed(
+        await ctx.record_last(
             target.name, [ev.LockCleared(epoch=epoch, reason=ctx.reason, holder=claim.holder)]
         )
         async with engine.open(target) as session:
@@ -113,7 +113,7 @@ async def resolve_tenant(
         )
         return failure(target.name, error)
     try:
-        await ctx.record_claimed(
+        await ctx.record_last(
             target.name,
             [
                 ev.Resolved(

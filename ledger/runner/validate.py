@@ -163,4 +163,4 @@ async def _record(
         )
     elif state.drift:
         events.append(ev.DriftDetected(kind="cleared"))
-    await ctx.record_claimed(target.name, events)
+    await ctx.record_last(target.name, events)

@@ -157,6 +157,20 @@ class TestTakeOver:
         assert tenant.tables() == {"items", "second"}
         assert [one.step for one in journal.intents] == [1]
 
+    async def test_a_lost_claim_is_said_though_the_connection_is_lost_with_it(
+        self, engine: MysqlEngine, tenant: Tenant
+    ) -> None:
+        """Who takes over ends the old session: that must not hide from the runner that it was fenced."""
+
+        class Lost(Journal):
+            async def intend(self, intent: Intent) -> None:
+                tenant.run(f"KILL {intent.connection_id}")
+                raise FencedError("passed on", found=2, tenant=tenant.target.name)
+
+        async with engine.open(tenant.target) as session:
+            with pytest.raises(FencedError, match="passed on"):
+                await session.apply(work("ALTER TABLE items ADD COLUMN x INT"), Lost())
+
     async def test_a_refused_claim_holds_no_lock(self, engine: MysqlEngine, tenant: Tenant) -> None:
         """Whoever is turned away by what he reads lets go at once: the newer claim need not end him."""
         async with engine.open(tenant.target) as new:

@@ -16,9 +16,10 @@ import anyio
 import msgspec
 
 from ledger import failpoints
-from ledger.drivers.mysql import MysqlConnection
+from ledger.drivers.mysql import DriverError, MysqlConnection
 from ledger.engines.base import Intent, Journal, MarkerEntry, StepResult, Work
 from ledger.engines.mysql.marker import Body, MarkerTable
+from ledger.errors import FencedError, TenantError
 from ledger.events import CheckResult
 
 SAVE_SECONDS: Final = 10.0
@@ -135,15 +136,20 @@ class Progress:
         """Make the intent durable, and with it the knowledge of all steps before it.
 
         If that fails, the marker is written instead, since the runner may record the
-        results without the intent.
+        results without the intent; not where the claim is lost, since then neither is.
         """
         self.tell()
         try:
             await self._journal.intend(intent)
-        except BaseException:
+        except FencedError:
+            raise
+        except BaseException as error:
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + SAVE_SECONDS):
-                if not connection.closed:
-                    await self.save(connection, told=True)
+                try:
+                    if not connection.closed:
+                        await self.save(connection, told=True)
+                except (DriverError, TenantError) as second:
+                    error.add_note(f"and the marker could not be written: {second}")
             raise
         if len(self._kept) > RESULTS_MAX and not self._keeps_all:
             self._kept.clear()
