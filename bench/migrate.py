@@ -100,8 +100,8 @@ class Ring:
 
     def peer(self, peer: Peer, at_once: int) -> Contender:
         """A peer, on fewer tenants where it is slow: the ratio is per tenant."""
-        fast = {"quick": 4, "modest": 24, "full": 100 if self.engine == "sqlite" else 48}
-        slow = {"quick": 2, "modest": 6, "full": 20}
+        fast = {"quick": 4, "modest": 24, "full": 48 if self.engine == "sqlite" else 24}
+        slow = {"quick": 2, "modest": 6, "full": 8}
         most = (slow if peer.name == "sqitch" else fast)[self.options.size]
         folder = self.folder / "peers"
         folder.mkdir(exist_ok=True)
