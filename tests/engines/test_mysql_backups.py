@@ -399,6 +399,7 @@ class TestFullServer:
                 made = await session.backup(folder / "backup.sql.zst", deadline_seconds=60)
             finally:
                 places.close()
+        await engine.aclose()
         return made
 
     async def test_waits_for_a_place(
