@@ -12,6 +12,7 @@ only reads them.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -210,7 +211,11 @@ class FleetState(msgspec.Struct, kw_only=True):
 
     def intern(self, applied: Applied) -> Applied:
         """The one object that stands for this applied set."""
-        return self.pool.setdefault(applied, applied)
+        found = self.pool.get(applied)
+        if found is None:
+            found = tuple([_canonical(ref) for ref in applied])
+            self.pool[found] = found
+        return found
 
     def grow(self, applied: Applied, ref: MigrationRef) -> Applied:
         """The interned set with `ref` joined last, found without hashing the whole set again.
@@ -311,6 +316,18 @@ def _completed(fleet: FleetState, state: TenantState, row: Fact, event: ev.Compl
     _ended(state)
     state.mark = event.mark
     state.applied = fleet.grow(state.applied, event.migration)
+
+
+def _canonical(ref: MigrationRef) -> MigrationRef:
+    """The same, so that it is stored as the same bytes wherever it came from.
+
+    msgspec leaves out a field that *is* its default; a text out of another process, or out
+    of a body that names it, only equals it.
+    """
+    algorithm = sys.intern(ref.algorithm)
+    if algorithm is ref.algorithm:
+        return ref
+    return msgspec.structs.replace(ref, algorithm=algorithm)
 
 
 def _with(applied: Applied, ref: MigrationRef) -> Applied:

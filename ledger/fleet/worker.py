@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
+
+import msgspec
 
 from ledger import events as ev
 from ledger import failpoints
@@ -80,7 +83,9 @@ class Worker:
     def take(self, message: Any) -> None:
         """A task to remember, or orders."""
         if isinstance(message, wire.Task):
-            self._tasks[message.number] = message
+            # Said as the run itself would say it: a default is left out of an event by identity.
+            ref = msgspec.structs.replace(message.ref, algorithm=sys.intern(message.ref.algorithm))
+            self._tasks[message.number] = msgspec.structs.replace(message, ref=ref)
             return
         for order in message:
             self._orders.put(order)

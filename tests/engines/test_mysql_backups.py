@@ -399,7 +399,6 @@ class TestFullServer:
                 made = await session.backup(folder / "backup.sql.zst", deadline_seconds=60)
             finally:
                 places.close()
-        await engine.aclose()
         return made
 
     async def test_waits_for_a_place(
@@ -407,14 +406,22 @@ class TestFullServer:
     ) -> None:
         """Too many connections: the dump is tried again until there is a place."""
         private = private_mariadb("--max-connections=10")
-        backup = await self._fill_up(MysqlEngine(), private, tmp_path, free=True)
+        engine = MysqlEngine()
+        try:
+            backup = await self._fill_up(engine, private, tmp_path, free=True)
+        finally:
+            await engine.aclose()
         assert b"(1,'one'),\n(2,'two')" in _sql_of(backup.path)
 
     async def test_not_for_ever(self, private_mariadb: MakePrivateMariadb, tmp_path: Path) -> None:
         """At the connect deadline it says what the server said, and leaves nothing."""
         private = private_mariadb("--max-connections=10")
-        with pytest.raises(ExceptionGroup) as caught:
-            await self._fill_up(MysqlEngine(connect_seconds=0.5), private, tmp_path, free=False)
+        engine = MysqlEngine(connect_seconds=0.5)
+        try:
+            with pytest.raises(ExceptionGroup) as caught:
+                await self._fill_up(engine, private, tmp_path, free=False)
+        finally:
+            await engine.aclose()
         (error,) = caught.value.exceptions
         assert isinstance(error, BackupError)
         assert "1040" in error.message

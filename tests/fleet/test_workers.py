@@ -55,6 +55,13 @@ async def test_workers_give_what_one_process_gives(tmp_path: Path) -> None:
     for name in ("t0", "t7", "t11"):
         assert types(await shared.events(name)) == types(await alone.events(name))
         assert shared.schema(name) == alone.schema(name)
+    bodies = [
+        [row.body for row in await fleet.events("t0") if row.type == "completed"]
+        for fleet in (alone, shared)
+    ]
+    assert [b'"algorithm"' in body for body in bodies[1]] == [
+        b'"algorithm"' in body for body in bodies[0]
+    ]
     assert (await shared.open().verify()).sound
     assert (await shared.open().status()).summary == (await alone.open().status()).summary
     assert (await shared.open().migrate()).summary == {"current": 11, "failed": 1}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ledger import events as ev
 from ledger.events import AnyEvent, Holder, Mark, MigrationRef, Recorded
-from ledger.projections import FleetState, all_keys, dump, load
+from ledger.projections import FleetState, TenantState, all_keys, dump, load
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOLDER = Holder(host="h", boot="b", pid=1, started=1, nonce="n")
@@ -222,3 +222,17 @@ def test_a_stored_state_survives_unknown_fields() -> None:
     content["state"]["added_later"] = 1
     loaded = load(1, [("tenant/acme", msgspec.json.encode(content))])
     assert loaded.tenants["acme"].epoch == 1
+
+
+def test_equal_applied_sets_are_stored_as_the_same_bytes() -> None:
+    """A name that was read from a body equals the default without being it, and must not show."""
+    read = "".join(("sha", "256"))
+    stored = []
+    for algorithm in ("sha256", read):
+        ref = MigrationRef(
+            set="s", version="1", name="n", checksum="c", algorithm=algorithm, sources=()
+        )
+        fleet = FleetState()
+        fleet.tenants["t"] = TenantState(tenant="t", applied=fleet.intern((ref,)))
+        stored.append(dump(fleet, ["tenant/t"]))
+    assert stored[0] == stored[1]
