@@ -26,15 +26,15 @@ from ledger.engines.base import Target
 from ledger.errors import ConflictError, StoreError
 from ledger.events import Recorded
 from ledger.fleet import wire
+from ledger.fleet.courses import Course, Courses
 from ledger.fleet.planning import Decisions
 from ledger.fleet.pool import Pool, Worker
-from ledger.plan import Catalogue, Decision
+from ledger.plan import Catalogue
 from ledger.runner import backups
 from ledger.runner.claim import started
 from ledger.runner.context import Handed, RunContext, failed_event
 from ledger.runner.held import RELEASE_SECONDS, interrupted
 from ledger.runner.outcome import Outcome, failure
-from ledger.scripts.created import created_checks
 from ledger.scripts.model import Migration
 from ledger.stores.base import Prepared
 
@@ -50,14 +50,6 @@ MOST_AHEAD: Final = 64
 
 TOLERATED: Final = 16
 """So many may need the patient way; if that is more than a quarter of all, the rest goes it at once."""
-
-
-class Course:
-    """What tenants that stand alike have before them: bound migrations, and the tasks that name them."""
-
-    def __init__(self, pending: Sequence[Migration], tasks: Sequence[wire.Task]) -> None:
-        self.pending = pending
-        self.tasks = tasks
 
 
 class Turn:
@@ -146,17 +138,12 @@ class Quick:
     ) -> None:
         self._ctx = ctx
         self._pool = pool
-        self._catalogue_of = catalogue_of
-        self._decisions = decisions
+        self._courses = Courses(ctx, catalogue_of, decisions, but)
         self.lanes = lanes
-        self._courses: dict[tuple[object, ...], Course | None] = {}
-        self._kept: list[Decision] = []
-        self._tasks: list[wire.Task] = []
         self._numbers = count(1)
         self._claims: dict[tuple[int, int], bytes] = {}
         self._schemas: dict[str, str] = {}
         self._hand = 0
-        self._but = but
         self._good = 0
         self._bad = 0
         self._rate = _Rate()
@@ -195,55 +182,6 @@ class Quick:
     def hopeless(self) -> bool:
         """Whether too many tenants need patience for this way to be worth it."""
         return self._bad > TOLERATED and self._bad * 4 > self._good
-
-    def course(self, target: Target) -> Course | None:
-        """What is before the tenant, or None if it needs the patient way from the start."""
-        state = self._ctx.state(target.name)
-        if target.name in self._but:
-            return None
-        if state.claim or state.intent or state.landed or state.resolution or target.for_restore:
-            return None
-        decision = self._decisions.of(target.name, self._catalogue_of(target.name))
-        key = (
-            id(decision),
-            tuple(sorted(target.variables.items())),
-            target.session,
-            target.create,
-        )
-        if key not in self._courses:
-            self._kept.append(decision)  # An id says which object it is only while that lives.
-            self._courses[key] = self._chart(target, decision)
-        return self._courses[key]
-
-    def _chart(self, target: Target, decision: Decision) -> Course | None:
-        ctx = self._ctx
-        plain = all(
-            one.python is None and not one.sync and one.up.transaction for one in decision.pending
-        )
-        if decision.problem is not None or not decision.pending or not plain:
-            return None
-        if any(ctx.settings.explain.values()):
-            return None
-        applied = list(ctx.state(target.name).applied)
-        pending = [ctx.bound(one, target.variables) for one in decision.pending]
-        tasks = []
-        for migration in pending:
-            task = wire.Task(
-                number=len(self._tasks),
-                ref=migration.ref,
-                section=migration.up,
-                checks=(*migration.checks, *created_checks(migration, target.variables)),
-                expected=frozenset(f"{ref.set}/{ref.version}" for ref in applied),
-                applied=tuple(applied),
-                timeout_seconds=migration.manifest.timeout_seconds
-                or ctx.settings.statement_seconds,
-                session=target.session,
-                create=target.create,
-            )
-            self._tasks.append(task)
-            tasks.append(task)
-            applied.append(migration.ref)
-        return Course(pending, tasks)
 
     def _returned(self, ways: Ways) -> list[Turn]:
         """Turns whose order was carried out; those of lost workers are given on."""
@@ -290,7 +228,7 @@ class Quick:
         wanted = self.lanes + ahead - self._hand
         number = 0
         while len(turns) < wanted and (target := ways.take()) is not None:
-            course = self.course(target)
+            course = self._courses.of(target)
             if course is None:
                 ways.patient(target)
                 continue

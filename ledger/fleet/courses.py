@@ -1,0 +1,94 @@
+"""What tenants that stand alike have before them on the quick way (ledger.fleet.quick).
+
+Invariant: a tenant with anything but plain migrations of its own before it, or with
+something left behind it, has no course: it needs the patient way from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from ledger.engines.base import Target
+from ledger.fleet import wire
+from ledger.fleet.planning import Decisions
+from ledger.plan import Catalogue, Decision
+from ledger.runner.context import RunContext
+from ledger.scripts.created import created_checks
+from ledger.scripts.model import Migration
+
+
+class Course:
+    """Bound migrations, in order, and the tasks that name them to workers."""
+
+    def __init__(self, pending: Sequence[Migration], tasks: Sequence[wire.Task]) -> None:
+        self.pending = pending
+        self.tasks = tasks
+
+
+class Courses:
+    """Charted once for all tenants that stand alike. The tenants named by `but` have none."""
+
+    def __init__(
+        self,
+        ctx: RunContext,
+        catalogue_of: Callable[[str], Catalogue],
+        decisions: Decisions,
+        but: Collection[str],
+    ) -> None:
+        self._ctx = ctx
+        self._catalogue_of = catalogue_of
+        self._decisions = decisions
+        self._but = but
+        self._made: dict[tuple[object, ...], Course | None] = {}
+        self._kept: list[Decision] = []
+        self._tasks = 0
+
+    def of(self, target: Target) -> Course | None:
+        """What is before the tenant, or None if it needs the patient way from the start."""
+        state = self._ctx.state(target.name)
+        if target.name in self._but or target.for_restore:
+            return None
+        if state.claim or state.intent or state.landed or state.resolution:
+            return None
+        decision = self._decisions.of(target.name, self._catalogue_of(target.name))
+        key = (
+            id(decision),
+            tuple(sorted(target.variables.items())),
+            target.session,
+            target.create,
+        )
+        if key not in self._made:
+            self._kept.append(decision)  # An id says which object it is only while that lives.
+            self._made[key] = self._chart(target, decision)
+        return self._made[key]
+
+    def _chart(self, target: Target, decision: Decision) -> Course | None:
+        ctx = self._ctx
+        plain = all(
+            one.python is None and not one.sync and one.up.transaction for one in decision.pending
+        )
+        if decision.problem is not None or not decision.pending or not plain:
+            return None
+        if any(ctx.settings.explain.values()):
+            return None
+        applied = list(ctx.state(target.name).applied)
+        pending = [ctx.bound(one, target.variables) for one in decision.pending]
+        tasks = []
+        for migration in pending:
+            tasks.append(
+                wire.Task(
+                    number=self._tasks,
+                    ref=migration.ref,
+                    section=migration.up,
+                    checks=(*migration.checks, *created_checks(migration, target.variables)),
+                    expected=frozenset(f"{ref.set}/{ref.version}" for ref in applied),
+                    applied=tuple(applied),
+                    timeout_seconds=migration.manifest.timeout_seconds
+                    or ctx.settings.statement_seconds,
+                    session=target.session,
+                    create=target.create,
+                )
+            )
+            self._tasks += 1
+            applied.append(migration.ref)
+        return Course(pending, tasks)
