@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, Generic, Literal, TypeVar
 
 import anyio
@@ -70,13 +71,11 @@ class Worker(Generic[T]):
         self._outgoing.append(wire.frame(message))
 
     async def flush(self) -> None:
-        """Send what is queued; to a process that is gone, nothing."""
+        """Send what is queued; a process that is gone is noticed by who listens to it."""
         data, self._outgoing = b"".join(self._outgoing), []
         if data and self._process.stdin is not None:
-            try:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await self._process.stdin.send(data)
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                self.gone = True
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """What the process sends, until it is gone."""

@@ -167,12 +167,17 @@ class Quick:
                 if turns:
                     await self._record(turns, ways)
                     continue
-                if not self._hand and (ways.over() or self.hopeless or not self._pool.living):
+                if not self._hand and (ways.over() or self._given_up):
                     return
                 await self._wait()
         except anyio.get_cancelled_exc_class():
             await self._interrupt(ways)
             raise
+
+    @property
+    def _given_up(self) -> bool:
+        """Whether no tenant is taken any more: what is left is the patient way's, which says why."""
+        return self.hopeless or not self._pool.living or self._ctx.lease_over
 
     def wake(self) -> None:
         """Look again whether a tenant may be taken."""
@@ -220,7 +225,7 @@ class Quick:
         """New tenants, as many as the workers should have in hand."""
         turns: list[Turn] = []
         living = self._pool.living
-        if not living or self.hopeless or self._ctx.lease_over:
+        if self._given_up:
             return turns
         ahead = min(MOST_AHEAD * len(living), int(AHEAD_SECONDS * self._rate.per_second))
         if not ways.ahead:

@@ -86,6 +86,8 @@ async def migrate_tenant(
         outcome = failure(
             target.name, error, done=tuple(progress.done), duration_us=progress.elapsed_us()
         )
+        if ctx.handed.pop(target.name, None) is not None:
+            await _let_go(ctx, target, error)
         if outcome.result == "unreachable" and ctx.state(target.name).claim is None:
             await record_skip(ctx, target, error)
         return msgspec.structs.replace(
@@ -250,6 +252,17 @@ async def _believe_marker(held: Held) -> None:
     event = await _disagreement(held.ctx, held.target, held.session)
     if event is not None:
         await held.ctx.record_claimed(held.target.name, [event])
+
+
+async def _let_go(ctx: RunContext, target: Target, error: LedgerError) -> None:
+    """End a claim that was handed over and that nobody could go on with."""
+    epoch = ctx.state(target.name).epoch
+    try:
+        await ctx.record_claimed(
+            target.name, [ev.LockCleared(epoch=epoch, reason="the tenant could not be worked on")]
+        )
+    except LedgerError as second:
+        error.add_note(f"and its claim could not be ended: {second}")
 
 
 async def _clear_aside(ctx: RunContext, target: Target) -> None:

@@ -148,6 +148,10 @@ async def test_what_workers_cannot_do_is_done_patiently(tmp_path: Path) -> None:
         assert fleet.query("t2", "SELECT tags FROM notes") == [("a",)]
         assert len(list((tmp_path / folder / "backups" / "t2").iterdir())) == 1
         assert (await ledger.verify()).sound
+        states = {row.tenant: (row.state, row.lock) for row in (await ledger.status()).tenants}
+        assert states == {f"t{n}": ("current", None) for n in range(8)} | {
+            "t1": ("unreachable", None)
+        }
     one, two = reports
     assert one.summary == two.summary == {"migrated": 7, "unreachable": 1}
     for left, right in zip(one.outcomes, two.outcomes, strict=True):
@@ -226,3 +230,12 @@ async def test_a_cancelled_run_ends_its_workers_and_its_claims(tmp_path: Path) -
     assert (await fleet.open().migrate()).success
     for number in range(6):
         assert types(await fleet.events(f"t{number}")).count("step_applied") == 3
+
+
+async def test_a_lease_that_is_over_ends_the_run_and_not_its_patience(tmp_path: Path) -> None:
+    """Nobody waits for tenants that may not be begun: each has an outcome, as in one process."""
+    fleet = Fleet(tmp_path, tenants=4, extra=f"{WORKERS}lease_seconds = 0.000001")
+    with anyio.fail_after(60):
+        report = await fleet.open().migrate()
+    assert report.summary == {"failed": 4}
+    assert {"lease ran out" in outcome.message for outcome in report.outcomes} == {True}
