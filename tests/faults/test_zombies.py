@@ -211,7 +211,8 @@ def test_two_hosts_start_the_same_run(kind: str, make_world: MakeWorld) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_unlock_fences_the_old_holder_too(kind: str, make_world: MakeWorld) -> None:
     """A person ends the claim of a run that lives: that run cannot write to the tenant any more."""
-    world = make_world(kind)
+    # One at a time: who is stopped must not hold the ledger's lock for another of its tenants.
+    world = make_world(kind, head="parallel = 1\n")
     holder = stopped_at(world, "runner.after_claim")
     claimed = [
         row["tenant"]
