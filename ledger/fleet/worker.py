@@ -25,10 +25,11 @@ from ledger import events as ev
 from ledger import failpoints
 from ledger.drivers.url import SqliteUrl, file_uri
 from ledger.engines.base import MarkerEntry, Target, Work
+from ledger.engines.entries import entry_id
 from ledger.engines.sqlite.backup import write as write_backup
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.introspect import SchemaCache
-from ledger.engines.sqlite.marker import admit, entry_id, read_marker
+from ledger.engines.sqlite.marker import admit, read_marker
 from ledger.engines.sqlite.peek import Descriptors
 from ledger.engines.sqlite.steps import Stop, begin_read, go_on, roll_back
 from ledger.engines.sqlite.tenant_file import require_file

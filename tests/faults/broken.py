@@ -29,8 +29,9 @@ def _entry() -> None:
 
 def _fence() -> None:
     """No tenant asks for the epoch: not when the fence is set, and not when an entry is written."""
-    for name in ("sqlite.transaction", "sqlite.stepwise", "sqlite.session", "mysql.fence"):
-        _replace(f"ledger.engines.{name}", admit=lambda *_, **__: None)
+    for name in ("transaction", "stepwise", "session"):
+        _replace(f"ledger.engines.sqlite.{name}", admit=lambda *_, **__: None)
+    _replace("ledger.engines.mysql.fence", require_epoch=lambda *_, **__: None)
     marker = importlib.import_module("ledger.engines.mysql.marker")
     asks = {
         "RAISE_FENCE": ("AND epoch <= %s", "AND %s IS NOT NULL"),

@@ -11,11 +11,12 @@ from typing import Final
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import Target
 from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.entries import entry_id
 from ledger.engines.mysql import leftovers, preflight
 from ledger.engines.mysql.clients import dump_program
 from ledger.engines.mysql.grants import missing
 from ledger.engines.mysql.introspect import SchemaReader
-from ledger.engines.mysql.marker import MarkerTable, as_marker, entry_id
+from ledger.engines.mysql.marker import MarkerTable, as_marker
 from ledger.engines.mysql.objects import Names
 from ledger.engines.mysql.shared import Shared
 from ledger.errors import TenantError

@@ -15,8 +15,8 @@ import msgspec
 
 from ledger import failpoints
 from ledger.drivers.mysql import NO_DEADLINE, quote_identifier
+from ledger.engines.entries import fenced
 from ledger.engines.mysql.fence import with_restoring
-from ledger.engines.mysql.marker import fenced
 from ledger.errors import TenantError
 from ledger.scripts.created import Owned
 
@@ -81,7 +81,7 @@ async def _require_fence(session: MysqlSession, *, epoch: int) -> None:
     """For servers whose lock does not hold: raises FencedError once a newer claim has passed."""
     found = await session.table.read(session.connection)
     if found.epoch != epoch:
-        raise fenced(session.tenant, found.epoch, epoch)
+        raise fenced(found.epoch, epoch, tenant=session.tenant)
 
 
 async def _refuse_references(session: MysqlSession, objects: Sequence[Owned]) -> None:

@@ -15,7 +15,8 @@ import msgspec
 
 from ledger.drivers.mysql import MysqlConnection, QueryError
 from ledger.engines.base import Target
-from ledger.engines.mysql.marker import Fence, MarkerTable, Remembered, admit
+from ledger.engines.entries import require_epoch
+from ledger.engines.mysql.marker import Fence, MarkerTable, Remembered
 from ledger.errors import LockedError
 
 LOCK_SECONDS: Final = 60.0
@@ -67,7 +68,7 @@ async def take(
     warnings, defaults, plain = await _lock(connection, table, target, name, epoch=epoch)
     found = await table.read(connection)
     try:
-        admit(found, epoch=epoch, tenant=target.name)
+        require_epoch(found.epoch, epoch, tenant=target.name)
     except BaseException:
         await connection.fetch(RELEASE_LOCK, (name,))
         raise
@@ -99,7 +100,7 @@ async def _lock(
             return (f"GET_LOCK returned NULL: {_ALONE}",), "", False
     except QueryError as error:
         return (f"GET_LOCK is not available ({error}): {_ALONE}",), "", False
-    admit(await table.read(connection), epoch=epoch, tenant=target.name)
+    require_epoch((await table.read(connection)).epoch, epoch, tenant=target.name)
     holder = None
     with anyio.move_on_after(LOCK_SECONDS):
         while True:

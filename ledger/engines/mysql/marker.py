@@ -6,15 +6,16 @@ the same statement or transaction, so that a fenced predecessor changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import MARKER_TABLE, Marker, MarkerEntry, StepResult, Target
+from ledger.engines.entries import entry_id, fenced, require_own
 from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
-from ledger.errors import FencedError, MarkerMismatchError, TenantError
+from ledger.errors import TenantError
 from ledger.events import CheckResult, MigrationRef
 
 CREATE: Final = """
@@ -95,11 +96,6 @@ _REF: Final = msgspec.json.Decoder(MigrationRef)
 _BODY: Final = msgspec.json.Decoder(Body)
 
 
-def entry_id(ref: MigrationRef) -> str:
-    """`SET/VERSION`."""
-    return f"{ref.set}/{ref.version}"
-
-
 def marker_name(target: Target) -> str:
     """The table's name, unquoted."""
     return f"{target.prefix}{MARKER_TABLE}"
@@ -175,7 +171,7 @@ class MarkerTable:
             if not changed and (found.epoch, found.fence) != (epoch, fence):
                 found = await self.read(connection)
                 if (found.epoch, found.fence) != (epoch, fence):
-                    raise fenced(self.tenant, found.epoch, epoch)
+                    raise fenced(found.epoch, epoch, tenant=self.tenant)
         return msgspec.structs.replace(found, exists=True, epoch=epoch, fence=fence)
 
     async def put(self, connection: MysqlConnection, entry: MarkerEntry, body: Body) -> None:
@@ -198,14 +194,14 @@ class MarkerTable:
         )
         if not changed:
             found = await self.read(connection)
-            raise fenced(self.tenant, found.epoch, entry.epoch)
+            raise fenced(found.epoch, entry.epoch, tenant=self.tenant)
 
     async def lock_fence(self, connection: MysqlConnection, *, epoch: int) -> None:
         """Inside a transaction: hold the fence row to its end. Raises FencedError."""
         rows = await connection.fetch(self._sql(LOCK_FENCE))
         found = int(rows[0][0]) if rows else 0
         if found != epoch:
-            raise fenced(self.tenant, found, epoch)
+            raise fenced(found, epoch, tenant=self.tenant)
 
     async def drop(self, connection: MysqlConnection, ref: MigrationRef, *, epoch: int) -> None:
         """Remove an entry, in a transaction of its own. Raises FencedError."""
@@ -251,29 +247,9 @@ def as_marker(found: Remembered) -> Marker:
     )
 
 
-def fenced(tenant: str, found: int, epoch: int) -> FencedError:
-    """A newer claim was here."""
-    return FencedError(
-        f"a newer claim (epoch {found}, ours is {epoch}) has passed on this tenant",
-        found=found,
-        tenant=tenant,
-    )
-
-
-def admit(found: Remembered, *, epoch: int, tenant: str) -> None:
-    """Raises FencedError if the tenant has seen a newer claim."""
-    if found.epoch > epoch:
-        raise fenced(tenant, found.epoch, epoch)
-
-
 def require_ledger(found: Remembered, *, ledger: str, tenant: str) -> None:
     """Raises TenantError for a tenant of another ledger, or one that a restore left half done."""
-    if found.fence.ledger not in ("", ledger):
-        raise TenantError(
-            f"this tenant belongs to another ledger ({found.fence.ledger}, not {ledger})",
-            hint="If this ledger is to take it over, run `ledger baseline` for it.",
-            tenant=tenant,
-        )
+    require_own(found.fence.ledger, ledger, tenant=tenant)
     if found.fence.restoring:
         raise TenantError(
             f"a restore of {found.fence.restoring} was interrupted; the tenant holds a part of it",
@@ -286,43 +262,3 @@ def require_ledger(found: Remembered, *, ledger: str, tenant: str) -> None:
             hint="Run `ledger reset --drop-all` for it again.",
             tenant=tenant,
         )
-
-
-def require_expected(
-    found: Remembered, ref: MigrationRef, expected: frozenset[str], *, tenant: str
-) -> None:
-    """Raises MarkerMismatchError unless what is applied, `ref` apart, is `expected`.
-
-    A migration whose down steps have only begun still counts as applied.
-    """
-    own = entry_id(ref)
-    applied = {
-        name
-        for name, entry in found.entries.items()
-        if entry.state == "applied" or entry.direction == "down"
-    } - {own}
-    if applied == expected - {own}:
-        return
-    missing = tuple(sorted(expected - applied - {own}))
-    extra = tuple(sorted(applied - expected))
-    parts = [f"it lacks {', '.join(missing)}"] * bool(missing)
-    parts += [f"it has {', '.join(extra)} besides"] * bool(extra)
-    raise MarkerMismatchError(
-        f"the tenant's marker and the ledger disagree on what is applied: {'; '.join(parts)}",
-        missing=missing,
-        extra=extra,
-        hint="The tenant, or the ledger, was put back to an older state; `ledger status` shows "
-        "which, and the next `ledger migrate` brings a regressed tenant forward.",
-        tenant=tenant,
-    )
-
-
-def adopted(
-    found: Remembered, refs: Sequence[MigrationRef], *, epoch: int
-) -> tuple[MarkerEntry, ...]:
-    """Entries that say that exactly `refs` are applied; what was known of them is kept."""
-    known = {entry.ref: entry for entry in found.entries.values() if entry.state == "applied"}
-    return tuple(
-        known.get(ref) or MarkerEntry(ref=ref, state="applied", direction="up", step=0, epoch=epoch)
-        for ref in refs
-    )

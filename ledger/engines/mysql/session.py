@@ -27,6 +27,7 @@ from ledger.engines.base import (
     Work,
 )
 from ledger.engines.checks import require_checks
+from ledger.engines.entries import adopted, entry_id, require_expected
 from ledger.engines.mysql import backup as backups
 from ledger.engines.mysql import drop, fence, guards, python, restore
 from ledger.engines.mysql import wish as wishes
@@ -39,10 +40,7 @@ from ledger.engines.mysql.marker import (
     Fence,
     MarkerTable,
     Remembered,
-    adopted,
     as_marker,
-    entry_id,
-    require_expected,
     require_ledger,
 )
 from ledger.engines.mysql.objects import Known, Names
@@ -166,7 +164,9 @@ class MysqlSession:
         with translated(self.target, f"apply {entry_id(work.ref)}"):
             remembered = await self._at(epoch=work.epoch, ledger=work.ledger)
             require_ledger(remembered, ledger=work.ledger, tenant=self.tenant)
-            require_expected(remembered, work.ref, work.expected, tenant=self.tenant)
+            require_expected(
+                remembered.entries.values(), work.ref, work.expected, tenant=self.tenant
+            )
             entry = remembered.entries.get(entry_id(work.ref))
             body = Body()
             if entry is not None:
@@ -316,7 +316,7 @@ class MysqlSession:
             await self._fence(epoch=epoch, ledger=ledger, takes_over=True)
             found = await self.table.read(self.connection, bodies=True)
             words = fence.with_restoring(found, "")
-            entries = adopted(found, refs, epoch=epoch)
+            entries = adopted(found.entries.values(), refs, epoch=epoch)
             await self._in_transaction_of_its_own(entries, epoch=epoch, words=words)
             self._remembered = await self.table.read(self.connection)
             return (await self.reader.mark(self.connection))[0]

@@ -14,7 +14,8 @@ from typing import Final
 
 from ledger.engines.base import Target
 from ledger.engines.diagnosis import Diagnosis, Probe
-from ledger.engines.sqlite.marker import entry_id, read_marker
+from ledger.engines.entries import entry_id
+from ledger.engines.sqlite.marker import read_marker
 from ledger.engines.sqlite.trouble import described
 from ledger.errors import TenantError
 

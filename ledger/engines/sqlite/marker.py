@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 
 from ledger.engines.base import Marker, MarkerEntry
-from ledger.errors import FencedError, MarkerMismatchError, TenantError
+from ledger.engines.entries import adopted, entry_id, require_epoch, require_own
+from ledger.errors import TenantError
 from ledger.events import MigrationRef
 
 CREATE_MARKER: Final = """
@@ -36,11 +37,6 @@ DELETE_ENTRIES: Final = "DELETE FROM main.ledger_marker WHERE id <> ''"
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(MarkerEntry)
-
-
-def entry_id(ref: MigrationRef) -> str:
-    """`SET/VERSION`."""
-    return f"{ref.set}/{ref.version}"
 
 
 def has_marker(database: sqlite3.Connection) -> bool:
@@ -72,47 +68,8 @@ def read_marker(database: sqlite3.Connection, *, tenant: str) -> Marker:
 
 def admit(marker: Marker, *, epoch: int, ledger: str, tenant: str) -> None:
     """Raises FencedError if the tenant has seen a newer claim, TenantError if another ledger's."""
-    if marker.ledger not in ("", ledger):
-        raise TenantError(
-            f"this tenant belongs to another ledger ({marker.ledger}, not {ledger})",
-            hint="If this ledger is to take it over, run `ledger baseline` for it.",
-            tenant=tenant,
-        )
-    if marker.epoch > epoch:
-        raise FencedError(
-            f"a newer claim (epoch {marker.epoch}, ours is {epoch}) has passed on this tenant",
-            found=marker.epoch,
-            tenant=tenant,
-        )
-
-
-def require_expected(
-    marker: Marker, ref: MigrationRef, expected: frozenset[str], *, tenant: str
-) -> None:
-    """Raises MarkerMismatchError unless what is applied, `ref` apart, is `expected`.
-
-    A migration whose down steps have only begun still counts as applied.
-    """
-    own = entry_id(ref)
-    applied = {
-        entry_id(entry.ref)
-        for entry in marker.entries
-        if entry.state == "applied" or entry.direction == "down"
-    } - {own}
-    if applied == expected - {own}:
-        return
-    missing = tuple(sorted(expected - applied - {own}))
-    extra = tuple(sorted(applied - expected))
-    parts = [f"it lacks {', '.join(missing)}"] * bool(missing)
-    parts += [f"it has {', '.join(extra)} besides"] * bool(extra)
-    raise MarkerMismatchError(
-        f"the tenant's marker and the ledger disagree on what is applied: {'; '.join(parts)}",
-        missing=missing,
-        extra=extra,
-        hint="The tenant, or the ledger, was put back to an older state; `ledger status` shows "
-        "which, and the next `ledger migrate` brings a regressed tenant forward.",
-        tenant=tenant,
-    )
+    require_own(marker.ledger, ledger, tenant=tenant)
+    require_epoch(marker.epoch, epoch, tenant=tenant)
 
 
 def put_fence(
@@ -137,11 +94,6 @@ def replace_entries(
     database: sqlite3.Connection, marker: Marker, refs: Sequence[MigrationRef], *, epoch: int
 ) -> None:
     """Make exactly `refs` applied; what the marker already knew of them is kept."""
-    known = {entry.ref: entry for entry in marker.entries if entry.state == "applied"}
     database.execute(DELETE_ENTRIES)
-    for ref in refs:
-        put_entry(
-            database,
-            known.get(ref)
-            or MarkerEntry(ref=ref, state="applied", direction="up", step=0, epoch=epoch),
-        )
+    for entry in adopted(marker.entries, refs, epoch=epoch):
+        put_entry(database, entry)

@@ -16,17 +16,16 @@ import msgspec
 from ledger import failpoints
 from ledger.engines.base import MORE_TIME, Done, Journal, Marker, MarkerEntry, StepResult, Work
 from ledger.engines.checks import require_checks
+from ledger.engines.entries import entry_id, require_expected
 from ledger.engines.sqlite import wish as wishes
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
     admit,
     drop_entry,
-    entry_id,
     put_entry,
     put_fence,
     read_marker,
-    require_expected,
 )
 from ledger.engines.sqlite.steps import (
     Violations,
@@ -143,7 +142,7 @@ class Attempt:
         begin_immediate(database)
         marker = read_marker(database, tenant=self.tenant)
         admit(marker, epoch=work.epoch, ledger=work.ledger, tenant=self.tenant)
-        require_expected(marker, work.ref, work.expected, tenant=self.tenant)
+        require_expected(marker.entries, work.ref, work.expected, tenant=self.tenant)
         self.marker = marker
         entry = own_entry(marker, work)
         if work.direction == "up" and entry and (entry.state, entry.direction) == ("applied", "up"):

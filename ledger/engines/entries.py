@@ -1,0 +1,79 @@
+"""What the entries of a tenant's marker mean, the same on every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ledger.engines.base import MarkerEntry
+from ledger.errors import FencedError, MarkerMismatchError, TenantError
+from ledger.events import MigrationRef
+
+
+def entry_id(ref: MigrationRef) -> str:
+    """`SET/VERSION`."""
+    return f"{ref.set}/{ref.version}"
+
+
+def require_own(found: str, ledger: str, *, tenant: str) -> None:
+    """Raises TenantError if the marker names another ledger."""
+    if found not in ("", ledger):
+        raise TenantError(
+            f"this tenant belongs to another ledger ({found}, not {ledger})",
+            hint="If this ledger is to take it over, run `ledger baseline` for it.",
+            tenant=tenant,
+        )
+
+
+def require_epoch(found: int, epoch: int, *, tenant: str) -> None:
+    """Raises FencedError if the tenant has seen a newer claim."""
+    if found > epoch:
+        raise fenced(found, epoch, tenant=tenant)
+
+
+def fenced(found: int, epoch: int, *, tenant: str) -> FencedError:
+    """A newer claim was here."""
+    return FencedError(
+        f"a newer claim (epoch {found}, ours is {epoch}) has passed on this tenant",
+        found=found,
+        tenant=tenant,
+    )
+
+
+def require_expected(
+    entries: Iterable[MarkerEntry], ref: MigrationRef, expected: frozenset[str], *, tenant: str
+) -> None:
+    """Raises MarkerMismatchError unless what is applied, `ref` apart, is `expected`.
+
+    A migration whose down steps have only begun still counts as applied.
+    """
+    own = entry_id(ref)
+    applied = {
+        entry_id(entry.ref)
+        for entry in entries
+        if entry.state == "applied" or entry.direction == "down"
+    } - {own}
+    if applied == expected - {own}:
+        return
+    missing = tuple(sorted(expected - applied - {own}))
+    extra = tuple(sorted(applied - expected))
+    parts = [f"it lacks {', '.join(missing)}"] * bool(missing)
+    parts += [f"it has {', '.join(extra)} besides"] * bool(extra)
+    raise MarkerMismatchError(
+        f"the tenant's marker and the ledger disagree on what is applied: {'; '.join(parts)}",
+        missing=missing,
+        extra=extra,
+        hint="The tenant, or the ledger, was put back to an older state; `ledger status` shows "
+        "which, and the next `ledger migrate` brings a regressed tenant forward.",
+        tenant=tenant,
+    )
+
+
+def adopted(
+    entries: Iterable[MarkerEntry], refs: Sequence[MigrationRef], *, epoch: int
+) -> tuple[MarkerEntry, ...]:
+    """Entries that say that exactly `refs` are applied; what was known of them is kept."""
+    known = {entry.ref: entry for entry in entries if entry.state == "applied"}
+    return tuple(
+        known.get(ref) or MarkerEntry(ref=ref, state="applied", direction="up", step=0, epoch=epoch)
+        for ref in refs
+    )
