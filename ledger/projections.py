@@ -170,7 +170,7 @@ class FleetState(msgspec.Struct, kw_only=True):
 
     def fold_facts(self, facts: Sequence[Fact]) -> None:
         """`fold`, from what a store's `read_facts` gives."""
-        self._fold(zip(facts, ev.decode_bodies(map(_BODY, facts)), strict=True))
+        self._fold(zip(facts, ev.decode_bodies([*map(_BODY, facts)]), strict=True))
 
     def fold_own(self, recorded: Iterable[Recorded], events: Iterable[ev.AnyEvent]) -> None:
         """`fold` of what was just appended: `events` are the bodies, so that none is decoded."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -18,6 +18,9 @@ from ledger.projections import Fact
 
 LEDGER_SCHEMA = 1
 """The number of the ledger's own tables; stores migrate older ones forward when opened."""
+
+PAGE_EVENTS: Final = 1_000
+"""Events read by one query: a page that fits into the processor's cache is folded while it is there."""
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,13 +128,13 @@ class Store(Protocol):
         ...
 
     def read(
-        self, where: Filter = Filter(), *, batch: int = 5000
+        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
     ) -> AsyncGenerator[list[Recorded], None]:
         """Matching events in seq order, in lists of at most `batch`."""
         ...
 
     def read_facts(
-        self, where: Filter = Filter(), *, batch: int = 10_000
+        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
     ) -> AsyncGenerator[list[Fact], None]:
         """As `read`, of each event only what a fold needs."""
         ...

@@ -1,4 +1,4 @@
-"""A `Filter` as SQL: one set of conditions, two spellings.
+"""A `Filter` as SQL, and reading by it page by page: one set of conditions, two spellings.
 
 Invariant: whatever a filter holds travels as a parameter; a pattern's only
 wildcards are `*` and `?`.
@@ -6,9 +6,9 @@ wildcards are `*` and `?`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -18,9 +18,13 @@ from ledger.stores.chain import timestamp
 
 
 class Spelling(msgspec.Struct, frozen=True, kw_only=True):
-    """How a database writes a parameter, a pattern condition on a column, and the pattern itself."""
+    """How a database writes a parameter, a pattern condition on a column, and the pattern itself.
+
+    `seq_in_stream` is `seq` where the index of streams is to be used.
+    """
 
     mark: str
+    seq_in_stream: str
     like: str
     pattern: Callable[[str], str]
 
@@ -35,8 +39,55 @@ def _mysql_like(pattern: str) -> str:
     return pattern.replace("*", "%").replace("?", "_")
 
 
-SQLITE: Final = Spelling(mark="?", like="{column} GLOB ?", pattern=_sqlite_glob)
-MYSQL: Final = Spelling(mark="%s", like="{column} LIKE %s ESCAPE '|'", pattern=_mysql_like)
+SQLITE: Final = Spelling(
+    mark="?",
+    # The `+` keeps the planner from the index of seq.
+    seq_in_stream="+seq",
+    like="{column} GLOB ?",
+    pattern=_sqlite_glob,
+)
+MYSQL: Final = Spelling(
+    mark="%s", seq_in_stream="seq", like="{column} LIKE %s ESCAPE '|'", pattern=_mysql_like
+)
+
+
+async def pages(
+    fetch: Callable[[str, Sequence[object]], Awaitable[list[Any]]],
+    columns: str,
+    where: Filter,
+    batch: int,
+    spelling: Spelling,
+) -> AsyncGenerator[list[Any], None]:
+    """Matching rows in seq order; the first of `columns` is `seq`.
+
+    Each list is one query of its own: no transaction stays open between, and others get their turn.
+    """
+    parts, values = conditions(where, spelling)
+    mark = spelling.mark
+    # Within a stream, seq order is version order.
+    seq, order = (spelling.seq_in_stream, "version") if where.stream is not None else ("seq", "seq")
+    condition = " AND ".join([*parts, f"{seq} > {mark}"])
+    after = where.after_seq
+    tail: tuple[object, ...] = (batch,)
+    if where.last is not None:
+        newest = (
+            f"SELECT MIN(seq), MAX(seq) FROM (SELECT seq FROM events WHERE {condition} "  # noqa: S608
+            f"ORDER BY {order} DESC LIMIT {mark}) AS newest"
+        )
+        ((first, last),) = await fetch(newest, (*values, after, where.last))
+        if first is None:
+            return
+        after = first - 1
+        condition += f" AND seq <= {mark}"
+        tail = (last, batch)
+    select = f"SELECT {columns} FROM events WHERE {condition} ORDER BY {order} LIMIT {mark}"  # noqa: S608
+    while True:
+        rows = await fetch(select, (*values, after, *tail))
+        if rows:
+            yield rows
+        if len(rows) < batch:
+            return
+        after = rows[-1][0]
 
 
 def conditions(where: Filter, spelling: Spelling) -> tuple[list[str], list[object]]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 
@@ -30,9 +30,17 @@ from ledger.errors import StoreError, StoreUnavailableError
 from ledger.events import Recorded
 from ledger.projections import Fact
 from ledger.stores.appender import Appender
-from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, Prepared, StoredProjection
+from ledger.stores.base import (
+    LEDGER_SCHEMA,
+    PAGE_EVENTS,
+    Append,
+    Filter,
+    Head,
+    Prepared,
+    StoredProjection,
+)
 from ledger.stores.chain import Chained, Outcome, recorded
-from ledger.stores.filters import MYSQL, conditions
+from ledger.stores.filters import MYSQL, pages
 from ledger.stores.migrations import ID_KEY, MYSQL_UPGRADES, SCHEMA_KEY, Upgrade
 from ledger.stores.mysql_schema import (
     make_tables,
@@ -110,47 +118,18 @@ class MysqlStore:
         return await self.appender.append_all(requests)
 
     async def read(
-        self, where: Filter = Filter(), *, batch: int = 5000
+        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
     ) -> AsyncGenerator[list[Recorded], None]:
         """See `Store.read`."""
-        async for rows in self._pages(EVENT_COLUMNS, where, batch):
+        async for rows in pages(self._fetch, EVENT_COLUMNS, where, batch, MYSQL):
             yield recorded(rows)
 
     async def read_facts(
-        self, where: Filter = Filter(), *, batch: int = 10_000
+        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
     ) -> AsyncGenerator[list[Fact], None]:
         """See `Store.read_facts`."""
-        async for rows in self._pages(FACTS, where, batch):
+        async for rows in pages(self._fetch, FACTS, where, batch, MYSQL):
             yield rows
-
-    async def _pages(
-        self, columns: str, where: Filter, batch: int
-    ) -> AsyncGenerator[list[Any], None]:
-        """Rows whose first column is `seq`. Each list is one query: other readers get their turn."""
-        parts, values = conditions(where, MYSQL)
-        order = "version" if where.stream is not None else "seq"
-        condition = " AND ".join([*parts, "seq > %s"])
-        after = where.after_seq
-        tail: tuple[object, ...] = (batch,)
-        if where.last is not None:
-            newest = (
-                f"SELECT MIN(seq), MAX(seq) FROM (SELECT seq FROM events WHERE {condition} "  # noqa: S608
-                f"ORDER BY {order} DESC LIMIT %s) AS newest"
-            )
-            ((first, last),) = await self._fetch(newest, (*values, after, where.last))
-            if first is None:
-                return
-            after = first - 1
-            condition += " AND seq <= %s"
-            tail = (last, batch)
-        select = f"SELECT {columns} FROM events WHERE {condition} ORDER BY {order} LIMIT %s"  # noqa: S608
-        while True:
-            rows = await self._fetch(select, (*values, after, *tail))
-            if rows:
-                yield rows
-            if len(rows) < batch:
-                return
-            after = rows[-1][0]
 
     async def head(self) -> Head:
         """See `Store.head`."""

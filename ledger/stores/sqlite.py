@@ -22,9 +22,17 @@ from ledger.errors import StoreUnavailableError
 from ledger.events import Recorded
 from ledger.projections import Fact
 from ledger.stores.appender import Appender
-from ledger.stores.base import LEDGER_SCHEMA, Append, Filter, Head, Prepared, StoredProjection
+from ledger.stores.base import (
+    LEDGER_SCHEMA,
+    PAGE_EVENTS,
+    Append,
+    Filter,
+    Head,
+    Prepared,
+    StoredProjection,
+)
 from ledger.stores.chain import Chained, Outcome, recorded, timestamp
-from ledger.stores.filters import SQLITE, conditions
+from ledger.stores.filters import SQLITE, pages
 from ledger.stores.migrations import ID_KEY, SCHEMA_KEY, SQLITE_UPGRADES, Upgrade
 from ledger.stores.sqlite_schema import (
     cannot_change,
@@ -85,49 +93,18 @@ class SqliteStore:
         return await self.appender.append_all(requests)
 
     async def read(
-        self, where: Filter = Filter(), *, batch: int = 5000
+        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
     ) -> AsyncGenerator[list[Recorded], None]:
         """See `Store.read`."""
-        async for rows in self._pages(EVENT_COLUMNS, where, batch):
+        async for rows in pages(self._fetch, EVENT_COLUMNS, where, batch, SQLITE):
             yield recorded(rows)
 
     async def read_facts(
-        self, where: Filter = Filter(), *, batch: int = 10_000
+        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
     ) -> AsyncGenerator[list[Fact], None]:
         """See `Store.read_facts`."""
-        async for rows in self._pages(FACTS, where, batch):
+        async for rows in pages(self._fetch, FACTS, where, batch, SQLITE):
             yield rows
-
-    async def _pages(
-        self, columns: str, where: Filter, batch: int
-    ) -> AsyncGenerator[list[Any], None]:
-        """Rows whose first column is `seq`. Each list is one query: no transaction stays open between."""
-        parts, values = conditions(where, SQLITE)
-        after = where.after_seq
-        # Within a stream, seq order is version order; the `+` keeps the planner on that index.
-        seq, order = ("+seq", "version") if where.stream is not None else ("seq", "seq")
-        condition = " AND ".join([*parts, f"{seq} > ?"])
-        if where.last is not None:
-            newest = (
-                f"SELECT min(seq), max(seq) FROM (SELECT seq FROM events WHERE {condition} "  # noqa: S608
-                f"ORDER BY {order} DESC LIMIT ?)"
-            )
-            ((first, last),) = await self._fetch(newest, (*values, after, where.last))
-            if first is None:
-                return
-            after = first - 1
-            condition += " AND seq <= ?"
-            tail: tuple[object, ...] = (last, batch)
-        else:
-            tail = (batch,)
-        select = f"SELECT {columns} FROM events WHERE {condition} ORDER BY {order} LIMIT ?"  # noqa: S608
-        while True:
-            rows = await self._fetch(select, (*values, after, *tail))
-            if rows:
-                yield rows
-            if len(rows) < batch:
-                return
-            after = rows[-1][0]
 
     async def head(self) -> Head:
         """See `Store.head`."""
