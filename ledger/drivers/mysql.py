@@ -40,6 +40,7 @@ ACCESS_DENIED: Final = frozenset({1045, 1698})
 SERVER_FULL: Final = frozenset({1040, 1203, 1226})
 LOST: Final = frozenset({0, 1053, 1077, 1079, 1927, 2006, 2013, 2014, 2027, 2055, 3169, 4031})
 
+PROGRAM: Final = "ledger"
 NO_SECRET: Final = SecretSource()
 NO_DEADLINE: Final = math.inf
 
@@ -334,8 +335,12 @@ async def open_connection(
     query_seconds: float = QUERY_SECONDS,
     lock_wait_seconds: int = LOCK_WAIT_SECONDS,
     session: Sequence[str] = (),
+    program: str = PROGRAM,
 ) -> MysqlConnection:
-    """As `connect`, for an owner whose lifetime is not a block; it must call `aclose`."""
+    """As `connect`, for an owner whose lifetime is not a block; it must call `aclose`.
+
+    `program` is what the server is told of who connects.
+    """
     name = database if database is not None else url.database
     deadline = anyio.current_time() + connect_seconds
     password = await read_secret(secret)
@@ -343,7 +348,7 @@ async def open_connection(
     pause = 0.05
     while True:
         try:
-            raw = await _handshake(url, password, name, deadline=deadline)
+            raw = await _handshake(url, password, name, deadline=deadline, program=program)
             break
         except ConnectRefusedError as error:
             if error.code in ACCESS_DENIED and not asked_again:
@@ -367,7 +372,12 @@ async def open_connection(
 
 
 async def _handshake(
-    url: MysqlUrl, password: Secret | None, database: str | None, *, deadline: float
+    url: MysqlUrl,
+    password: Secret | None,
+    database: str | None,
+    *,
+    deadline: float,
+    program: str,
 ) -> Any:
     """TCP, TLS and authentication under one deadline."""
     # The library encodes passwords as latin-1; so handed over, UTF-8 bytes arrive as they are,
@@ -384,7 +394,7 @@ async def _handshake(
         autocommit=True,
         local_infile=False,
         ssl=_tls(url),
-        program_name="ledger",
+        program_name=program,
     )
     seconds = deadline - anyio.current_time()
     try:

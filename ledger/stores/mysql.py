@@ -7,7 +7,7 @@ event id before anything is told or tried again; there is never a second one.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import anyio
 
 from ledger.drivers.mysql import (
+    PROGRAM,
     ConnectionLostError,
     ConnectRefusedError,
     DriverError,
@@ -42,6 +43,13 @@ from ledger.stores.base import (
 from ledger.stores.chain import Chained, Outcome, recorded
 from ledger.stores.filters import MYSQL, pages
 from ledger.stores.migrations import ID_KEY, MYSQL_UPGRADES, SCHEMA_KEY, Upgrade
+from ledger.stores.mysql_holders import (
+    IDLE_SECONDS,
+    LOCK_WAIT,
+    WRITER,
+    end_idle_writers,
+    locked_out,
+)
 from ledger.stores.mysql_schema import (
     make_tables,
     read_meta,
@@ -71,8 +79,9 @@ SCRIPTS_REMEMBERED: Final = 50_000
 _SESSION: Final = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
     # A holder of the head row that is stopped in its transaction must not hold up the others longer
-    # than they wait. Only MariaDB can end it, and reads the comment.
-    "SET SESSION innodb_lock_wait_timeout = 5 /*M!100300 , idle_transaction_timeout = 10 */",
+    # than they wait. MariaDB ends it, and reads the comment; elsewhere they do (mysql_holders.py).
+    "SET SESSION innodb_lock_wait_timeout = 5"
+    f" /*M!100300 , idle_transaction_timeout = {IDLE_SECONDS} */",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
 )
 _WRITER_SESSION: Final = (*_SESSION, "SET SESSION autocommit = 0")
@@ -222,7 +231,9 @@ class MysqlStore:
             await connection.aclose()
         return await self._connect()
 
-    async def _connect(self, session: Sequence[str] = _SESSION) -> MysqlConnection:
+    async def _connect(
+        self, session: Sequence[str] = _SESSION, program: str = PROGRAM
+    ) -> MysqlConnection:
         if self._closed:
             raise StoreUnavailableError(f"the ledger {self.url} was closed")
         return await open_connection(
@@ -231,6 +242,7 @@ class MysqlStore:
             connect_seconds=CONNECT_SECONDS,
             query_seconds=QUERY_SECONDS,
             session=session,
+            program=program,
         )
 
     def _refuse_oversized(self, prepared: Prepared) -> None:
@@ -302,10 +314,19 @@ class MysqlStore:
             while True:
                 try:
                     if self._writer is None or self._writer.closed:
-                        self._writer = await self._connect(_WRITER_SESSION)
+                        self._writer = await self._connect(_WRITER_SESSION, WRITER)
                     return await work(self._writer, again)
                 except DriverError as error:
-                    if not _may_pass(error) or anyio.current_time() + pause > deadline:
+                    late = anyio.current_time() + pause > deadline
+                    if error.code == LOCK_WAIT:
+                        # On the reading connection: a look must not begin the next transaction.
+                        if late:
+                            raise await self._read(
+                                partial(locked_out, url=self._address)
+                            ) from error
+                        with suppress(StoreUnavailableError):
+                            await self._read(end_idle_writers)
+                    elif late or not _may_pass(error):
                         raise translate(error, self._address) from error
                     again = again or not isinstance(error, (QueryError, ConnectRefusedError))
                 await anyio.sleep(pause)

@@ -11,12 +11,15 @@ import anyio.abc
 import msgspec
 import pytest
 
+from ledger.drivers.mysql import ConnectionLostError, MysqlConnection, open_connection
+from ledger.drivers.mysql import connect as open_session
 from ledger.drivers.url import MysqlUrl, SecretSource
 from ledger.errors import StoreError, StoreUnavailableError
 from ledger.events import Failed
 from ledger.stores import open_store
 from ledger.stores.base import Append, Script, StoredProjection
 from ledger.stores.mysql import open_mysql
+from ledger.stores.mysql_holders import WRITER
 from tests.conftest import MakeDatabase, MakePrivateMariadb
 from tests.servers import Server, as_server, connect, query
 from tests.stores.ledgers import Place, audit, new_event, read_all, request, server_place
@@ -91,6 +94,18 @@ async def proxied(server: Server) -> AsyncIterator[tuple[Proxy, MysqlUrl]]:
         url = msgspec.structs.replace(server.url, host="127.0.0.1", port=port, unix_socket=None)
         yield proxy, url
         group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def stopped_append(server: Server, database: str) -> AsyncIterator[MysqlConnection]:
+    """What a store's connection is while its process is stopped: idle, with the head row's lock."""
+    connection = await open_connection(server.url_for(database), server.secret, program=WRITER)
+    try:
+        await connection.begin()
+        await connection.fetch("SELECT seq FROM head FOR UPDATE")
+        yield connection
+    finally:
+        await connection.aclose()
 
 
 @pytest.fixture
@@ -169,6 +184,66 @@ async def test_a_locked_head_is_waited_for(place: Place) -> None:
                 assert await audit(store) == 0
                 cursor.execute("ROLLBACK")
         assert await audit(store) == 1
+
+
+@pytest.mark.mysql
+async def test_an_append_that_stands_still_is_ended_with_the_ledgers_own_rights(
+    mysql: Server, make_database: MakeDatabase
+) -> None:
+    """A store's connection is idle in its transaction on MySQL, which does not end it by itself: an
+    account that may do no more than a ledger takes ends it, and no other connection."""
+    database = make_database(mysql)
+    account = f"only_{database[-12:]}"
+    async with server_place(mysql, database).open():
+        query(mysql, f"CREATE USER {account}@'%'")
+    query(
+        mysql,
+        "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, TRIGGER"
+        f" ON `{database}`.* TO {account}@'%'",
+    )
+    limited = msgspec.structs.replace(
+        mysql, url=msgspec.structs.replace(mysql.url, user=account), secret=SecretSource()
+    )
+    try:
+        place = server_place(limited, database)
+        async with (
+            place.open() as store,
+            open_session(limited.url_for(database), limited.secret) as idle,
+            stopped_append(limited, database) as stopped,
+        ):
+            assert (await store.append(request("tenant/a")))[0].seq == 1
+            assert await idle.fetch("SELECT 1") == [(1,)]
+            with pytest.raises(ConnectionLostError):
+                await stopped.fetch("SELECT 1")
+            assert await audit(store) == 1
+    finally:
+        query(mysql, f"DROP USER {account}@'%'")
+
+
+async def test_whoever_else_holds_the_head_is_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No runner of ours: it is left alone; the error says who it is, where, and what to do."""
+    monkeypatch.setattr("ledger.stores.mysql.WRITE_SECONDS", 1.0)
+    assert place.server is not None
+    async with place.open() as store:
+        await store.append(request("tenant/a"))
+        with connect(place.server, place.url.database) as other:  # type: ignore[union-attr]
+            cursor = other.cursor()
+            cursor.execute("SELECT CONNECTION_ID()")
+            ((thread,),) = cursor.fetchall()
+            cursor.execute("START TRANSACTION")
+            cursor.execute("SELECT seq FROM head FOR UPDATE")
+            with pytest.raises(StoreUnavailableError) as caught:
+                await store.append(request("tenant/a"))
+            said = str(caught.value)
+            assert "another session holds the ledger's lock" in said
+            assert f"connection {thread} ({place.server.url.user}@" in said
+            assert f"KILL {thread}" in caught.value.hint
+            assert "kill -CONT" in caught.value.hint
+            cursor.execute("ROLLBACK")
+        await store.append(request("tenant/a"))
+        assert await audit(store) == 2
 
 
 async def test_a_server_restart_is_sat_out(private_mariadb: MakePrivateMariadb) -> None:

@@ -18,11 +18,11 @@ import anyio
 import msgspec
 
 from ledger import failpoints
+from ledger.drivers.blockers import who_blocks
 from ledger.drivers.mysql import ConnectionLostError, DriverError, QueryError, QueryTimeoutError
 from ledger.engines.base import ABSENT, MORE_TIME, Intent, Journal, StepResult, Work
 from ledger.engines.entries import entry_id
 from ledger.engines.mysql import guards, objects, settle
-from ledger.engines.mysql.blockers import who_blocks
 from ledger.engines.mysql.progress import SAVE_SECONDS, Progress
 from ledger.engines.mysql.shared import kind_of
 from ledger.engines.mysql.trouble import LOCK_WAIT, TRY_AGAIN, lost, step_failed
