@@ -117,7 +117,12 @@ class Lane:
 
     def _start_server(self) -> None:
         # What a killed process wrote stays written: nobody cuts this machine's power.
-        self.mariadb.start("--innodb-flush-log-at-trx-commit=2", "--max-connections=500")
+        # A MariaDB that is killed in an instant ALTER may lose the table by itself (MDEV-37467).
+        self.mariadb.start(
+            "--innodb-flush-log-at-trx-commit=2",
+            "--max-connections=500",
+            "--innodb-instant-alter-column-allowed=never",
+        )
 
     def close(self) -> None:
         """End what was started; the folders stay."""

@@ -87,6 +87,12 @@ class Running:
         except ProcessLookupError:
             return
 
+    def end(self) -> None:
+        """Kill it if it has not ended, stopped or not, and see it gone."""
+        if not self.over:
+            self.send(signal.SIGKILL)
+            wait_for(lambda: self.over, "a killed command to be gone")
+
     def wait(self, seconds: float = COMMAND_SECONDS) -> Ended:
         """Its end. Kills it, and fails, if that does not come in time."""
         try:

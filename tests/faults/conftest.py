@@ -5,8 +5,10 @@ The server is this test process' own: what is killed here must not be anybody el
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +49,25 @@ def own_server(on: str, request: pytest.FixtureRequest) -> Server:
 @pytest.fixture
 def make_world(
     tmp_path: Path, request: pytest.FixtureRequest, make_database: Callable[..., str]
-) -> MakeWorld:
-    """`make_world("sqlite" | "mariadb" | "mysql", **more)`; every call makes another one."""
-    made: list[World] = []
+) -> Iterator[MakeWorld]:
+    """`make_world("sqlite" | "mariadb" | "mysql", **more)`; every call makes another one.
+
+    Whatever the test does, no process of its worlds is left.
+    """
+    with worlds(tmp_path, request, make_database) as make:
+        yield make
+
+
+@contextmanager
+def worlds(
+    tmp_path: Path, request: pytest.FixtureRequest, make_database: Callable[..., str]
+) -> Iterator[MakeWorld]:
+    """What `make_world` gives, for a block."""
+    ends = ExitStack()
+    number = itertools.count()
 
     def make(kind: str, **more: Any) -> World:
-        root = tmp_path / f"world-{len(made)}"
+        root = tmp_path / f"world-{next(number)}"
         world: World
         if kind == "sqlite":
             world = SqliteWorld(root, **more)
@@ -61,7 +76,8 @@ def make_world(
             server: Server = more.pop("server", None) or request.getfixturevalue(fixture)
             names = [make_database(server, prefix) for prefix in ("ledger", "whole", "shared")]
             world = ServerWorld(root, server, names, **more)
-        made.append(world)
+        ends.callback(world.end)
         return world
 
-    return make
+    with ends:
+        yield make

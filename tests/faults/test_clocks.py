@@ -57,12 +57,18 @@ class Clocked:
                 stdout=said,
                 stderr=subprocess.STDOUT,
             )
+        world.at_end.callback(self._end)
 
     def set(self, ahead: float) -> None:
         """In one go, for a reader at any moment."""
         partial = self._file.with_suffix(".partial")
         partial.write_text(str(int(ahead)))
         partial.rename(self._file)
+
+    def _end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(60)
 
     @property
     def said(self) -> str:

@@ -118,6 +118,7 @@ def test_while_somebody_is_asked(number: signal.Signals, make_world: MakeWorld) 
     world: World = make_world("sqlite")
     world.ok(*ALL)
     ours, theirs = pty.openpty()
+    process = None
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "ledger", "rollback", "--all-tenants"],
@@ -139,4 +140,7 @@ def test_while_somebody_is_asked(number: signal.Signals, make_world: MakeWorld) 
     finally:
         os.close(ours)
         os.close(theirs)
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait()
     world.check(None, ["001", "002", "003"])

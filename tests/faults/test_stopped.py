@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import MakeDatabase
 from tests.faults.commands import Running, wait_for
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, worlds
 from tests.faults.world import SqliteWorld
 
 ALL = ("migrate", "--all-tenants")
@@ -64,3 +66,17 @@ def test_who_holds_the_ledger_is_named(make_world: MakeWorld) -> None:
     assert running.wait().code == 0
     world.ok(*ALL)
     world.check(None, ["001", "002", "003"])
+
+
+def test_no_stopped_process_outlives_its_test(
+    tmp_path: Path, request: pytest.FixtureRequest, make_database: MakeDatabase
+) -> None:
+    """The fixture itself: a test that fails while a run is stopped, or at work, leaves no process."""
+    with pytest.raises(ZeroDivisionError), worlds(tmp_path, request, make_database) as make:
+        _, first = stopped(make, "engine.in_transaction")
+        world, second = stopped(make, "store.before_commit:2")
+        third = world.start(*ALL)
+        _ = 1 / 0
+    for running in (first, second, third):
+        assert running.over
+        assert not Path(f"/proc/{running.pid}").exists()

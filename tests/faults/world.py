@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,12 +70,16 @@ State = dict[str, dict[str, Any]]
 
 
 class World:
-    """One fleet in a folder of its own. `tenants` are the names; subclasses know the databases."""
+    """One fleet in a folder of its own. `tenants` are the names; subclasses know the databases.
+
+    `at_end` holds what ends the world's processes: none outlives its test.
+    """
 
     tenants: tuple[str, ...] = ()
 
     def __init__(self, root: Path, migrations: Mapping[str, str] = MIGRATIONS) -> None:
         self.root = root
+        self.at_end = ExitStack()
         (root / "migrations").mkdir(parents=True)
         for name, text in migrations.items():
             (root / "migrations" / name).write_text(text)
@@ -86,7 +90,13 @@ class World:
 
     def start(self, *arguments: str, **how: Any) -> Running:
         """Start a command; see commands.start."""
-        return commands.start(self.root, *arguments, **how)
+        running = commands.start(self.root, *arguments, **how)
+        self.at_end.callback(running.end)
+        return running
+
+    def end(self) -> None:
+        """End every process that was started here and has not ended, also a stopped one."""
+        self.at_end.close()
 
     def run(self, *arguments: str, **how: Any) -> Ended:
         """Run a command to its end."""

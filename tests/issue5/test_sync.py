@@ -14,7 +14,7 @@ from ledger.runner.outcome import Outcome
 from tests.cli.terminal import Terminal, sqlite_rows, sqlite_run
 from tests.cli.test_cli_mysql import address, columns, configure
 from tests.conftest import MakeDatabase
-from tests.servers import Server, queries, query
+from tests.servers import Server, left_scratch, queries, query
 
 WISH = """\
 -- migrate:sync
@@ -309,7 +309,7 @@ class TestServers:
         assert query(sql_server, "SELECT body, mine FROM wp_2_notes", database=tenant) == (
             ("kept", 7),
         )
-        assert query(sql_server, "SHOW DATABASES LIKE 'ledger\\_scratch\\_w%'") == ()
+        assert left_scratch(sql_server) == ()
         terminal.write("migrations/app/002_again.sql", DELTA)
         again = await migrated(terminal)
         assert (again.version, again.warnings) == ("002", ())
@@ -374,7 +374,7 @@ class TestServers:
         steps = [row.event for row in rows if isinstance(row.event, ev.StepApplied)]
         assert [one.step for one in steps] == list(range(1, len(steps) + 1))
         assert len({one.statement for one in steps}) == len(steps) == 7
-        assert query(sql_server, "SHOW DATABASES LIKE 'ledger\\_scratch\\_w%'") == ()
+        assert left_scratch(sql_server) == ()
 
     async def test_without_the_right_to_make_a_database_nothing_is_changed(
         self,

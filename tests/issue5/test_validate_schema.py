@@ -13,7 +13,7 @@ from ledger.schema import decode_schema
 from tests.cli.terminal import Terminal, sqlite_rows, sqlite_run
 from tests.cli.test_cli_mysql import address, configure
 from tests.conftest import MakeDatabase
-from tests.servers import Server, queries, query
+from tests.servers import Server, left_scratch, queries
 
 SQLITE = (
     "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL DEFAULT 'x', age INT)",
@@ -216,7 +216,7 @@ def test_on_servers_prefixes_are_neutral(
             ("view", "changed"),
             ("trigger", "added"),
         }
-    assert query(sql_server, "SHOW DATABASES LIKE 'ledger\\_scratch\\_w%'") == ()
+    assert left_scratch(sql_server) == ()
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,24 @@ from tests.stores.ledgers import (
     sqlite_place,
 )
 
+LASTING = ["sqlite", "mariadb", pytest.param("mysql", marks=pytest.mark.mysql)]
 
-@pytest.fixture(
-    params=["memory", "sqlite", "mariadb", pytest.param("mysql", marks=pytest.mark.mysql)]
-)
+
+@pytest.fixture(params=["memory", *LASTING])
 def place(request: pytest.FixtureRequest, tmp_path: Path, make_database: MakeDatabase) -> Place:
     """Each kind of ledger in turn, empty."""
-    if request.param == "memory":
-        return Place(url=MEMORY)
+    return (
+        Place(url=MEMORY) if request.param == "memory" else _made(request, tmp_path, make_database)
+    )
+
+
+@pytest.fixture(params=LASTING)
+def lasting(request: pytest.FixtureRequest, tmp_path: Path, make_database: MakeDatabase) -> Place:
+    """Each kind that can be opened twice."""
+    return _made(request, tmp_path, make_database)
+
+
+def _made(request: pytest.FixtureRequest, tmp_path: Path, make_database: MakeDatabase) -> Place:
     if request.param == "sqlite":
         return sqlite_place(tmp_path)
     server: Server = request.getfixturevalue(request.param)
@@ -354,17 +364,15 @@ async def test_what_another_process_prepared_is_appended_as_it_is(place: Place) 
         assert await audit(store) == 2
 
 
-async def test_two_openings_of_one_ledger_never_build_on_a_wrong_end(place: Place) -> None:
+async def test_two_openings_of_one_ledger_never_build_on_a_wrong_end(lasting: Place) -> None:
     """Each remembers where it left the ledger, and the other moves on: no gap, no conflict, no loss."""
-    if place.url == MEMORY:
-        pytest.skip("it cannot be opened twice")
     told: list[Recorded] = []
 
     async def tenant(store: Store, name: str) -> None:
         for turn in range(12):
             told.extend(await store.append(request(name, 5, expected=5 * turn)))
 
-    async with place.open() as one, place.open(create=False) as other:
+    async with lasting.open() as one, lasting.open(create=False) as other:
         async with anyio.create_task_group() as group:
             for number in range(40):
                 group.start_soon(tenant, one, f"tenant/one-{number}")
@@ -401,13 +409,11 @@ async def test_a_conflict_among_many_leaves_what_was_chained_after_it_whole(plac
         assert all(error.expected == error.found + 3 for error in conflicts)
 
 
-async def test_a_version_that_only_a_request_claims_is_proven(place: Place) -> None:
+async def test_a_version_that_only_a_request_claims_is_proven(lasting: Place) -> None:
     """A ledger opened again knows no stream's version: a wrong expectation is still a conflict."""
-    if place.url == MEMORY:
-        pytest.skip("it cannot be opened again")
-    async with place.open() as store:
+    async with lasting.open() as store:
         await store.append(request("tenant/a", 3))
-    async with place.open(create=False) as store:
+    async with lasting.open(create=False) as store:
         await store.append(request("tenant/b"))
         for wrong in (2, 4, 0):
             with pytest.raises(ConflictError):
