@@ -18,11 +18,13 @@ from itertools import count
 from typing import Final
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from ledger import events as ev
 from ledger import failpoints
 from ledger.engines.base import Target
+from ledger.engines.sqlite.folders import sync_commits
 from ledger.errors import ConflictError, StoreError
 from ledger.events import Recorded
 from ledger.fleet import wire
@@ -246,6 +248,7 @@ class Quick:
     async def _record(self, turns: Sequence[Turn], ways: Ways) -> None:
         """One append for all: what was done, and what is begun. Then the next orders go out."""
         ctx = self._ctx
+        turns = await self._safe(turns, ways)
         requests = [self._request(turn) for turn in turns]
         outcomes: Sequence[tuple[Recorded, ...] | StoreError]
         try:
@@ -267,6 +270,20 @@ class Quick:
                 self._claimed.pop(turn.target.name, None)
                 ways.finished(turn.target, failure(turn.target.name, outcome), _seconds(turn))
         await self._order(going, ways)
+
+    async def _safe(self, turns: Sequence[Turn], ways: Ways) -> Sequence[Turn]:
+        """Those whose commits no power loss can undo, before the ledger says anything of them."""
+        done = [turn for turn in turns if turn.told is not None and not turn.told.path]
+        if not done:
+            return turns
+        paths = [turn.target.url.path for turn in done]  # type: ignore[union-attr]
+        try:
+            await anyio.to_thread.run_sync(sync_commits, paths)
+        except OSError:
+            for turn in done:
+                self._give_on(turn, ways)
+            return [turn for turn in turns if turn not in done]
+        return turns
 
     def _request(self, turn: Turn) -> Prepared:
         """The claim, the backup's event, or all events of a migration that was applied."""

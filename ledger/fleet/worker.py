@@ -27,6 +27,7 @@ from ledger.drivers.url import SqliteUrl, file_uri
 from ledger.engines.base import MarkerEntry, Target, Work
 from ledger.engines.entries import entry_id
 from ledger.engines.sqlite.backup import write as write_backup
+from ledger.engines.sqlite.connection import FULL
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.marker import admit, read_marker
@@ -186,7 +187,13 @@ class Worker:
             cached_statements=64,
             check_same_thread=False,
         )
-        inside = Inside(target, order.path, cache=self._cache, descriptors=self._descriptors)
+        inside = Inside(
+            target,
+            order.path,
+            cache=self._cache,
+            descriptors=self._descriptors,
+            synchronous=FULL,  # The run syncs the folder, for many tenants at once.
+        )
         try:
             inside.prepare(database)
         except BaseException:

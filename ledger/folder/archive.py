@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from ledger import failpoints
+from ledger.drivers.folders import sync_folder
 
 SUFFIX: Final = ".jsonl.zst"
 SKIPPABLE: Final = 0x184D2A5D
@@ -90,7 +91,7 @@ class ArchiveWriter:
         # A hard link fails where a rename would replace.
         os.link(self.hidden, self.path, follow_symlinks=False)
         self.hidden.unlink()
-        _sync(self.path.parent)
+        sync_folder(self.path.parent)
         failpoints.reach("backup.after_rename")
         return msgspec.structs.replace(found, path=self.path)
 
@@ -98,14 +99,6 @@ class ArchiveWriter:
         """Leave nothing behind of a file that was not published. Raises OSError."""
         self._file.close()
         self.hidden.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_meta(path: Path) -> ArchiveMeta:

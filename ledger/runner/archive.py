@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -30,6 +29,7 @@ from ledger.folder.archive import (
     sweep,
     verify,
 )
+from ledger.runner.backups import make_folder
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held
 from ledger.runner.upkeep import Order, Upkeep, maintenance_claim
@@ -104,7 +104,7 @@ async def write_file(
 async def _write(held: Held, what: Archivable, before: datetime, batch: int) -> Verified:
     target, ctx = held.target, held.ctx
     folder = ctx.settings.backups / target.name
-    await anyio.to_thread.run_sync(partial(folder.mkdir, mode=0o700, exist_ok=True))
+    await anyio.to_thread.run_sync(make_folder, folder)
     await anyio.to_thread.run_sync(sweep, folder)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     safe = "".join(char if char.isalnum() or char in "_-$" else "_" for char in what.table)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import anyio
 
 from ledger import events as ev
+from ledger.drivers.folders import sync_folder
 from ledger.engines.base import Session, Target
 from ledger.errors import BackupError, ConfigError, FencedError
 from ledger.runner.context import RunContext
@@ -31,6 +32,11 @@ UNRECORDED = ".unrecorded"
 """How the hidden, empty file `.NAME.RUN.unrecorded` ends: RUN has not yet recorded the backup NAME."""
 
 
+_durable: set[Path] = set()
+"""Folders whose names this process has synced: one that was there before may have been made by a
+run that was killed before it could do so."""
+
+
 def prepare_folder(folder: Path) -> None:
     """Make the backup folder (0700), or hold an existing one to it.
 
@@ -38,7 +44,7 @@ def prepare_folder(folder: Path) -> None:
     for one that others can read or write: backups hold whole databases.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         info = folder.lstat()
     except OSError as error:
         raise ConfigError(
@@ -55,6 +61,23 @@ def prepare_folder(folder: Path) -> None:
             f"the backup folder {folder} can be read by others (mode {info.st_mode & 0o777:o})",
             hint=f"chmod 700 {folder}",
         )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder (0700), durably, with those above it; one that is there keeps its mode.
+
+    A file is no safer from a power loss than the names of the folders that it lies in.
+    Raises OSError.
+    """
+    missing = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for one in reversed(missing):
+        sync_folder(one.parent)
+    if not missing and folder not in _durable:
+        # Who may not look into the folder above it has not made this one either.
+        with suppress(PermissionError):
+            sync_folder(folder.parent)
+    _durable.add(folder)
 
 
 def wanted(ctx: RunContext, migration: Migration, target: Target) -> bool:
@@ -99,7 +122,7 @@ async def announce(
         folder = ctx.settings.backups / target.name
         path = folder / f"{target.name}_{label}_{stamp}{SUFFIXES[target.engine]}"
         planned.append(Announced(path, folder / f".{path.name}.{ctx.run}{UNRECORDED}"))
-    found = await anyio.to_thread.run_sync(lambda: [_try_prepare(one) for one in planned])
+    found = await anyio.to_thread.run_sync(_prepare_all, ctx.settings.backups, planned)
     made: list[Announced | BackupError] = []
     for (target, _), one, left in zip(wanted, planned, found, strict=True):
         if isinstance(left, BackupError):
@@ -112,16 +135,34 @@ async def announce(
     return made
 
 
+def _prepare_all(folder: Path, planned: Sequence[Announced]) -> list[list[Path] | BackupError]:
+    """Each one's `_prepare`; their folders are made durable together."""
+    folders = {one.path.parent for one in planned}
+    new = any(one not in _durable or not os.path.lexists(one) for one in folders)
+    found = [_try_prepare(one) for one in planned]
+    if new:
+        try:
+            sync_folder(folder)
+        except OSError as error:
+            return [_unwritable(one, error) for one in planned]
+        _durable.update(folders)
+    return found
+
+
 def _try_prepare(one: Announced) -> list[Path] | BackupError:
     try:
         return _prepare(one.path.parent, one.path, one.note)
     except BackupError as error:
         return error
     except OSError as error:
-        return BackupError(
-            f"the backup cannot be written to {one.path}: {error.strerror or error}",
-            hint="Check the folder `backups`, its permissions and its free space.",
-        )
+        return _unwritable(one, error)
+
+
+def _unwritable(one: Announced, error: OSError) -> BackupError:
+    return BackupError(
+        f"the backup cannot be written to {one.path}: {error.strerror or error}",
+        hint="Check the folder `backups`, its permissions and its free space.",
+    )
 
 
 async def take(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ledger.drivers.folders import sync_folder
 from ledger.drivers.locks import lock_holders
 from ledger.errors import StoreError, StoreUnavailableError
 from ledger.events import GENESIS_HASH
@@ -113,11 +114,7 @@ def make_file(path: str) -> None:
             hint="Make the folder first, or check `url` in the configuration.",
         ) from error
     os.close(descriptor)
-    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(Path(path).parent)
 
 
 def refuse_missing(path: str) -> None:

@@ -115,7 +115,7 @@ class TestOpen:
             checks = await session.check(
                 [
                     check("SELECT foreign_keys = 1 FROM pragma_foreign_keys"),
-                    check("SELECT synchronous = 2 FROM pragma_synchronous"),
+                    check("SELECT synchronous = 3 FROM pragma_synchronous"),
                 ]
             )
         assert [result.passed for result in checks] == [True, True]

@@ -38,7 +38,7 @@ ROWS: Final = (
         (f"{SQLITE}test_in_a_backup", f"{CRASHES}test_killed_backup_leaves_no_backup"),
     ),
     Row(8, "killed during recovery itself", "converges"),
-    Row(9, "power loss", "no acknowledged event lost"),
+    Row(9, "power loss", "no acknowledged event lost; converges"),
     Row(
         10,
         "stopped past its lease, then let go on",

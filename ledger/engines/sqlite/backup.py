@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ledger import failpoints
+from ledger.drivers.folders import sync_folder
 from ledger.drivers.url import file_uri
 from ledger.engines.base import Backup
 from ledger.engines.sqlite.inside import Inside
@@ -167,15 +168,6 @@ def publish(partial: Path, destination: Path) -> None:
     os.link(partial, destination, follow_symlinks=False)
     partial.unlink()
     sync_folder(destination.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's entries durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def free_bytes(folder: Path) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from ledger.engines.base import Target
-from ledger.engines.sqlite.connection import prepare_connection
+from ledger.engines.sqlite.connection import EXTRA, prepare_connection
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.peek import Descriptors, Header
 from ledger.engines.sqlite.steps import roll_back
@@ -18,16 +18,26 @@ from ledger.schema import Schema
 
 
 class Inside:
-    """One connection's side of a tenant. `foreign_keys` is what it was opened with."""
+    """One connection's side of a tenant. `foreign_keys` is what it was opened with.
+
+    For `synchronous` see ledger.engines.sqlite.connection.
+    """
 
     def __init__(
-        self, target: Target, path: str, *, cache: SchemaCache, descriptors: Descriptors
+        self,
+        target: Target,
+        path: str,
+        *,
+        cache: SchemaCache,
+        descriptors: Descriptors,
+        synchronous: int = EXTRA,
     ) -> None:
         self.target = target
         self.path = path
         self.cache = cache
         self.foreign_keys = False
         self._descriptors = descriptors
+        self._synchronous = synchronous
         self._old: bool | None = None
 
     @property
@@ -38,7 +48,7 @@ class Inside:
     def prepare(self, database: sqlite3.Connection) -> None:
         """The first thing on a new connection. Raises BusyError, sqlite3.Error, UnreachableError."""
         self._old = None
-        self.foreign_keys = prepare_connection(database, self.target)
+        self.foreign_keys = prepare_connection(database, self.target, synchronous=self._synchronous)
 
     def settle(self, database: sqlite3.Connection) -> None:
         """No transaction open, and the settings as they were."""

@@ -28,6 +28,7 @@ import anyio.to_thread
 import msgspec
 
 from ledger import failpoints
+from ledger.drivers.folders import sync_folder
 from ledger.drivers.sqlite import CLOSE_SECONDS, INTERRUPT_SECONDS
 from ledger.drivers.url import file_uri
 from ledger.engines.sqlite.backup import (
@@ -35,7 +36,6 @@ from ledger.engines.sqlite.backup import (
     SPARE_BYTES,
     create_private,
     free_bytes,
-    sync_folder,
     verify,
 )
 from ledger.engines.sqlite.marker import CREATE_MARKER, admit, put_fence, read_marker

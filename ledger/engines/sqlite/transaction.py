@@ -18,6 +18,7 @@ from ledger.engines.base import MORE_TIME, Done, Journal, Marker, MarkerEntry, S
 from ledger.engines.checks import require_checks
 from ledger.engines.entries import entry_id, require_expected
 from ledger.engines.sqlite import wish as wishes
+from ledger.engines.sqlite.folders import sync_found
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
@@ -42,7 +43,7 @@ from ledger.engines.sqlite.steps import (
     worse,
 )
 from ledger.engines.sqlite.trouble import REFUSALS, step_failed
-from ledger.errors import StepFailedError
+from ledger.errors import StepFailedError, UnreachableError
 from ledger.events import CheckResult, Mark
 from ledger.schema import Schema
 from ledger.scripts.model import Step
@@ -165,9 +166,17 @@ class Attempt:
             put_fence(database, marker, epoch=work.epoch, ledger=work.ledger)
 
     def look(self, database: sqlite3.Connection) -> None:
-        """Nothing is to do: read the mark, and leave all as it is."""
+        """Nothing is to do: read the mark, and leave all as it is; what was found is as durable as our own."""
         self._mark, self._schema = self.inside.marked(database)
         self.inside.settle(database)
+        try:
+            sync_found(self.inside.path)
+        except OSError as error:
+            raise UnreachableError(
+                f"what an earlier run has applied cannot be made durable: {error}",
+                hint=f"Look at the disk of {self.inside.path}, then run the command again.",
+                tenant=self.tenant,
+            ) from error
         self._mark = self.inside.complete(self._mark)
 
     def count_violations(self, database: sqlite3.Connection) -> None:
