@@ -15,10 +15,11 @@ Watch = Callable[[bytes], bool]
 
 
 class Proxy:
-    """Listens on `port` of 127.0.0.1 and forwards to `upstream` there."""
+    """Listens on `port` of `host` and forwards to `upstream` of 127.0.0.1."""
 
-    def __init__(self, upstream: int) -> None:
+    def __init__(self, upstream: int, *, host: str = "127.0.0.1") -> None:
         self.upstream = upstream
+        self.host = host
         self.port = 0
         self.connections = 0
         self.delay_seconds = 0.0
@@ -50,7 +51,7 @@ class Proxy:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, self.host, 0))
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()

@@ -33,6 +33,7 @@ NEVER: Final = {
     ("mariadb", "restore"): OF_BACKUPS | OF_STEPS,
     ("mysql", "migrate"): OF_RESTORES,
     ("mysql", "rollback"): OF_RESTORES,
+    ("mysql", "restore"): OF_BACKUPS | OF_STEPS,
 }
 """Points that a command does not come by; held to that by a test."""
 
