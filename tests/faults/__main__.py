@@ -32,6 +32,8 @@ from tests.mariadbd import PrivateMariadb
 LEDGERS: Final = ("sqlite", "mariadb")
 SINGLE: Final = "kills with one re-run each"
 MINUTES: Final = 5.0
+BREAKS: Final = tuple(guard for guard in GUARDS if guard != "locked")
+"""That one is for servers that have no GET_LOCK; these have it."""
 
 
 class Campaign:
@@ -85,7 +87,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=None)
     parser.add_argument("--minutes", type=float, default=None)
     parser.add_argument("--ledger", choices=LEDGERS, action="append", default=None)
-    parser.add_argument("--break", dest="broken", choices=GUARDS, default="")
+    parser.add_argument("--break", dest="broken", choices=BREAKS, default="")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)

@@ -43,10 +43,17 @@ def _fence() -> None:
         _replace(marker.__name__, **{statement: sql.replace(asked, not_asked)})
 
 
+def _locked() -> None:
+    """On a server that has no GET_LOCK: many statements go by one intent, as if nobody came between."""
+    session = importlib.import_module("ledger.engines.mysql.session")
+    session.MysqlSession.locked = property(lambda _: True)
+
+
 _BREAK: Final[Mapping[str, Callable[[], None]]] = {
     "settle": _settle,
     "entry": _entry,
     "fence": _fence,
+    "locked": _locked,
 }
 GUARDS: Final = tuple(_BREAK)
 

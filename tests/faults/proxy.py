@@ -1,4 +1,4 @@
-"""A TCP proxy between the product and a server, which cuts, swallows and delays on demand.
+"""A TCP proxy between the product and a server, which cuts, swallows, delays and rewrites on demand.
 
 It runs in a thread with an event loop of its own, so that tests and the campaign
 can use it from anywhere.
@@ -15,7 +15,10 @@ Watch = Callable[[bytes], bool]
 
 
 class Proxy:
-    """Listens on `port` of `host` and forwards to `upstream` of 127.0.0.1."""
+    """Listens on `port` of `host` and forwards to `upstream` of 127.0.0.1.
+
+    `instead` are words that the server gets for others (of the same length) of the client.
+    """
 
     def __init__(self, upstream: int, *, host: str = "127.0.0.1") -> None:
         self.upstream = upstream
@@ -23,6 +26,7 @@ class Proxy:
         self.port = 0
         self.connections = 0
         self.delay_seconds = 0.0
+        self.instead: dict[bytes, bytes] = {}
         self._silent = False
         self._cut_after: Watch | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -110,6 +114,9 @@ class Proxy:
                     await asyncio.sleep(0.02)
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
+                for words, others in self.instead.items() if from_client else ():
+                    assert len(words) == len(others)
+                    data = data.replace(words, others)
                 sink.write(data)
                 await sink.drain()
                 watch = self._cut_after
