@@ -21,6 +21,7 @@ from ledger.events import AnyEvent, MigrationRef
 from ledger.runner.claim import StateChangedError, claim, started
 from ledger.runner.context import RunContext, failed_event
 from ledger.runner.journal import TenantJournal
+from ledger.runner.told import as_intent
 from ledger.schema import encode_schema
 from ledger.scripts.created import created_checks
 from ledger.scripts.model import Migration
@@ -266,14 +267,7 @@ async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Wo
     intent = None
     was = state.intent
     if was is not None and (was.set, was.version, was.direction) == here:
-        intent = Intent(
-            step=was.step,
-            statement=was.statement,
-            before=was.before,
-            objects=was.objects,
-            connection_id=was.connection_id,
-            ahead=was.ahead,
-        )
+        intent = as_intent(was)
     word = state.resolution
     resolved = None
     if word is not None and (word.set, word.version, word.direction) == here:

@@ -24,13 +24,10 @@ from ledger.runner.context import RunContext
 from ledger.runner.held import claimed
 from ledger.runner.kept import kept_migration
 from ledger.runner.outcome import Outcome, failure
+from ledger.runner.ran import Ran, how_far, not_at_their_end, what_ran
 from ledger.scripts.created import Ownership, claim_manifest, fold_section
 from ledger.scripts.dropping import DropList, decide_drops
-from ledger.scripts.model import Migration
-from ledger.stores.base import Filter
-
-EXISTED = ("already exists", "Duplicate key name")
-"""What a step's warnings say if its IF NOT EXISTS found the object there."""
+from ledger.scripts.model import Migration, Step
 
 
 class Resetting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,18 +46,6 @@ class Resetting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     left: tuple[str, ...] = ()
     problem: str = ""
     hint: str = ""
-
-
-class _Ran(msgspec.Struct, kw_only=True):
-    """What the tenant's events say of one migration's up steps: numbers, and hashes of what ran.
-
-    `here` is false for one that was only counted as applied (baseline, import).
-    """
-
-    skipped: set[int] = msgspec.field(default_factory=set)
-    existed: set[int] = msgspec.field(default_factory=set)
-    statements: set[str] = msgspec.field(default_factory=set)
-    here: bool = False
 
 
 def marked_refs(
@@ -178,40 +163,88 @@ async def plan_drop(
 async def what_to_drop(
     ctx: RunContext, engine: Engine, target: Target, session: Session, catalogue: Catalogue
 ) -> DropList:
-    """What the applied migrations, and one that stopped half-way, created and is still there."""
+    """What the applied migrations, and one that stopped half-way, created and is still there.
+
+    Raises TenantError where a step that may have run decides over what would go.
+    """
     ownership = Ownership(engine.dialect)
-    ran = await _what_ran(ctx, target.name)
+    state = ctx.state(target.name)
+    ran = await what_ran(ctx.store, target.name)
     notes: list[str] = []
-    for ref in ctx.state(target.name).applied:
+    for ref in state.applied:
         migration = await _bound(ctx, engine, target, catalogue, ref)
-        known = ran.get((ref.set, ref.version), _Ran())
+        known = ran.get((ref.set, ref.version), Ran())
         fold_section(ownership, migration.up, skipped=known.skipped, existed=known.existed)
         _fold_sync(ownership, migration, known)
         claim_manifest(ownership, migration, target.variables)
-        if migration.path.endswith(".py") and not migration.manifest.tables_created:
-            notes.append(
-                f"what the Python migration {migration.id} created is not known: it stays"
-                " (tables_created in version.json would tell)"
-            )
-    await _half_done(ctx, engine, target, session, catalogue, ownership, ran)
+        notes += _unknown_of(migration)
+    doubtful: list[tuple[Migration, Step]] = []
+    for ref, entry in not_at_their_end(state, await session.marker(), ran):
+        migration = await _bound(ctx, engine, target, catalogue, ref)
+        known = ran.setdefault((ref.set, ref.version), Ran())
+        far = how_far(migration, entry, state, known)
+        missing = {step.number for step in migration.up.steps} - far.landed
+        fold_section(
+            ownership, migration.up, skipped=known.skipped | missing, existed=known.existed
+        )
+        known.here = True
+        known.statements |= far.made
+        _fold_sync(ownership, migration, known, but=far.perhaps)
+        notes += _unknown_of(migration)
+        doubtful += [(migration, step) for step in far.perhaps]
+    schema = await session.schema()
     same_case = engine.dialect == "mysql" and not await _folds_case(engine, target)
-    try:
-        chosen = decide_drops(
+
+    def decide() -> DropList:
+        return decide_drops(
             ownership.owned,
-            await session.schema(),
+            schema,
             foreign=ownership.foreign,
             prefix=target.prefix,
             same_case=same_case,
         )
+
+    try:
+        chosen = sure = decide()
+        for migration, step in doubtful:
+            ownership.step(step.sql)
+            chosen = decide()
+            _require_same(sure, chosen, migration, step)
     except TenantError as error:
         error.tenant = target.name
         raise
     return msgspec.structs.replace(chosen, left=(*chosen.left, *notes))
 
 
-def _fold_sync(ownership: Ownership, migration: Migration, ran: _Ran) -> None:
-    """Of a section sync only the statements ran whose object was missing."""
-    for step in migration.sync:
+def _require_same(sure: DropList, other: DropList, migration: Migration, step: Step) -> None:
+    """Raises TenantError if it matters whether a step has run of which nobody knows."""
+    names = sorted(f"{one.kind} {one.name}" for one in {*sure.objects} ^ {*other.objects})
+    if names:
+        raise TenantError(
+            f"step {step.number} ({step.name}) may have run when a run was killed, so that it is"
+            f" not known whether {', '.join(names)} is the migration's own; nothing was dropped",
+            migration=migration.id,
+            hint="Run `ledger migrate` for it, which settles the step, then reset it. What an"
+            " IF NOT EXISTS finds there then counts as the application's: if it is the"
+            " migration's, drop it yourself first.",
+        )
+
+
+def _unknown_of(migration: Migration) -> list[str]:
+    """What is to be said of a migration whose statements nobody can read."""
+    if not migration.path.endswith(".py") or migration.manifest.tables_created:
+        return []
+    return [
+        f"what the Python migration {migration.id} created is not known: it stays"
+        " (tables_created in version.json would tell)"
+    ]
+
+
+def _fold_sync(
+    ownership: Ownership, migration: Migration, ran: Ran, *, but: Sequence[Step] = ()
+) -> None:
+    """Of a section sync only the statements ran whose object was missing; `but` come later."""
+    for step in (one for one in migration.sync if one not in but):
         ownership.step(step.sql, existed=ran.here and step.sha256 not in ran.statements)
 
 
@@ -220,66 +253,6 @@ async def _bound(
 ) -> Migration:
     migration = await kept_migration(ctx, ref, engine.dialect, catalogue)
     return ctx.bound(migration, target.variables)
-
-
-async def _what_ran(ctx: RunContext, tenant: str) -> dict[tuple[str, str], _Ran]:
-    """The last word of the events on each up step."""
-    found: dict[tuple[str, str], _Ran] = {}
-    types = ("step_applied", "step_skipped", "completed")
-    where = Filter(stream=f"tenant/{tenant}", types=types)
-    async for rows in ctx.store.read(where):
-        for row in rows:
-            event = row.event
-            if isinstance(event, ev.Completed):
-                key = (event.migration.set, event.migration.version)
-                found.setdefault(key, _Ran()).here = True
-            elif isinstance(event, ev.StepApplied | ev.StepSkipped) and event.direction == "up":
-                _take_in(found.setdefault((event.set, event.version), _Ran(here=True)), event)
-    return found
-
-
-def _take_in(ran: _Ran, event: ev.StepApplied | ev.StepSkipped) -> None:
-    ran.skipped.discard(event.step)
-    ran.existed.discard(event.step)
-    if isinstance(event, ev.StepSkipped):
-        ran.skipped.add(event.step)
-        return
-    ran.statements.add(event.statement)
-    if any(word in warning for warning in event.warnings for word in EXISTED):
-        ran.existed.add(event.step)
-
-
-async def _half_done(
-    ctx: RunContext,
-    engine: Engine,
-    target: Target,
-    session: Session,
-    catalogue: Catalogue,
-    ownership: Ownership,
-    ran: dict[tuple[str, str], _Ran],
-) -> None:
-    """Steps that landed of a migration that did not reach its end, and those that were announced on
-    nothing: if its object is there now, the step made it."""
-    intent = ctx.state(target.name).intent
-    for entry in (await session.marker()).entries:
-        if entry.state == "applied" or entry.direction == "down":
-            continue
-        ref = entry.ref
-        migration = await _bound(ctx, engine, target, catalogue, ref)
-        known = ran.get((ref.set, ref.version), _Ran())
-        landed = set(range(1, entry.step + 1))
-        if (
-            intent is not None
-            and (intent.set, intent.version, intent.direction) == (ref.set, ref.version, "up")
-            and intent.before == "absent"
-        ):
-            landed |= {intent.step, *(one.step for one in intent.ahead)}
-        missing = {step.number for step in migration.up.steps} - landed
-        fold_section(
-            ownership, migration.up, skipped=known.skipped | missing, existed=known.existed
-        )
-        known.here = True
-        _fold_sync(ownership, migration, known)
 
 
 async def _folds_case(engine: Engine, target: Target) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ledger import events as ev
-from ledger.engines.base import Done, StepResult
+from ledger.engines.base import Done, Intent, StepResult
+from ledger.projections import OpenIntent
 
 
 def step_event(
@@ -35,6 +36,18 @@ def step_event(
         before=result.before,
         after=result.after,
         warnings=result.warnings,
+    )
+
+
+def as_intent(was: OpenIntent) -> Intent:
+    """The intent that stands open, as its engine told it."""
+    return Intent(
+        step=was.step,
+        statement=was.statement,
+        before=was.before,
+        objects=was.objects,
+        connection_id=was.connection_id,
+        ahead=was.ahead,
     )
 
 

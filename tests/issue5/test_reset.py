@@ -252,6 +252,149 @@ async def test_from_python(place: Place) -> None:
         await place.open().reset(first, to="001", drop_all=True)
 
 
+KILLED = """\
+CREATE TABLE one (id INTEGER PRIMARY KEY);
+CREATE TABLE two (id INTEGER PRIMARY KEY);
+INSERT INTO one (id) VALUES (1);
+CREATE INDEX mine_two ON mine (id);
+CREATE VIEW both_of AS SELECT one.id FROM one JOIN two ON one.id = two.id;
+"""
+
+
+def indexes(place: Place, tenant: str) -> set[str]:
+    """Names of the indexes on the application's own table."""
+    sql = "SELECT name FROM pragma_index_list('mine')"
+    if place.engine != "sqlite":
+        sql = (
+            "SELECT index_name FROM information_schema.statistics"
+            " WHERE table_schema = DATABASE() AND table_name = 'mine'"
+        )
+    return {str(name) for (name,) in place.run(tenant, sql)} - {"PRIMARY"}
+
+
+def killed_at(place: Place, point: str) -> None:
+    """Migrate the first tenant, and die there."""
+    ended = place.terminal.start(
+        "migrate", "--tenant", place.names[0], env={"LEDGER_FAILPOINT": point}
+    )
+    assert ended.code == -signal.SIGKILL
+
+
+POINTS = {
+    "sqlite": ("engine.in_transaction", "engine.after_commit", "runner.before_record"),
+    "mariadb": (
+        "engine.after_intent",
+        "engine.after_statement",
+        "engine.after_statement:2",
+        "engine.in_transaction",
+        "engine.after_commit",
+        "engine.after_intent:2",
+        "engine.after_statement:3",
+        "engine.after_intent:3",
+        "engine.after_statement:4",
+        "engine.before_marker",
+        "engine.after_marker:2",
+        "runner.before_record",
+    ),
+}
+POINTS["mysql"] = POINTS["mariadb"]
+
+
+def test_a_reset_drops_what_a_killed_migrate_made_or_names_it(place: Place) -> None:
+    """Wherever migrate was killed: reset drops all that its steps had made, or refuses, names the step
+    and says what to do first; never does a part of it stay behind unsaid."""
+    first = place.names[0]
+    place.migration("003_killed.sql", KILLED)
+    arguments = ("reset", "--drop-all", "--tenant", first, "--yes-drop", first)
+    for point in POINTS[place.engine]:
+        place.ok("migrate", "--to", "002", "--tenant", first)
+        killed_at(place, point)
+        ended = place.ended(*arguments)
+        if ended.code != 0:
+            assert ended.code == 3, (point, ended)
+            assert "app/003" in ended.out and "step 4" in ended.out, (point, ended)
+            assert "ledger migrate" in ended.out, (point, ended)
+            assert {"one", "two", "parents"} <= place.objects(first)
+            place.ok("migrate", "--tenant", first)
+            place.ok(*arguments)
+        assert place.objects(first) == {"mine", "shared"}, point
+        assert indexes(place, first) == set(), point
+    place.ok("migrate", "--tenant", first)
+    place.ok("verify")
+
+
+def test_what_a_killed_migrate_found_there_is_not_dropped(place: Place) -> None:
+    """A table that IF NOT EXISTS found is the application's, also where only the marker says so."""
+    first, second = place.names
+    place.run(first, "CREATE TABLE kept (id INTEGER PRIMARY KEY)")
+    place.migration("003_kept.sql", "CREATE TABLE IF NOT EXISTS kept (id INTEGER PRIMARY KEY);\n")
+    for name, kept in ((first, {"kept", "mine", "shared"}), (second, {"mine"})):
+        env = {"LEDGER_FAILPOINT": "runner.before_record"}
+        ended = place.terminal.start("migrate", "--tenant", name, env=env)
+        assert ended.code == -signal.SIGKILL and "kept" in place.objects(name)
+        place.ok("reset", "--drop-all", "--tenant", name, "--yes-drop", name)
+        assert place.objects(name) == kept
+
+
+def test_a_table_that_only_may_be_the_migrations_own_stops_the_drop(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """IF NOT EXISTS is announced nowhere: killed behind it, nobody knows whether the table was there
+    before. The tenant is left as it is, and the table is named, with both ways out."""
+    place = make_place("mariadb", request, tmp_path, monkeypatch, capsys)
+    first = place.names[0]
+    place.migration(
+        "001_maybe.sql",
+        "CREATE TABLE IF NOT EXISTS maybe (id INTEGER PRIMARY KEY);\n"
+        "CREATE TABLE after_it (id INTEGER PRIMARY KEY);\n",
+    )
+    killed_at(place, "store.before_commit:4")
+    assert place.objects(first) == {"mine", "maybe"}
+    assert place.events(first, "step_started") == []
+    arguments = ("reset", "--drop-all", "--tenant", first, "--yes-drop", first)
+    plan = place.ended("reset", "--drop-all", "--tenant", first, "--dry-run")
+    assert "table maybe" in plan.out and "app/001" in plan.out
+    ended = place.ended(*arguments)
+    assert ended.code == 3 and "table maybe" in ended.out and "ledger migrate" in ended.out
+    assert place.objects(first) == {"mine", "maybe"}
+
+    place.run(first, "DROP TABLE maybe")
+    place.ok(*arguments)
+    assert place.objects(first) == {"mine"}
+
+
+def test_a_wish_that_only_may_have_made_its_table_stops_the_drop(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The same in a section sync: what it announced is dropped, what nothing tells of is named."""
+    place = make_place("mariadb", request, tmp_path, monkeypatch, capsys)
+    first = place.names[0]
+    arguments = ("reset", "--drop-all", "--tenant", first, "--yes-drop", first)
+    place.migration(
+        "001_wish.sql", "-- migrate:sync\nCREATE TABLE wished (id INTEGER PRIMARY KEY);\n"
+    )
+    killed_at(place, "engine.after_statement")
+    assert place.objects(first) == {"mine", "wished"}
+    place.ok(*arguments)
+    assert place.objects(first) == {"mine"}
+
+    place.migration(
+        "001_wish.sql",
+        "-- migrate:sync\nCREATE TABLE IF NOT EXISTS wished (id INTEGER PRIMARY KEY);\n",
+    )
+    killed_at(place, "engine.before_marker")
+    assert place.objects(first) == {"mine", "wished"}
+    ended = place.ended(*arguments)
+    assert ended.code == 3 and "table wished" in ended.out and "ledger migrate" in ended.out
+    assert place.objects(first) == {"mine", "wished"}
+
+
 def test_a_half_done_migration_is_dropped_too(
     request: pytest.FixtureRequest,
     tmp_path: Path,
