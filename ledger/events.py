@@ -333,7 +333,11 @@ class LeaseRenewed(Event, frozen=True, kw_only=True, tag="lease_renewed"):
 
 
 class LockCleared(Event, frozen=True, kw_only=True, tag="lock_cleared"):
-    """A person or a take-over ended a claim. `epoch` is the claim's; the next claim fences it."""
+    """A person or a take-over ended a claim.
+
+    `epoch` is the claim's, which the next claim fences; where a person ended it, it is the one that
+    was set as the fence in the tenant before this was recorded.
+    """
 
     epoch: int
     reason: str

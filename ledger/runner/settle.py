@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ledger import events as ev
+from ledger import failpoints
 from ledger.engines.base import Engine, Target
-from ledger.errors import LedgerError, TenantError
+from ledger.errors import ConflictError, FencedError, LedgerError, TenantError
 from ledger.events import MigrationRef
+from ledger.projections import Claim
 from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
 from ledger.runner.held import claimed
 from ledger.runner.outcome import Outcome, failure
 from ledger.scripts.model import Migration
+
+UNLOCK_ATTEMPTS = 5
+"""How often a claim is looked at again whose holder goes on while it is being ended."""
 
 
 async def baseline_tenant(
@@ -70,27 +75,54 @@ def _outcome(
 
 
 async def unlock_tenant(ctx: RunContext, engine: Engine, target: Target) -> Outcome:
-    """End whatever claim there is, and fence its holder in the tenant itself."""
+    """Fence the holder of whatever claim there is in the tenant itself, then end the claim.
+
+    In this order: a claim that counts as ended while its holder can still write would be a lie.
+    """
     began = time.perf_counter_ns()
-    state = await ctx.refresh(target.name)
-    claim = state.claim
-    if claim is None:
-        return Outcome(tenant=target.name, result="current", message="nothing held it")
-    epoch = state.epoch + 1
     try:
-        await ctx.record_last(
-            target.name, [ev.LockCleared(epoch=epoch, reason=ctx.reason, holder=claim.holder)]
-        )
-        async with engine.open(target) as session:
-            await session.fence(epoch=epoch, ledger=ctx.ledger_id)
+        ended = await _end_claim(ctx, engine, target)
     except LedgerError as error:
+        error.message += "; the claim was not ended"
+        error.hint = f"{error.hint} The claim ends by itself when its lease runs out.".strip()
         return failure(target.name, error, duration_us=(time.perf_counter_ns() - began) // 1000)
+    if ended is None:
+        return Outcome(tenant=target.name, result="current", message="nothing held it")
     return Outcome(
         tenant=target.name,
         result="unlocked",
-        message=f"the claim of {claim.actor} (run {claim.run}) was ended",
+        message=f"the claim of {ended.actor} (run {ended.run}) was ended",
         duration_us=(time.perf_counter_ns() - began) // 1000,
     )
+
+
+async def _end_claim(ctx: RunContext, engine: Engine, target: Target) -> Claim | None:
+    """The claim that was ended, or None if there is none (any more).
+
+    A holder that lives may append between the fence and the end: what it does with its last words
+    is looked at again. Raises what the tenant and the ledger raise.
+    """
+    for attempt in range(1, UNLOCK_ATTEMPTS + 1):
+        state = await ctx.refresh(target.name)
+        claim = state.claim
+        if claim is None:
+            return None
+        epoch = state.epoch + 1
+        async with engine.open(target) as session:
+            try:
+                await session.fence(epoch=epoch, ledger=ctx.ledger_id)
+            except FencedError as error:
+                # The tenant knows a newer epoch than this ledger, so that the holder is out already.
+                epoch = error.found
+            cleared = ev.LockCleared(epoch=epoch, reason=ctx.reason, holder=claim.holder)
+            failpoints.reach("runner.before_record")
+            try:
+                await ctx.record(target.name, [cleared])
+                return claim
+            except ConflictError:
+                if attempt == UNLOCK_ATTEMPTS:
+                    raise
+    return None
 
 
 async def resolve_tenant(

@@ -132,7 +132,7 @@ def rolled_back_under_a_zombie(
 @pytest.mark.parametrize("kind", ["mariadb", MYSQL])
 def test_a_run_stopped_in_a_statement_is_refused(kind: str, make_world: MakeWorld) -> None:
     """Its session holds the tenant's lock: it is ended on the server before anything else runs."""
-    slow = "CREATE TABLE {prefix}slow AS SELECT SLEEP(4) AS x;\n-- migrate:down\nSELECT 1;\n"
+    slow = "CREATE TABLE {prefix}slow AS SELECT SLEEP(6) AS x;\n-- migrate:down\nSELECT 1;\n"
     world = make_world(kind, head=SHORT, migrations={"001_slow.sql": slow})
     assert isinstance(world, ServerWorld)
     zombie = world.start("migrate", "--tenant", "whole")
@@ -203,7 +203,10 @@ def test_two_hosts_start_the_same_run(kind: str, make_world: MakeWorld) -> None:
 @pytest.mark.fault(10)
 @pytest.mark.parametrize("kind", KINDS)
 def test_unlock_fences_the_old_holder_too(kind: str, make_world: MakeWorld) -> None:
-    """A person ends the claim of a run that lives: that run cannot write to the tenant any more."""
+    """A person ends the claim of a run that lives: that run cannot write to the tenant any more.
+
+    An unlock that was killed behind the fence has recorded nothing, and is simply typed again.
+    """
     # One at a time: who is stopped must not hold the ledger's lock for another of its tenants.
     world = make_world(kind, head="parallel = 1\n")
     holder = stopped_at(world, "runner.after_claim")
@@ -212,10 +215,33 @@ def test_unlock_fences_the_old_holder_too(kind: str, make_world: MakeWorld) -> N
         for row in world.ok("status", "--format", "json").json()["tenants"]
         if row["lock"]
     ]
-    world.ok("unlock", "--all-tenants", "--reason", "it hangs", "-y")
+    unlock = ("unlock", "--all-tenants", "--reason", "it hangs", "-y")
+    assert world.run(*unlock, failpoint="runner.before_record").killed
+    assert world.history("--type", "lock_cleared") == []
+    world.ok(*unlock)
+    assert {one["tenant"] for one in world.history("--type", "lock_cleared")} == {*claimed}
     let_go(holder)
     for tenant in claimed:
         done = world.history(tenant, "--type", "completed")
         assert done == [], tenant
     world.ok(*ALL)
     world.check(expected(kind, make_world), VERSIONS)
+
+
+@pytest.mark.fault(10)
+@pytest.mark.parametrize("kind", ["mariadb", MYSQL])
+def test_unlock_ends_the_claim_of_a_run_at_work(kind: str, make_world: MakeWorld) -> None:
+    """Its statement is ended on the server, whoever then records the end first: it is ended once."""
+    slow = "CREATE TABLE {prefix}slow AS SELECT SLEEP(6) AS x;\n-- migrate:down\nSELECT 1;\n"
+    world = make_world(kind, migrations={"001_slow.sql": slow})
+    assert isinstance(world, ServerWorld)
+    holder = world.start("migrate", "--tenant", "whole")
+    sleeping = "SELECT id FROM information_schema.processlist WHERE info LIKE 'CREATE%SLEEP%'"
+    wait_for(lambda: world.sql("whole", sleeping), "the statement to run")
+    world.ok("unlock", "--tenant", "whole", "--reason", "too slow", "-y")
+    assert world.sql("whole", sleeping) == []
+    assert holder.wait().code == 3
+    ends = [one for one in world.history("whole") if one["type"] in ("lock_cleared", "failed")]
+    assert len(ends) == 1
+    world.ok("migrate", "--all-tenants")
+    world.check(None, ["001"])
