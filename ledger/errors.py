@@ -18,6 +18,7 @@
         ├── UnreachableError                the database cannot be opened
         ├── LockedError                     another connection kept a lock for longer than we wait
         ├── StepFailedError                 the database refused a statement
+        │   └── DiskFullError               it had no room on its disk
         ├── CheckFailedError                a verify check did not hold
         ├── FencedError                     a newer claim has passed; this runner must not write
         ├── MarkerMismatchError             the tenant's marker and the ledger disagree on what is applied
@@ -185,6 +186,15 @@ class StepFailedError(TenantError):
         )
         self.step = step
         self.database_code = database_code
+
+
+class DiskFullError(StepFailedError):
+    """The tenant's disk has no room; what was not committed before was not kept.
+
+    `step` is the one that met it, or the last one that a COMMIT was to keep; 0 before the first.
+    """
+
+    code = "disk_full"
 
 
 class CheckFailedError(TenantError):

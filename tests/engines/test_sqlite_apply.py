@@ -311,7 +311,7 @@ class TestStepwise:
                     work(*first, "SELECT nothing", "VACUUM", transaction=False), journal
                 )
             (entry,) = (await session.marker()).entries
-        assert caught.value.step == 3
+        assert caught.value.step == 3 and "what landed before stays" in caught.value.hint
         assert journal.numbers == [1, 2]
         assert (entry.state, entry.step) == ("running", 2)
         async with SqliteEngine().open(target_for(path)) as session:

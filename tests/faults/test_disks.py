@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.conftest import MakeWorld
 from tests.faults.test_zombies import stopped_at
-from tests.faults.world import SqliteWorld, World, sqlite_state
+from tests.faults.world import ServerWorld, SqliteWorld, World, sqlite_state
 
 SmallDisk = Callable[[Path], bool]
 ALL = ("migrate", "--all-tenants")
@@ -173,6 +173,86 @@ def test_no_room_at_all_under_a_tenant(make_world: MakeWorld, small_disk: SmallD
     world.ok(*ALL)
     assert sqlite_state(small / "b.db") == world.state()["a"]
     world.ok("verify")
+
+
+@pytest.mark.fault(21)
+@pytest.mark.parametrize(
+    ("room", "size", "step", "said"),
+    [
+        (8_000_000, 30_000_000, 2, "step 2 ("),
+        (400_000, 1_000_000, 2, "committing steps 1 to 2"),
+        (0, 1_000_000, 0, "before step 1"),
+    ],
+)
+def test_a_full_disk_is_called_so_wherever_sqlite_meets_it(
+    room: int, size: int, step: int, said: str, make_world: MakeWorld, small_disk: SmallDisk
+) -> None:
+    """In a statement, in the COMMIT that writes what it kept in memory, or in the first write: one
+    category, the step, and what to do; with room again it converges. (Where no disk may be
+    mounted, the file may have so many pages.)"""
+    big = f"CREATE TABLE big (x BLOB);\nINSERT INTO big VALUES (zeroblob({size}));\n"
+    world = of(
+        make_world(
+            "sqlite", tenants=("a",), migrations={"001_big.sql": big}, head='backup = "never"\n'
+        )
+    )
+    config = world.root / "ledger.toml"
+    text = config.read_text() + '\n[[tenants]]\nsqlite = "small/b.db"\n'
+    small = world.root / "small"
+    mounted = small_disk(small)
+    with closing(sqlite3.connect(small / "b.db")) as database:
+        database.execute("PRAGMA user_version = 1")
+    pages = 1 + room // 4096
+    config.write_text(
+        text if mounted else text + f'session = ["PRAGMA max_page_count = {pages}"]\n'
+    )
+    if mounted:
+        spare = small / "spare"
+        spare.write_bytes(bytes(room))
+        fill(small)
+        spare.unlink()
+    ended = world.run("migrate", "--tenant", "b", "--format", "json")
+    assert ended.code == 3, ended
+    (outcome,) = ended.json()["outcomes"]
+    assert (outcome["result"], outcome["error"]) == ("failed", "disk_full"), outcome
+    if mounted:
+        assert outcome.get("step", 0) == step and said in outcome["message"], outcome
+    assert "is full (SQLITE_FULL)" in outcome["message"] and "Free disk space" in outcome["hint"]
+    (failed,) = world.history("b", "--type", "failed")
+    assert failed["body"]["error"] == "disk_full"
+    assert failed["body"]["database_code"] == "SQLITE_FULL"
+    assert world.ok("status", "--format", "json").json()["summary"] == {"failed": 1, "new": 1}
+    if mounted:
+        (small / "filler").unlink()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+    config.write_text(text)
+    world.ok(*ALL)
+    world.check_ledger(["001"])
+
+
+@pytest.mark.fault(21)
+def test_a_full_table_on_a_server_is_told_with_what_to_do(make_world: MakeWorld) -> None:
+    """The server says which; what to do is not to correct the migration. With room it goes on."""
+    rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900)"
+    text = (
+        "SET SESSION max_heap_table_size = 16384;\n"
+        "CREATE TABLE {prefix}kept (x CHAR(200)) ENGINE=MEMORY;\n"
+        f"INSERT INTO {{prefix}}kept {rows} SELECT 'x' FROM n;\n"
+    )
+    world = make_world("mariadb", migrations={"001_kept.sql": text}, head='backup = "never"\n')
+    ended = world.run(*ALL, "--format", "json")
+    assert ended.code == 3, ended
+    for outcome in ended.json()["outcomes"]:
+        assert outcome["result"] == "failed" and "is full" in outcome["message"], outcome
+        assert "Free room on the server's disk, or raise the limit" in outcome["hint"]
+    assert isinstance(world, ServerWorld)
+    for name in world.tenants:
+        # Made anew in another session, it has the server's own limit.
+        prefix = world.place(name)[1]
+        prefix = f"{name}_" if name.startswith("p") else ""
+        world.sql(name, f"ALTER TABLE {prefix}kept ENGINE=MEMORY")
+    world.ok(*ALL)
+    world.check_ledger(["001"])
 
 
 @pytest.mark.fault(22)

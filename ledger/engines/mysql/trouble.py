@@ -26,6 +26,9 @@ DEADLOCK: Final = 1213
 LOCK_WAIT: Final = 1205
 TRY_AGAIN: Final = frozenset({DEADLOCK, LOCK_WAIT})
 INTERRUPTED: Final = frozenset({1317, 1969, 3024})
+NO_ROOM: Final = frozenset({3, 1021, 1030, 1114})
+"""A disk is full, or a table has reached a limit of its own; the server does not always know which."""
+
 NO_PRIVILEGE: Final = frozenset({1044, 1095, 1142, 1143, 1227, 1370, 1410})
 
 _HINTS: Final = {
@@ -86,11 +89,14 @@ def step_failed(
     said = error.message
     if step.secret:
         said = "the server refused it; its words are withheld, since the step is marked secret"
+    correct = "Correct the migration"
+    if error.code in NO_ROOM:
+        correct = "Free room on the server's disk, or raise the limit that is reached"
     return StepFailedError(
         f"step {step.number} ({step.name}): {said}{more}",
         step=step.number,
         database_code=str(error.code),
-        hint="Correct the migration and run the command again; what landed before stays.",
+        hint=f"{correct}, and run the command again; what landed before stays.",
         tenant=target.name,
         migration=migration,
         file=step.file,

@@ -19,7 +19,7 @@ from ledger.drivers.sqlite import call
 from ledger.engines.base import Done, Journal, StepResult, Work
 from ledger.engines.sqlite.steps import controls_transaction, execute, read_only
 from ledger.engines.sqlite.transaction import Attempt
-from ledger.engines.sqlite.trouble import REFUSALS, code_name, described, hint_for
+from ledger.engines.sqlite.trouble import REFUSALS, code_name, described, hint_for, step_error
 from ledger.errors import CheckFailedError, StepFailedError, TenantError
 from ledger.events import CheckResult
 from ledger.scripts.model import PythonCall, sha256_hex
@@ -105,7 +105,7 @@ class Tenant:
         try:
             return await call(self._session.connection, function, stop=self._stop)
         except REFUSALS as error:
-            raise StepFailedError(
+            raise step_error(error)(
                 f"step {number}: {described(error)}",
                 step=number,
                 database_code=code_name(error),
@@ -130,7 +130,8 @@ async def apply(
             tenant=session.tenant,
             migration=attempt.migration,
         )
-    await session.run(attempt.open, doing=attempt.doing)
+    with attempt.named():
+        await session.run(attempt.open, doing=attempt.doing)
     if attempt.recovered:
         return attempt.report(journal, known)
     tenant = Tenant(session, attempt.stop)
@@ -148,7 +149,8 @@ async def apply(
         raise
     finally:
         tenant.close()
-    await session.run(attempt.close, doing=attempt.doing, stop=attempt.stop)
+    with attempt.named():
+        await session.run(attempt.close, doing=attempt.doing, stop=attempt.stop)
     return attempt.report(journal, known)
 
 
@@ -158,7 +160,8 @@ async def _await(function: PythonCall, tenant: Tenant, attempt: Attempt) -> None
     except Exception as error:
         file, line = _place(function, error)
         failed = error if isinstance(error, StepFailedError) else None
-        raise StepFailedError(
+        kind = type(failed) if failed else StepFailedError
+        raise kind(
             failed.message if failed else f"{type(error).__name__}: {error}",
             step=failed.step if failed else tenant.next_step,
             database_code=failed.database_code if failed else "",

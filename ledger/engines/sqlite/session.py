@@ -38,7 +38,7 @@ from ledger.engines.sqlite.steps import (
     roll_back,
     run_checks,
 )
-from ledger.engines.sqlite.trouble import BusyError, locked, unusable
+from ledger.engines.sqlite.trouble import BusyError, locked, refused
 from ledger.engines.sqlite.upkeep import SqliteUpkeep
 from ledger.errors import TenantError, UnreachableError
 from ledger.events import CheckResult, Mark, MigrationRef
@@ -121,7 +121,7 @@ class SqliteSession:
 
         The function may be run several times: it raises BusyError before it has
         written anything, or from its COMMIT. `doing` completes "cannot …" in an
-        error. Raises LockedError, UnreachableError, TimeoutError, and what the
+        error. Raises LockedError, UnreachableError, DiskFullError, TimeoutError, and what the
         function raises.
         """
         connection = self.connection
@@ -133,7 +133,7 @@ class SqliteSession:
             return await self._patiently(attempt, doing=doing)
         except sqlite3.Error as error:
             await self.reset(error)
-            raise unusable(error, tenant=self.tenant, doing=doing) from error
+            raise refused(error, tenant=self.tenant, doing=doing) from error
         except BaseException as error:
             await self.reset(error)
             raise

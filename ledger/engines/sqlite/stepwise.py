@@ -68,12 +68,10 @@ async def apply(
         left = None
         if work.timeout_seconds is not None:
             left = max(0.001, deadline - anyio.current_time())
-        try:
+        with attempt.named(landed=lambda: steps.landed):
             await session.run(
                 function, doing=attempt.doing, stop=attempt.stop, timeout_seconds=left
             )
-        except TimeoutError as error:
-            raise attempt.timed_out() from error
 
     await run(steps.open)
     if attempt.recovered:
@@ -208,7 +206,11 @@ class Stepwise:
             if is_busy(error) and not database.in_transaction:
                 raise BusyError from error
             raise step_failed(
-                error, step, tenant=self._attempt.tenant, migration=self._attempt.migration
+                error,
+                step,
+                tenant=self._attempt.tenant,
+                migration=self._attempt.migration,
+                landed=self.landed > 0,
             ) from error
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,8 +43,8 @@ from ledger.engines.sqlite.steps import (
     violations,
     worse,
 )
-from ledger.engines.sqlite.trouble import REFUSALS, step_failed
-from ledger.errors import StepFailedError, UnreachableError
+from ledger.engines.sqlite.trouble import REFUSALS, left_behind, step_failed
+from ledger.errors import DiskFullError, StepFailedError, UnreachableError
 from ledger.events import CheckResult, Mark
 from ledger.schema import Schema
 from ledger.scripts.model import Step
@@ -57,15 +58,13 @@ async def apply(
 ) -> Done:
     """Apply or undo a migration. Raises as Session.apply says."""
     attempt = Attempt(session.inside, work)
-    try:
+    with attempt.named():
         await session.run(
             attempt.go,
             doing=attempt.doing,
             stop=attempt.stop,
             timeout_seconds=work.timeout_seconds,
         )
-    except TimeoutError as error:
-        raise attempt.timed_out() from error
     return attempt.report(journal, known)
 
 
@@ -316,13 +315,31 @@ class Attempt:
             drift=wishes.left(self._made_wish(), self._schema) if self.work.sync else (),
         )
 
-    def timed_out(self) -> StepFailedError:
-        """The error after `timeout_seconds`."""
+    @contextmanager
+    def named(self, *, landed: Callable[[], int] = int) -> Iterator[None]:
+        """What ends the block from outside its steps says how far they had come.
+
+        `landed` says how many earlier steps are committed.
+        """
+        try:
+            yield
+        except TimeoutError as error:
+            raise self.timed_out(landed=landed() > 0) from error
+        except DiskFullError as error:
+            if not error.migration:
+                last = len(self.results)
+                where = f"committing steps 1 to {last}" if last else "before step 1"
+                error.step, error.message = last, f"{where}: {error.message}"
+                error.migration = self.migration
+            raise
+
+    def timed_out(self, *, landed: bool = False) -> StepFailedError:
+        """The error after `timeout_seconds`; `landed` says that earlier steps are committed."""
         step = self.step
         return StepFailedError(
             f"timed out after {self.work.timeout_seconds:g} s",
             step=step.number if step else 0,
-            hint=f"Nothing was changed. Split the migration, or {MORE_TIME}.",
+            hint=f"{left_behind(landed=landed).capitalize()}. Split the migration, or {MORE_TIME}.",
             tenant=self.tenant,
             migration=self.migration,
             file=step.file if step else None,

@@ -10,7 +10,7 @@ import sqlite3
 from typing import Final
 
 from ledger.drivers.locks import lock_holders
-from ledger.errors import LockedError, StepFailedError, UnreachableError
+from ledger.errors import DiskFullError, LockedError, StepFailedError, TenantError, UnreachableError
 from ledger.scripts.model import Step
 
 REFUSALS: Final = (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, TypeError)
@@ -74,8 +74,26 @@ def hint_for(error: BaseException) -> str:
     return _HINTS.get(primary_code(error), "")
 
 
+def step_error(error: BaseException) -> type[StepFailedError]:
+    """What a step that met this is told with."""
+    return DiskFullError if primary_code(error) == sqlite3.SQLITE_FULL else StepFailedError
+
+
+def refused(error: BaseException, *, tenant: str, doing: str) -> TenantError:
+    """What an open database could not do, apart from any step. `doing` completes "cannot …"."""
+    if step_error(error) is DiskFullError:
+        return DiskFullError(
+            f"cannot {doing}: {described(error)}",
+            step=0,
+            database_code=code_name(error),
+            hint=hint_for(error),
+            tenant=tenant,
+        )
+    return unusable(error, tenant=tenant, doing=doing)
+
+
 def unusable(error: BaseException, *, tenant: str, doing: str) -> UnreachableError:
-    """The database could not be used, apart from any step. `doing` completes "cannot …"."""
+    """The database cannot be used. `doing` completes "cannot …"."""
     what = described(error)
     if primary_code(error) == sqlite3.SQLITE_NOTADB:
         what = f"the file is not a SQLite database, or it is encrypted ({code_name(error)})"
@@ -94,21 +112,30 @@ def locked(*, tenant: str, path: str, doing: str, seconds: float) -> LockedError
     )
 
 
+def left_behind(*, landed: bool) -> str:
+    """What a failure left of a migration, as part of a sentence."""
+    return "what landed before stays" if landed else "nothing was changed"
+
+
 def step_failed(
-    error: BaseException, step: Step, *, tenant: str, migration: str
+    error: BaseException, step: Step, *, tenant: str, migration: str, landed: bool = False
 ) -> StepFailedError:
-    """The database refused a step. A secret step shows the code alone: messages quote literals."""
+    """The database refused a step. A secret step shows the code alone: messages quote literals.
+
+    `landed` says that earlier steps are committed.
+    """
     name = code_name(error)
     if step.secret:
         what = f"the database refused the statement ({name or type(error).__name__})"
         hint = "SQLite's message is withheld, since the step is marked secret."
     else:
         what, hint = described(error), hint_for(error)
-    return StepFailedError(
+    return step_error(error)(
         f"step {step.number} ({step.name}): {what}" if step.name else f"step {step.number}: {what}",
         step=step.number,
         database_code=name,
-        hint=hint or "Correct the statement, then run the command again; nothing was changed.",
+        hint=hint
+        or f"Correct the statement, then run the command again; {left_behind(landed=landed)}.",
         tenant=tenant,
         migration=migration,
         file=step.file,
