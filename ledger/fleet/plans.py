@@ -140,4 +140,5 @@ def _describe_way(way: WayBack, applied: Applied) -> PlannedMigration:
         name=way.ref.name,
         direction="down",
         steps=_steps(way.script.down if way.script else None),
+        how="python" if way.script is not None and way.script.python else "script",
     )

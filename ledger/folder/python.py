@@ -72,6 +72,7 @@ def load_python(
     description = getattr(module, "description", "")
     if isinstance(description, str) and description and not manifest.description:
         manifest = msgspec.structs.replace(manifest, description=description)
+    down = _function(module, "down", source.file)
     return Migration(
         ref=MigrationRef(
             set=set_name,
@@ -84,12 +85,13 @@ def load_python(
         key=file_name.key,
         path=source.file,
         up=Section(steps=()),
+        down=Section(steps=()) if down is not None else None,
         depends=tuple(dict.fromkeys((*_depends(module, source.file, set_name), *depends))),
         manifest=manifest,
         contents=contents,
         python=PythonModule(
             up=_function(module, "up", source.file, required=True),
-            down=_function(module, "down", source.file),
+            down=down,
             verify=_function(module, "verify", source.file),
         ),
         dialect=dialect,
@@ -106,7 +108,7 @@ def _run(source: SourceFile) -> ModuleType:
         spec.loader.exec_module(module)
     except LedgerError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = error.lineno if isinstance(error, SyntaxError) else None
         raise ScriptError(
             f"fails when it is loaded: {type(error).__name__}: {error}",

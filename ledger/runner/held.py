@@ -122,11 +122,23 @@ class Held:
         state = self.ctx.state(self.target.name)
         if state.intent is not None or state.landed:
             return True
-        if self.found is None:
-            self.found = await self.session.marker()
-        entries = self.found.entries
+        entries = (await self.marker()).entries
         has = {(one.ref.set, one.ref.version) for one in entries if one.state == "applied"}
         return len(has) < len(entries) or has != {(ref.set, ref.version) for ref in state.applied}
+
+    async def in_part(self) -> tuple[str, ...]:
+        """The migrations that the marker calls begun and not applied."""
+        return tuple(
+            f"{one.ref.set}/{one.ref.version}"
+            for one in (await self.marker()).entries
+            if one.state != "applied"
+        )
+
+    async def marker(self) -> Marker:
+        """The tenant's marker as it was found, read once."""
+        if self.found is None:
+            self.found = await self.session.marker()
+        return self.found
 
     async def restart(self, migration: Migration) -> None:
         """Go on, under the same claim, with another migration than the one announced."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from ledger import events as ev
@@ -98,8 +96,9 @@ async def _kept_migration(
 
 
 def _with_python(migration: Migration, catalogue: Catalogue) -> Migration:
-    """Python is not run from a text in a database: the module comes from the folder."""
+    """Python is not run from a text in a database: the module comes from the folder, if it is the one that ran."""
     if migration.python is not None or not migration.path.endswith(".py"):
         return migration
-    found: Mapping[str, Migration] = {one.id: one for one in catalogue.order}
-    return found.get(migration.id, migration)
+    found = catalogue.find(migration.id)
+    same = found is not None and found.ref.checksum == migration.ref.checksum
+    return found if found is not None and same else migration

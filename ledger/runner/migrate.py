@@ -162,8 +162,12 @@ async def _apply_one(
     ctx, target = held.ctx, held.target
     wanted = progress.backup is None and backups.wanted(ctx, migration, target)
     if wanted and await held.midway():
+        others = [one for one in await held.in_part() if one != migration.id]
         progress.warnings.append(
-            f"{migration.id} goes on in its middle: no other backup than that from before it"
+            f"{migration.id} is applied without a backup: {', '.join(others)} has landed in part,"
+            " and the backup to go back to is that from before it"
+            if others
+            else f"{migration.id} goes on in its middle: no other backup than that from before it"
         )
     elif wanted:
         created = await backups.take(

@@ -92,6 +92,14 @@ async def _way_back(
     name = f"{ref.set}/{ref.version}"
     if by != "backup":
         migration = await kept_migration(ctx, ref, engine.dialect, catalogue)
+        if migration.path.endswith(".py") and migration.python is None:
+            raise RestoreError(
+                "the folder has not the Python file that ran: it was edited since, or is gone",
+                tenant=target.name,
+                migration=name,
+                file=migration.path,
+                hint="Put the file back as it was, or roll back with --by backup.",
+            )
         if migration.down is not None:
             return WayBack(ref=ref, script=ctx.bound(migration, target.variables))
         if by == "script":
@@ -126,13 +134,14 @@ async def rollback_tenant(
     began = time.perf_counter_ns()
     before = ctx.state(target.name).applied
     saved: list[str] = []
+    warnings: list[str] = []
     failed: LedgerError | None = None
     try:
         while refs := list(choose(ctx.state(target.name).applied)):
             ways = await ways_back(ctx, engine, target, catalogue, refs, by)
             try:
                 async with engine.open(target) as session:
-                    await _undo(ctx, engine, target, session, ways, saved)
+                    await _undo(ctx, engine, target, session, ways, saved, warnings)
                 break
             except StateChangedError:
                 continue
@@ -149,6 +158,7 @@ async def rollback_tenant(
         version=applied[-1].version if applied else None,
         duration_us=_since(began),
         backup=saved[-1] if saved else None,
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
@@ -163,6 +173,7 @@ async def _undo(
     session: Session,
     ways: Sequence[WayBack],
     saved: list[str],
+    warnings: list[str],
 ) -> None:
     first = ways[0]
     steps = len(first.script.down.steps) if first.script and first.script.down else 0
@@ -173,6 +184,13 @@ async def _undo(
             label = f"pre_rollback_{first.ref.version}"
             created = await backups.take(ctx, target, session, label=label, now=datetime.now(UTC))
             saved.append(created.path)
+        if first.script is not None:
+            undoing = {f"{way.ref.set}/{way.ref.version}" for way in ways}
+            warnings += [
+                f"{one} has landed in part, and stays so: `ledger migrate` brings it to its end"
+                for one in await held.in_part()
+                if one not in undoing
+            ]
         for number, way in enumerate(ways):
             following = ways[number + 1] if number + 1 < len(ways) else None
             if way.script is not None:

@@ -597,6 +597,9 @@ async def down(tenant):
 async def broken(tenant):
     await tenant.execute("CREATE TABLE items (id INTEGER PRIMARY KEY)")
     raise RuntimeError("as it happens")
+
+async def leaving(tenant):
+    raise SystemExit(3)
 """
 
 
@@ -648,6 +651,14 @@ class TestPython:
         assert caught.value.file == str(tmp_path / "001_items.py")
         assert caught.value.line == 13
         assert [entry for entry in entries if entry.state == "applied"] == []
+
+    async def test_that_exit_end_their_tenant_only(
+        self, engine: Engine, target: Target, tmp_path: Path
+    ) -> None:
+        """`sys.exit` in a migration is its failure, and does not end the run."""
+        async with engine.open(target) as session:
+            with pytest.raises(StepFailedError, match="SystemExit: 3"):
+                await session.apply(work(python=_module(tmp_path, "leaving")), Journal())
 
 
 class TestQuery:

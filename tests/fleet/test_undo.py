@@ -232,3 +232,60 @@ async def test_a_kept_text_that_was_changed_is_not_run(tmp_path: Path) -> None:
     refused = (await fleet.open().rollback()).failures[0]
     assert "was changed" in refused.message
     assert fleet.schema("t0") == before
+
+
+PYTHON = """\
+async def up(tenant):
+    await tenant.execute("CREATE TABLE made (x)")
+
+async def down(tenant):
+    await tenant.execute("DROP TABLE made")
+"""
+
+
+async def test_a_python_migration_is_undone_by_its_down(tmp_path: Path) -> None:
+    """By the function in the folder, if that is the file that ran; never by one that is not."""
+    fleet = Fleet(tmp_path, tenants=1, extra="allow_python = true")
+    file = fleet.write("002_made.py", PYTHON)
+    before = fleet.schema("t0")
+    async with fleet.open() as ledger:
+        await ledger.migrate(to="001")
+        before = fleet.schema("t0")
+        await ledger.migrate()
+        assert fleet.schema("t0") != before
+        plan = await ledger.plan_rollback()
+        assert [(one.id, one.how) for one in plan.tenants[0].migrations] == [
+            ("migrations/002", "python")
+        ]
+        file.write_text(PYTHON.replace("DROP TABLE made", "DROP TABLE notes"))
+        report = await ledger.rollback(by="script")
+        assert "edited since, or is gone" in report.errors["t0"]
+        file.unlink()
+        report = await ledger.rollback(by="script")
+        assert "edited since, or is gone" in report.errors["t0"]
+        assert (await ledger.validate()).findings[0].error is None
+        file.write_text(PYTHON)
+        report = await ledger.rollback()
+        assert report.success and fleet.schema("t0") == before
+        assert (await ledger.migrate()).success
+
+
+async def test_what_a_half_landed_migration_means_for_a_backup(tmp_path: Path) -> None:
+    """One undone and applied again below it is not "in its middle": the other one is, and is named."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.write("002_tags.sql", TAGS)
+    fleet.write(
+        "003_half.sql",
+        "-- migrate:up transaction:false\nCREATE TABLE half (x);\nINSERT INTO nope VALUES (1);\n",
+    )
+    async with fleet.open() as ledger:
+        assert not (await ledger.migrate()).success
+        undone = await ledger.rollback()
+        assert undone.applied == {"t0": ("migrations/002",)}
+        assert undone.outcomes[0].warnings == (
+            "migrations/003 has landed in part, and stays so: `ledger migrate` brings it to its end",
+        )
+        report = await ledger.migrate()
+        text = " ".join((*report.warnings, *report.outcomes[0].warnings))
+        assert "migrations/002 is applied without a backup: migrations/003 has landed" in text
+        assert "migrations/002 goes on in its middle" not in text

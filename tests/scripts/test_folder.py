@@ -272,3 +272,10 @@ async def test_a_new_file_needs_a_name_and_a_version(tmp_path: Path) -> None:
             await write_new(tmp_path, name, dialect="sqlite", now=NOW, version=version)
         assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_python_file_that_exits_is_refused(tmp_path: Path) -> None:
+    """It does not take the command with it."""
+    _write(tmp_path, {"001_x.py": "import sys\nsys.exit(5)\n"})
+    error = await _refused(tmp_path, allow_python=True)
+    assert "SystemExit: 5" in str(error)

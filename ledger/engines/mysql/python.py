@@ -163,7 +163,7 @@ async def _steps(function: PythonCall, tenant: Tenant, run: Run) -> None:
     except LedgerError as error:
         _place(error, function, run)
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         failed = StepFailedError(
             f"{type(error).__name__}: {error}",
             step=tenant.next_step,
@@ -178,7 +178,7 @@ async def _steps(function: PythonCall, tenant: Tenant, run: Run) -> None:
 async def _verify(function: PythonCall, tenant: Tenant, run: Run) -> CheckResult:
     try:
         await function(tenant)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         await run.progress.save(run.session.connection, told=True)
         failed = CheckFailedError(
             f"check 'verify' failed: {error or type(error).__name__}",

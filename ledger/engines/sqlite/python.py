@@ -157,7 +157,7 @@ async def apply(
 async def _await(function: PythonCall, tenant: Tenant, attempt: Attempt) -> None:
     try:
         await function(tenant)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         file, line = _place(function, error)
         failed = error if isinstance(error, StepFailedError) else None
         kind = type(failed) if failed else StepFailedError
@@ -177,7 +177,7 @@ async def _await(function: PythonCall, tenant: Tenant, attempt: Attempt) -> None
 async def _verify(function: PythonCall, tenant: Tenant, attempt: Attempt) -> CheckResult:
     try:
         await function(tenant)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         file, line = _place(function, error)
         what = str(error) or type(error).__name__
         raise CheckFailedError(
