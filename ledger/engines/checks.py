@@ -1,12 +1,25 @@
-"""What becomes of a migration's checks, the same on every engine."""
+"""What a guard's or a check's value means, and what becomes of checks: the same on every engine."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from ledger.errors import CheckFailedError
 from ledger.events import CheckResult
 from ledger.scripts.model import Check
+
+_FALSE: Final = re.compile(r"\s*(?:[+-]?(?:0+\.?0*|\.0+)|false)?\s*", re.IGNORECASE)
+
+
+def is_true(value: object) -> bool:
+    """Not 0, not NULL, not empty; nor a text that says 0 or false, nor bytes that are all zero."""
+    if isinstance(value, bytes):
+        return any(value) and is_true(value.decode("utf-8", "replace"))
+    if isinstance(value, str):
+        return _FALSE.fullmatch(value) is None
+    return bool(value)
 
 
 def require_checks(

@@ -6,6 +6,7 @@ is read that is larger than its bound.
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import Final
@@ -33,9 +34,19 @@ def list_folder(folder: Path) -> list[Path]:
         ) from error
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, as far as this user may know: what is none is read, and named if it can't be."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
+
+
 def require_inside(path: Path, folder: Path) -> None:
     """Refuse a link that leads out of `folder`. Raises ScriptError."""
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+    # os.path.realpath also answers for links that lead in a circle.
+    real = Path(os.path.realpath(path))
+    if path.is_symlink() and not real.is_relative_to(os.path.realpath(folder)):
         raise ScriptError(
             "is a link that leads out of the folder of migrations",
             file=str(path),
@@ -45,10 +56,11 @@ def require_inside(path: Path, folder: Path) -> None:
 
 def read_bounded(path: Path, folder: Path, *, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
     """The bytes of a regular file inside `folder`. Raises ScriptError, naming it."""
-    require_inside(path, folder)
     try:
-        with path.open("rb") as file:
-            if not stat.S_ISREG(path.stat().st_mode):
+        require_inside(path, folder)
+        # Without O_NONBLOCK a pipe would be waited for until somebody writes into it.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ScriptError(
                     "is not a regular file", file=str(path), hint="Put a plain file there."
                 )

@@ -13,8 +13,8 @@ from typing import Final
 import anyio.to_thread
 import msgspec
 
-from ledger.errors import ScriptError
-from ledger.folder.files import list_folder, read_bounded, require_inside
+from ledger.errors import ConfigError, ScriptError
+from ledger.folder.files import is_folder, list_folder, read_bounded, require_inside
 from ledger.folder.python import load_python
 from ledger.scripts.graph import gaps, order_set
 from ledger.scripts.manifest import (
@@ -92,10 +92,20 @@ def _looks_like_sql(path: Path) -> bool:
 
 
 def _is_set(entry: Path, root: Path) -> bool:
-    if entry.name.startswith((".", "_")) or not entry.is_dir():
+    if entry.name.startswith((".", "_")) or not is_folder(entry):
         return False
     require_inside(entry, root)
     return any(_looks_like_sql(path) for path in list_folder(entry))
+
+
+def _holds_sql(folder: Path) -> bool:
+    """Whether somebody may take a folder beside migrations for a set."""
+    if folder.is_symlink() or folder.name.startswith("_"):
+        return False
+    try:
+        return any(_looks_like_sql(path) for path in list_folder(folder))
+    except ConfigError:
+        return False
 
 
 def _load_set(folder: Path, dialect: Dialect, name: str | None, allow_python: bool) -> MigrationSet:
@@ -134,7 +144,13 @@ def _look_through(folder: Path, *, undoing: set[str | None]) -> _Files:
     sidecars: dict[str, Path] = {}
     warnings: list[str] = []
     for path in list_folder(folder):
-        if path.name.startswith(".") or path.name in undoing or path.is_dir():
+        if path.name.startswith(".") or path.name in undoing:
+            continue
+        if is_folder(path):
+            if _holds_sql(path) and not any(one and path.name in one.split("/") for one in undoing):
+                warnings.append(
+                    f"{path}: ignored, since {folder} is one set, with files of its own"
+                )
             continue
         if path.name.endswith(_SIDECARS):
             sidecars[path.name] = path

@@ -45,6 +45,7 @@ class _Pending(msgspec.Struct):
     secret: bool = False
     check: str = ""
     last: Directive | None = None
+    words: set[str] = msgspec.field(default_factory=set)
 
 
 class Parsed(msgspec.Struct):
@@ -84,8 +85,9 @@ def parse_file(
         if directives:
             pending = _take_directives(parsed, pending, directives)
         if _is_own_transaction(parsed, statement):
-            # What was said of it is meant for the statement after it.
+            # What was said of it is meant for the statement after it, and may be said again there.
             _add_step(parsed, statement, _Pending())
+            pending.words.clear()
             continue
         pending = _add(parsed, statement, pending)
     _finish(parsed, script, pending)
@@ -142,19 +144,52 @@ def _note(parsed: Parsed, pending: _Pending, directive: Directive) -> None:
             line=directive.line,
             hint="It belongs to a step of the section up or down.",
         )
+    _require_first(parsed, pending, directive)
     pending.last = directive
+    pending.words.add(word)
     if word == "step":
         pending.name = value
     elif word == "skip-if":
         pending.skip_if = parse_skip_if(directive, file=parsed.file)
+        if pending.skip_if.kind == "sql":
+            _require_query(parsed, directive, pending.skip_if.subject)
     elif word == "verify-step":
         pending.verify_step = value.rstrip("; ")
+        _require_query(parsed, directive, pending.verify_step)
     elif word == "redo-safe":
         pending.redo_safe = True
     elif word == "secret":
         pending.secret = True
     elif word == "check":
         pending.check = value
+
+
+def _require_first(parsed: Parsed, pending: _Pending, directive: Directive) -> None:
+    """Refuse a second word of a kind before one statement: one of the two would say nothing."""
+    word = directive.word
+    if word in pending.words and word in ("step", "skip-if", "verify-step", "check"):
+        raise ScriptError(
+            f"a second -- {word} before one statement",
+            file=parsed.file,
+            line=directive.line,
+            hint="Remove one of the two, or add the statement between them."
+            + (" For `this or that`, write sql: SELECT …" if word == "skip-if" else ""),
+        )
+
+
+def _require_query(parsed: Parsed, directive: Directive, sql: str) -> None:
+    """Refuse a question that is no single SELECT. Raises ScriptError."""
+    split = split_sqlite if parsed.dialect == "sqlite" else split_mysql
+    statements = split(sql, file=parsed.file).statements
+    kinds = [classify(one.sql, parsed.dialect) for one in statements]
+    if [one.kind for one in kinds] != ["query"]:
+        what = kinds[0].label if len(kinds) == 1 else f"{len(kinds)} statements"
+        raise ScriptError(
+            f"-- {directive.word} must be a SELECT, and this is {what}",
+            file=parsed.file,
+            line=directive.line,
+            hint="It only asks; put what changes something into a step.",
+        )
 
 
 def _open_section(parsed: Parsed, directive: Directive) -> None:

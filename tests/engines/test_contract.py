@@ -349,6 +349,14 @@ class TestChecks:
         assert (good.passed, bad.passed, broken.passed) == (True, False, False)
         assert "nothing" in broken.detail
 
+    async def test_mean_the_same_everywhere(self, engine: Engine, target: Target) -> None:
+        """Texts and bytes that say 0 or false are false; every other value but 0 and NULL is true."""
+        false = ("'0'", "'0.00'", "'false'", "''", "x'00'", "x'0000'", "0.0", "NULL")
+        true = ("'1'", "'00.1'", "'ok'", "x'01'", "-1", "0.5")
+        async with engine.open(target) as session:
+            results = await session.check([check(f"SELECT {one}", one) for one in (*false, *true)])
+        assert [one.name for one in results if not one.passed] == list(false)
+
     async def test_cannot_write(self, engine: Engine, target: Target, adapter: Adapter) -> None:
         """A check that would change the tenant does not pass, and changes nothing."""
         adapter.run(target, CREATE, FILL)

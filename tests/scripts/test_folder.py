@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,28 @@ async def test_files_that_cannot_be_meant_are_refused(
 ) -> None:
     """Nothing that looks like a migration is passed over."""
     assert message in (await _refused(_write(tmp_path, files))).message
+
+
+async def test_what_is_no_plain_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """A pipe has no end and a link in a circle no file: both are named."""
+    os.mkfifo(tmp_path / "001_x.sql")
+    error = await _refused(tmp_path)
+    assert "not a regular file" in str(error) and "001_x.sql" in str(error)
+    (tmp_path / "001_x.sql").unlink()
+    (tmp_path / "001_x.sql").symlink_to("001_x.sql")
+    error = await _refused(tmp_path)
+    assert "001_x.sql" in str(error)
+
+
+async def test_folders_beside_migrations_are_told_of(tmp_path: Path) -> None:
+    """Files above make the folder one set: nothing that looks like a set is passed over in silence."""
+    _write(tmp_path, {"001_x.sql": "SELECT 1", "billing/001_y.sql": "SELECT 1", "notes/x.md": ""})
+    _write(tmp_path, {"undo/001.sql": "SELECT 2"})
+    found = await _load(tmp_path, {"migrations": {"001": {"rollback_file": "undo/001.sql"}}})
+    assert [one.ref.version for one in found.migrations] == ["001"]
+    assert [text for text in found.warnings if "ignored" in text] == [
+        f"{tmp_path / 'billing'}: ignored, since {tmp_path} is one set, with files of its own"
+    ]
 
 
 async def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
@@ -272,6 +295,14 @@ async def test_a_new_file_needs_a_name_and_a_version(tmp_path: Path) -> None:
             await write_new(tmp_path, name, dialect="sqlite", now=NOW, version=version)
         assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_name_before_a_pragma_may_be_said_again_after_it(tmp_path: Path) -> None:
+    """What a SQLite section leaves out takes no directive away, and is no statement of its own."""
+    text = "-- step: Off\nPRAGMA foreign_keys = OFF;\n-- step: Make t\nCREATE TABLE t (x);\n"
+    _write(tmp_path, {"001_x.sql": text})
+    found = await load_set(tmp_path, "sqlite")
+    assert found.migrations[0].up.steps[-1].name == "Make t"
 
 
 async def test_a_python_file_that_exits_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from ledger.drivers.mysql import MysqlConnection, QueryError
 from ledger.engines.base import Target
+from ledger.engines.checks import is_true
 from ledger.events import CheckResult
 from ledger.scripts.model import Check, SkipIf
 
@@ -66,15 +67,6 @@ async def first_value(connection: MysqlConnection, sql: str) -> object:
         if not connection.closed:
             await connection.rollback()
     return rows[0][0] if rows else None
-
-
-def is_true(value: object) -> bool:
-    """Not 0, not NULL, not empty; SQL's text '0' is false too."""
-    if isinstance(value, str):
-        return value not in ("", "0")
-    if isinstance(value, bytes):
-        return value not in (b"", b"0", b"\0")
-    return bool(value)
 
 
 async def run_checks(

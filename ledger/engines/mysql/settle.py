@@ -20,6 +20,7 @@ from ledger.drivers.mysql import (
     QueryTimeoutError,
 )
 from ledger.engines.base import ABSENT, Intent
+from ledger.engines.checks import is_true
 from ledger.engines.mysql import guards, objects, scratch
 from ledger.engines.mysql.trouble import lost
 from ledger.errors import InDoubtError
@@ -64,7 +65,7 @@ async def verdict(
     elif step.verify_step is not None:
         try:
             value = await guards.first_value(connection, step.verify_step)
-            return Verdict(landed=guards.is_true(value), found=now)
+            return Verdict(landed=is_true(value), found=now)
         except QueryError as error:
             why = f"its -- verify-step cannot run: {error}"
     elif not kind.settleable:

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from ledger import failpoints
 from ledger.engines.base import StepResult
+from ledger.engines.checks import is_true
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, StoppedError, described, is_busy
 from ledger.errors import CheckFailedError
 from ledger.events import CheckResult
@@ -206,11 +207,6 @@ def first_value(database: sqlite3.Connection, sql: str) -> object:
         raise sqlite3.ProgrammingError("a guard or check may not begin or end a transaction")
     row = database.execute(sql).fetchone()
     return row[0] if row else None
-
-
-def is_true(value: object) -> bool:
-    """Not 0, not NULL, not empty."""
-    return bool(value)
 
 
 def run_checks(

@@ -1,0 +1,2 @@
+-- verify-step: DELETE FROM b
+CREATE TABLE a (x INT);

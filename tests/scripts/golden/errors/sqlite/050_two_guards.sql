@@ -1,0 +1,3 @@
+-- skip-if: table b
+-- skip-if: table c
+CREATE TABLE a (x);

@@ -1,0 +1,3 @@
+-- step: One
+-- step: Two
+CREATE TABLE a (x);

@@ -1,0 +1,2 @@
+-- skip-if: sql: DELETE FROM b
+CREATE TABLE a (x);
