@@ -11,7 +11,6 @@ is handed to the patient way, which goes on under the same claim and meets it ag
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from itertools import count
@@ -23,14 +22,15 @@ import msgspec
 
 from ledger import events as ev
 from ledger import failpoints
-from ledger.engines.base import Target
 from ledger.engines.sqlite.folders import sync_commits
 from ledger.errors import ConflictError, StoreError
 from ledger.events import Recorded
 from ledger.fleet import wire
-from ledger.fleet.courses import Course, Courses
+from ledger.fleet.courses import Courses
 from ledger.fleet.planning import Decisions
 from ledger.fleet.pool import Pool, Worker
+from ledger.fleet.turn import Turn
+from ledger.fleet.ways import Ways
 from ledger.plan import Catalogue
 from ledger.runner import backups
 from ledger.runner.claim import started
@@ -52,74 +52,6 @@ MOST_AHEAD: Final = 64
 
 TOLERATED: Final = 16
 """So many may need the patient way; if that is more than a quarter of all, the rest goes it at once."""
-
-
-class Turn:
-    """One tenant in hand: where it stands on its course."""
-
-    __slots__ = (
-        "announced",
-        "backup",
-        "began_ns",
-        "course",
-        "done",
-        "epoch",
-        "skipped",
-        "steps",
-        "target",
-        "told",
-        "worker",
-    )
-
-    def __init__(self, target: Target, course: Course, worker: Worker[Turn], epoch: int) -> None:
-        self.target = target
-        self.course = course
-        self.worker = worker
-        self.epoch = epoch
-        self.began_ns = time.perf_counter_ns()
-        self.done: list[str] = []
-        self.steps = 0
-        self.skipped = 0
-        self.backup: str | None = None
-        self.announced: backups.Announced | None = None
-        self.told: wire.Told | None = None
-
-    @property
-    def migration(self) -> Migration:
-        """The one that is being applied."""
-        return self.course.pending[len(self.done)]
-
-    @property
-    def following(self) -> Migration | None:
-        """The one after it."""
-        after = len(self.done) + 1
-        return self.course.pending[after] if after < len(self.course.pending) else None
-
-
-class Ways:
-    """How the quick way gets tenants and gets rid of them.
-
-    `take` gives the next tenant, or None while no other is to be begun; `over` says that
-    there will be none. `finished` takes an outcome, `patient` a tenant for the other way.
-    Only with `ahead` are tenants claimed that no worker has a hand free for.
-    """
-
-    def __init__(
-        self,
-        *,
-        take: Callable[[], Target | None],
-        over: Callable[[], bool],
-        begun: Callable[[Target], None],
-        finished: Callable[[Target, Outcome, float], None],
-        patient: Callable[[Target], None],
-        ahead: bool,
-    ) -> None:
-        self.take = take
-        self.over = over
-        self.begun = begun
-        self.finished = finished
-        self.patient = patient
-        self.ahead = ahead
 
 
 class Quick:
@@ -199,6 +131,7 @@ class Quick:
             if turn is None:
                 continue
             self._hand -= 1
+            turn.worked_us += told.took_us
             if told.problem:
                 self._give_on(turn, ways)
                 continue
@@ -217,7 +150,7 @@ class Quick:
         self._bad += 1
         if self._claimed.pop(turn.target.name, None) is not None:
             self._ctx.handed[turn.target.name] = Handed(
-                tuple(turn.done), turn.steps, turn.skipped, turn.backup
+                tuple(turn.done), turn.steps, turn.skipped, turn.backup, turn.worked_us
             )
         if turn.announced is not None:
             turn.announced.withdraw()
@@ -268,7 +201,7 @@ class Quick:
                 self._give_on(turn, ways)
             else:
                 self._claimed.pop(turn.target.name, None)
-                ways.finished(turn.target, failure(turn.target.name, outcome), _seconds(turn))
+                ways.finished(turn.target, failure(turn.target.name, outcome), turn.seconds)
         await self._order(going, ways)
 
     async def _safe(self, turns: Sequence[Turn], ways: Ways) -> Sequence[Turn]:
@@ -335,7 +268,6 @@ class Quick:
             return True
         self._good += 1
         del self._claimed[turn.target.name]
-        seconds = _seconds(turn)
         applied = self._ctx.state(turn.target.name).applied
         outcome = Outcome(
             tenant=turn.target.name,
@@ -344,10 +276,10 @@ class Quick:
             steps=turn.steps,
             skipped=turn.skipped,
             version=applied[-1].version if applied else None,
-            duration_us=int(seconds * 1e6),
+            duration_us=turn.worked_us,
             backup=turn.backup,
         )
-        ways.finished(turn.target, outcome, seconds)
+        ways.finished(turn.target, outcome, turn.seconds)
         return False
 
     async def _order(self, turns: list[Turn], ways: Ways) -> None:
@@ -416,20 +348,19 @@ class Quick:
             requests = []
             for turn in turns:
                 error = interrupted(turn.target.name)
-                took_us = int(_seconds(turn) * 1e6)
                 event = failed_event(
                     ctx.command,
                     error,
                     migration=turn.migration.ref,
                     direction="up",
-                    duration_us=took_us,
+                    duration_us=turn.worked_us,
                 )
                 requests.append(ctx.prepared(turn.target.name, [("failed", ev.encode_body(event))]))
                 if turn.announced is not None:
                     turn.announced.withdraw()
                 outcome = failure(turn.target.name, error, done=tuple(turn.done))
                 outcome = msgspec.structs.replace(outcome, error="interrupted")
-                ways.finished(turn.target, outcome, took_us / 1e6)
+                ways.finished(turn.target, outcome, turn.seconds)
             if requests:
                 await ctx.store.append_all(requests)
 
@@ -447,7 +378,3 @@ class _Rate:
         if number and now > self._at:
             self.per_second += (number / (now - self._at) - self.per_second) / 4
             self._at = now
-
-
-def _seconds(turn: Turn) -> float:
-    return (time.perf_counter_ns() - turn.began_ns) / 1e9

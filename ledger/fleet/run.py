@@ -23,9 +23,10 @@ from ledger import events as ev
 from ledger.engines.base import Target
 from ledger.errors import LedgerError, UsageError
 from ledger.fleet.progress import Progress
-from ledger.fleet.quick import Quick, Ways
+from ledger.fleet.quick import Quick
 from ledger.fleet.report import RunReport
 from ledger.fleet.signals import GRACE_SECONDS, Signals
+from ledger.fleet.ways import Ways
 from ledger.fleet.width import Width
 from ledger.runner.context import RunContext
 from ledger.runner.holder import run_began, run_ended

@@ -72,7 +72,8 @@ class Told(NamedTuple):
     """What became of an order: its events, encoded (type and body), or the `problem`.
 
     With a problem nothing was changed by this order. `schema` is the tenant's, encoded, where
-    this worker has not sent that `fingerprint` before.
+    this worker has not sent that `fingerprint` before. `took_us` is how long it was worked on, not
+    how long it waited.
     """
 
     number: int
@@ -83,6 +84,7 @@ class Told(NamedTuple):
     steps: int = 0
     skipped: int = 0
     path: str = ""
+    took_us: int = 0
 
 
 def frame(message: object) -> bytes:

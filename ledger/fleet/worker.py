@@ -120,12 +120,14 @@ class Worker:
             order = self._orders.get()
             with self._lock:
                 self._busy += 1
+            began = time.perf_counter_ns()
             try:
                 told = self._carry_out(order)
             finally:
                 with self._lock:
                     self._busy -= 1
-            self._report(told)
+            took_us = (time.perf_counter_ns() - began) // 1000
+            self._report(told._replace(took_us=took_us))
 
     def _report(self, told: wire.Told) -> None:
         with self._lock:

@@ -51,12 +51,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Handed(NamedTuple):
-    """What a run has done on a tenant that it hands to its patient way, under the claim that goes on."""
+    """What a run has done on a tenant that it hands to its patient way, under the claim that goes on,
+    and how long it has worked on it.
+    """
 
     done: tuple[str, ...] = ()
     steps: int = 0
     skipped: int = 0
     backup: str | None = None
+    worked_us: int = 0
 
 
 class RunContext:

@@ -58,7 +58,7 @@ async def migrate_tenant(
     """
     before = ctx.handed.get(target.name, Handed())
     progress = _Progress(
-        began_ns=time.perf_counter_ns(),
+        began_ns=time.perf_counter_ns() - before.worked_us * 1000,
         done=list(before.done),
         steps=before.steps,
         skipped=before.skipped,

@@ -45,7 +45,8 @@ GOOD: frozenset[str] = frozenset(
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`migrations` are the `set/version` ids that were applied or undone; `duration_us` is wall time.
+    """`migrations` are the `set/version` ids that were applied or undone; `duration_us` is the time of
+    the work on the tenant.
 
     `error` is a stable word (`step_failed`, `unreachable` …), `message` and `hint`
     are for people. `backup` is the path of the backup taken.

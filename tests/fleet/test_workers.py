@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from ledger import events as ev
 from ledger import failpoints
 from tests.fleet.world import TAGS, Fleet, types
 
@@ -65,6 +66,29 @@ async def test_workers_give_what_one_process_gives(tmp_path: Path) -> None:
     assert (await shared.open().verify()).sound
     assert (await shared.open().status()).summary == (await alone.open().status()).summary
     assert (await shared.open().migrate()).summary == {"current": 11, "failed": 1}
+
+
+async def test_a_tenants_duration_is_that_of_its_work(tmp_path: Path) -> None:
+    """Claimed ahead, a tenant waits for a free lane: that is not its duration. With one lane all of
+    them together take no longer than the run, and each takes what its migrations and backup took."""
+    fleet = Fleet(tmp_path, tenants=40, extra="workers = 1\nparallel = 1\n")
+    fleet.write("002_tags.sql", TAGS)
+    fleet.write("003_last.sql", "CREATE TABLE last (x INTEGER);\n")
+    fleet.run("t3", "CREATE TABLE last (x INTEGER)")
+    report = await fleet.open().migrate()
+    assert report.summary == {"migrated": 39, "failed": 1}
+    # The one that failed is done beside the others.
+    serial = [one.duration_us for one in report.outcomes if one.ok]
+    assert sum(serial) <= report.duration_us
+    for one in report.outcomes:
+        rows = await fleet.events(one.tenant)
+        parts = [
+            row.event.duration_us
+            for row in rows
+            if isinstance(row.event, ev.Completed | ev.BackupCreated)
+        ]
+        assert len(parts) == 1 + len(one.migrations)
+        assert one.duration_us >= sum(parts) > 0
 
 
 async def test_a_killed_worker_costs_nobody_anything(tmp_path: Path) -> None:
