@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ledger import events as ev
 from ledger.api.opened import Chosen, Opened, choose_tenants
 from ledger.engines.base import Seen, Target
 from ledger.fleet.progress import Progress
-from ledger.fleet.quick import Quick
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds, run_fleet
 from ledger.fleet.state import load_fleet, save_after_run
@@ -20,6 +19,9 @@ from ledger.runner.context import BackupPolicy, RunContext, Settings
 from ledger.runner.holder import new_run_id
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.preflight import preflight
+
+if TYPE_CHECKING:
+    from ledger.fleet.quick import Quick
 
 Tenants = str | Sequence[str]
 CHANGING: Final = frozenset({"migrate", "rollback", "restore", "reset"})

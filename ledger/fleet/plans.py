@@ -34,21 +34,26 @@ def migrate_plan(
 ) -> FleetPlan:
     """One row per target, in order. Raises ScriptError for a placeholder that stands for nothing.
 
-    Bound and described once for all tenants with the same variables.
+    Each migration is bound and described once for all tenants with the same variables,
+    and tenants for which the same was decided share one tuple of them.
     """
     described: dict[tuple[int, tuple[tuple[str, str], ...]], PlannedMigration] = {}
+    alike: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[PlannedMigration, ...]] = {}
     notes = list(warnings)
     tenants = []
     for target in targets:
         decision = decisions.of(target.name, catalogues[target.name])
         variables = tuple(sorted(target.variables.items()))
-        planned = []
-        for migration in decision.pending:
-            key = (id(migration), variables)
-            if key not in described:
-                described[key] = _describe(bind(migration, target.variables))
-            planned.append(described[key])
-        notes += [text for text in decision.warnings if text not in notes]
+        planned = alike.get((id(decision), variables))
+        if planned is None:
+            for migration in decision.pending:
+                key = (id(migration), variables)
+                if key not in described:
+                    described[key] = _describe(bind(migration, target.variables))
+            planned = alike[id(decision), variables] = tuple(
+                described[id(migration), variables] for migration in decision.pending
+            )
+            notes += [text for text in decision.warnings if text not in notes]
         message, hint = problem_text(decision.problem)
         applied = fleet.tenant(target.name).applied
         tenants.append(
@@ -56,7 +61,7 @@ def migrate_plan(
                 tenant=target.name,
                 engine=target.engine,
                 version=applied[-1].version if applied else None,
-                migrations=tuple(planned),
+                migrations=planned,
                 problem=message,
                 hint=hint,
             )

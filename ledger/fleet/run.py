@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import msgspec
@@ -23,7 +23,6 @@ from ledger import events as ev
 from ledger.engines.base import Target
 from ledger.errors import LedgerError, UsageError
 from ledger.fleet.progress import Progress
-from ledger.fleet.quick import Quick
 from ledger.fleet.report import RunReport
 from ledger.fleet.signals import GRACE_SECONDS, Signals
 from ledger.fleet.ways import Ways
@@ -31,6 +30,9 @@ from ledger.fleet.width import Width
 from ledger.runner.context import RunContext
 from ledger.runner.holder import run_began, run_ended
 from ledger.runner.outcome import Outcome, failure
+
+if TYPE_CHECKING:
+    from ledger.fleet.quick import Quick
 
 log = logging.getLogger("ledger.fleet")
 

@@ -44,10 +44,14 @@ async def with_wishes(
                 made[target.name], target, pending, engine_of(target.engine)
             )
 
+    syncs: dict[int, bool] = {}
     async with anyio.create_task_group() as group:
         for target in targets:
             decision = decisions.of(target.name, catalogues[target.name])
-            if decision.problem is None and any(each.sync for each in decision.pending):
+            if id(decision) not in syncs:
+                wished = any(each.sync for each in decision.pending)
+                syncs[id(decision)] = wished and decision.problem is None
+            if syncs[id(decision)]:
                 group.start_soon(one, target, decision.pending)
     tenants = tuple(made[tenant.tenant] for tenant in plan.tenants)
     return msgspec.structs.replace(plan, tenants=tenants)

@@ -15,7 +15,6 @@ import msgspec
 
 from ledger.errors import ConfigError, ScriptError
 from ledger.folder.files import is_folder, list_folder, read_bounded, require_inside
-from ledger.folder.python import load_python
 from ledger.scripts.graph import gaps, order_set
 from ledger.scripts.manifest import (
     FILE_NAME,
@@ -201,6 +200,8 @@ def _load_one(
     )
     depends = depends_of(entry, set_name=set_name, file=said.file)
     if path.suffix == ".py":
+        from ledger.folder.python import load_python
+
         return load_python(
             source,
             dialect,

@@ -61,9 +61,13 @@ def plan_lines(plan: FleetPlan, *, with_sql: bool) -> Iterator[str]:
         are = "is" if total == 1 else "are"
         yield f"Nothing to do: {count_text(total, 'tenant')} {are} current."
         return
-    groups: dict[bytes, list[TenantPlan]] = {}
+    groups: dict[tuple[str | None, bytes, str], list[TenantPlan]] = {}
+    texts: dict[int, bytes] = {}
     for tenant in plan.pending:
-        key = msgspec.json.encode((tenant.version, tenant.migrations, tenant.problem))
+        shared = id(tenant.migrations)
+        if shared not in texts:
+            texts[shared] = msgspec.json.encode(tenant.migrations)
+        key = (tenant.version, texts[shared], tenant.problem)
         groups.setdefault(key, []).append(tenant)
     for group in sorted(groups.values(), key=len, reverse=True):
         yield from _group(group, with_sql=with_sql)

@@ -13,6 +13,7 @@ import pytest
 
 from ledger.engines.base import Seen
 from ledger.engines.sqlite.engine import SqliteEngine
+from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.peek import peek
 from ledger.errors import UnreachableError
 from ledger.schema import Column, ForeignKey, Index, Schema
@@ -276,3 +277,28 @@ class TestPeek:
         for name in ("gone.db", "letter.db", "fifo.db"):
             with pytest.raises(UnreachableError, match=name):
                 peek(tmp_path / name)
+
+
+STORY = (
+    "CREATE TABLE parents (id INTEGER PRIMARY KEY, code TEXT)",
+    "CREATE TABLE children (id INTEGER, parent INTEGER REFERENCES parents)",
+    "CREATE INDEX by_code ON parents (code)",
+    "ALTER TABLE parents ADD COLUMN note TEXT DEFAULT 'x'",
+    "DROP INDEX by_code",
+    "CREATE UNIQUE INDEX by_code ON parents (code DESC) WHERE code <> ''",
+    "DROP TABLE parents",
+    "CREATE TABLE parents (code TEXT PRIMARY KEY, id INTEGER) WITHOUT ROWID",
+    "ALTER TABLE parents RENAME TO elders",
+    "CREATE VIEW seen AS SELECT code FROM elders",
+    "ALTER TABLE elders RENAME COLUMN code TO mark",
+    "CREATE TABLE parents (a INTEGER, b INTEGER, UNIQUE (b, a), CHECK (a > 0))",
+)
+
+
+def test_what_was_known_of_a_table_is_what_is_read(tmp_path: Path) -> None:
+    """A cache that has seen all that came before says of each state what a new one says."""
+    cache = SchemaCache()
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as database:
+        for statement in STORY:
+            database.execute(statement)
+            assert cache.read(database) == SchemaCache().read(database), statement

@@ -40,6 +40,11 @@ _SHADOW_SUFFIXES: Final = (
 Row = tuple[str, str, str, str]
 Rows = list[Row]
 
+TableKey = tuple[Row, tuple[tuple[str, str], ...]]
+"""A table's own text and its indexes' names and texts."""
+
+TABLES_KEPT: Final = 10_000
+
 
 class SchemaCache:
     """Fingerprints and schemas by the text of the definitions, shared by an engine's sessions.
@@ -53,6 +58,7 @@ class SchemaCache:
         self._lock = threading.Lock()
         self.sound: set[str] = set()
         self._kept: dict[tuple[Row, ...], tuple[str, Schema]] = {}
+        self._tables: dict[TableKey, Table] = {}
 
     def read(self, database: sqlite3.Connection) -> tuple[str, Schema]:
         """The live schema and its fingerprint. Raises sqlite3.Error."""
@@ -60,9 +66,13 @@ class SchemaCache:
         with self._lock:
             found = self._kept.get(key)
         if found is None:
-            schema = read_schema(database, sorted(row for row in key if _counts(row)))
+            rows = sorted(row for row in key if _counts(row))
+            with self._lock:
+                tables = dict(self._tables)
+            schema = read_schema(database, rows, tables)
             found = (fingerprint(schema), schema)
             with self._lock:
+                self._tables = tables if len(tables) <= TABLES_KEPT else {}
                 while len(self._kept) >= self._size:
                     gone, _ = self._kept.pop(next(iter(self._kept)))
                     self.sound.discard(gone)
@@ -73,6 +83,7 @@ class SchemaCache:
         """Forget all."""
         with self._lock:
             self._kept.clear()
+            self._tables.clear()
             self.sound.clear()
 
 
@@ -82,21 +93,36 @@ def _counts(row: Row) -> bool:
     return bool(sql) and not name.startswith("sqlite_") and table != MARKER_TABLE
 
 
-def read_schema(database: sqlite3.Connection, rows: Rows) -> Schema:
-    """Introspect the objects that `rows` (of sqlite_master) name. Raises sqlite3.Error."""
+def read_schema(
+    database: sqlite3.Connection, rows: Rows, known: dict[TableKey, Table] | None = None
+) -> Schema:
+    """Introspect the objects that `rows` (of sqlite_master) name. Raises sqlite3.Error.
+
+    `known` tables with the same texts are not asked for again, and those that were join them.
+    """
+    known = {} if known is None else known
     virtual = {row[1] for row in rows if row[3][:21].upper().startswith("CREATE VIRTUAL")}
     hidden = _shadows(database, virtual) - virtual
     index_texts: dict[str, dict[str, str]] = defaultdict(dict)
-    for kind, name, table, sql in rows:
+    for kind, name, of, sql in rows:
         if kind == "index":
-            index_texts[table][name] = sql
-    tables = []
+            index_texts[of][name] = sql
+    tables: list[Table] = []
     definitions = []
-    for kind, name, _, sql in rows:
+    for row in rows:
+        kind, name, _, sql = row
         if name in hidden or kind == "index":
             continue
         if kind == "table" and name not in virtual:
-            tables.append(_table(database, name, read_table(sql), index_texts[name]))
+            key = (row, tuple(index_texts[name].items()))
+            table = known.get(key)
+            if table is None:
+                text = read_table(sql)
+                table = _table(database, name, text, index_texts[name])
+                if not table.foreign_keys:
+                    # A REFERENCES without columns means another table's key, which may change.
+                    known[key] = table
+            tables.append(table)
         else:
             shown = "virtual table" if kind == "table" else kind
             definitions.append(Definition(kind=shown, name=name, text=normalised(sql)))
