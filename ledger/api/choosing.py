@@ -164,6 +164,11 @@ def pick_backup(
     return fitting[-1]
 
 
+def matches_any(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the names or globs means this tenant."""
+    return any(name == one or fnmatch.fnmatchcase(name, one) for one in patterns)
+
+
 def require_history(fleet: FleetState, pattern: str) -> None:
     """Raises UnknownTenantError if the ledger has never heard of a tenant that matches."""
     if not any(fnmatch.fnmatchcase(name, pattern) for name in fleet.tenants):

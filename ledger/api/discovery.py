@@ -2,7 +2,9 @@
 
 Invariant: names are safe as path parts and on a terminal, unique over all
 sources (two tenants with one name are an error that names both), and the same
-tenant has the same name in every run.
+tenant has the same name in every run. No database has two names, since it is
+claimed by its name; the ledger's own is no tenant, since restoring it would
+take back what was recorded.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import glob
+import os
 import re
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +26,7 @@ import msgspec
 from ledger.config import Config, TenantSource
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, parse_url
 from ledger.engines.base import Engine, Target
-from ledger.errors import ConfigError, TenantError, UnknownTenantError, UsageError
+from ledger.errors import ConfigError, TenantError, UnknownTenantError, UnreachableError, UsageError
 from ledger.scripts.placeholders import validate_identifier_value
 
 CHARSET_COLLATE: Final = "DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
@@ -36,9 +40,10 @@ SCRATCH_DATABASES: Final = ("ledger_rehearse_", "ledger_scratch_")
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
-    """A source that could not be asked for its tenants."""
+    """A source that could not be asked for its tenants; `engine` is that of the database asked."""
 
     source: str
+    engine: str
     error: TenantError
 
 
@@ -69,12 +74,18 @@ class Engines:
 
 
 async def discover(config: Config, engines: Engines) -> Found:
-    """Ask every source. Raises ConfigError for unsafe or repeated names."""
+    """Ask every source. Raises ConfigError for unsafe or repeated names and repeated databases."""
     targets: dict[str, Target] = {}
     lost: list[Lost] = []
+    own = same_database(config.url)
+    places: dict[tuple[object, ...], Target] = {}
     for source in config.tenants:
         try:
             async for target in _from_source(config, source, engines):
+                place = same_database(target.url)
+                if place == own and not target.prefix:
+                    _require_searched(target, source)
+                    continue
                 other = targets.get(target.name)
                 if other is not None:
                     raise ConfigError(
@@ -83,10 +94,45 @@ async def discover(config: Config, engines: Engines) -> Found:
                         hint='Tell them apart with name = "something-{name}" in one of the sources.',
                     )
                 targets[target.name] = target
+                _require_apart(places.setdefault((*place, target.prefix), target), target)
         except TenantError as error:
-            lost.append(Lost(source=source.source, error=error))
+            engine = "mysql" if isinstance(source.url, MysqlUrl) else "sqlite"
+            lost.append(Lost(source=source.source, engine=engine, error=error))
     ordered = tuple(targets[name] for name in sorted(targets))
     return Found(targets=_with_neighbours(ordered), lost=tuple(lost))
+
+
+def same_database(url: SqliteUrl | MysqlUrl) -> tuple[object, ...]:
+    """What is equal for two URLs of one database: the file behind all its links; server and name."""
+    if isinstance(url, MysqlUrl):
+        return "mysql", url.server.replace("localhost:", "127.0.0.1:", 1), url.database
+    try:
+        # os.stat and no Path: this is asked for every tenant of every command.
+        found = os.stat(url.path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return "sqlite", os.path.abspath(url.path)  # noqa: PTH100
+    return "sqlite", found.st_dev, found.st_ino
+
+
+def _require_searched(target: Target, source: TenantSource) -> None:
+    """A pattern may find the ledger, which is left out. Raises ConfigError where it is named."""
+    searched = source.pattern is not None or (source.kind == "sqlite" and _has_wildcards(source))
+    if not searched:
+        raise ConfigError(
+            f"{source.source}: tenant {target.name} is the ledger's own database, {_place(target)}",
+            hint="Give the ledger a database of its own: `url` in the configuration.",
+        )
+
+
+def _require_apart(other: Target, target: Target) -> None:
+    """Raises ConfigError if two names stand for one database."""
+    if other is not target:
+        raise ConfigError(
+            f"tenants {other.name!r} and {target.name!r} are one database:"
+            f" {_place(other)} ({other.source}) and {_place(target)} ({target.source})",
+            hint="Leave one of the two out; for a tenant that follows several sets, list"
+            " their folders in its `migrations`.",
+        )
 
 
 def _with_neighbours(targets: Sequence[Target]) -> tuple[Target, ...]:
@@ -122,8 +168,9 @@ def choose(found: Found, patterns: Sequence[str]) -> tuple[Target, ...]:
         ]
         if not matching:
             names = [one.name for one in found.targets]
+            unasked = "".join(f"; {one.source} did not answer: {one.error}" for one in found.lost)
             raise UnknownTenantError(
-                f"no tenant matches {pattern!r}", hint=_known_names(pattern, names)
+                f"no tenant matches {pattern!r}{unasked}", hint=_known_names(pattern, names)
             )
         chosen.update((one.name, one) for one in matching)
     return tuple(chosen[name] for name in sorted(chosen))
@@ -144,7 +191,9 @@ async def _from_source(
     config: Config, source: TenantSource, engines: Engines
 ) -> AsyncIterator[Target]:
     if source.kind == "sqlite":
-        for path in await anyio.to_thread.run_sync(_files, source):
+        for path in await anyio.to_thread.run_sync(
+            partial(_files, source, alone=len(config.tenants) == 1)
+        ):
             yield _target(config, source, Path(path).stem, SqliteUrl(path=path))
     elif source.kind == "databases" and isinstance(source.url, MysqlUrl):
         for name in await _databases(source, source.url, engines["mysql"]):
@@ -158,13 +207,35 @@ async def _from_source(
             yield target
 
 
-def _files(source: TenantSource) -> list[str]:
-    """The files a glob finds; a path without wildcards stands for itself, there or not."""
-    literal = _ESCAPED.sub(r"\1", source.glob)
-    if not glob.has_magic(_ESCAPED.sub("", source.glob)):
-        return [literal]
+def _files(source: TenantSource, *, alone: bool) -> list[str]:
+    """The files a glob finds; a path without wildcards stands for itself, there or not.
+
+    Raises UnreachableError for a folder that is not there or cannot be read: a disk that is
+    not mounted is no fleet without tenants. (Where there is no other source, a folder that is
+    not there yet is told as a fleet without tenants.)
+    """
+    if not _has_wildcards(source):
+        return [_ESCAPED.sub(r"\1", source.glob)]
+    parts = Path(source.glob).parts
+    fixed = next(
+        index for index, part in enumerate(parts) if glob.has_magic(_ESCAPED.sub("", part))
+    )
+    folder = Path(*(_ESCAPED.sub(r"\1", part) for part in parts[:fixed]))
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        if alone and isinstance(error, FileNotFoundError):
+            return []
+        raise UnreachableError(
+            f"the folder {folder} cannot be read: {(error.strerror or str(error)).lower()}",
+            hint="Check the path, the rights, and that its disk is mounted.",
+        ) from error
     paths = glob.glob(source.glob, recursive=True)  # noqa: PTH207 - the pattern is absolute
     return sorted(path for path in paths if Path(path).is_file())
+
+
+def _has_wildcards(source: TenantSource) -> bool:
+    return glob.has_magic(_ESCAPED.sub("", source.glob))
 
 
 async def _databases(source: TenantSource, url: MysqlUrl, engine: Engine) -> list[str]:
@@ -173,7 +244,7 @@ async def _databases(source: TenantSource, url: MysqlUrl, engine: Engine) -> lis
     like = source.pattern.replace("'", "''")
     sql = f"SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE '{like}'"  # noqa: S608
     server = msgspec.structs.replace(url, database=None)
-    names = [str(row[0]) async for row in engine.query(server, source.secret, sql)]
+    names = [_cell(row[0]) async for row in engine.query(server, source.secret, sql)]
     return sorted(
         name
         for name in names
@@ -184,8 +255,23 @@ async def _databases(source: TenantSource, url: MysqlUrl, engine: Engine) -> lis
 async def _prefixes(source: TenantSource, url: MysqlUrl, engine: Engine) -> list[str]:
     if source.prefixes_query is None:
         return list(source.prefixes)
-    rows = engine.query(url, source.secret, source.prefixes_query)
-    return [str(row[0]) async for row in rows]
+    prefixes: list[str] = []
+    async for row in engine.query(url, source.secret, source.prefixes_query):
+        prefix = _cell(row[0])
+        if not prefix:
+            raise ConfigError(
+                f"{source.source}: row {len(prefixes) + 1} of prefixes_query has no prefix",
+                hint="Leave rows without one out: SELECT … WHERE … IS NOT NULL.",
+            )
+        prefixes.append(prefix)
+    return prefixes
+
+
+def _cell(value: object) -> str:
+    """A query's value as text: nothing for NULL; a binary column's bytes are its text in UTF-8."""
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode("utf-8", "surrogateescape")
+    return "" if value is None else str(value)
 
 
 async def _from_query(
@@ -196,15 +282,16 @@ async def _from_query(
     number = 0
     async for row in engine.query(source.url, source.secret, source.query):
         number += 1
-        if len(row) < 2 or not row[0] or not row[1]:
+        name, text = (_cell(value) for value in (*row, None, None)[:2])
+        if not name or not text:
             raise ConfigError(
                 f"{source.source}: row {number} of the query has no name or no url",
                 hint="The query must give two columns: the tenant's name and its URL.",
             )
         where = f"{source.source}, row {number}"
-        url, password = parse_url(str(row[1]), source=where, base=config.base)
+        url, password = parse_url(text, source=where, base=config.base)
         secret = SecretSource(value=password) if password else source.secret
-        yield _target(config, source, str(row[0]), url, secret=secret)
+        yield _target(config, source, name, url, secret=secret)
 
 
 def _target(

@@ -38,7 +38,8 @@ class Ledger(Reading):
     """One configuration's ledger and fleet.
 
     Use it as `async with Ledger.open(…) as ledger`, or for a single call as
-    `await Ledger.open(…).migrate()`, which opens and closes by itself.
+    `await Ledger.open(…).migrate()`, which opens and closes by itself. `lost` are the sources
+    that did not answer when the last call asked them for tenants.
     """
 
     async def init(self) -> Head:
@@ -354,6 +355,7 @@ class Ledger(Reading):
         With `schema` they are compared with that file: a snapshot in JSON (as
         `ledger schema` prints it), or SQL that is run in a scratch database.
         """
+        from ledger.api.unanswered import with_lost_found
         from ledger.fleet.validation import validate_fleet
         from ledger.folder.schema import read_wanted_schema
 
@@ -363,7 +365,7 @@ class Ledger(Reading):
             if schema is not None:
                 dialects = frozenset(target.engine for target in chosen.targets)
                 against = await read_wanted_schema(Path(schema), dialects)
-            return await validate_fleet(
+            report = await validate_fleet(
                 ctx,
                 chosen.targets,
                 chosen.catalogues,
@@ -372,6 +374,7 @@ class Ledger(Reading):
                 progress=self.progress,
                 against=against,
             )
+            return with_lost_found(report, self.lost)
 
     async def verify(self, *, anchor: str | None = None, rebuild: bool = False) -> VerifyReport:
         """Recompute the hash chain and compare every stored projection with a full replay."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import msgspec
@@ -23,6 +23,9 @@ from ledger.plan import Options
 from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.holder import actor_name
 
+if TYPE_CHECKING:
+    from ledger.api.discovery import Lost
+
 
 class Opening:
     """One configuration, and its ledger while it is open. See `ledger.api.ledger.Ledger`."""
@@ -34,6 +37,7 @@ class Opening:
         self.actor = actor or actor_name()
         self.progress: Progress = progress or Unwatched()
         self.signals: Signals | None = None
+        self.lost: tuple[Lost, ...] = ()
         self._stack: AsyncExitStack | None = None
         self._opened: Opened | None = None
 
@@ -105,7 +109,7 @@ class Opening:
         reason: str = "",
         backup: BackupPolicy | None = None,
     ) -> tuple[RunContext, Chosen]:
-        return await begin(
+        ctx, chosen = await begin(
             ready,
             command,
             tenants,
@@ -114,6 +118,10 @@ class Opening:
             reason=reason,
             backup=backup,
         )
+        self.lost = chosen.found.lost
+        return ctx, chosen
 
     async def _choose(self, ready: Opened, tenants: Tenants) -> Chosen:
-        return await choose_tenants(self.config, ready.engines, patterns(tenants))
+        chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
+        self.lost = chosen.found.lost
+        return chosen

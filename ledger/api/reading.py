@@ -10,7 +10,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from ledger import events as ev
-from ledger.api.choosing import concerns, require_history, rollback_chooser
+from ledger.api.choosing import (
+    concerns,
+    matches_any,
+    require_history,
+    rollback_chooser,
+)
 from ledger.api.opening import Opening
 from ledger.api.running import Tenants, patterns
 from ledger.api.status import Status, build_status
@@ -58,6 +63,7 @@ class Reading(Opening):
 
         With `estimate`, how long it will take with `parallel` at once, by earlier runs.
         """
+        from ledger.api.unanswered import with_lost_planned
         from ledger.fleet.plans import migrate_plan
         from ledger.fleet.wishes import with_wishes
 
@@ -78,11 +84,11 @@ class Reading(Opening):
                 ready.engines.__getitem__,
                 parallel=wide,
             )
-            if not estimate:
-                return plan
-            from ledger.api.figures import with_estimates
+            if estimate:
+                from ledger.api.figures import with_estimates
 
-            return await with_estimates(plan, ready.store, fleet, chosen, parallel=wide)
+                plan = await with_estimates(plan, ready.store, fleet, chosen, parallel=wide)
+            return with_lost_planned(plan, self.lost)
 
     async def plan_rollback(
         self,
@@ -94,21 +100,36 @@ class Reading(Opening):
         by: How = "auto",
     ) -> FleetPlan:
         """What `rollback` would do, with what each backup would lose; touches nothing."""
+        from ledger.api.unanswered import with_lost_planned
         from ledger.fleet.plans import rollback_plan
 
         async with self._ready() as ready:
             ctx, chosen = await self._begin(ready, "rollback", tenants)
             choose = await rollback_chooser(ctx, chosen, migration=migration, to=to, run=run)
-            return await rollback_plan(
+            plan = await rollback_plan(
                 ctx, chosen.targets, chosen.catalogues, ready.engines.__getitem__, choose, by
             )
+            return with_lost_planned(plan, self.lost)
 
     async def backups(self, tenants: Tenants = "*") -> list[KeptBackup]:
-        """All recorded backups of the chosen tenants, oldest first."""
+        """All recorded backups of the chosen tenants, oldest first.
+
+        A tenant that is named has its backups even where the configuration finds it no more:
+        that is when they are wanted most.
+        """
         async with self._ready() as ready:
-            chosen = await self._choose(ready, tenants)
-            names = {target.name for target in chosen.targets}
-            return [one for one in await kept_backups(ready.store) if one.tenant in names]
+            kept = await kept_backups(ready.store)
+            named = [one for one in patterns(tenants) if one != "*"]
+            gone = {one.tenant for one in kept if matches_any(one.tenant, named)}
+            try:
+                chosen = await self._choose(ready, tenants)
+            except UsageError:
+                if not gone:
+                    raise
+                names = gone
+            else:
+                names = gone | {target.name for target in chosen.targets}
+            return [one for one in kept if one.tenant in names]
 
     async def plan_prune(
         self, tenants: Tenants, *, keep: int | None = None, before: str | None = None

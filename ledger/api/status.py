@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from ledger.api.discovery import Lost
 from ledger.api.opened import Chosen
 from ledger.engines.base import Target
 from ledger.fleet.planning import Decisions
@@ -40,6 +41,8 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
 class TenantStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One tenant in one set. `error` is the last failure, or why it was set aside.
 
+    A source that could not be asked for its tenants stands here under its own name,
+    `unreachable`, with no set.
     `target` is the version that a run would bring it to: version.json's
     target_version, else the newest. `last_validated_at` is when checks last ran.
     """
@@ -79,6 +82,7 @@ def build_status(
     rows: list[TenantStatus] = []
     for target in chosen.targets:
         rows += _rows(fleet, target, chosen.catalogues[target.name], decisions, now)
+    rows += [_unanswered(lost) for lost in chosen.found.lost]
     summary: dict[str, int] = {}
     for row in rows:
         summary[row.state] = summary.get(row.state, 0) + 1
@@ -129,6 +133,22 @@ def _rows(
             )
         )
     return rows
+
+
+def _unanswered(lost: Lost) -> TenantStatus:
+    """A source of which nobody knows what tenants it has: no reason to call the fleet current."""
+    return TenantStatus(
+        tenant=lost.source,
+        engine=lost.engine,
+        set="",
+        version=None,
+        state="unreachable",
+        applied=(),
+        pending=(),
+        lock=None,
+        last_event_at=None,
+        error=str(lost.error),
+    )
 
 
 def _target(one_set: MigrationSet) -> str | None:

@@ -13,6 +13,8 @@ import msgspec
 
 from ledger.cli.options import Settings, confirm
 from ledger.cli.session import same_command
+from ledger.errors import LedgerError
+from ledger.render.errors import write_error
 from ledger.render.rows import write_json
 from ledger.render.text import Symbols, count_text, one_line
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ledger.fleet.validation import ValidationReport
     from ledger.runner.reset import Resetting
 
+SOME_FAILED: Final = 3
 CHECK_FOUND: Final = 4
 SUMMARY_NAMES: Final = 3
 
@@ -39,6 +42,17 @@ async def ask(
     names = [target.name for target in await ledger.tenants(selection)]
     some = ", ".join(names[:SUMMARY_NAMES]) + (" …" if len(names) > SUMMARY_NAMES else "")
     confirm(f"{question} on {count_text(len(names), 'tenant')} ({some})?", yes=yes)
+
+
+def unanswered(settings: Settings, ledger: Ledger, code: int = 0) -> int:
+    """Name the sources that did not answer: what was printed lacks their tenants. 3, where `code` is 0."""
+    for lost in ledger.lost:
+        told = LedgerError(
+            f"{lost.source} did not answer, and its tenants are left out: {lost.error}",
+            hint=lost.error.hint,
+        )
+        write_error(told, log_format=settings.log_format, out=sys.stderr)
+    return code or (SOME_FAILED if ledger.lost else 0)
 
 
 def plan(settings: Settings, made: FleetPlan) -> int:

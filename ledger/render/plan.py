@@ -75,7 +75,10 @@ def plan_lines(plan: FleetPlan, *, with_sql: bool) -> Iterator[str]:
     rest = f"; {total - pending:,} are current" if total > pending else ""
     if plan.estimate is not None:
         yield from fleet_estimate_lines(plan.estimate)
-    yield f"{plan.command.capitalize()} would change {pending:,} of {count_text(total, 'tenant')}{rest}."
+    refused = sum(bool(tenant.problem) for tenant in plan.pending)
+    rest += f"; {refused:,} would be refused" if refused else ""
+    changed = pending - refused
+    yield f"{plan.command.capitalize()} would change {changed:,} of {count_text(total, 'tenant')}{rest}."
     yield "Nothing was touched."
 
 

@@ -203,6 +203,56 @@ def test_a_server_that_is_down_costs_its_own_tenants_only(terminal: Terminal) ->
     assert "  tenants[3]" in ended.out
 
 
+def test_the_ledgers_own_database_is_no_tenant(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
+) -> None:
+    """A pattern leaves it out; in a list it is an error, and so is one database with two names."""
+    own, tenant = make_database(sql_server, "q"), make_database(sql_server, "q")
+    named = 'password_env = "TEST_PASSWORD"\n' if sql_server.password else ""
+    head = f'url = "{address(sql_server, own)}"\n{named}'
+    common = own[: next(i for i, (a, b) in enumerate(zip(own, tenant, strict=True)) if a != b)]
+    found = f'mysql = "{address(sql_server)}"\ndatabases = '
+    env = configure(terminal, sql_server, f"{found}'{common}%'", head)
+    terminal.ok("migrate", "--tenant", tenant, env=env)
+    listed = terminal.ok("tenants", "--format", "jsonl", env=env).lines()
+    assert {one["tenant"] for one in listed} >= {tenant} and own not in str(listed)
+    configure(terminal, sql_server, f'{found}["{tenant}", "{own}"]', head)
+    ended = terminal.run("restore", "--all-tenants", "-y", env=env)
+    assert ended.code == 2 and f"tenant {own} is the ledger's own database" in ended.err
+    twice = f'{found}["{tenant}"]\n[[tenants]]\n{named}mysql = "{address(sql_server, tenant)}"\n'
+    configure(terminal, sql_server, twice + 'name = "again"', head)
+    ended = terminal.run("migrate", "--all-tenants", env=env)
+    assert ended.code == 2 and "are one database" in ended.err
+
+
+def test_names_and_prefixes_from_a_query(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
+) -> None:
+    """A binary column's bytes are its text; a row without a name or a prefix is an error, by its number."""
+    database = make_database(sql_server)
+    query(
+        sql_server,
+        "CREATE TABLE sites (name VARBINARY(20), prefix VARBINARY(20), url VARCHAR(200))",
+        database=database,
+    )
+    query(
+        sql_server,
+        f"INSERT INTO sites VALUES ('acme', 'wp_2_', '{address(sql_server, database)}'), (0, NULL, 'sqlite:///x.db')",
+        database=database,
+    )
+    ask = f'url = "{address(sql_server, database)}"\nquery = "SELECT name, url FROM sites"'
+    env = configure(terminal, sql_server, ask)
+    listed = terminal.ok("tenants", "--format", "jsonl", env=env).lines()
+    assert [one["tenant"] for one in listed] == ["0", "acme"]
+    found = f'mysql = "{address(sql_server, database)}"\nprefixes_query = "SELECT prefix FROM sites'
+    configure(terminal, sql_server, f'{found} WHERE prefix IS NOT NULL"')
+    listed = terminal.ok("tenants", "--format", "jsonl", env=env).lines()
+    assert [(one["tenant"], one["prefix"]) for one in listed] == [("wp_2", "wp_2_")]
+    configure(terminal, sql_server, f'{found} ORDER BY prefix IS NULL"')
+    ended = terminal.run("tenants", env=env)
+    assert ended.code == 2 and "row 2 of prefixes_query has no prefix" in ended.err
+
+
 def test_the_shipped_woo_set(
     terminal: Terminal, sql_server: Server, make_database: MakeDatabase
 ) -> None:

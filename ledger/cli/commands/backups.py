@@ -41,11 +41,12 @@ command.params.extend(shared_options())
 
 def _list(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
-    from ledger.cli import lists
+    from ledger.cli import lists, shown
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return lists.backups(settings, await ledger.backups(selection))
+        code = lists.backups(settings, await ledger.backups(selection))
+        return shown.unanswered(settings, ledger, code)
 
     run(settings, work)
 
@@ -62,11 +63,12 @@ def list_command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, .
 def verify_command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
     """Read every backup through: its hash, and that a restore would take it. Ends with 4 if one is bad."""
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
-    from ledger.cli import backups
+    from ledger.cli import backups, shown
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return backups.checks(settings, await ledger.verify_backups(selection))
+        code = backups.checks(settings, await ledger.verify_backups(selection))
+        return shown.unanswered(settings, ledger, code)
 
     run(settings, work)
 

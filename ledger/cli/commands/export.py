@@ -40,6 +40,7 @@ def command(
     if head and (all_tenants or tenants):
         raise click.UsageError("--head is the whole ledger's; it takes no tenants.")
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
+    from ledger.cli import shown
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
@@ -50,7 +51,7 @@ def command(
             _documents(settings, await ledger.version_documents(selection))
         else:
             await _events(ledger, tenants)
-        return 0
+        return shown.unanswered(settings, ledger)
 
     run(settings, work)
 

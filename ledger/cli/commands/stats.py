@@ -45,12 +45,13 @@ def command(
     From what runs recorded: no tenant is opened.
     """
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
+    from ledger.cli import shown
     from ledger.cli.session import run
     from ledger.render.figures import write_stats
 
     async def work(ledger: Ledger) -> int:
         made = await ledger.stats(selection, migration=migration, steps=limit)
         write_stats(made, part=by, form=settings.format, out=sys.stdout)
-        return 0
+        return shown.unanswered(settings, ledger)
 
     run(settings, work)

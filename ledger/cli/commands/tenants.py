@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 def command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
     """List the tenants that the configuration finds, and where each was found."""
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
-    from ledger.cli import lists
+    from ledger.cli import lists, shown
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return lists.tenants(settings, await ledger.tenants(selection))
+        code = lists.tenants(settings, await ledger.tenants(selection))
+        return shown.unanswered(settings, ledger, code)
 
     run(settings, work)
