@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from ledger import events as ev
 from ledger.api.opened import Chosen, Opened, choose_tenants
+from ledger.config import MAX_SECONDS
 from ledger.engines.base import Seen, Target
+from ledger.errors import ConfigError
 from ledger.fleet.progress import Progress
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds, run_fleet
@@ -45,8 +47,16 @@ async def begin(
     reason: str = "",
     backup: BackupPolicy | None = None,
 ) -> tuple[RunContext, Chosen]:
-    """Discover, choose, load the fleet's state, and give the call a run id."""
+    """Discover, choose, load the fleet's state, and give the call a run id.
+
+    Raises ConfigError for a lease that no event could hold: a ledger that holds one reads no more.
+    """
     config = ready.config
+    if not 0 < config.lease_seconds <= MAX_SECONDS:
+        raise ConfigError(
+            f"lease_seconds is {config.lease_seconds}",
+            hint=f"Give seconds, more than 0 and at most {MAX_SECONDS:.0f}.",
+        )
     chosen = await choose_tenants(config, ready.engines, patterns(tenants))
     ctx = RunContext(
         store=ready.store,

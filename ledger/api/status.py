@@ -13,6 +13,7 @@ from ledger.fleet.planning import Decisions
 from ledger.plan import Catalogue, Options, State, state_name
 from ledger.projections import Claim, FleetState
 from ledger.scripts.model import MigrationSet
+from ledger.scripts.version import version_key
 from ledger.stores.base import Head
 
 
@@ -159,12 +160,11 @@ def _target(one_set: MigrationSet) -> str | None:
 
 
 def _highest(applied: tuple[str, ...], name: str, catalogue: Catalogue) -> str | None:
-    """The highest applied version by number; one whose file is gone counts where it was applied last."""
+    """The highest applied version by number, whether its file is still there or not."""
     keys = {one.ref.version: one.key for one in catalogue.order if one.ref.set == name}
-    known = [version for version in applied if version in keys]
-    if known:
-        return max(known, key=lambda version: keys[version])
-    return applied[-1] if applied else None
+    return max(
+        applied, key=lambda version: keys.get(version) or version_key(version) or (), default=None
+    )
 
 
 def _lock(fleet: FleetState, claim: Claim) -> Lock:

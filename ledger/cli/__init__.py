@@ -7,6 +7,7 @@ that is heavy; a command's module is imported when the command is typed.
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,16 +15,57 @@ from typing import NoReturn
 
 from ledger.cli.group import ledger
 from ledger.cli.options import Settings, interrupt
+from ledger.errors import UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with one of the codes that `ledger --help` lists."""
+    _open_streams()
     code = invoke(sys.argv[1:] if arguments is None else arguments)
     # What is left is the system's to take back: looking through all of it once more for
     # circles takes longer than many a command.
     gc.freeze()
     gc.disable()
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Whoever closed a stream (`>&-`) wants nothing from it: no database may get its number.
+
+    What is written to a file that the system calls 1 would land in that database.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """What is typed may be recorded, and what is recorded is UTF-8. An empty word is a slip.
+
+    `--env "$STAGE"` without a STAGE would mean the configuration without an overlay.
+    Raises UsageError.
+    """
+    before = ""
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"argument {number} is not UTF-8 text: {argument!r}",
+                hint="Type it in UTF-8; rename a file that is not named so.",
+            ) from None
+        option, equals, value = argument.partition("=")
+        named = option if equals and option.startswith("--") else before
+        if not (value if named == option else argument) and named != "--reason":
+            raise UsageError(
+                f"argument {number}{f' after {named}' if named.startswith('-') else ''} is empty",
+                hint="Look at the variable that was to fill it.",
+            )
+        before = argument
 
 
 def invoke(arguments: Sequence[str]) -> int:
@@ -35,6 +77,7 @@ def invoke(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
+        _require_text(arguments)
         code = ledger.main(list(arguments), "ledger", standalone_mode=False, obj=settings)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0

@@ -5,9 +5,11 @@ Invariant: nothing secret is printed, not even under LEDGER_DEBUG.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import Final
 
 import click
@@ -19,10 +21,14 @@ from ledger.render.errors import redact, write_error
 
 def report(error: BaseException, settings: Settings) -> int:
     """Say what happened on stderr and return the exit code."""
+    error = _cause(error)
     try:
-        return _report(_cause(error), settings)
+        return _report(error, settings)
     except BrokenPipeError:
         return _pipe_closed()
+    except OSError:
+        # stderr is full: the exit code is all that is left to say it with.
+        return getattr(error, "exit_code", 1)
 
 
 def _report(error: BaseException, settings: Settings) -> int:
@@ -48,7 +54,24 @@ def _report(error: BaseException, settings: Settings) -> int:
         return told.exit_code
     if isinstance(error, click.ClickException):
         return _wrong_usage(error, settings)
+    if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+        return _not_printed(error, settings)
     return _unexpected(error, settings)
+
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""What a write to a full disk or a closed stream ends with; the databases' own troubles have types."""
+
+
+def _not_printed(error: OSError, settings: Settings) -> int:
+    """What was to be printed was done, or read, all the same."""
+    told = LedgerError(
+        f"the output cannot be written: {(error.strerror or str(error)).lower()}",
+        hint="What was recorded is safe: `ledger runs` and `ledger status` show it.",
+    )
+    _forget_output()
+    write_error(told, log_format=settings.log_format, out=sys.stderr)
+    return told.exit_code
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -85,6 +108,11 @@ _BUG: Final = (
 
 def _pipe_closed() -> int:
     """Whoever read our output has gone (`ledger history | head`): end without a word."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    _forget_output()
     return 1
+
+
+def _forget_output() -> None:
+    """What is still to be written is not tried again at the interpreter's end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -87,7 +87,44 @@ class _StderrHandler(logging.Handler):
                 **({"logger": record.name} if self._log_format == "json" else {}),
             )
         except (OSError, ValueError):
-            self.handleError(record)
+            return  # There is nobody left to tell: stderr itself is full or closed.
+
+
+class _FileHandler(logging.FileHandler):
+    """Appends to --log-file. A file that cannot be written any more is told once; the work goes on."""
+
+    def __init__(self, path: str, settings: Settings) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self._named = path
+        self._log_format = settings.log_format
+        self._told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called by logging where a line could not be written."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            raise
+        self._tell(error)
+
+    def close(self) -> None:
+        """Close the file, also where its last bytes find no room."""
+        try:
+            super().close()
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        if self._told:
+            return
+        self._told = True
+        with suppress(OSError, ValueError):
+            write_log(
+                "warning",
+                f"--log-file {self._named} cannot be written any more: {error.strerror};"
+                " it lacks what happens from here on, and the ledger does not",
+                log_format=self._log_format,
+                out=sys.stderr,
+            )
 
 
 def _text(record: logging.LogRecord) -> str:
@@ -101,7 +138,7 @@ def _open_file(path: str, settings: Settings) -> logging.Handler:
     """A handler that appends. Raises UsageError."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, FILE_MODE))
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        handler = _FileHandler(path, settings)
     except OSError as error:
         raise UsageError(
             f"--log-file {path} cannot be written: {error.strerror}",

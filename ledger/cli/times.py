@@ -22,18 +22,20 @@ class TimeType(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The time as the ledger writes times."""
-        if ago := _AGO.fullmatch(value.strip()):
-            return stamp(datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
         try:
+            if ago := _AGO.fullmatch(value.strip()):
+                return stamp(datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
             moment = datetime.fromisoformat(value.strip())
-        except ValueError:
+            return stamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        except (ValueError, OverflowError):  # of what is no time, and of one before the year 1
             self.fail(f"{value!r} is no time: write 2026-11-21T23:10:04Z, 2h or 3d.", param, ctx)
-        return stamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def stamp(moment: datetime) -> str:
     """UTC, ISO 8601 with microseconds and `Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # strftime would write the year 999 with three digits.
+    text = moment.astimezone(UTC).isoformat(timespec="microseconds")
+    return text.replace("+00:00", "Z")
 
 
 TIME: Final = TimeType()

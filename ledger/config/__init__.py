@@ -6,10 +6,18 @@ known, every default is filled in; passwords stand apart from URLs.
 
 from __future__ import annotations
 
-from ledger.config.load import PLACES, find_config, load_config
-from ledger.config.model import Backing, Config, OutOfOrder, TenantSource, Timeouts
+from ledger.config.load import PLACES, find_config, in_working_folder, load_config
+from ledger.config.model import (
+    MAX_SECONDS,
+    Backing,
+    Config,
+    OutOfOrder,
+    TenantSource,
+    Timeouts,
+)
 
 __all__ = [
+    "MAX_SECONDS",
     "PLACES",
     "Backing",
     "Config",
@@ -17,5 +25,6 @@ __all__ = [
     "TenantSource",
     "Timeouts",
     "find_config",
+    "in_working_folder",
     "load_config",
 ]

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from ledger.config.model import Config, TenantSource, Timeouts
 from ledger.config.raw import RawConfig, convert, read_text
-from ledger.config.tenants import Origin, read_secret, read_tenants, read_variables
-from ledger.errors import ConfigError
+from ledger.config.tenants import Origin, folders_of, read_secret, read_tenants, read_variables
+from ledger.errors import ConfigError, UsageError
 
 PLACES: Final = ("ledger.toml", "pyproject.toml")
 """Where a configuration is looked for in the working folder, in this order."""
@@ -19,14 +19,28 @@ PLACES: Final = ("ledger.toml", "pyproject.toml")
 _PASSWORD_KEYS: Final = frozenset({"password_env", "password_file", "password_command"})
 
 
+def in_working_folder(path: str | Path) -> Path:
+    """The path; one that is not absolute is below the working folder. Raises UsageError if that is gone."""
+    path = Path(path)
+    if path.is_absolute():
+        return path
+    try:
+        return Path.cwd() / path
+    except OSError as error:
+        raise UsageError(
+            f"the working folder has been deleted, or may not be read ({error.strerror})",
+            hint="Go to a folder that is there (cd), or name the files by their whole paths.",
+        ) from error
+
+
 def find_config(file: str | Path | None = None, *, folder: Path | None = None) -> Path | None:
     """The file to read: `file`, else ledger.toml, else a pyproject.toml with [tool.ledger]; or None.
 
-    Raises ConfigError if `file` is given and is not there, or pyproject.toml cannot be read.
+    Raises ConfigError if `file` is given and is not there, or pyproject.toml cannot be read, and
+    UsageError if the working folder is needed and is gone.
     """
-    folder = folder or Path.cwd()
     if file is not None:
-        path = folder / file
+        path = folder / file if folder is not None else in_working_folder(file)
         if not path.is_file():
             raise ConfigError(
                 "no such file" if not path.is_dir() else "is a folder, not a configuration file",
@@ -34,6 +48,7 @@ def find_config(file: str | Path | None = None, *, folder: Path | None = None) -
                 file=str(file),
             )
         return path
+    folder = folder or in_working_folder("")
     if (folder / PLACES[0]).is_file():
         return folder / PLACES[0]
     pyproject = folder / PLACES[1]
@@ -57,6 +72,12 @@ def load_config(
             hint="Type `ledger init` to write one here, `ledger demo` to see it work, or name one with --config FILE.",
         )
     path = path.absolute()
+    if "\udc80" <= max(str(path)) <= "\udcff":
+        raise ConfigError(
+            "the name of its folder is not UTF-8 text, and paths in it could not be recorded",
+            hint="Rename the folder.",
+            file=str(path),
+        )
     text = read_text(path)
     data = _toml(text, path)
     root: tuple[str, ...] = ()
@@ -120,6 +141,8 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 
 
 def _resolve(raw: RawConfig, origin: Origin) -> Config:
+    if not all(folders_of(raw.migrations)):
+        origin.refuse(("migrations",), "names no folder", hint='Write migrations = "migrations".')
     url, secret, warnings = read_secret(raw, "url", raw.url, origin, ())
     assert url is not None  # noqa: S101  (a URL was given, so one comes back)
     tenants: list[TenantSource] = []

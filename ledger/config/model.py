@@ -6,11 +6,14 @@ Invariant: no value here repeats a password; secrets are `SecretSource`s.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+
+MAX_SECONDS: Final = 31_536_000.0
+"""A year. What is longer is a slip of the finger, and "for ever" (`inf`) has no place in an event's JSON."""
 
 Backing = Literal["always", "auto", "never"]
 """When a tenant is backed up before a run changes it.

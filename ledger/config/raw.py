@@ -13,12 +13,12 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from ledger.config.model import Backing, OutOfOrder, Timeouts
+from ledger.config.model import MAX_SECONDS, Backing, OutOfOrder, Timeouts
 from ledger.errors import ConfigError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 WorkerCount = Annotated[int, msgspec.Meta(ge=0)] | Literal["auto"]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
 Strings = list[str]
 Variables = dict[str, str | int | float]
 
@@ -79,7 +79,9 @@ class RawConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 CHOICES: Final = {
     "backup": ("always", "auto", "never"),
     "out-of-order": ("error", "apply"),
+    "workers": ("auto", "a number"),
 }
+LIMITS: Final = {">=": "at least", ">": "more than", "<=": "at most"}
 KINDS: Final = {
     "int": "an integer",
     "str": "a string",
@@ -138,9 +140,8 @@ def _wrong_value(said: str, key: str) -> str:
         return f"must be one of {', '.join(CHOICES[key])}"
     if wanted := re.fullmatch(r"Expected `(.*?)`, got `(.*)`", said):
         return f"must be {_kind(wanted[1])}, not {_kind(wanted[2])}"
-    if limit := re.fullmatch(r"Expected `.*?` (>=?) (.*)", said):
-        least = "at least" if limit[1] == ">=" else "more than"
-        return f"must be {least} {limit[2].removesuffix('.0')}"
+    if limit := re.fullmatch(r"Expected `.*?` ([<>]=?) (.*)", said):
+        return f"must be {LIMITS[limit[1]]} {limit[2].removesuffix('.0')}"
     return "has a value that cannot be used"
 
 

@@ -113,7 +113,18 @@ def read_variables(
                 f"has the name {name!r}, which cannot stand in {{braces}}",
                 hint="Use letters, digits and _, not starting with a digit.",
             )
+        if name == "prefix":
+            origin.refuse(
+                path,
+                "has the name 'prefix', which is the tenant's own",
+                hint="Give tenants with a table prefix as `prefixes`, or choose another name.",
+            )
     return {name: str(value) for name, value in (given or {}).items()}
+
+
+def folders_of(value: str | list[str]) -> list[str]:
+    """`migrations` as a list; an empty one says as little as a folder without a name."""
+    return ([value] if isinstance(value, str) else value) or [""]
 
 
 def read_tenants(
@@ -133,6 +144,8 @@ def read_tenants(
                 f"means nothing beside {kind}",
                 hint=f"With {kind} the keys are {', '.join(sorted(_ALLOWED[kind] - {kind}))}.",
             )
+    if raw.migrations is not None and not all(folders_of(raw.migrations)):
+        origin.refuse((*table, "migrations"), "names no folder", hint="Name one, or leave it out.")
     common = _common(raw, table, origin)
     if kind == "sqlite":
         return _sqlite(raw, table, origin, common), ()

@@ -19,6 +19,9 @@ from ledger.errors import ConfigError
 COMMAND_SECONDS: Final = 60.0
 """How long a password command may take; it may be waiting for a person."""
 
+MAX_BYTES: Final = 65_536
+"""How long a password file may be: longer ones are no passwords."""
+
 _answers: dict[tuple[str, ...], Secret] = {}
 _asking: dict[tuple[str, ...], anyio.Lock] = {}
 
@@ -48,14 +51,25 @@ async def read_secret(source: SecretSource, *, refused: Secret | None = None) ->
 
 async def _from_file(path: str) -> Secret:
     try:
-        text = await anyio.Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = (await anyio.to_thread.run_sync(_read_bounded, path)).decode("utf-8")
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        if type(error) is ValueError:
+            reason = str(error)
         raise ConfigError(
             f"the password file {path} cannot be read: {reason}",
             hint="Check the path and its permissions.",
         ) from None
     return Secret(text.rstrip("\r\n"))
+
+
+def _read_bounded(path: str) -> bytes:
+    """A pipe is read to its end, as `<(op read …)` is one. Raises ValueError for what is no password."""
+    with open(path, "rb") as file:  # noqa: PTH123 - a path as the configuration has it
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it is longer than {MAX_BYTES} bytes")
+    return data
 
 
 async def _from_command(command: tuple[str, ...], *, refused: Secret | None) -> Secret:

@@ -89,7 +89,8 @@ def parse_url(
     """
     try:
         parts = urlsplit(text)
-        port = parts.port
+        # `sqlite://:memory:` has no port, whatever it looks like.
+        port = parts.port if parts.scheme != "sqlite" else None
     except ValueError:
         # The parser's own words repeat a part of the password if it holds a / or #.
         raise ConfigError(
@@ -134,7 +135,7 @@ def _sqlite(text: str, *, source: str, base: Path | None) -> SqliteUrl:
     if rest in (":memory:", "/:memory:"):
         return SqliteUrl(path=":memory:")
     path = unquote(rest.removeprefix("/"))
-    if not path:
+    if not path or "\0" in path:
         raise ConfigError(f"{source} names no file", hint=_URL_HINT)
     if base is not None and not Path(path).is_absolute():
         path = str(base / path)

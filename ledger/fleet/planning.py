@@ -104,8 +104,9 @@ def refuse_edited(
                 concerned.append(target.name)
     if first is not None:
         shown = ", ".join(concerned[:10]) + (" …" if len(concerned) > 10 else "")
+        tenants = "1 tenant" if len(concerned) == 1 else f"{len(concerned):,} tenants"
         raise ChecksumMismatchError(
-            f"{first.message} ({len(concerned)} tenants concerned: {shown})",
+            f"{first.message} ({tenants} concerned: {shown})",
             migration=first.migration,
             file=first.file,
             hint=first.hint,

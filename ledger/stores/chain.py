@@ -121,7 +121,8 @@ def recorded(rows: Iterable[tuple[Any, ...]]) -> list[Recorded]:
 
 def timestamp(moment: datetime) -> str:
     """UTC, ISO 8601, always with microseconds and `Z`, so that text sorts as time does."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime: it writes the year 999 with three digits.
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def streams_of(batch: Sequence[Prepared]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import CANARY, Terminal, sqlite_rows, sqlite_run
+from tests.cli.terminal import CANARY, Ended, Terminal, checked, sqlite_rows, sqlite_run
 
 CONFIG = """\
 migrations = "migrations/app"
@@ -278,3 +278,135 @@ def _wait_for_first_step(database: Path) -> None:
                     return
         subprocess.run(["sleep", "0.05"], check=True)
     raise AssertionError("no tenant was claimed")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("migrate", "--all-tenants"),
+        ("new", "add_x"),
+        ("lint",),
+        ("init",),
+        ("demo",),
+        ("--config", "ledger.toml", "tenants"),
+    ],
+)
+def test_a_working_folder_that_is_gone(terminal: Terminal, words: tuple[str, ...]) -> None:
+    """Typed in a folder that has been deleted: one message that says so, and what to do."""
+    gone = terminal.folder / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    ended = terminal.run(*words)
+    assert ended.code == 2 and "internal error" not in ended.err
+    assert "the working folder has been deleted" in ended.err and "cd" in ended.err
+    assert len(ended.err.splitlines()) == 2
+
+
+def test_a_working_folder_that_is_gone_is_not_needed(terminal: Terminal) -> None:
+    """With the configuration's whole path the commands do without it."""
+    gone = terminal.folder / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    config = str(terminal.folder / "ledger.toml")
+    assert "3 migrated" in terminal.ok("--config", config, "migrate", "--all-tenants").out
+    assert terminal.ok("--config", config, "verify").code == 0
+
+
+@pytest.mark.parametrize("time", ["99999999999d", "0001-01-01T00:00+10:00", "yesterday"])
+def test_a_time_that_is_none(terminal: Terminal, time: str) -> None:
+    """Also one that no calendar has: exit 2, and what to write."""
+    ended = terminal.run("status", "--at", time)
+    assert ended.code == 2 and repr(time) in ended.err and "2h or 3d" in ended.err
+
+
+def test_a_time_long_ago_is_before_everything(terminal: Terminal) -> None:
+    """The year 999 comes before 2026, also as text."""
+    terminal.ok("migrate", "--all-tenants")
+    assert terminal.ok("history", "--until", "0999-01-01", "--format", "json").json() == []
+    assert terminal.ok("history", "--since", "0999-01-01", "--format", "json").json()
+
+
+def test_a_password_file_without_an_end(terminal: Terminal) -> None:
+    """It is read no further than any password goes."""
+    terminal.write(
+        "ledger.toml",
+        'url = "mysql://app@127.0.0.1:1/x"\npassword_file = "/dev/zero"\n' + CONFIG,
+    )
+    ended = terminal.run("status")
+    assert ended.code == 2 and "/dev/zero" in ended.err and "longer than" in ended.err
+
+
+def in_shell(terminal: Terminal, typed: str) -> Ended:
+    """A command line as a shell runs it; `ledger` is a process of its own."""
+    line = typed.replace("ledger", f"{sys.executable} -m ledger", 1)
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=terminal.folder, capture_output=True, text=True, timeout=60
+    )
+    return checked(Ended(done.returncode, done.stdout, done.stderr))
+
+
+@pytest.mark.parametrize("command", ["status", "history --format jsonl", "--help", "runs"])
+def test_output_that_finds_no_room(terminal: Terminal, command: str) -> None:
+    """A full disk behind stdout is told in one message, and is no bug of ours."""
+    terminal.ok("migrate", "--all-tenants")
+    ended = in_shell(terminal, f"ledger {command} >/dev/full")
+    assert ended.code == 1 and "error: the output cannot be written: no space" in ended.err
+    assert "bug" not in ended.err
+
+
+def test_a_run_whose_output_finds_no_room_is_done_all_the_same(terminal: Terminal) -> None:
+    """Neither stdout nor stderr nor the log file decides what becomes of a tenant."""
+    ended = in_shell(terminal, "ledger migrate --all-tenants >/dev/full 2>/dev/full")
+    assert ended.code == 1
+    terminal.ok("status", "--check")
+    ended = terminal.start("validate", "--log-file", "/dev/full")
+    assert ended.code == 0 and ended.err.count("cannot be written any more") == 1
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(terminal: Terminal, closed: str) -> None:
+    """Nobody wants to see or say anything: the work is done, exit 0."""
+    ended = in_shell(terminal, f"ledger migrate --all-tenants {closed}")
+    assert ended.code == 0, ended
+    terminal.ok("status", "--check")
+
+
+def test_a_doubt_is_settled_one_way(terminal: Terminal) -> None:
+    """Of --applied and --not-applied the last one won."""
+    ended = terminal.run("resolve", "--tenant", "acme", "--applied", "--not-applied", "-y")
+    assert ended.code == 2 and "one of --applied, --not-applied and --restore" in ended.err
+
+
+def test_yes_does_not_answer_drop_all(terminal: Terminal) -> None:
+    """And who typed -y is not told to add it."""
+    terminal.ok("migrate", "--all-tenants")
+    ended = terminal.start("reset", "--all-tenants", "--drop-all", "-y")
+    assert ended.code == 2 and "add --yes-drop NAME" in ended.err and "add -y" not in ended.err
+
+
+@pytest.mark.parametrize("typed", ["status --env", "rollback --all-tenants", "plan --to"])
+def test_an_empty_word_is_a_slip(terminal: Terminal, typed: str) -> None:
+    """A variable that was not set: never the meaning of the command without it."""
+    terminal.ok("migrate", "--all-tenants")
+    for last in ([*typed.split(), ""], [*typed.split()[:-1], f"{typed.split()[-1]}="]):
+        ended = terminal.run(*last)
+        assert ended.code == 2, last
+    assert "is empty" in terminal.run(*typed.split(), "").err
+    assert "no tenant matches 'x='" in terminal.run("status", "--tenant=x=").err
+    terminal.ok("migrate", "--all-tenants", "--reason", "")
+    terminal.ok("status", "--check")
+
+
+def test_what_is_no_text_is_not_recorded(terminal: Terminal) -> None:
+    """Words and folders that are not UTF-8 are refused before anything is done."""
+    ended = terminal.run("migrate", "--all-tenants", "--reason", os.fsdecode(b"\xff"))
+    assert ended.code == 2 and "argument 4 is not UTF-8" in ended.err
+    assert not (terminal.folder / "ledger.db").exists()
+    folder = terminal.folder / os.fsdecode(b"by\xffte")
+    folder.mkdir()
+    (folder / "ledger.toml").write_text(CONFIG)
+    done = in_shell(terminal, "cd by*te && ledger migrate --all-tenants")
+    assert done.code == 2 and "not UTF-8 text" in done.err

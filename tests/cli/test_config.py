@@ -198,7 +198,13 @@ ERRORS = {
     ),
     "too small": ("parallel = 0", 1, "parallel must be at least 1", ""),
     "not positive": ("[timeouts]\nlock_seconds = 0", 2, "more than 0", ""),
+    "for ever": ("lease_seconds = inf", 1, "lease_seconds must be at most 31536000", ""),
+    "no number": ("lease_seconds = nan", 1, "lease_seconds must be more than 0", ""),
     "no choice": ("backup = 'c4n4ry-p4ssw0rd'", 1, "must be one of always, auto, never", ""),
+    "no workers": ("workers = 'many'", 1, "workers must be one of auto, a number", ""),
+    "no migrations": ("migrations = []", 1, "migrations names no folder", "Write"),
+    "no migrations of its own": (f"{GLOBBED}migrations = ''", 3, "names no folder", "leave it out"),
+    "prefix variable": ("variables = { prefix = 'x' }", 1, "'prefix', which is", "prefixes"),
     "bad order": ("out-of-order = 'no'", 1, "out-of-order must be one of error, apply", ""),
     "variables": ("variables = { a = true }", 1, "variables must be", ""),
     "variable name": ("variables = { 'a-b' = 'x' }", 1, "'a-b', which cannot", "letters"),
@@ -258,6 +264,7 @@ BROKEN_URLS = (
     f"mysql://u:{CANARY}[@h/x",
     f"postgres://u:{CANARY}@h/x",
     f"sqlite:u:{CANARY}",
+    f"sqlite:///{CANARY}%00.db",
     f"mysql://u:{CANARY}@h/x?sslmode=no",
 )
 

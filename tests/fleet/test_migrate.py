@@ -8,10 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from ledger import events as ev
-from ledger.errors import ChecksumMismatchError, UnknownTenantError, UsageError
+from ledger.api import Ledger
+from ledger.errors import ChecksumMismatchError, ConfigError, UnknownTenantError, UsageError
 from tests.fleet.world import TAGS, Fleet, types
 
 
@@ -272,3 +274,27 @@ async def test_a_resumed_migration_without_a_transaction_records_each_step_once(
     steps = [row.event for row in rows if row.type == "step_applied"]
     assert [one.step for one in steps if isinstance(one, ev.StepApplied)] == [1, 2]
     assert fleet.query("t0", "SELECT count(*) FROM two") == [(1,)]
+
+
+@pytest.mark.parametrize("lease", [float("inf"), float("nan"), 1e300, 0.0])
+async def test_a_lease_that_no_event_can_hold_is_refused_before_anything_is_recorded(
+    tmp_path: Path, lease: float
+) -> None:
+    """It would stand in the ledger as `null`, for ever, and no command could read the ledger again."""
+    fleet = Fleet(tmp_path)
+    config = msgspec.structs.replace(fleet.open().config, lease_seconds=lease)
+    with pytest.raises(ConfigError, match="lease_seconds"):
+        await Ledger.open(config).migrate()
+    async with fleet.open() as ledger:
+        assert (await ledger.migrate()).summary == {"migrated": 3}
+
+
+async def test_a_version_whose_file_is_gone_is_still_the_tenants_version(tmp_path: Path) -> None:
+    """`version` is the highest of `applied`, not of those that the folder happens to have."""
+    fleet = Fleet(tmp_path)
+    file = fleet.write("002_tags.sql", TAGS)
+    async with fleet.open() as ledger:
+        await ledger.migrate()
+        file.unlink()
+        rows = (await ledger.status()).tenants
+    assert {row.version for row in rows} == {"002"} and rows[0].applied == ("001", "002")

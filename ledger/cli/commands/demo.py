@@ -31,10 +31,11 @@ def command(settings: Settings, *, folder: str, tenants: int) -> None:
     from ledger.cli import lists, shown
     from ledger.cli.demo_fleet import SET, write_demo, write_tenants
     from ledger.cli.session import open_and_work
-    from ledger.config import load_config
+    from ledger.config import in_working_folder, load_config
     from ledger.folder import load_set
 
     root = Path(folder)
+    in_working_folder(root)
     config = load_config(write_demo(root))
     base = anyio.run(load_set, root / "migrations" / SET, "sqlite").migrations[0]
     made = write_tenants(root, tenants, [step.sql for step in base.up.steps if step.skip_if])

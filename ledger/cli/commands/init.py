@@ -38,12 +38,14 @@ def command(
     down: the file names an environment variable instead.
     """
     from ledger.cli.template import configuration, without_password
+    from ledger.config import in_working_folder
 
     if databases is not None and mysql is None:
         raise click.UsageError("--databases goes with --mysql.")
     if mysql is not None and databases is None and "/" not in mysql.partition("://")[2]:
         databases = "tenant_%"
     root = Path(folder)
+    in_working_folder(root)
     text, secrets = configuration(url=url, sqlite=sqlite, mysql=mysql, databases=databases)
     file = _write_config(root, text)
     made = _make_folders(root)

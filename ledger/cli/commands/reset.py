@@ -68,6 +68,10 @@ def command(
     if (to is None) == (not drop_all) or (drop_all and mark_only):
         raise click.UsageError("write --to VERSION, --to VERSION --mark-only, or --drop-all.")
     selection = chosen(all_tenants=all_tenants, tenants=tenants)
+    if drop_all and yes and not yes_drop and not dry_run and not sys.stdin.isatty():
+        raise click.UsageError(
+            "-y does not answer --drop-all: add --yes-drop NAME for each tenant."
+        )
     need_terminal_or_yes(yes=dry_run or bool(yes_drop) or (yes and not drop_all))
     from ledger.cli import shown
     from ledger.cli.session import run

@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 
 @ledger_command("resolve")
 @click.option("--tenant", required=True, metavar="NAME", help="The tenant in doubt.")
-@click.option("--applied", "how", flag_value="applied", help="The step took effect.")
-@click.option("--not-applied", "how", flag_value="not_applied", help="The step took no effect.")
-@click.option("--restore", "how", flag_value="restore", help="Restore the backup from before it.")
+@click.option("--applied", is_flag=True, help="The step took effect.")
+@click.option("--not-applied", is_flag=True, help="The step took no effect.")
+@click.option("--restore", is_flag=True, help="Restore the backup from before it.")
 @reason_option
 @yes_option
 def command(
     settings: Settings,
     *,
     tenant: str,
-    how: Literal["applied", "not_applied", "restore"] | None,
+    applied: bool,
+    not_applied: bool,
+    restore: bool,
     reason: str,
     yes: bool,
 ) -> None:
@@ -31,8 +33,11 @@ def command(
 
     Then `ledger migrate --tenant NAME` goes on from there.
     """
-    if how is None:
-        raise click.UsageError("say how: --applied, --not-applied or --restore.")
+    if applied + not_applied + restore != 1:
+        raise click.UsageError("say how: one of --applied, --not-applied and --restore.")
+    how: Literal["applied", "not_applied", "restore"] = (
+        "applied" if applied else "not_applied" if not_applied else "restore"
+    )
     from ledger.cli import shown
     from ledger.cli.session import run
 
