@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, cast, get_args
 
 import msgspec
 
-from ledger.errors import NewerLedgerError
+from ledger.errors import ChainBrokenError, NewerLedgerError
 
 BODY_SCHEMA: Final = 1
 GENESIS_HASH: Final = "0" * 64
@@ -518,8 +518,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def event(self) -> AnyEvent:
-        """The decoded body. Raises NewerLedgerError for what only a newer version knows."""
-        return decode_body(self.body, self.type)
+        """The decoded body. Raises NewerLedgerError for what only a newer version knows, ChainBrokenError."""
+        return decode_body(self.body, self.type, seq=self.seq)
 
     def envelope(self) -> bytes:
         """The public JSON envelope of INTERFACE.md, one line without a line end."""
@@ -571,15 +571,21 @@ def encode_body(event: AnyEvent) -> bytes:
     return _ENCODER.encode(event)
 
 
-def decode_body(body: bytes | str, type_name: str = "") -> AnyEvent:
-    """Read a stored body. Raises NewerLedgerError for a type or schema from the future."""
+def decode_body(body: bytes | str, type_name: str = "", *, seq: int = 0) -> AnyEvent:
+    """Read a stored body. Raises NewerLedgerError for a type or schema from the future.
+
+    Raises ChainBrokenError, which names `seq`, for what no version ever wrote.
+    """
     try:
         event: AnyEvent = _DECODER.decode(body)
-    except msgspec.ValidationError as error:
-        tag = _TAG_DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        try:
+            tag = _TAG_DECODER.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise _unreadable(seq, error) from error
         if tag.type not in EVENT_TYPES or tag.schema > BODY_SCHEMA:
             raise _newer(tag.type or type_name, tag.schema) from error
-        raise
+        raise _unreadable(seq, error) from error
     return event
 
 
@@ -599,6 +605,14 @@ def _json_list(bodies: Sequence[bytes | str]) -> bytes | str:
     if bodies and isinstance(bodies[0], str):
         return f"[{','.join(cast('Sequence[str]', bodies))}]"
     return b"[%b]" % b",".join(cast("Sequence[bytes]", bodies))
+
+
+def _unreadable(seq: int, error: Exception) -> ChainBrokenError:
+    return ChainBrokenError(
+        f"the body of event {seq} cannot be read: {error}",
+        seq=seq,
+        hint="`ledger verify` says where the ledger was changed by another hand; put a copy of it back.",
+    )
 
 
 def _newer(type_name: str, schema: int) -> NewerLedgerError:

@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from ledger import events as ev
+from ledger.errors import ChainBrokenError
 from ledger.events import Holder, Mark, MigrationRef, Recorded
 
 PROJECTION: Final = "fleet"
@@ -169,8 +170,13 @@ class FleetState(msgspec.Struct, kw_only=True):
         self.fold_facts([fact(row) for row in recorded])
 
     def fold_facts(self, facts: Sequence[Fact]) -> None:
-        """`fold`, from what a store's `read_facts` gives."""
-        self._fold(zip(facts, ev.decode_bodies([*map(_BODY, facts)]), strict=True))
+        """`fold`, from what a store's `read_facts` gives. Raises ChainBrokenError, too, naming the seq."""
+        try:
+            self._fold(zip(facts, ev.decode_bodies([*map(_BODY, facts)]), strict=True))
+        except ChainBrokenError:
+            for row in facts:
+                ev.decode_body(_BODY(row), seq=row[0])
+            raise
 
     def fold_own(self, recorded: Iterable[Recorded], events: Iterable[ev.AnyEvent]) -> None:
         """`fold` of what was just appended: `events` are the bodies, so that none is decoded."""
@@ -518,7 +524,18 @@ def dump(fleet: FleetState, keys: Iterable[str]) -> dict[str, bytes]:
 
 
 def load(seq: int, rows: Iterable[tuple[str, bytes]]) -> FleetState:
-    """The state that `dump` wrote."""
+    """The state that `dump` wrote. Raises ChainBrokenError for what it never wrote."""
+    try:
+        return _load(seq, rows)
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
+        raise ChainBrokenError(
+            f"the stored projections cannot be read: {error}",
+            seq=0,
+            hint="`ledger verify --rebuild` replaces them by a replay of the events.",
+        ) from error
+
+
+def _load(seq: int, rows: Iterable[tuple[str, bytes]]) -> FleetState:
     fleet = FleetState(seq=seq, stored_seq=seq)
     applied: dict[str, Applied] = {"": ()}
     stored: list[_StoredTenant] = []

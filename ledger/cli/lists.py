@@ -121,10 +121,20 @@ def _event_row(row: Recorded) -> dict[str, Any]:
         "at": short_time(row.at),
         "type": row.type,
         "tenant": row.tenant,
-        "what": what_happened(msgspec.json.decode(row.body)),
+        "what": what_happened(_body(row)),
         "run": row.run,
         "actor": row.actor,
     }
+
+
+def _body(row: Recorded) -> dict[str, Any]:
+    """The body as it is stored. Raises ChainBrokenError, with its seq, for one that is no JSON."""
+    try:
+        body: dict[str, Any] = msgspec.json.decode(row.body)
+    except msgspec.DecodeError:
+        _ = row.event
+        raise
+    return body
 
 
 def what_happened(body: dict[str, Any]) -> str:

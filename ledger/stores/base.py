@@ -166,7 +166,8 @@ class Store(Protocol):
         """Upsert rows and move the projection from `base_seq` to `seq`, in one transaction.
 
         Returns False, having stored nothing, if it no longer stands at `base_seq`.
-        With `base_seq` -1 all its rows are replaced whatever it stood at.
+        With `base_seq` -1 all its rows are replaced whatever it stood at. Raises
+        NewerLedgerError.
         """
         ...
 

@@ -169,6 +169,7 @@ class MysqlStore:
             # which is harmless: the caller then loads what is there.
             return await save_projection(
                 connection,
+                schema=self._schema,
                 name=name,
                 base_seq=base_seq,
                 seq=seq,

@@ -67,6 +67,7 @@ SELECT meta.value, projections.`key`, projections.state
 FROM meta LEFT JOIN projections ON projections.name = %s
 WHERE meta.`key` = %s"""
 _PROJECTION_SEQ: Final = "SELECT value FROM meta WHERE `key` = %s FOR UPDATE"
+_KNOWN_SCHEMA: Final = "SELECT value FROM meta WHERE `key` = %s LOCK IN SHARE MODE"
 _SET_PROJECTION_SEQ: Final = "REPLACE INTO meta (`key`, value) VALUES (%s, %s)"
 _DROP_PROJECTION: Final = "DELETE FROM projections WHERE name = %s"
 _UPSERT_PROJECTION: Final = "REPLACE INTO projections (name, `key`, state, seq) VALUES "
@@ -253,15 +254,21 @@ async def load_projection(
 async def save_projection(
     connection: MysqlConnection,
     *,
+    schema: int,
     name: str,
     base_seq: int,
     seq: int,
     changed: Sequence[StoredProjection],
     packet_bytes: int,
 ) -> bool:
-    """Move a projection from `base_seq` to `seq`; False, with nothing stored, if it stands elsewhere."""
+    """Move a projection from `base_seq` to `seq`; False, with nothing stored, if it stands elsewhere.
+
+    Raises NewerLedgerError: a newer version's projections are not ours to write.
+    """
     key = PROJECTION_KEY + name
     async with transaction(connection):
+        known = await connection.fetch(_KNOWN_SCHEMA, (SCHEMA_KEY,))
+        refuse_newer(int(known[0][0]), schema)
         rows = await connection.fetch(_PROJECTION_SEQ, (key,))
         if base_seq != -1 and base_seq != (int(rows[0][0]) if rows else 0):
             return False

@@ -128,7 +128,14 @@ class SqliteStore:
     ) -> bool:
         """See `Store.save_projection`."""
         return await self._write(
-            partial(save_projection, name=name, base_seq=base_seq, seq=seq, changed=changed)
+            partial(
+                save_projection,
+                schema=self._schema,
+                name=name,
+                base_seq=base_seq,
+                seq=seq,
+                changed=changed,
+            )
         )
 
     async def aclose(self) -> None:

@@ -212,15 +212,20 @@ def load_projection(db: sqlite3.Connection, *, name: str) -> tuple[int, list[Sto
 def save_projection(
     db: sqlite3.Connection,
     *,
+    schema: int,
     name: str,
     base_seq: int,
     seq: int,
     changed: Sequence[StoredProjection],
 ) -> bool:
-    """Move a projection from `base_seq` to `seq`; False, with nothing stored, if it stands elsewhere."""
+    """Move a projection from `base_seq` to `seq`; False, with nothing stored, if it stands elsewhere.
+
+    Raises NewerLedgerError: a newer version's projections are not ours to write.
+    """
     key = PROJECTION_KEY + name
     db.execute("BEGIN IMMEDIATE")
     try:
+        refuse_newer(int(db.execute(_PROJECTION_SEQ, (SCHEMA_KEY,)).fetchone()[0]), schema)
         row = db.execute(_PROJECTION_SEQ, (key,)).fetchone()
         if base_seq != -1 and base_seq != (int(row[0]) if row else 0):
             db.execute("ROLLBACK")

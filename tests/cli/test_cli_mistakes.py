@@ -410,3 +410,40 @@ def test_what_is_no_text_is_not_recorded(terminal: Terminal) -> None:
     (folder / "ledger.toml").write_text(CONFIG)
     done = in_shell(terminal, "cd by*te && ledger migrate --all-tenants")
     assert done.code == 2 and "not UTF-8 text" in done.err
+
+
+def by_hand(terminal: Terminal, *statements: str) -> None:
+    """Change the ledger as somebody would who may write its file."""
+    path = terminal.folder / "ledger.db"
+    triggers = sqlite_rows(path, "SELECT name FROM sqlite_master WHERE type = 'trigger'")
+    sqlite_run(path, *(f"DROP TRIGGER {name}" for (name,) in triggers), *statements)
+
+
+@pytest.mark.parametrize("body", ["x", '{"type": "completed", "schema": 1}'])
+def test_an_event_that_no_version_wrote(terminal: Terminal, body: str) -> None:
+    """Whatever needs it names its seq and the next step, and ends with 4; it is no bug of ours."""
+    terminal.ok("migrate", "--all-tenants")
+    by_hand(
+        terminal,
+        f"UPDATE events SET body = '{body}' WHERE seq = 5",
+        "DELETE FROM meta WHERE key LIKE 'projection_seq:%'",
+        "DELETE FROM projections",
+    )
+    for command in ("status", "migrate --all-tenants", "history", "runs"):
+        ended = terminal.run(*command.split())
+        if command != "history" or body == "x":
+            assert ended.code == 4, (command, ended)
+            assert "event 5" in ended.err and "ledger verify" in ended.err
+        assert "bug" not in ended.err, ended
+    ended = terminal.run("verify")
+    assert ended.code == 4 and "seq 5" in ended.out
+
+
+def test_a_projection_that_no_version_wrote(terminal: Terminal) -> None:
+    """It is named, and a replay replaces it."""
+    terminal.ok("migrate", "--all-tenants")
+    by_hand(terminal, "UPDATE projections SET state = x'78'")
+    ended = terminal.run("status")
+    assert ended.code == 4 and "verify --rebuild" in ended.err
+    terminal.ok("verify", "--rebuild")
+    terminal.ok("status", "--check")

@@ -234,7 +234,7 @@ async def test_an_event_from_a_newer_version_is_named(place: Place) -> None:
 
 
 async def test_a_newer_ledger_is_read_only(place: Place) -> None:
-    """A newer schema number: events can be read, appends raise NewerLedgerError and add nothing.
+    """A newer schema number: events can be read, writes raise NewerLedgerError and add nothing.
 
     A store that was open before notices it too.
     """
@@ -246,6 +246,10 @@ async def test_a_newer_ledger_is_read_only(place: Place) -> None:
     async with place.open(create=False) as store:
         with pytest.raises(NewerLedgerError, match="schema 999"):
             await store.append(request("tenant/a"))
+        for base_seq in (0, -1):
+            with pytest.raises(NewerLedgerError, match="schema 999"):
+                await store.save_projection("p", base_seq=base_seq, seq=1, changed=())
+        assert await store.load_projection("p") == (0, [])
         assert await audit(store) == 1
 
 
