@@ -106,7 +106,11 @@ async def rehearse(
     began = anyio.current_time()
     refuse_edited(chosen.targets, chosen.catalogues, Decisions(fleet, options))
     targets = choose_sample(chosen.targets, fleet, sample)
-    newest = {one.tenant: one for one in await kept_backups(ready.store)}
+    newest = {
+        one.tenant: one
+        for one in await kept_backups(ready.store)
+        if source == "backup" or not _is_ahead(one, fleet)
+    }
     timeouts = ready.config.timeouts
     engines = Engines(
         lambda name: engine_for(
@@ -148,6 +152,12 @@ async def rehearse(
         left_out=len(chosen.targets) - len(targets),
         duration_us=int((anyio.current_time() - began) * 1e6),
     )
+
+
+def _is_ahead(kept: KeptBackup, fleet: FleetState) -> bool:
+    """Whether the backup holds what was undone since: in it, that would not be pending."""
+    applied = {(ref.set, ref.version) for ref in fleet.tenant(kept.tenant).applied}
+    return not {(ref.set, ref.version) for ref in kept.backup.applied} <= applied
 
 
 def _said(one: Rehearsal) -> tuple[str, str]:

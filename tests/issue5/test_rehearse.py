@@ -16,7 +16,7 @@ from ledger.runner.rehearsal import reaches_out
 from tests.cli.terminal import Terminal
 from tests.conftest import MakeDatabase
 from tests.issue5.place import WITH_MYSQL, Place, make_place
-from tests.servers import Server, query
+from tests.servers import Server, connect, query
 
 FIRST = """\
 CREATE TABLE notes (id INTEGER PRIMARY KEY, words VARCHAR(40));
@@ -135,6 +135,16 @@ def test_a_copy_of_the_live_tenant_has_its_rows_and_only_what_is_pending(place: 
     assert [each["migration"] for each in good["migrations"]] == ["app/002"]
 
 
+def test_a_backup_from_before_a_rollback_is_passed_over(place: Place) -> None:
+    """The newest one holds what is pending again: in it, nothing would be tried."""
+    place.ok("migrate", "--all-tenants")
+    place.ok("rollback", "--all-tenants", "-y")
+    report = place.ok("rehearse", "--all-tenants", "--format", "json").json()
+    for tenant in report["tenants"]:
+        assert tenant["result"] == "passed"
+        assert "app/002" in [one["migration"] for one in tenant["migrations"]]
+
+
 def test_down_steps_that_do_not_lead_back_are_found(place: Place) -> None:
     """The difference is named, and the exit code is 4; a migration without down steps is only told."""
     path = place.migration(
@@ -219,6 +229,33 @@ async def test_a_cancelled_rehearsal_leaves_nothing(place: Place) -> None:
     assert scope.cancelled_caught
     assert leftovers(place) == []
     assert "begun" not in place.objects(place.names[0])
+
+
+async def test_the_lock_of_one_that_has_just_died_is_waited_for(place: Place) -> None:
+    """The server frees it when it notices, which may be after the next rehearsal has begun."""
+    server = place.server
+    if server is None:
+        # A file's scratch folder is its own, and nobody waits.
+        assert {one.result for one in (await place.open().rehearse("*")).tenants} == {"passed"}
+        return
+    lock = scratch_name(place.names[0])
+    waiting = (
+        "SELECT 1 FROM information_schema.PROCESSLIST"
+        f" WHERE INFO LIKE '%GET_LOCK(\\'{lock}%' AND ID <> CONNECTION_ID()"
+    )
+    with connect(server) as other, other.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK(%s, 0)", (lock,))
+        assert cursor.fetchall() == ((1,),)
+
+        async def free_when_waited_for() -> None:
+            while not await anyio.to_thread.run_sync(query, server, waiting):
+                await anyio.sleep(0.05)
+            cursor.execute("SELECT RELEASE_LOCK(%s)", (lock,))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(free_when_waited_for)
+            report = await place.open().rehearse(place.names[0])
+    assert [one.result for one in report.tenants] == ["passed"]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,10 @@ from ledger.errors import LockedError
 PREFIX: Final = "ledger_rehearse_"
 DROP_SECONDS: Final = 60.0
 
-GET_LOCK: Final = "SELECT GET_LOCK(%s, 0)"
+LOCK_SECONDS: Final = 15
+"""A killed rehearsal's lock goes once the server has noticed that nobody is there any more."""
+
+GET_LOCK: Final = "SELECT GET_LOCK(%s, %s)"
 SCHEMATA: Final = """
 SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME
 FROM information_schema.SCHEMATA
@@ -54,9 +57,10 @@ async def scratch(target: Target, *, connect_seconds: float) -> AsyncIterator[Sc
         async with mysql.connect(
             url, target.secret, database="", connect_seconds=connect_seconds
         ) as server:
-            if (await server.fetch(GET_LOCK, (name,)))[0][0] != 1:
+            taken = await server.fetch(GET_LOCK, (name, LOCK_SECONDS), seconds=LOCK_SECONDS + 10)
+            if taken[0][0] != 1:
                 raise LockedError(
-                    "another rehearsal of it is under way",
+                    f"another rehearsal of it has been under way for {LOCK_SECONDS} s",
                     hint=f"Wait for it to end; it holds the lock {name}.",
                     tenant=target.name,
                 )
