@@ -2,31 +2,47 @@
 
     python -m bench.profile [--engine sqlite] [--tenants N]
 
-Everything is the difference between a fleet of N and a fleet of one, divided by
-N - 1, so that start-up is not in it. The profiler makes Python slower and C not:
-shares are facts, sums are not.
+Everything is the difference between a fleet of N and one of a fifth of it, divided by
+the tenants between them, so that start-up is not in it. A SQLite fleet is migrated with
+worker processes, as many as cores: what the run does and what they do is told apart. The
+profiler makes Python slower and C not: shares are facts, sums are not. Then the parts of
+an append to the ledger and of its replay, each timed by itself.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
-import sys
+import shutil
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from bench import shim
-from bench.children import ROOT, Reading, run_children, run_command
+from bench.children import ROOT, Reading, run_children
 from bench.fleet import Fleet, MysqlFleet, fleet_of, no_server, work_folder
 from bench.known_peers import orders_for
+from bench.ledger import loop_run
+from bench.machine import cores
 from bench.options import Options
 from bench.ours import CONNECTIONS, Product
+from bench.parts import append_parts, replay_parts
 from bench.proxy import CountingProxy
 from bench.report import Report, Table, main
+from bench.server_parts import server_append_parts, server_replay_parts
 
 TOP = 40
+HOOK = ROOT / "bench" / "profiling"
+PARTS = {
+    "sqlite": (append_parts, replay_parts),
+    "mysql": (server_append_parts, server_replay_parts),
+}
+ROLES = {"run": "the run", "worker": "its workers, added up"}
 _TWO_WORDS = re.compile(r"\(?\w+(?:\s+\w+)?")
 Place = tuple[str, int, str]
 
@@ -59,74 +75,101 @@ def group_of(place: Place) -> str:
     return "the rest of Python"
 
 
-def profile(product: Product, fleet: Fleet, count: int) -> dict[Place, Cost]:
-    """One run under the profiler, backups off."""
+def told(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What each process of the last command has left, with its role (profiling/sitecustomize.py)."""
+    for left in sorted(folder.glob("*.json")):
+        yield left.name.split("-")[0], json.loads(left.read_text())
+
+
+def watched(folder: Path, *, profiler: bool = False) -> dict[str, str]:
+    """The environment in which processes say what they used, in an empty `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    path = os.pathsep.join([str(HOOK), str(ROOT)])
+    return {"PYTHONPATH": path, "BENCH_PROFILE": str(folder)} | (
+        {"BENCH_PROFILER": "1"} if profiler else {}
+    )
+
+
+def profile(product: Product, fleet: Fleet, count: int) -> dict[str, dict[Place, Cost]]:
+    """One run under the profiler, backups off: by role, by function."""
     fleet.fresh(count)
     product.forget()
-    out = product.folder / "profile.json"
-    command = [sys.executable, "-m", "bench.profiled", str(out)]
-    run_command([*command, "-q", "migrate", "--all-tenants", "--no-backup"], cwd=product.folder)
+    folder = product.folder / "profiles"
+    product.migrate(extra=watched(folder, profiler=True))
     fleet.check(count)
-    costs: dict[Place, Cost] = defaultdict(Cost)
-    for file, line, name, calls, seconds in json.loads(out.read_text()):
-        cost = costs[(file, line, re.sub(r" at 0x[0-9a-f]+", "", name))]
-        cost.calls += calls
-        cost.seconds += seconds
+    costs: dict[str, dict[Place, Cost]] = defaultdict(lambda: defaultdict(Cost))
+    for role, said in told(folder):
+        for file, line, name, calls, seconds in said["functions"]:
+            cost = costs[role][(file, line, re.sub(r" at 0x[0-9a-f]+", "", name))]
+            cost.calls += calls
+            cost.seconds += seconds
     return costs
 
 
-def per_tenant(one: dict[Place, Cost], many: dict[Place, Cost], added: int) -> dict[Place, Cost]:
+def per_tenant(few: dict[Place, Cost], many: dict[Place, Cost], added: int) -> dict[Place, Cost]:
     """The difference, for one tenant more."""
     return {
         place: Cost(
-            calls=(cost.calls - one.get(place, Cost()).calls) / added,
-            seconds=(cost.seconds - one.get(place, Cost()).seconds) / added,
+            calls=(cost.calls - few.get(place, Cost()).calls) / added,
+            seconds=(cost.seconds - few.get(place, Cost()).seconds) / added,
         )
         for place, cost in many.items()
     }
 
 
-def walls(product: Product, fleet: Fleet, folder: Path, count: int) -> list[tuple[str, str]]:
-    """Unprofiled: wall clock and time in syncs, for one tenant more, and the raw loop's parts."""
-    seen = []
+def walls(
+    product: Product, fleet: Fleet, folder: Path, few: int, many: int
+) -> list[tuple[str, str]]:
+    """Unprofiled: wall clock, CPU by process and time in syncs, for one tenant more, and the raw loop's parts."""
+    seen: list[dict[str, float]] = []
     log = folder / "syncs.log"
     try:
-        extra = shim.environment(folder, log=log)
+        traced = shim.environment(folder, log=log)
     except shim.NoCompilerError:
-        extra = {}
-    for size in (1, count):
-        fleet.fresh(size)
+        traced = {}
+    for count in (few, many):
+        fleet.fresh(count)
         product.forget()
         log.unlink(missing_ok=True)
-        reading = product.migrate(extra=extra)
-        seen.append((reading, *shim.read_log(log)))
-    (few, few_calls, few_time), (much, calls, took) = seen
-    added = count - 1
-    wall, cpu = much.seconds - few.seconds, much.cpu_seconds - few.cpu_seconds
+        profiles = product.folder / "profiles"
+        reading = product.migrate(extra=traced | watched(profiles))
+        calls, took = shim.read_log(log)
+        one = {"wall": reading.seconds, "cpu": reading.cpu_seconds, "calls": calls, "took": took}
+        for role, said in told(profiles):
+            one[role] = one.get(role, 0.0) + said["cpu_seconds"]
+        seen.append(one)
+    added = many - few
+    each = {name: (seen[1][name] - seen[0].get(name, 0.0)) / added for name in seen[1]}
     rows = [
-        ("ours, the command on one tenant", f"{few.seconds * 1000:.0f} ms"),
-        ("ours, wall clock", f"{wall / added * 1e6:.0f} us"),
-        ("ours, CPU on all cores", f"{cpu / added * 1e6:.0f} us"),
+        (f"ours, the command on {few} tenants", f"{seen[0]['wall'] * 1000:.0f} ms"),
+        ("ours, wall clock", f"{each['wall'] * 1e6:.0f} us"),
+        ("ours, CPU on all cores", f"{each['cpu'] * 1e6:.0f} us"),
     ]
-    if extra:
+    if "worker" in each:
+        rows += [
+            ("of it in the run's process", f"{each['run'] * 1e6:.0f} us"),
+            ("of it in the workers", f"{each['worker'] * 1e6:.0f} us"),
+        ]
+    if traced:
         rows.append(
             (
-                "of it in this process's syncs, added up over threads",
-                f"{(took - few_time) / added * 1e6:.0f} us in {(calls - few_calls) / added:.2f} syncs",
+                "in syncs, added up over threads and processes",
+                f"{each['took'] * 1e6:.0f} us in {each['calls']:.2f} syncs",
             )
         )
-    targets = fleet.fresh(count)
+    targets = fleet.fresh(many)
     server = fleet.server if isinstance(fleet, MysqlFleet) else None
     orders = orders_for(fleet.engine, targets, folder, server)
     if server is not None:
         raw = run_children("bench.raw", orders | {"threads": CONNECTIONS})
-        return [*rows, *_raw_rows(raw, count)]
+        return [*rows, *_raw_rows(raw, many)]
     times = folder / "times.txt"
     raw = run_children("bench.raw", orders | {"times": str(times)})
-    parts = [float(part) / count * 1e6 for part in times.read_text().split()]
+    parts = [float(part) / many * 1e6 for part in times.read_text().split()]
     named = zip(("connect", "statements", "commit", "close"), parts, strict=True)
     split = ", ".join(f"{name} {value:.0f}" for name, value in named)
-    return [*rows, *_raw_rows(raw, count), ("raw, its parts (wall clock, us)", split)]
+    return [*rows, *_raw_rows(raw, many), ("raw, its parts (wall clock, us)", split)]
 
 
 def _raw_rows(raw: Reading, count: int) -> list[tuple[str, str]]:
@@ -170,18 +213,18 @@ def wire(product: Product, fleet: MysqlFleet, count: int) -> Table:
     )
 
 
-def tables_of(engine: str, costs: dict[Place, Cost], rows: list[tuple[str, str]]) -> list[Table]:
-    """Wall clock, groups, functions."""
+def tables_of(engine: str, role: str, costs: dict[Place, Cost]) -> list[Table]:
+    """Groups, functions."""
     groups: dict[str, float] = defaultdict(float)
     for place, cost in costs.items():
         groups[group_of(place)] += cost.seconds
     total = sum(groups.values()) or 1.0
     ranked = sorted(groups.items(), key=lambda item: -item[1])
     functions = sorted(costs.items(), key=lambda item: -item[1].seconds)[:TOP]
+    whose = f"{engine}, {ROLES[role]}"
     return [
-        Table(title=f"One tenant more, {engine}", columns=("what", "time"), rows=tuple(rows)),
         Table(
-            title=f"CPU of one tenant more under the profiler, {engine}",
+            title=f"CPU of one tenant more under the profiler, {whose}",
             columns=("whose", "us", "share"),
             rows=tuple(
                 (name, f"{seconds * 1e6:.0f}", f"{seconds / total:.1%}")
@@ -190,7 +233,7 @@ def tables_of(engine: str, costs: dict[Place, Cost], rows: list[tuple[str, str]]
             ),
         ),
         Table(
-            title=f"The {TOP} dearest functions by own CPU, {engine}",
+            title=f"The {TOP} dearest functions by own CPU, {whose}",
             columns=("function", "us", "calls"),
             rows=tuple(
                 (_shown(place), f"{cost.seconds * 1e6:.1f}", f"{cost.calls:.1f}")
@@ -223,13 +266,25 @@ def run(options: Options) -> Report:
             count = max(4, count // 8)
         with work_folder(options) as folder, fleet_of(engine, count, folder, options) as fleet:
             product = Product.over(folder / "ours", fleet)
-            rows = walls(product, fleet, folder, count)
-            # The profiler sees one process; the wall clock above is that of as many as `auto` takes.
-            product.write(f"workers = 0\n{fleet.config()}")
-            one, many = (profile(product, fleet, size) for size in (1, count))
-            tables += tables_of(engine, per_tenant(one, many, count - 1), rows)
+            if engine == "sqlite":
+                # As `auto` has it from a hundred tenants on, whatever the sizes here.
+                product.write(f"workers = {cores()}\n{fleet.config()}")
+            few = max(1, count // 5)
+            rows = walls(product, fleet, folder, few, count)
+            tables.append(
+                Table(
+                    title=f"One tenant more, {engine}", columns=("what", "time"), rows=tuple(rows)
+                )
+            )
+            small, large = (profile(product, fleet, size) for size in (few, count))
+            for role in sorted(large):
+                costs = per_tenant(small.get(role, {}), large[role], count - few)
+                tables += tables_of(engine, role, costs)
             if isinstance(fleet, MysqlFleet):
                 tables.append(wire(product, fleet, count))
+        with work_folder(options) as folder:
+            for parts in PARTS[engine]:
+                loop_run(partial(parts, folder, options, tables))
     return Report(script="profile", tables=tuple(tables))
 
 
