@@ -106,6 +106,16 @@ def left_scratch(server: Server) -> Rows:
     )
 
 
+def statements(server: Server, databases: Sequence[str], start: str) -> list[int]:
+    """The connections in those databases whose statement begins so: other tests run theirs beside."""
+    with connect(server) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM information_schema.processlist WHERE db IN %s AND info LIKE %s",
+            (tuple(databases), f"{start}%"),
+        )
+        return [int(number) for (number,) in cursor.fetchall()]
+
+
 def create_database(server: Server, prefix: str = "t") -> str:
     """Make an empty database with a random name that starts with `prefix`."""
     name = f"{prefix}_{secrets.token_hex(6)}"

@@ -31,7 +31,7 @@ from ledger.errors import (
 from tests.engines import mysql_child
 from tests.engines.mysql_tenants import FILL, ITEMS, Tenant, tenant
 from tests.engines.work import LEDGER, Journal, check, step, work
-from tests.servers import connect
+from tests.servers import connect, statements
 
 __all__ = ["tenant"]
 
@@ -60,26 +60,20 @@ class TestPromise:
             with connect(tenant.server, tenant.database) as cut, cut.cursor() as first:
                 first.execute("SELECT GET_LOCK('of the promise', 0)")
                 cut._execute_command(3, sql)  # type: ignore[attr-defined]
-                _wait_for(cursor, "CREATE TABLE late")
+                _wait_for(tenant, "CREATE TABLE late")
                 _abort(cut)
             cursor.execute("SELECT GET_LOCK('of the promise', 0)")
             assert cursor.fetchall() == ((0,),)
             cursor.execute("SELECT GET_LOCK('of the promise', 60)")
             assert cursor.fetchall() == ((1,),)
-            cursor.execute(
-                "SELECT count(*) FROM information_schema.processlist WHERE info LIKE %s",
-                ("CREATE TABLE late%",),
-            )
-            assert cursor.fetchall() == ((0,),)
+            assert statements(tenant.server, (tenant.database,), "CREATE TABLE late") == []
 
 
-def _wait_for(cursor: Any, start: str) -> None:
+def _wait_for(tenant: Tenant, start: str) -> int:
+    """The connection to the tenant's database that runs a statement that begins so, once it does."""
     for _ in range(400):
-        cursor.execute(
-            "SELECT info FROM information_schema.processlist WHERE info LIKE %s", (f"{start}%",)
-        )
-        if cursor.fetchall():
-            return
+        if found := statements(tenant.server, (tenant.database,), start):
+            return found[0]
         time.sleep(0.02)
     raise AssertionError(f"{start} never ran")
 
@@ -99,9 +93,8 @@ class TestTakeOver:
         mysql_child.write_target(tmp_path, tenant.target.url, tenant.server.password)  # type: ignore[arg-type]
         (tmp_path / "steps.json").write_text(json.dumps([statement, FILL]))
         child = mysql_child.start("up", tmp_path)
-        with connect(tenant.server, tenant.database) as other, other.cursor() as cursor:
-            if "SLEEP" in statement:
-                _wait_for(cursor, "CREATE TABLE slow")
+        if "SLEEP" in statement:
+            _wait_for(tenant, "CREATE TABLE slow")
         child.kill()
         child.communicate()
         _, answer = mysql_child.run("up", tmp_path)
@@ -381,7 +374,7 @@ class TestLocks:
                 cursor.execute("UPDATE weight SET n = n + 1")
                 cursor.execute("UPDATE items SET name = 'theirs' WHERE id = 2")
                 ready.set()
-                _wait_for(cursor, "UPDATE items SET name = CONCAT")
+                _wait_for(tenant, "UPDATE items SET name = CONCAT")
                 time.sleep(0.1)
                 cursor.execute("UPDATE items SET name = 'theirs' WHERE id = 1")
                 other.commit()
@@ -454,13 +447,8 @@ class TestUnreachable:
 
 
 def _kill_soon(tenant: Tenant) -> None:
-    with connect(tenant.server, tenant.database) as other, other.cursor() as cursor:
-        _wait_for(cursor, "CREATE TABLE slow")
-        cursor.execute(
-            "SELECT id FROM information_schema.processlist WHERE info LIKE 'CREATE TABLE slow%'"
-        )
-        ((thread,),) = cursor.fetchall()
-        cursor.execute(f"KILL {int(thread)}")
+    thread = _wait_for(tenant, "CREATE TABLE slow")
+    tenant.run(f"KILL {thread}")
 
 
 class TestFiles:

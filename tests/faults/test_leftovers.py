@@ -9,7 +9,7 @@ import pytest
 from tests.faults.commands import wait_for
 from tests.faults.conftest import MakeWorld
 from tests.faults.world import ServerWorld, World
-from tests.servers import query
+from tests.servers import query, statements
 
 MADE_SLOWLY = "CREATE TABLE {prefix}slow AS SELECT SLEEP(%s) AS x;\n-- migrate:down\nDROP TABLE {prefix}slow;\n"
 SCRATCH = r"SHOW DATABASES LIKE 'ledger\_%\_%'"
@@ -93,8 +93,7 @@ def _scratch(world: ServerWorld) -> set[str]:
 
 def _sleeping(world: ServerWorld, database: str) -> bool:
     """Whether the slow statement runs there."""
-    where = f"db = '{database}' AND info LIKE '%SLEEP%' AND id <> connection_id()"
-    return query(world.server, f"SELECT 1 FROM information_schema.processlist WHERE {where}") != ()
+    return statements(world.server, (database,), "%SLEEP") != []
 
 
 @pytest.mark.fault(8)

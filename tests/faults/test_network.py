@@ -15,7 +15,7 @@ from tests.faults.commands import wait_for
 from tests.faults.conftest import MakeWorld
 from tests.faults.proxy import proxy
 from tests.faults.world import ServerWorld, State
-from tests.servers import Server, as_server, connect, query
+from tests.servers import Server, as_server, connect, query, statements
 
 ALL = ("migrate", "--all-tenants")
 VERSIONS = ["001", "002", "003"]
@@ -160,8 +160,7 @@ def test_killed_while_the_server_runs_the_statement(kind: str, make_world: MakeW
     """The statement runs on without its client; the next run waits for its end and goes on from there."""
     world = of(make_world(kind, migrations={"001_slow.sql": SLOW}))
     running = world.start(*ALL)
-    sleeping = "SELECT id FROM information_schema.processlist WHERE info LIKE 'CREATE%SLEEP%'"
-    wait_for(lambda: world.sql("whole", sleeping), "the statement to run")
+    wait_for(lambda: world.running("CREATE%SLEEP"), "the statement to run")
     running.send(signal.SIGKILL)
     world.ok(*ALL)
     world.check(None, ["001"])
@@ -176,29 +175,24 @@ def test_a_lock_outlives_its_killed_client_until_the_statement_is_over(
     sql_server: Server, make_database: Callable[..., str]
 ) -> None:
     """What the whole protocol rests on: GET_LOCK is not free before the old statement has ended."""
-    database = make_database(sql_server)
+    database, late = make_database(sql_server), "CREATE TABLE late"
     with connect(sql_server, database) as watcher, watcher.cursor() as cursor:
         with connect(sql_server, database) as client, client.cursor() as busy:
             busy.execute("SELECT GET_LOCK('faults', 0)")
-            client._execute_command(  # type: ignore[attr-defined]
-                3, "CREATE TABLE late AS SELECT SLEEP(3) AS x"
-            )
+            client._execute_command(3, f"{late} AS SELECT SLEEP(3) AS x")  # type: ignore[attr-defined]
             client._force_close()  # type: ignore[attr-defined]
-        running = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'CREATE TABLE late%'"
         seen_running = False
         while True:
             cursor.execute("SELECT GET_LOCK('faults', 0)")
             ((got,),) = cursor.fetchall()
             if got == 1:
                 break
-            cursor.execute(running)
-            seen_running = seen_running or cursor.fetchall() == ((1,),)
+            seen_running = seen_running or bool(statements(sql_server, (database,), late))
             time.sleep(0.05)
         assert seen_running
         cursor.execute("SHOW TABLES LIKE 'late'")
         assert len(cursor.fetchall()) in (0, 1)
-        cursor.execute(running)
-        assert cursor.fetchall() == ((0,),)
+        assert statements(sql_server, (database,), late) == []
 
 
 @pytest.mark.fault(18, 19)
@@ -232,8 +226,7 @@ def test_a_server_that_goes_away_in_the_middle_of_an_alter(
     )
     world.ok("migrate", "--all-tenants", "--to", "001")
     running = world.start(*ALL)
-    altering = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE%'"
-    wait_for(lambda: query(server, altering) or running.over, "the ALTER to run")
+    wait_for(lambda: world.running("ALTER TABLE") or running.over, "the ALTER to run")
     if how == signal.SIGTERM:
         private.stop()
     else:

@@ -136,8 +136,7 @@ def test_a_run_stopped_in_a_statement_is_refused(kind: str, make_world: MakeWorl
     world = make_world(kind, head=SHORT, migrations={"001_slow.sql": slow})
     assert isinstance(world, ServerWorld)
     zombie = world.start("migrate", "--tenant", "whole")
-    sleeping = "SELECT id FROM information_schema.processlist WHERE info LIKE 'CREATE%SLEEP%'"
-    wait_for(lambda: world.sql("whole", sleeping), "the statement to run")
+    wait_for(lambda: world.running("CREATE%SLEEP"), "the statement to run")
     zombie.send(signal.SIGSTOP)
     world.ok("migrate", "--tenant", "whole", host="elsewhere")
     let_go(zombie)
@@ -236,10 +235,9 @@ def test_unlock_ends_the_claim_of_a_run_at_work(kind: str, make_world: MakeWorld
     world = make_world(kind, migrations={"001_slow.sql": slow})
     assert isinstance(world, ServerWorld)
     holder = world.start("migrate", "--tenant", "whole")
-    sleeping = "SELECT id FROM information_schema.processlist WHERE info LIKE 'CREATE%SLEEP%'"
-    wait_for(lambda: world.sql("whole", sleeping), "the statement to run")
+    wait_for(lambda: world.running("CREATE%SLEEP"), "the statement to run")
     world.ok("unlock", "--tenant", "whole", "--reason", "too slow", "-y")
-    assert world.sql("whole", sleeping) == []
+    assert world.running("CREATE%SLEEP") == []
     assert holder.wait().code == 3
     ends = [one for one in world.history("whole") if one["type"] in ("lock_cleared", "failed")]
     assert len(ends) == 1

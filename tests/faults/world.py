@@ -18,7 +18,7 @@ import pymysql
 
 from tests.faults import commands
 from tests.faults.commands import Ended, Running
-from tests.servers import Server, connect
+from tests.servers import Server, connect, statements
 
 FIRST: Final = """\
 -- step: Make notes
@@ -286,6 +286,10 @@ class ServerWorld(World):
     def ledger_sql(self, *statements: str) -> list[tuple[Any, ...]]:
         """The same in the ledger's own database."""
         return self._sql(self.ledger, *statements)
+
+    def running(self, start: str) -> list[int]:
+        """The connections to the world's databases whose statement begins so."""
+        return statements(self.server, (self.whole, self.shared), start)
 
     def _sql(self, database: str, *statements: str) -> list[tuple[Any, ...]]:
         with connect(self.server, database) as connection, connection.cursor() as cursor:
