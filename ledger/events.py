@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, cast, get_args
 
 import msgspec
 
-from ledger.errors import ChainBrokenError, NewerLedgerError
+from ledger.errors import ChainBrokenError, NewerLedgerError, StoreError
 
 BODY_SCHEMA: Final = 1
 GENESIS_HASH: Final = "0" * 64
@@ -569,6 +569,20 @@ DECODED_AT_ONCE: Final = 64
 def encode_body(event: AnyEvent) -> bytes:
     """The body's stored bytes: compact JSON, UTF-8, with its `type` and `schema`."""
     return _ENCODER.encode(event)
+
+
+def lasting_body(event: AnyEvent) -> bytes:
+    """`encode_body` of an event that can be read again. Raises StoreError for any other.
+
+    What is appended stays for ever, and one body that no reader can decode closes the whole ledger.
+    """
+    try:
+        body = encode_body(event)
+        _DECODER.decode(body)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
+        name = TYPE_NAMES.get(event.__class__, event.__class__.__name__)
+        raise StoreError(f"an event {name!r} cannot be recorded: {error}") from error
+    return body
 
 
 def decode_body(body: bytes | str, type_name: str = "", *, seq: int = 0) -> AnyEvent:

@@ -18,6 +18,7 @@ from ledger.runner.context import RunContext
 from ledger.runner.kept import KeptBackup, all_backups
 from ledger.runner.outcome import Outcome
 from ledger.runner.prune import BackupCheck, Pruning, check_backup, plan_tenant, prune_tenant
+from ledger.stores.filters import moment_text
 
 
 async def check_backups(found: Sequence[KeptBackup], *, parallel: int) -> list[BackupCheck]:
@@ -43,6 +44,7 @@ async def plan_prune(
         raise UsageError(
             "say which backups may go", hint="Give --keep N, --older-than 30d, or both."
         )
+    before = None if before is None else moment_text(before)
     by_tenant: dict[str, list[KeptBackup]] = {}
     for one in await all_backups(ctx.store):
         by_tenant.setdefault(one.tenant, []).append(one)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from ledger.api.arguments import require_arguments, require_restored
 from ledger.api.choosing import pick_backup, rollback_chooser
 from ledger.api.reading import Reading
 from ledger.api.running import Tenants, changed_tenants, run_call
@@ -26,6 +27,7 @@ from ledger.runner.kept import kept_backups
 from ledger.runner.outcome import Outcome
 from ledger.runner.undo import How, restore_tenant, rollback_tenant
 from ledger.stores.base import Head
+from ledger.stores.filters import moment_text
 
 if TYPE_CHECKING:
     from ledger.api.maintain import MaintainReport
@@ -55,7 +57,7 @@ class Ledger(Reading):
         parallel: int | None = None,
         backup: BackupPolicy | None = None,
         on_error: Literal["continue", "stop"] = "continue",
-        max_failures: str | None = None,
+        max_failures: int | str | None = None,
         out_of_order: bool | None = None,
         explain: str | Path | None = None,
         reason: str = "",
@@ -66,6 +68,16 @@ class Ledger(Reading):
         once: each tenant is migrated by one, the others wait for its result. `explain` is a
         file of named queries whose plans are recorded where a migration changes them.
         """
+        require_arguments(
+            to=to,
+            parallel=parallel,
+            backup=backup,
+            on_error=on_error,
+            max_failures=max_failures,
+            out_of_order=out_of_order,
+            explain=explain,
+            reason=reason,
+        )
         from ledger.api.migrating import migrate_fleet
         from ledger.fleet.plans import migrate_plan
 
@@ -99,7 +111,7 @@ class Ledger(Reading):
                 Bounds(
                     parallel=parallel or self.config.parallel,
                     on_error=on_error,
-                    max_failures=max_failures,
+                    max_failures=None if max_failures is None else str(max_failures),
                     signals=self.signals,
                 ),
                 self.progress,
@@ -119,6 +131,15 @@ class Ledger(Reading):
         reason: str = "",
     ) -> RunReport:
         """Undo the last migration, one `migration`, all after `to`, or exactly what `run` applied."""
+        require_arguments(
+            migration=migration,
+            to=to,
+            run=run,
+            by=by,
+            parallel=parallel,
+            backup=backup,
+            reason=reason,
+        )
         async with self._ready() as ready:
             ctx, chosen = await self._begin(
                 ready, "rollback", tenants, reason=reason, backup=backup
@@ -162,11 +183,14 @@ class Ledger(Reading):
         reason: str = "",
     ) -> RunReport:
         """Restore each tenant's newest backup, the newest from before `at`, or one by event seq or path."""
+        require_arguments(at=at, parallel=parallel, reason=reason)
+        require_restored(backup)
+        before = None if at is None else moment_text(at)
         async with self._ready() as ready:
             ctx, chosen = await self._begin(ready, "restore", tenants, reason=reason)
             kept = {
                 target.name: pick_backup(
-                    await kept_backups(ready.store, target.name), target.name, backup, at
+                    await kept_backups(ready.store, target.name), target.name, backup, before
                 )
                 for target in chosen.targets
             }
@@ -190,6 +214,7 @@ class Ledger(Reading):
         reason: str = "",
     ) -> RunReport:
         """Delete backups beyond the newest `keep` and from before a time; the newest sound one stays."""
+        require_arguments(keep=keep, before=before, reason=reason)
         from ledger.api.backups import prune
 
         async with self._ready() as ready:
@@ -202,6 +227,7 @@ class Ledger(Reading):
         self, tenants: Tenants, *, to: str, parallel: int | None = None, reason: str = ""
     ) -> RunReport:
         """Count everything up to `to` as applied, without running it."""
+        require_arguments(to=to, parallel=parallel, reason=reason)
         from ledger.runner.settle import baseline_tenant
 
         async with self._ready(create=True) as ready:
@@ -237,6 +263,9 @@ class Ledger(Reading):
         reason: str = "",
     ) -> RunReport:
         """Undo everything after `to` (or change the records only), or drop all that migrations created."""
+        require_arguments(
+            to=to, mark_only=mark_only, drop_all=drop_all, by=by, parallel=parallel, reason=reason
+        )
         from ledger.api.reset import require_one_way, reset
 
         require_one_way(to=to, mark_only=mark_only, drop_all=drop_all)
@@ -268,6 +297,14 @@ class Ledger(Reading):
         parallel: int | None = None,
     ) -> RunReport:
         """Count as applied what another tool's history table says: dbmate, flyway, django …"""
+        require_arguments(
+            source=source,
+            table=table,
+            registry=registry,
+            scope=scope,
+            set_name=set_name,
+            parallel=parallel,
+        )
         from ledger.api.importing import import_history
         from ledger.runner.importing import Asked
 
@@ -279,6 +316,7 @@ class Ledger(Reading):
 
     async def unlock(self, tenants: Tenants, *, reason: str) -> RunReport:
         """End the claims on the chosen tenants, whoever holds them, and fence the holders."""
+        require_arguments(reason=reason)
         from ledger.runner.settle import unlock_tenant
 
         async with self._ready() as ready:
@@ -294,6 +332,7 @@ class Ledger(Reading):
         self, tenant: str, *, how: Literal["applied", "not_applied", "restore"], reason: str
     ) -> RunReport:
         """Settle a tenant's step in doubt: by a person's word, or by restoring its newest backup."""
+        require_arguments(how=how, reason=reason)
         from ledger.runner.settle import resolve_tenant
 
         if how == "restore":
@@ -325,6 +364,16 @@ class Ledger(Reading):
 
         `older_than` is an age such as `90d`. Without `apply` nothing is changed (but by `optimize`).
         """
+        require_arguments(
+            task=task,
+            apply=apply,
+            table=table,
+            column=column,
+            older_than=older_than,
+            batch=batch,
+            parallel=parallel,
+            reason=reason,
+        )
         from ledger.api.maintain import maintain, make_order
 
         changes = apply or task == "optimize"
@@ -355,6 +404,7 @@ class Ledger(Reading):
         With `schema` they are compared with that file: a snapshot in JSON (as
         `ledger schema` prints it), or SQL that is run in a scratch database.
         """
+        require_arguments(schema=schema, parallel=parallel)
         from ledger.api.unanswered import with_lost_found
         from ledger.fleet.validation import validate_fleet
         from ledger.folder.schema import read_wanted_schema
@@ -378,6 +428,7 @@ class Ledger(Reading):
 
     async def verify(self, *, anchor: str | None = None, rebuild: bool = False) -> VerifyReport:
         """Recompute the hash chain and compare every stored projection with a full replay."""
+        require_arguments(anchor=anchor, rebuild=rebuild)
         from ledger.api.verify import verify_store
 
         async with self._ready() as ready:

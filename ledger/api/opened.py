@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from ledger.config import Config
 from ledger.drivers.url import SqliteUrl
 from ledger.engines import engine_for
 from ledger.engines.base import Target
-from ledger.errors import ConfigError
+from ledger.errors import ConfigError, UsageError
 from ledger.folder import load_sets
 from ledger.plan import Catalogue
 from ledger.scripts.graph import order_sets
@@ -33,7 +34,11 @@ class Opened:
 
 @asynccontextmanager
 async def opened(config: Config, *, create: bool) -> AsyncIterator[Opened]:
-    """Open the store; `create` makes a ledger that is not there. Raises StoreUnavailableError."""
+    """Open the store; `create` makes a ledger that is not there.
+
+    Raises StoreUnavailableError, and UsageError where asyncio (or uvloop) does not run.
+    """
+    _require_asyncio()
     timeouts = config.timeouts
     engines = Engines(
         lambda name: engine_for(
@@ -47,6 +52,17 @@ async def opened(config: Config, *, create: bool) -> AsyncIterator[Opened]:
             yield Opened(config, store, engines)
     finally:
         await engines.aclose()
+
+
+def _require_asyncio() -> None:
+    """The databases' drivers are asyncio's, whatever anyio itself could run on."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            "the ledger works under asyncio and uvloop only, and another event loop is running",
+            hint="Call it with asyncio.run(…) or anyio.run(…), from trio in a thread of its own.",
+        ) from None
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,10 +12,12 @@ import anyio
 import msgspec
 
 from ledger import events as ev
+from ledger.api.arguments import patterns, require_arguments
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
-from ledger.api.running import Tenants, begin, patterns
+from ledger.api.running import Tenants, begin
 from ledger.config import Config, load_config
 from ledger.drivers.url import SqliteUrl
+from ledger.errors import UsageError
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.fleet.run import Bounds
 from ledger.fleet.signals import Signals
@@ -40,6 +42,7 @@ class Opening:
         self.lost: tuple[Lost, ...] = ()
         self._stack: AsyncExitStack | None = None
         self._opened: Opened | None = None
+        self._opening: anyio.Lock
 
     @classmethod
     def open(
@@ -51,12 +54,19 @@ class Opening:
         progress: Progress | None = None,
     ) -> Self:
         """Read the configuration (a file, or the places INTERFACE.md names). Raises ConfigError."""
+        require_arguments(env=env, actor=actor)
         if not isinstance(config, Config):
+            require_arguments(config=config)
             config = load_config(Path(config) if config is not None else None, env=env)
         return cls(config, actor=actor, progress=progress)
 
     async def __aenter__(self) -> Self:
+        if self._stack is not None:
+            raise UsageError(
+                "this Ledger is open already", hint="Use the one that `async with` has opened."
+            )
         self._stack = AsyncExitStack()
+        self._opening = anyio.Lock()
         return self
 
     async def __aexit__(
@@ -74,7 +84,12 @@ class Opening:
         if self._opened is not None:
             yield self._opened
         elif self._stack is not None:
-            self._opened = await self._stack.enter_async_context(opened(self.config, create=create))
+            async with self._opening:
+                # Calls made at once share the one that was first.
+                if self._opened is None:
+                    self._opened = await self._stack.enter_async_context(
+                        opened(self.config, create=create)
+                    )
             yield self._opened
         else:
             async with opened(self.config, create=create) as ready:

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from ledger import events as ev
+from ledger.api.arguments import patterns, require_arguments, require_source
 from ledger.api.choosing import (
     concerns,
     matches_any,
@@ -17,7 +18,7 @@ from ledger.api.choosing import (
     rollback_chooser,
 )
 from ledger.api.opening import Opening
-from ledger.api.running import Tenants, patterns
+from ledger.api.running import Tenants
 from ledger.api.status import Status, build_status
 from ledger.engines.base import Target
 from ledger.errors import UsageError
@@ -63,6 +64,7 @@ class Reading(Opening):
 
         With `estimate`, how long it will take with `parallel` at once, by earlier runs.
         """
+        require_arguments(to=to, out_of_order=out_of_order, estimate=estimate, parallel=parallel)
         from ledger.api.unanswered import with_lost_planned
         from ledger.fleet.plans import migrate_plan
         from ledger.fleet.wishes import with_wishes
@@ -100,6 +102,7 @@ class Reading(Opening):
         by: How = "auto",
     ) -> FleetPlan:
         """What `rollback` would do, with what each backup would lose; touches nothing."""
+        require_arguments(migration=migration, to=to, run=run, by=by)
         from ledger.api.unanswered import with_lost_planned
         from ledger.fleet.plans import rollback_plan
 
@@ -135,6 +138,7 @@ class Reading(Opening):
         self, tenants: Tenants, *, keep: int | None = None, before: str | None = None
     ) -> tuple[Pruning, ...]:
         """Which backups `prune_backups` would delete, and which it keeps whatever was asked."""
+        require_arguments(keep=keep, before=before)
         from ledger.api.backups import plan_prune
 
         async with self._ready() as ready:
@@ -151,6 +155,7 @@ class Reading(Opening):
         self, tenants: Tenants, *, to: str | None = None, drop_all: bool = False
     ) -> tuple[Resetting, ...]:
         """What `reset` with `mark_only` or `drop_all` would do to each tenant; touches nothing."""
+        require_arguments(to=to, drop_all=drop_all)
         from ledger.api.reset import plan_reset, require_one_way
 
         require_one_way(to=to, mark_only=False, drop_all=drop_all)
@@ -169,6 +174,9 @@ class Reading(Opening):
         set_name: str | None = None,
     ) -> tuple[Importing, ...]:
         """What `import_from` would count as applied on each tenant; touches nothing."""
+        require_arguments(
+            source=source, table=table, registry=registry, scope=scope, set_name=set_name
+        )
         from ledger.api.importing import plan_import
         from ledger.runner.importing import Asked
 
@@ -188,6 +196,8 @@ class Reading(Opening):
         parallel: int | None = None,
     ) -> RehearsalReport:
         """Migrate, roll back and migrate again on copies of the chosen tenants; changes none, records nothing."""
+        require_arguments(sample=sample, to=to, out_of_order=out_of_order, parallel=parallel)
+        require_source(source)
         from ledger.api.rehearse import rehearse
 
         async with self._reading() as ready:
@@ -212,6 +222,7 @@ class Reading(Opening):
 
     async def status(self, tenants: Tenants = "*", *, at: str | None = None) -> Status:
         """Where every chosen tenant stands, now or at a time; reads the ledger only."""
+        require_arguments(at=at)
         async with self._reading() as ready:
             chosen = await self._choose(ready, tenants)
             store = ready.store
@@ -241,6 +252,16 @@ class Reading(Opening):
 
         `migration` is VERSION or SET/VERSION, `tenant`, `run` and `actor` may be globs.
         """
+        require_arguments(
+            tenant=tenant,
+            since=since,
+            until=until,
+            type=type,
+            run=run,
+            actor=actor,
+            migration=migration,
+            limit=limit,
+        )
         exact = tenant is not None and not any(char in tenant for char in "*?[")
         where = Filter(
             stream=f"tenant/{tenant}" if exact else None,
@@ -274,6 +295,7 @@ class Reading(Opening):
 
     async def runs(self, *, limit: int | None = None) -> list[RunState]:
         """Runs, oldest first; with `limit` the newest that many."""
+        require_arguments(limit=limit)
         async with self._ready() as ready:
             fleet = await load_fleet(ready.store)
             runs = sorted(fleet.runs.values(), key=lambda run: (run.started_at, run.run))
@@ -283,6 +305,7 @@ class Reading(Opening):
         self, tenants: Tenants = "*", *, migration: str | None = None, steps: int | None = None
     ) -> Stats:
         """Sizes, growth by migration and the slowest `steps`; reads the ledger only."""
+        require_arguments(migration=migration, steps=steps)
         from ledger.api.figures import fleet_stats
 
         async with self._reading() as ready:
@@ -294,6 +317,7 @@ class Reading(Opening):
         self, tenants: Tenants = "*", *, quick: bool = False, parallel: int | None = None
     ) -> DoctorReport:
         """Whether all is there that a run will need; no tenant is written, and no event."""
+        require_arguments(quick=quick, parallel=parallel)
         from ledger.api.doctor import examine
 
         return await examine(

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ledger import events as ev
+from ledger.api.arguments import patterns
 from ledger.api.opened import Chosen, Opened, choose_tenants
 from ledger.config import MAX_SECONDS
 from ledger.engines.base import Seen, Target
@@ -30,11 +31,6 @@ CHANGING: Final = frozenset({"migrate", "rollback", "restore", "reset"})
 """Commands that run statements on tenants: for them servers and disks are looked at first."""
 
 TenantWork = Callable[[RunContext, Target, Catalogue], Awaitable[Outcome]]
-
-
-def patterns(tenants: Tenants) -> list[str]:
-    """One name or glob, or several, as a list."""
-    return [tenants] if isinstance(tenants, str) else list(tenants)
 
 
 async def begin(

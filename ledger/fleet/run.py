@@ -61,7 +61,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
             return None
         text = self.max_failures.strip()
         number = text.removesuffix("%")
-        if not number.isdigit():
+        if not (number.isascii() and number.isdigit()):
             raise UsageError(
                 f"--max-failures {self.max_failures!r} is neither a number nor a percentage",
                 hint="Write --max-failures 5 or --max-failures 5%.",

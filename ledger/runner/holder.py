@@ -16,6 +16,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Literal
 
+from ledger.errors import UsageError
 from ledger.events import Holder
 
 Life = Literal["alive", "gone", "unknown"]
@@ -99,9 +100,15 @@ def new_event_ids(number: int) -> list[str]:
 
 
 def actor_name() -> str:
-    """`user@host` of this process, or what LEDGER_ACTOR says."""
+    """`user@host` of this process, or what LEDGER_ACTOR says. Raises UsageError if that is no UTF-8."""
     given = os.environ.get("LEDGER_ACTOR")
     if given:
+        try:
+            given.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"LEDGER_ACTOR is not UTF-8 text: {given!r}", hint="Set it in UTF-8."
+            ) from None
         return given
     try:
         user = getpass.getuser()

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ledger.errors import ConflictError, StoreError
-from ledger.events import TYPE_NAMES, Recorded, encode_body, envelope_hash
+from ledger.events import TYPE_NAMES, Recorded, envelope_hash, lasting_body
 from ledger.stores.base import Append, Encoded, Head, Prepared, Script
 
 COLUMNS: Final[tuple[str, ...]] = Recorded.__struct_fields__
@@ -63,7 +63,7 @@ def prepare(request: Append) -> Prepared:
             _refuse_unfit("actor", new.actor, ACTOR_CHARACTERS)
             if new.tenant is not None:
                 _refuse_unfit("tenant", new.tenant, STREAM_CHARACTERS)
-        body = encode_body(event)
+        body = lasting_body(event)
         size += len(body)
         events.append((event_id, TYPE_NAMES[event.__class__], *who, body))
     return Prepared(

@@ -121,19 +121,22 @@ def conditions(where: Filter, spelling: Spelling) -> tuple[list[str], list[objec
         types = [name for name in where.types if name.isascii()] or [""]
         add(f"type IN ({', '.join([mark] * len(types))})", *types)
     if where.since is not None:
-        add(f"at >= {mark}", _moment(where.since))
+        add(f"at >= {mark}", moment_text(where.since))
     if where.until is not None:
-        add(f"at < {mark}", _moment(where.until))
+        add(f"at < {mark}", moment_text(where.until))
     return parts, values
 
 
-def _moment(text: str) -> str:
-    """The stored spelling of a time: `10:04Z` and `10:04:00.000000Z` do not sort alike as text."""
+def moment_text(text: str) -> str:
+    """The stored spelling of a time: `10:04Z` and `10:04:00.000000Z` do not sort alike as text.
+
+    Raises UsageError for what is no time.
+    """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"{text!r} is not a time",
             hint="Write ISO 8601 in UTC, for example 2026-11-21T23:10:04Z.",
         ) from error
-    return timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
