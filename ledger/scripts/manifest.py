@@ -7,6 +7,8 @@ current version …) is not believed: the ledger's events say what is applied.
 from __future__ import annotations
 
 import difflib
+import json
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -93,6 +95,8 @@ def read_version_file(data: bytes, *, file: str) -> VersionFile:
     entries: dict[tuple[int, ...], Entry] = {}
     for key, value in _flattened(top):
         if key in _SETTING_KEYS:
+            if key in settings:
+                raise _repeated(key, file)
             settings[key] = value
         elif key == "migrations":
             for version, entry in _listed(value, file):
@@ -110,8 +114,10 @@ def read_version_file(data: bytes, *, file: str) -> VersionFile:
 
 
 def _decode(data: bytes, file: str) -> dict[str, Any]:
+    text = data.removeprefix(b"\xef\xbb\xbf")
     try:
-        top = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
+        top = msgspec.json.decode(text)
+        json.loads(text, object_pairs_hook=partial(_refuse_repeated, file))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ScriptError(
             f"the file is not JSON: {error}", file=file, hint="Correct it, or take it away."
@@ -123,6 +129,20 @@ def _decode(data: bytes, file: str) -> dict[str, Any]:
             hint='Write {"001": {"description": …}}.',
         )
     return top
+
+
+def _refuse_repeated(file: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """One JSON object. Decoders keep the last of two equal keys; which one was meant, nobody knows."""
+    keys: set[str] = set()
+    for key, _ in pairs:
+        if key in keys:
+            raise _repeated(key, file)
+        keys.add(key)
+    return dict(pairs)
+
+
+def _repeated(key: str, file: str) -> ScriptError:
+    return ScriptError(f"the key {key!r} is there twice", file=file, hint="Keep one of the two.")
 
 
 def _flattened(top: dict[str, Any]) -> list[tuple[str, Any]]:

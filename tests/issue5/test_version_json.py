@@ -171,3 +171,24 @@ def test_a_hostile_name_is_only_a_name(place: Place) -> None:
     say(place, first={"tables_created": ["x' OR '1'='1", "a\\' OR 1=1 -- "]})
     outcome = failure(place, "--to", "001")
     assert outcome["error"] == "check_failed" and outcome["message"].count("failed") == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"migrations": {"001": {"description": "a"}, "002": {}, "001": {"description": "b"}}}',
+        '{"migrations": {"001": {"checksum": "sha256:0", "checksum": null}}}',
+        '{"target_version": "001", "target_version": "002"}',
+        '{"target_version": "001", "settings": {"target_version": "002"}}',
+        '{"notes": {"x": [{"y": 1, "y": 2}]}}',
+    ],
+)
+def test_a_key_that_is_there_twice_is_an_error(text: str, place: Place) -> None:
+    """File and key are named, and nothing runs: nobody knows which of the two was meant."""
+    place.terminal.write("migrations/app/version.json", text)
+    ended = place.ended("migrate", "--all-tenants")
+    assert ended.code == 2
+    assert "version.json: the key '" in ended.err and "' is there twice" in ended.err
+    assert "first" not in place.objects(place.names[0])
+    found = place.ended("lint", "--format", "json").json()
+    assert [one["rule"] for one in found] == ["unusable"]
