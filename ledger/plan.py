@@ -63,6 +63,14 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         return found[0] if found else None
 
 
+def without_file(applied: Applied, catalogue: Catalogue) -> tuple[str, ...]:
+    """Applied migrations that no file of the catalogue's sets describes any more, as they were applied."""
+    known = {(one.ref.set, one.ref.version) for one in catalogue.order}
+    return tuple(
+        f"{ref.set}/{ref.version}" for ref in applied if (ref.set, ref.version) not in known
+    )
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller asked for. `to` is VERSION or SET/VERSION."""
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from ledger.engines.base import Target
 from ledger.errors import ChecksumMismatchError, LedgerError
-from ledger.plan import Catalogue, Decision, Options, decide
+from ledger.plan import Catalogue, Decision, Options, decide, without_file
 from ledger.projections import FleetState
 from ledger.stats import Estimate, FleetEstimate
+
+GONE_SHOWN: Final = 5
+"""So many migrations, and tenants, are named in a warning."""
 
 
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +115,36 @@ def refuse_edited(
             file=first.file,
             hint=first.hint,
         )
+
+
+def gone_files(
+    targets: Sequence[Target], catalogues: Mapping[str, Catalogue], fleet: FleetState
+) -> tuple[str, ...]:
+    """A warning for each group of applied migrations whose files are gone, with the tenants that have them.
+
+    Looked up once for all tenants that stand alike.
+    """
+    found: dict[tuple[int, int], tuple[str, ...]] = {}
+    tenants: dict[tuple[str, ...], list[str]] = {}
+    for target in targets:
+        applied, catalogue = fleet.tenant(target.name).applied, catalogues[target.name]
+        key = (id(applied), id(catalogue))
+        if key not in found:
+            found[key] = without_file(applied, catalogue)
+        if found[key]:
+            tenants.setdefault(found[key], []).append(target.name)
+    return tuple(_gone(ids, names) for ids, names in tenants.items())
+
+
+def _gone(ids: Sequence[str], names: Sequence[str]) -> str:
+    which = ", ".join(ids[:GONE_SHOWN]) + (" …" if len(ids) > GONE_SHOWN else "")
+    what = f"{which} is" if len(ids) == 1 else f"{len(ids):,} migrations ({which}) are"
+    shown = ", ".join(names[:GONE_SHOWN]) + (" …" if len(names) > GONE_SHOWN else "")
+    where = "1 tenant" if len(names) == 1 else f"{len(names):,} tenants"
+    return (
+        f"{what} applied on {where} ({shown}), and no file is there any more."
+        " Put it back if it was not meant to go; the ledger keeps what ran, and can undo it"
+    )
 
 
 def problem_text(problem: LedgerError | None) -> tuple[str, str]:

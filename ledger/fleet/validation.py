@@ -11,6 +11,7 @@ import msgspec
 
 from ledger.drift import Cluster, cluster
 from ledger.engines.base import Engine, Session, Target
+from ledger.fleet.planning import gone_files
 from ledger.fleet.progress import Progress
 from ledger.folder.schema import WantedSchema
 from ledger.plan import Catalogue
@@ -23,11 +24,13 @@ class ValidationReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was found. `drift` groups the tenants whose schemas differ in the same way, largest first.
 
     `against` names the file that they were compared with; empty for what the ledger recorded.
+    `warnings` say what a person may want to know, and make nothing invalid.
     """
 
     findings: tuple[Finding, ...]
     drift: tuple[Cluster, ...] = ()
     against: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def differences(self) -> dict[str, dict[str, int]]:
@@ -103,6 +106,7 @@ async def validate_fleet(
         findings=ordered,
         drift=cluster(drifted),
         against=against.file if against is not None else "",
+        warnings=gone_files(targets, catalogues, ctx.fleet),
     )
 
 

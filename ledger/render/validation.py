@@ -36,6 +36,8 @@ def write_validation(
         write_json(document | {"compliant": report.compliant}, out=out)
     elif form == "table":
         symbols = Symbols(out)
+        for warning in report.warnings:
+            out.write(f"warning: {one_line(warning)}\n")
         for finding in report.findings:
             for line in _finding(finding, symbols, against=report.against, verbose=verbose):
                 out.write(line + "\n")

@@ -231,6 +231,18 @@ def test_validate_finds_drift(terminal: Terminal) -> None:
     assert [one["tenant"] for one in document["findings"] if not one["valid"]] == ["acme", "beta"]
 
 
+def test_a_file_that_is_gone_is_warned_of(terminal: Terminal) -> None:
+    """`plan` and `validate` say so, as text and in JSON, and end as they would without."""
+    path = terminal.write("migrations/app/002_age.sql", SECOND)
+    terminal.ok("migrate", "--all-tenants")
+    path.unlink()
+    said = "app/002 is applied on 3 tenants (acme, beta, gamma), and no file is there any more"
+    for command in ("plan", "validate"):
+        assert f"warning: {said}" in terminal.ok(command).out
+        (warning,) = terminal.ok(command, "--format", "json").json()["warnings"]
+        assert warning.startswith(said)
+
+
 def test_baseline(terminal: Terminal) -> None:
     """Migrations that a database already has count as applied, and nothing runs."""
     terminal.write("migrations/app/002_age.sql", SECOND)

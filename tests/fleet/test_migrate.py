@@ -298,3 +298,38 @@ async def test_a_version_whose_file_is_gone_is_still_the_tenants_version(tmp_pat
         file.unlink()
         rows = (await ledger.status()).tenants
     assert {row.version for row in rows} == {"002"} and rows[0].applied == ("001", "002")
+
+
+async def test_an_applied_migration_whose_file_is_gone_is_warned_of(tmp_path: Path) -> None:
+    """`plan` and `validate` name it and its tenants; nothing is invalid, and it can still be undone."""
+    fleet = Fleet(tmp_path)
+    fleet.write("002_tags.sql", TAGS)
+    await fleet.open().migrate(["t0", "t2"])
+    assert (await fleet.open().plan()).warnings == ()
+    (fleet.migrations / "002_tags.sql").unlink()
+    planned = await fleet.open().plan()
+    assert len(planned.warnings) == 1
+    warning = planned.warnings[0]
+    assert warning.startswith("migrations/002 is applied on 2 tenants (t0, t2), and no file")
+    report = await fleet.open().validate()
+    assert report.warnings == planned.warnings
+    assert (report.valid, report.exit_code) == (True, 0)
+    assert (await fleet.open().plan("t1")).warnings == ()
+    assert (await fleet.open().rollback("t0", migration="002")).summary == {"rolled_back": 1}
+    assert "(t2)" in (await fleet.open().plan()).warnings[0]
+
+
+async def test_a_folder_of_gone_files_is_one_warning(tmp_path: Path) -> None:
+    """However many there are: the first names, and how many; so too where the set itself went."""
+    fleet = Fleet(tmp_path, tenants=7)
+    for number in range(2, 9):
+        fleet.write(f"00{number}_t.sql", f"CREATE TABLE t{number} (id INTEGER);")
+    await fleet.open().migrate()
+    fleet.migrations.rename(fleet.root / "other")
+    fleet.migrations.mkdir()
+    fleet.write("009_new.sql", "CREATE TABLE new (id INTEGER);")
+    (warning,) = (await fleet.open().plan()).warnings
+    assert warning.startswith(
+        "8 migrations (migrations/001, migrations/002, migrations/003, migrations/004,"
+        " migrations/005 …) are applied on 7 tenants (t0, t1, t2, t3, t4 …), and no file"
+    )
