@@ -41,7 +41,8 @@ class Ledger(Reading):
 
     Use it as `async with Ledger.open(…) as ledger`, or for a single call as
     `await Ledger.open(…).migrate()`, which opens and closes by itself. `lost` are the sources
-    that did not answer when the last call asked them for tenants.
+    that did not answer when the last call asked them for tenants; `gone` are the tenants with
+    applied migrations that none of them named, when the last `migrate` or `status` asked for all.
     """
 
     async def init(self) -> Head:

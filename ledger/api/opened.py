@@ -17,6 +17,7 @@ from ledger.engines.base import Target
 from ledger.errors import ConfigError, UsageError
 from ledger.folder import load_sets
 from ledger.plan import Catalogue
+from ledger.projections import FleetState
 from ledger.scripts.graph import order_sets
 from ledger.scripts.model import Dialect, MigrationSet
 from ledger.stores import open_store
@@ -104,6 +105,19 @@ async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[st
         engines=engines,
         ledger=Path(config.url.path) if isinstance(config.url, SqliteUrl) else None,
         warnings=tuple(warnings),
+    )
+
+
+def gone_tenants(fleet: FleetState, found: Found, patterns: Sequence[str]) -> tuple[str, ...]:
+    """Tenants with applied migrations that no source names any more.
+
+    None where only some tenants were asked for, or a source that may know them did not answer.
+    """
+    if list(patterns) != ["*"] or found.lost:
+        return ()
+    named = {target.name for target in found.targets}
+    return tuple(
+        sorted(name for name in fleet.tenants.keys() - named if fleet.tenants[name].applied)
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger.api.arguments import patterns, require_arguments
-from ledger.api.opened import Chosen, Opened, choose_tenants, opened
+from ledger.api.opened import Chosen, Opened, choose_tenants, gone_tenants, opened
 from ledger.api.running import Tenants, begin
 from ledger.config import Config, load_config
 from ledger.drivers.url import SqliteUrl
@@ -40,6 +40,7 @@ class Opening:
         self.progress: Progress = progress or Unwatched()
         self.signals: Signals | None = None
         self.lost: tuple[Lost, ...] = ()
+        self.gone: tuple[str, ...] = ()
         self._stack: AsyncExitStack | None = None
         self._opened: Opened | None = None
         self._opening: anyio.Lock
@@ -134,6 +135,7 @@ class Opening:
             backup=backup,
         )
         self.lost = chosen.found.lost
+        self.gone = gone_tenants(ctx.fleet, chosen.found, patterns(tenants))
         return ctx, chosen
 
     async def _choose(self, ready: Opened, tenants: Tenants) -> Chosen:

@@ -17,6 +17,7 @@ from ledger.api.choosing import (
     require_history,
     rollback_chooser,
 )
+from ledger.api.opened import gone_tenants
 from ledger.api.opening import Opening
 from ledger.api.running import Tenants
 from ledger.api.status import Status, build_status
@@ -223,13 +224,16 @@ class Reading(Opening):
     async def status(self, tenants: Tenants = "*", *, at: str | None = None) -> Status:
         """Where every chosen tenant stands, now or at a time; reads the ledger only."""
         require_arguments(at=at)
+        names = patterns(tenants)
         async with self._reading() as ready:
-            chosen = await self._choose(ready, tenants)
+            chosen = await self._choose(ready, names)
             store = ready.store
             fleet = await (load_fleet(store) if at is None else replay_fleet(store, until=at))
+            self.gone = gone_tenants(fleet, chosen.found, names)
             return build_status(
                 fleet,
                 chosen,
+                gone=self.gone,
                 head=await store.head(),
                 url=store.url,
                 now=await store.now(),

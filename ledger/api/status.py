@@ -62,12 +62,16 @@ class TenantStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_validated_at: str | None = None
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The fleet. `summary` counts tenants (in a set) by state."""
+class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The fleet. `summary` counts tenants (in a set) by state.
+
+    `gone` are tenants with applied migrations that no source names any more, if all were asked for.
+    """
 
     ledger: LedgerHead
     tenants: tuple[TenantStatus, ...]
     summary: dict[str, int]
+    gone: tuple[str, ...] = ()
 
     @property
     def needs_attention(self) -> bool:
@@ -76,7 +80,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_status(
-    fleet: FleetState, chosen: Chosen, *, head: Head, url: str, now: datetime, options: Options
+    fleet: FleetState,
+    chosen: Chosen,
+    *,
+    gone: tuple[str, ...] = (),
+    head: Head,
+    url: str,
+    now: datetime,
+    options: Options,
 ) -> Status:
     """Fold, plan and clock made into rows: one for each tenant and set it follows."""
     decisions = Decisions(fleet, options)
@@ -91,6 +102,7 @@ def build_status(
         ledger=LedgerHead(url=url, seq=head.seq, hash=head.hash),
         tenants=tuple(rows),
         summary=summary,
+        gone=gone,
     )
 
 

@@ -14,9 +14,9 @@ import msgspec
 from ledger.cli.options import Settings, confirm
 from ledger.cli.session import same_command
 from ledger.errors import LedgerError
-from ledger.render.errors import write_error
+from ledger.render.errors import write_error, write_log
 from ledger.render.rows import write_json
-from ledger.render.text import Symbols, count_text, one_line
+from ledger.render.text import Symbols, count_text, one_line, shell_word
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
@@ -55,6 +55,22 @@ def unanswered(settings: Settings, ledger: Ledger, code: int = 0) -> int:
     return code or (SOME_FAILED if ledger.lost else 0)
 
 
+def gone(settings: Settings, names: Sequence[str]) -> None:
+    """A note on stderr of tenants that the ledger knows and no source names; a table alone would hide them."""
+    if not names or settings.quiet or settings.format != "table":
+        return
+    some = ", ".join(names[:SUMMARY_NAMES]) + (" …" if len(names) > SUMMARY_NAMES else "")
+    have = "tenant has" if len(names) == 1 else "tenants have"
+    write_log(
+        "note",
+        f"{len(names):,} more {have} applied migrations in this ledger, and no source names"
+        f" {'it' if len(names) == 1 else 'them'}: {one_line(some)}. If that is not meant, look for what was"
+        f" deleted, renamed or left out of [[tenants]]; `ledger history {shell_word(names[0])}` shows what ran.",
+        log_format=settings.log_format,
+        out=sys.stderr,
+    )
+
+
 def plan(settings: Settings, made: FleetPlan) -> int:
     """A plan; 4 if a tenant would be refused."""
     from ledger.render.plan import write_plan
@@ -84,6 +100,8 @@ async def report(settings: Settings, ledger: Ledger, made: RunReport) -> int:
         for line in tell(events, where=str(target.url), symbols=Symbols(sys.stdout)):
             sys.stdout.write(line + "\n")
     write_report(made, form=settings.format, out=sys.stdout, again=same_command(settings))
+    if made.command == "migrate":
+        gone(settings, ledger.gone)
     return made.exit_code
 
 

@@ -93,3 +93,45 @@ async def test_the_same_from_python(place: Place) -> None:
     with pytest.raises(UsageError, match="009"):
         await place.open().baseline("*", to="009")
     assert await place.open().runs() == []
+
+
+def test_a_tenant_that_no_source_names_any_more_is_told(place: Place) -> None:
+    """One note on stderr, a key in JSON; none where some were asked for, or nothing was applied to it."""
+    first, second = place.names
+    place.run(second, "DROP TABLE second")
+    place.ok("migrate", "--all-tenants")
+    assert "no source names" not in place.ok("status").err
+    assert place.ok("status", "--format", "json").json().get("gone") is None
+    config = place.folder / "ledger.toml"
+    named = config.read_text()
+    left = f'sqlite = "data/{first}.db"' if place.engine == "sqlite" else f"databases = ['{first}']"
+    found = 'sqlite = "data/*.db"' if place.engine == "sqlite" else f"databases = {place.names!r}"
+    config.write_text(named.replace(found, left))
+    for command in (("status",), ("migrate", "--all-tenants")):
+        ended = place.ok(*command)
+        assert "note: 1 more tenant has applied migrations in this ledger" in ended.err
+        assert f": {second}. " in ended.err and f"`ledger history {second}`" in ended.err
+        assert second not in ended.out
+        assert not place.ok(*command, "-q").err
+    assert place.ok("status", "--format", "json").json()["gone"] == [second]
+    assert not place.ok("status", "--tenant", first).err
+    assert place.ok("status", "--tenant", first, "--format", "json").json().get("gone") is None
+    assert place.ok("status", "--check").code == 0
+    config.write_text(named)
+    place.ok("rollback", "--tenant", second, "--to", "0", "--by", "backup", "-y")
+    config.write_text(named.replace(found, left))
+    assert place.ok("status", "--format", "json").json().get("gone") is None
+
+
+def test_nothing_counts_as_gone_while_a_source_does_not_answer(place: Place) -> None:
+    """It may be the one that knows the tenant."""
+    place.run(place.names[1], "DROP TABLE second")
+    place.ok("migrate", "--all-tenants")
+    config = place.folder / "ledger.toml"
+    config.write_text(
+        'migrations = "migrations/app"\n[[tenants]]\nquery = "SELECT 1, 2"\n'
+        'url = "sqlite:///nowhere/control.db"\n'
+    )
+    ended = place.ended("status")
+    assert "unreachable" in ended.out and "no source names" not in ended.err
+    assert place.ended("status", "--format", "json").json().get("gone") is None

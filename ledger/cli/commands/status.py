@@ -27,11 +27,13 @@ def command(
 ) -> None:
     """Show every tenant's version and state, as the ledger knows them."""
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
-    from ledger.cli import lists
+    from ledger.cli import lists, shown
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
         status = await ledger.status(selection, at=at)
-        return lists.status(settings, status, check=check)
+        code = lists.status(settings, status, check=check)
+        shown.gone(settings, status.gone)
+        return code
 
     run(settings, work)
