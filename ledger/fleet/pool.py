@@ -132,10 +132,15 @@ class Pool(Generic[T]):
 
 async def with_pool(workers: int, body: Callable[[Pool[T]], Awaitable[R]]) -> R:
     """Do `body` with worker processes, which start while it prepares itself; they are gone after it."""
-    pool: Pool[T] = Pool([Worker(await _start()) for _ in range(workers)])
+    started: list[Worker[T]] = []
+    pool = Pool(started)
     result: list[R] = []
     failed: LedgerError | None = None
     try:
+        # Whatever ends this, those that have started are ended below.
+        with anyio.CancelScope(shield=True):
+            for _ in range(workers):
+                started.append(Worker(await _start()))
         async with anyio.create_task_group() as group:
             for worker in pool.workers:
                 group.start_soon(pool.listen, worker)

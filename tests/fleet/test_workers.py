@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from ledger import events as ev
@@ -254,6 +256,29 @@ async def test_a_cancelled_run_ends_its_workers_and_its_claims(tmp_path: Path) -
     assert (await fleet.open().migrate()).success
     for number in range(6):
         assert types(await fleet.events(f"t{number}")).count("step_applied") == 3
+
+
+@pytest.mark.parametrize("by", ["scope", "task"])
+async def test_a_run_cancelled_while_its_workers_start_leaves_none(by: str, tmp_path: Path) -> None:
+    """By a scope, or by its task as `asyncio.timeout` does it: those that had started are ended."""
+    fleet = Fleet(tmp_path, tenants=8, extra="workers = 8")
+    await fleet.open().init()
+    scope = anyio.CancelScope()
+
+    async def migrate() -> None:
+        with scope:
+            await fleet.open().migrate()
+
+    task = asyncio.ensure_future(migrate())
+    with anyio.fail_after(30):
+        while len(workers_of(os.getpid())) < 2:
+            await anyio.lowlevel.checkpoint()
+    assert not task.done()
+    (scope if by == "scope" else task).cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert workers_of(os.getpid()) == []
+    assert (await fleet.open().migrate()).success
 
 
 async def test_a_lease_that_is_over_ends_the_run_and_not_its_patience(tmp_path: Path) -> None:
