@@ -26,9 +26,9 @@ from ledger.runner.outcome import Outcome, failure
 from ledger.scripts.foreign import SOURCES, Mapped, Source, map_history
 from ledger.scripts.model import Migration
 
-SQLITE_TABLE: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = {table}"
-MYSQL_TABLE: Final = """
-SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}
+SQLITE_COLUMNS: Final = "SELECT name FROM pragma_table_info({table})"
+MYSQL_COLUMNS: Final = """
+SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}
 """
 ROWS: Final = "SELECT {columns} FROM {table}"
 
@@ -129,7 +129,8 @@ async def _read(
     """The migrations that the history means, where it was read, and notes. Raises TenantError."""
     source = SOURCES[asked.tool]
     place = _place(target, source, asked)
-    rows = await _rows(engine, target, place, source.columns, source.order)
+    without = (source.without,) if source.without else ()
+    rows = await _rows(engine, target, place, source.columns, source.order, without=without)
     if rows is None:
         raise TenantError(
             f"there is no table {place.shown}: {asked.tool} has not run here",
@@ -173,30 +174,61 @@ def _place(target: Target, source: Source, asked: Asked) -> _Place:
 
 
 async def _rows(
-    engine: Engine, target: Target, place: _Place, columns: Sequence[str], order: str
+    engine: Engine,
+    target: Target,
+    place: _Place,
+    columns: Sequence[str],
+    order: str,
+    *,
+    without: Sequence[str] = (),
 ) -> list[tuple[object, ...]] | None:
-    """The table's rows, or None if there is no such table. Raises UnreachableError."""
+    """The table's rows, or None if there is no such table. Raises UnreachableError.
+
+    Raises TenantError for a table that has not these columns, or has one that it is to be `without`:
+    tools share names of tables, and one's rows mean something else to the other.
+    """
     url = place.url
     if isinstance(url, SqliteUrl):
         if not await anyio.Path(url.path).is_file():
             return None
         look: SqliteUrl | MysqlUrl = url
-        there, where = SQLITE_TABLE, _name(place.table)
+        there, where = SQLITE_COLUMNS, _name(place.table)
     else:
         # The query runs in the tenant's own database: the registry's may not be there.
-        look, there = target.url, MYSQL_TABLE.replace("{schema}", _literal(url.database or ""))
+        look, there = target.url, MYSQL_COLUMNS.replace("{schema}", _literal(url.database or ""))
         where = f"{_name(url.database or '')}.{_name(place.table)}"
     sql = ROWS.replace("{columns}", ", ".join(map(_name, columns))).replace("{table}", where)
     if order:
         sql += f" ORDER BY {_name(order)}"
     try:
         there = there.replace("{table}", _literal(place.table))
-        if not [row async for row in engine.query(look, target.secret, there)]:
+        found = [str(row[0]).lower() async for row in engine.query(look, target.secret, there)]
+        if not found:
             return None
+        _require_own(target, place, found, (*columns, *([order] if order else ())), without)
         return [row async for row in engine.query(look, target.secret, sql)]
     except UnreachableError as error:
         error.tenant = target.name
         raise
+
+
+def _require_own(
+    target: Target,
+    place: _Place,
+    found: Sequence[str],
+    columns: Sequence[str],
+    without: Sequence[str],
+) -> None:
+    """Raises TenantError unless the table with the columns `found` is the tool's own."""
+    lacks = [one for one in columns if one.lower() not in found]
+    has = [one for one in without if one.lower() in found]
+    if lacks or has:
+        what = f"has no column {lacks[0]}" if lacks else f"has a column {has[0]}"
+        raise TenantError(
+            f"the table {place.shown} {what}: another tool made it",
+            tenant=target.name,
+            hint="Look which tool it was, and name that one with --from.",
+        )
 
 
 def _name(text: str) -> str:

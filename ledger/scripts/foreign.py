@@ -20,11 +20,13 @@ Row = Sequence[Any]
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
     """One applied migration as the tool names it. `other` is a second name to find it by; `scope`
-    is Django's app, Sqitch's project, sqlite-migrate's set."""
+    is Django's app, Sqitch's project, sqlite-migrate's set. A `baseline` is a version from which on
+    the tool counts, and no migration on disk need have it."""
 
     text: str
     other: str = ""
     scope: str = ""
+    baseline: bool = False
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +41,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Where a tool keeps its history. `lock` is a table and a column that is true while the tool runs.
 
-    `registry` is the other database (on SQLite: the other file) that may hold the table;
-    `registry_first` says that it is not the tenant's own by default.
+    `registry` is the other database (on SQLite: the other file) that holds the table by default.
+    `without` is a column that says that the table is another tool's.
     """
 
     table: str
@@ -49,6 +51,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     order: str = ""
     lock: tuple[str, str] | None = None
     registry: str = ""
+    without: str = ""
 
 
 class Mapped(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,20 +99,22 @@ def _goose(rows: Sequence[Row]) -> History:
 def _flyway(rows: Sequence[Row]) -> History:
     applied: dict[str, Said] = {}
     up_to: tuple[Said, ...] = ()
-    repeatable = 0
+    repeatable: set[str] = set()
     for version, kind, script, success in rows:
-        text = _text(version)
+        text, what = _text(version), _text(kind).upper()
         if not _true(success):
             return History(problem=f"Flyway says that {_text(script)} failed")
         if not text:
-            repeatable += 1
-        elif _text(kind).upper() == "BASELINE":
-            up_to = (Said(text=text),)
-        elif _text(kind).upper().startswith("UNDO") or _text(kind).upper() == "DELETE":
+            if what != "SCHEMA":
+                repeatable.add(_text(script))
+        elif "BASELINE" in what:
+            # Of a baseline command, or of a baseline migration, which stands for all before it.
+            up_to = (Said(text=text, baseline=True),)
+        elif what.startswith("UNDO") or what == "DELETE":
             applied.pop(text, None)
         else:
             applied[text] = Said(text=text)
-    note = f"repeatable migrations have no version and are left out: {repeatable}"
+    note = f"repeatable migrations have no version and are left out: {len(repeatable)}"
     return History(
         applied=tuple(applied.values()), up_to=up_to, notes=(note,) if repeatable else ()
     )
@@ -180,7 +185,7 @@ SOURCES: Final[Mapping[str, Source]] = {
     "golang-migrate": Source(
         table="schema_migrations", columns=("version", "dirty"), read=_golang_migrate
     ),
-    "dbmate": Source(table="schema_migrations", columns=("version",), read=_plain),
+    "dbmate": Source(table="schema_migrations", columns=("version",), read=_plain, without="dirty"),
     "goose": Source(
         table="goose_db_version", columns=("version_id", "is_applied"), read=_goose, order="id"
     ),
@@ -262,13 +267,18 @@ def map_history(
         else:
             unknown.append(said.text)
     for said in history.up_to:
-        found = _find(said, migrations)
-        if not found:
+        goals = {(one.ref.set, one.key) for one in _find(said, migrations)}
+        if not goals and said.baseline:
+            sets = {one.ref.set for one in migrations}
+            if len(sets) > 1:
+                problem = f"its baseline {said.text} may be of any of {', '.join(sorted(sets))}"
+                return Mapped(problem=problem, hint="Choose with --set.")
+            key = version_key(said.text.replace("_", "."))
+            goals = set() if key is None else {(name, key) for name in sets}
+        if not goals:
             unknown.append(said.text)
-        for goal in found:
-            chosen |= {
-                one.id for one in migrations if one.ref.set == goal.ref.set and one.key <= goal.key
-            }
+        for name, goal in goals:
+            chosen |= {one.id for one in migrations if one.ref.set == name and one.key <= goal}
     if unknown:
         return Mapped(
             problem=f"its history names what is not on disk: {', '.join(unknown[:10])}"

@@ -225,6 +225,64 @@ def test_an_unknown_version_is_refused(place: Place) -> None:
     assert ended.code == 3 and "20190101" in ended.out and "1 imported" in ended.out
 
 
+def test_another_tools_table_is_refused(place: Place) -> None:
+    """dbmate and golang-migrate call theirs alike, and mean another thing by its rows."""
+    first, second = place.names
+    place.run(second, "ALTER TABLE schema_migrations ADD COLUMN dirty INTEGER")
+    for tool, tenant, said in (
+        ("golang-migrate", first, "no column dirty"),
+        ("dbmate", second, "a column dirty"),
+    ):
+        ended = place.ended("import", "--from", tool, "--tenant", tenant, "-y")
+        assert ended.code == 3 and said in ended.out and "another tool" in ended.out
+        status = place.ok("status", "--tenant", tenant, "--format", "json").json()
+        assert status["tenants"][0]["applied"] == []
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "applied"),
+    [
+        ("2", "BASELINE", ["001", "002"]),
+        ("1.5", "BASELINE", ["001"]),
+        ("0", "BASELINE", []),
+        ("2", "SQL_BASELINE", ["001", "002"]),
+        (None, "SCHEMA", []),
+    ],
+)
+def test_a_flyway_baseline_stands_for_all_before_it(
+    version: str | None, kind: str, applied: list[str], place: Place
+) -> None:
+    """Whether a file has its version or not; the row of a schema's creation is no migration."""
+    flyway = next(known for known in TOOLS if known.tool == "flyway")
+    first = place.names[0]
+    said = "NULL" if version is None else f"'{version}'"
+    place.run(
+        first, flyway.table, f"{FLYWAY} (1, {said}, 'x', '{kind}', 'b', NULL, 'ana', NULL, 0, 1)"
+    )
+    (plan,) = place.ok(
+        *("import", "--from", "flyway", "--tenant", first, "--dry-run", "--format", "json")
+    ).json()
+    assert plan["migrations"] == [f"app/{one}" for one in applied]
+    assert plan["notes"] == [] and plan["problem"] == ""
+
+
+def test_a_baseline_of_several_sets_is_chosen(place: Place) -> None:
+    """Which of them it is of, nobody knows."""
+    flyway = next(known for known in TOOLS if known.tool == "flyway")
+    first = place.names[0]
+    place.run(
+        first, flyway.table, f"{FLYWAY} (1, '1.5', 'x', 'BASELINE', 'b', NULL, 'ana', NULL, 0, 1)"
+    )
+    place.terminal.write("migrations/more/001_other.sql", "CREATE TABLE other (id INTEGER);")
+    config = place.folder / "ledger.toml"
+    config.write_text(config.read_text().replace("migrations/app", "migrations"))
+    asked = ("import", "--from", "flyway", "--tenant", first, "--dry-run", "--format", "json")
+    (plan,) = place.ended(*asked).json()
+    assert "app, more" in plan["problem"] and "--set" in plan["hint"]
+    (plan,) = place.ok(*asked, "--set", "more").json()
+    assert plan["migrations"] == ["more/001"]
+
+
 def test_mistakes(place: Place) -> None:
     """A tool that is not known, a missing table, a name that is no name, an unknown set."""
     asked = ("--tenant", place.names[0], "-y")
