@@ -128,8 +128,9 @@ def test_init_makes_a_folder_that_works(terminal: Terminal) -> None:
     assert "ledger.toml" in told and "ledger new" in told
     assert stat.S_IMODE((terminal.folder / "backups").stat().st_mode) == 0o700
     assert (terminal.folder / "ledger.db").is_file()
-    path = Path(terminal.ok("new", "Create users").out.strip())
-    assert path.name == "001_create_users.sql" and "-- migrate:down" in path.read_text()
+    assert terminal.ok("new", "Create users").out == "migrations/001_create_users.sql\n"
+    path = terminal.folder / "migrations/001_create_users.sql"
+    assert "-- migrate:down" in path.read_text()
     assert Path(terminal.ok("new", "second").out.strip()).name == "002_second.sql"
     ended = terminal.run("tenants")
     assert ended.code == 2 and "data/*.db" in ended.err

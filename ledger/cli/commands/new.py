@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -21,4 +22,12 @@ def command(settings: Settings, *, name: str, set_name: str | None) -> None:
 
     config = load_config(settings.config, env=settings.env)
     path = anyio.run(new_migration, config, name, set_name)
-    sys.stdout.write(f"{path}\n")
+    sys.stdout.write(f"{_from_here(path)}\n")
+
+
+def _from_here(path: Path) -> Path:
+    """The path as one would type it: relative below the working folder, else whole."""
+    try:
+        return path.relative_to(Path.cwd())
+    except (OSError, ValueError):  # of a working folder that is gone, and of a path elsewhere
+        return path
