@@ -117,6 +117,17 @@ def refuse_edited(
         )
 
 
+def edited_files(
+    targets: Sequence[Target], catalogues: Mapping[str, Catalogue], fleet: FleetState
+) -> tuple[str, ...]:
+    """A warning of a migration that was edited after it ran anywhere, for which `migrate` would refuse to run."""
+    try:
+        refuse_edited(targets, catalogues, Decisions(fleet, Options()))
+    except ChecksumMismatchError as error:
+        return (f"{error}. {error.hint}",)
+    return ()
+
+
 def gone_files(
     targets: Sequence[Target], catalogues: Mapping[str, Catalogue], fleet: FleetState
 ) -> tuple[str, ...]:

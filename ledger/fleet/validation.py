@@ -11,7 +11,7 @@ import msgspec
 
 from ledger.drift import Cluster, cluster
 from ledger.engines.base import Engine, Session, Target
-from ledger.fleet.planning import gone_files
+from ledger.fleet.planning import edited_files, gone_files
 from ledger.fleet.progress import Progress
 from ledger.folder.schema import WantedSchema
 from ledger.plan import Catalogue
@@ -106,7 +106,10 @@ async def validate_fleet(
         findings=ordered,
         drift=cluster(drifted),
         against=against.file if against is not None else "",
-        warnings=gone_files(targets, catalogues, ctx.fleet),
+        warnings=(
+            *edited_files(targets, catalogues, ctx.fleet),
+            *gone_files(targets, catalogues, ctx.fleet),
+        ),
     )
 
 

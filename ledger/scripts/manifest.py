@@ -115,6 +115,13 @@ def read_version_file(data: bytes, *, file: str) -> VersionFile:
 
 def _decode(data: bytes, file: str) -> dict[str, Any]:
     text = data.removeprefix(b"\xef\xbb\xbf")
+    if not text.strip():
+        raise ScriptError(
+            "the file is empty",
+            file=file,
+            hint="Take it away. A shell empties the file of `>` before the command runs: "
+            "`ledger export --version-json` goes to another one first.",
+        )
     try:
         top = msgspec.json.decode(text)
         json.loads(text, object_pairs_hook=partial(_refuse_repeated, file))

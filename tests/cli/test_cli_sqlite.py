@@ -243,6 +243,16 @@ def test_a_file_that_is_gone_is_warned_of(terminal: Terminal) -> None:
         assert warning.startswith(said)
 
 
+def test_validate_warns_of_a_file_that_was_edited(terminal: Terminal) -> None:
+    """The tenants are as they were, and yet no run would go on: both checksums, and what to do."""
+    terminal.ok("migrate", "--all-tenants")
+    terminal.write("migrations/app/001_users.sql", FIRST.replace("name TEXT", "name TEXT, age INT"))
+    (warning,) = terminal.ok("validate", "--format", "json").json()["warnings"]
+    assert "app/001" in warning and "was edited after it ran" in warning and "3 tenants" in warning
+    assert f"warning: {warning}" in terminal.ok("validate").out
+    assert terminal.run("migrate", "--all-tenants").code == 1
+
+
 def test_baseline(terminal: Terminal) -> None:
     """Migrations that a database already has count as applied, and nothing runs."""
     terminal.write("migrations/app/002_age.sql", SECOND)

@@ -192,3 +192,10 @@ def test_a_key_that_is_there_twice_is_an_error(text: str, place: Place) -> None:
     assert "first" not in place.objects(place.names[0])
     found = place.ended("lint", "--format", "json").json()
     assert [one["rule"] for one in found] == ["unusable"]
+
+
+def test_an_empty_file_is_told_with_its_likely_cause(place: Place) -> None:
+    """`ledger export --version-json > …/version.json`: the shell was there first."""
+    place.terminal.write("migrations/app/version.json", "")
+    ended = place.ended("plan")
+    assert ended.code == 2 and "version.json: the file is empty" in ended.err and ">" in ended.err
