@@ -33,7 +33,8 @@ once, at the store or the engine, with `raise … from`.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 
 class LedgerError(Exception):
@@ -74,6 +75,15 @@ class LedgerError(Exception):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
+
+    def __reduce__(self) -> tuple[Callable[..., LedgerError], tuple[Any, ...], dict[str, Any]]:
+        """All fields go along to another process; a pool that cannot read an error waits for ever, or breaks."""
+        return _rebuilt, (type(self), self.args), self.__dict__
+
+
+def _rebuilt(kind: type[LedgerError], args: tuple[Any, ...]) -> LedgerError:
+    """An error without its fields, which pickle fills in."""
+    return kind.__new__(kind, *args)
 
 
 class UsageError(LedgerError):

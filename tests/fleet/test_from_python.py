@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
@@ -15,7 +16,17 @@ import pytest
 
 from ledger import events as ev
 from ledger.api import Ledger
-from ledger.errors import StoreError, UsageError
+from ledger.errors import (
+    ChainBrokenError,
+    ConflictError,
+    FencedError,
+    InDoubtError,
+    LedgerError,
+    MarkerMismatchError,
+    StepFailedError,
+    StoreError,
+    UsageError,
+)
 from ledger.stores.base import Append
 from tests.fleet.world import TAGS, Fleet
 
@@ -208,3 +219,36 @@ def test_another_event_loop_is_refused(tmp_path: Path) -> None:
         call.send(None)
     with closing(sqlite3.connect(fleet.tenant("t0"))) as database:
         assert database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("a", hint="b", file="c", line=4),
+        ConflictError("s", expected=1, found=2),
+        ChainBrokenError("a", seq=3),
+        StepFailedError("a", step=2, database_code="1146", tenant="t0"),
+        InDoubtError("a", step=1, evidence={"before": "x"}),
+        FencedError("a", found=3),
+        MarkerMismatchError("a", missing=("s/1",)),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_goes_from_process_to_process(error: LedgerError) -> None:
+    """A pool of workers hands it on with all its fields."""
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error) and str(copy) == str(error) and copy.args == error.args
+    assert copy.__dict__ == error.__dict__
+
+
+async def test_what_calls_return_goes_from_process_to_process(tmp_path: Path) -> None:
+    """Reports, status and events are values."""
+    fleet = Fleet(tmp_path, tenants=1)
+    for made in (
+        await fleet.open().plan(),
+        await fleet.open().migrate(),
+        await fleet.open().status(),
+        await fleet.open().validate(),
+        [row async for row in fleet.open().history()],
+    ):
+        assert pickle.loads(pickle.dumps(made)) == made
