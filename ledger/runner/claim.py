@@ -115,7 +115,22 @@ async def _wait(ctx: RunContext, tenant: str, held: Claim) -> None:
             return
         if await _why_free(ctx, state.claim) is not None:
             return
-    raise ClaimHeldError(
+    raise _held_by(held, tenant)
+
+
+async def require_free(ctx: RunContext, tenant: str) -> None:
+    """Raises ClaimHeldError while another living run works on the tenant.
+
+    For whoever appends to its stream without a claim: that run would take it for a successor's,
+    and what is seen of the tenant meanwhile is of its middle.
+    """
+    held = ctx.state(tenant).claim
+    if held is not None and await _why_free(ctx, held) is None:
+        raise _held_by(held, tenant)
+
+
+def _held_by(held: Claim, tenant: str) -> ClaimHeldError:
+    return ClaimHeldError(
         f"{held.actor} (process {held.holder.pid} on {held.holder.host}, run {held.run}) has held it"
         f" since {held.at}",
         tenant=tenant,

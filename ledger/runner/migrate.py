@@ -10,10 +10,10 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.errors import ConflictError, LedgerError, MarkerMismatchError
+from ledger.errors import ClaimHeldError, ConflictError, LedgerError, MarkerMismatchError
 from ledger.plan import Catalogue, Decision, Options, decide
 from ledger.runner import backups, explain
-from ledger.runner.claim import StateChangedError
+from ledger.runner.claim import StateChangedError, require_free
 from ledger.runner.context import Handed, RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.outcome import Outcome, failure
@@ -274,15 +274,20 @@ async def _clear_aside(ctx: RunContext, target: Target) -> None:
     state = ctx.state(target.name)
     if state.drift == "regressed" or state.skipped:
         try:
+            await require_free(ctx, target.name)
             await ctx.record(target.name, [ev.DriftDetected(kind="cleared")])
         except ConflictError as conflict:
             await ctx.refresh(target.name)
             raise StateChangedError from conflict
+        except ClaimHeldError:
+            # Its run says at its end where the tenant stands.
+            return
 
 
 async def record_skip(ctx: RunContext, target: Target, error: LedgerError) -> None:
-    """Say on the stream that the tenant was set aside."""
+    """Say on the stream that the tenant was set aside, unless another run works on it."""
     try:
+        await require_free(ctx, target.name)
         await ctx.record_last(
             target.name, [ev.TenantSkipped(reason="unreachable", detail=error.message)]
         )

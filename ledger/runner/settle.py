@@ -12,7 +12,7 @@ from ledger.engines.base import Engine, Target
 from ledger.errors import ConflictError, FencedError, LedgerError, TenantError
 from ledger.events import MigrationRef
 from ledger.projections import Claim
-from ledger.runner.claim import StateChangedError
+from ledger.runner.claim import StateChangedError, require_free
 from ledger.runner.context import RunContext
 from ledger.runner.held import claimed
 from ledger.runner.outcome import Outcome, failure
@@ -130,6 +130,10 @@ async def resolve_tenant(
 ) -> Outcome:
     """Settle the step in doubt by a person's word; the next migrate goes on from there."""
     state = await ctx.refresh(target.name)
+    try:
+        await require_free(ctx, target.name)
+    except LedgerError as held:
+        return failure(target.name, held)
     failed = state.failure
     if (
         failed is None

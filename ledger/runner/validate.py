@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 
 from ledger import events as ev
 from ledger.drift import compare
 from ledger.engines.base import Engine, Session, Target
-from ledger.errors import LedgerError
+from ledger.errors import FencedError, LedgerError
 from ledger.events import Change, CheckResult
 from ledger.plan import Catalogue
+from ledger.runner.claim import require_free
 from ledger.runner.context import RunContext
 from ledger.runner.kept import kept_migration
 from ledger.runner.migrate import record_skip
@@ -43,6 +45,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_us: int = 0
 
 
+LOOKS: Final = 3
+"""So often is a tenant looked at that runs change between the look and its record."""
+
 Wanted = Callable[[Target, Session], Awaitable[Schema]]
 """Gives the schema that a tenant is to have, where that is not the recorded one."""
 
@@ -57,14 +62,13 @@ async def validate_tenant(
 ) -> Finding:
     """Run every applied migration's checks and compare marker and schema with the ledger.
 
+    A tenant that a run works on is not looked at (`claim_held`), and that run is left in peace.
     With `wanted` the schema is compared with that one; a difference from it says nothing
     about the migrations, so that it is no drift of theirs.
     """
     began = time.perf_counter_ns()
     try:
-        async with engine.open(target) as session:
-            finding = await _look(ctx, engine, target, session, catalogue, wanted)
-        await _record(ctx, target, finding, against_recorded=wanted is None)
+        finding = await _settled(ctx, engine, target, catalogue, wanted)
     except LedgerError as error:
         code = getattr(error, "code", "failed")
         if code == "unreachable":
@@ -78,6 +82,30 @@ async def validate_tenant(
             hint=error.hint,
         )
     return msgspec.structs.replace(finding, duration_us=(time.perf_counter_ns() - began) // 1000)
+
+
+async def _settled(
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    catalogue: Catalogue,
+    wanted: Wanted | None,
+) -> Finding:
+    """What was seen and recorded of the tenant at rest; looked at again if a run came in between.
+
+    Raises ClaimHeldError while one works on it: half of a migration is no drift.
+    """
+    for attempt in range(LOOKS):
+        await require_free(ctx, target.name)
+        async with engine.open(target) as session:
+            finding = await _look(ctx, engine, target, session, catalogue, wanted)
+        try:
+            await _record(ctx, target, finding, against_recorded=wanted is None)
+            break
+        except FencedError:
+            if attempt == LOOKS - 1:
+                raise
+    return finding
 
 
 async def _look(

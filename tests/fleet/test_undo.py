@@ -6,10 +6,12 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from ledger import events as ev
 from ledger.errors import UnknownTenantError, UsageError
+from ledger.fleet.report import RunReport
 from tests.fleet.world import BASE, TAGS, Fleet, types
 
 
@@ -268,6 +270,37 @@ async def test_a_python_migration_is_undone_by_its_down(tmp_path: Path) -> None:
         report = await ledger.rollback()
         assert report.success and fleet.schema("t0") == before
         assert (await ledger.migrate()).success
+
+
+async def test_validate_leaves_a_run_at_work_in_peace(tmp_path: Path) -> None:
+    """A tenant that is being migrated is set aside, whatever half of it is there; the run ends as if
+    nobody had looked, and so does one whose process validates beside it."""
+    fleet = Fleet(tmp_path, tenants=2)
+    await fleet.open().migrate()
+    fleet.write("002_tags.sql", TAGS)
+    outside = sqlite3.connect(fleet.tenant("t0"), isolation_level=None)
+    with closing(outside):
+        # The run has its claim, and waits here before its first statement.
+        outside.execute("BEGIN IMMEDIATE")
+        reports: list[RunReport] = []
+
+        async def migrate() -> None:
+            reports.append(await fleet.open().migrate("t0"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(migrate)
+            with anyio.fail_after(30):
+                while not [row async for row in fleet.open().history("t0", migration="002")]:
+                    await anyio.sleep(0.01)
+            before = await fleet.open().head()
+            report = await fleet.open().validate()
+            assert [one.error for one in report.findings] == ["claim_held", None]
+            assert report.exit_code == 3
+            assert (await fleet.open().head()).seq == before.seq + 1
+            outside.execute("ROLLBACK")
+    assert reports[0].summary == {"migrated": 1}
+    assert types(await fleet.events("t0")).count("failed") == 0
+    assert (await fleet.open().validate()).valid
 
 
 async def test_what_a_half_landed_migration_means_for_a_backup(tmp_path: Path) -> None:
