@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -22,6 +22,11 @@ _T = TypeVar("_T")
 
 MAX_MANIFEST_BYTES: Final = 1024 * 1024
 FILE_NAME: Final = "version.json"
+YEAR_SECONDS: Final = 31_536_000.0
+
+Estimate = Annotated[float, msgspec.Meta(ge=0, le=YEAR_SECONDS)]
+Limit = Annotated[float, msgspec.Meta(gt=0, le=YEAR_SECONDS)]
+"""More than 0, as those of the configuration's [timeouts]: nobody can tell whether 0 means none."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,11 +39,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dependencies: tuple[str | int | float, ...] = ()
     checksum: str | None = None
     rollback_file: str | None = None
-    estimated_time_seconds: float | None = None
+    estimated_time_seconds: Estimate | None = None
     requires_backup: bool | None = None
     tables_created: tuple[str, ...] = ()
     views_created: tuple[str, ...] = ()
-    migration_timeout_seconds: float | None = None
+    migration_timeout_seconds: Limit | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     target_version: str | int | float | None = None
     auto_migrate_on_activation: bool | None = None
     backup_before_migration: bool | None = None
-    migration_timeout_seconds: float | None = None
+    migration_timeout_seconds: Limit | None = None
 
 
 class VersionFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,9 +219,7 @@ def _convert(value: dict[str, Any], kind: type[_T], file: str, where: str) -> _T
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise ScriptError(
-            f"{where}: {error}", file=file, hint="Correct the value's type."
-        ) from error
+        raise ScriptError(f"{where}: {error}", file=file, hint="Correct the value.") from error
 
 
 def manifest_of(entry: Entry, settings: Settings, *, bound_checksum: str | None) -> Manifest:
