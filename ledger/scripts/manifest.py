@@ -79,6 +79,7 @@ _NOTE_KEYS: Final = frozenset(
     {"author", "created_at", "created", "date", "notes", "comment", "$schema", "schema_version", "type",
      "plugin_version", "min_plugin_version", "indexes_created", "sha256", "md5", "reversible", "tenant", "set"}
 )  # fmt: skip
+_VERSION_KEYS: Final = frozenset({"version", "target_version", "dependencies"})
 _NESTED_KEYS: Final = ("settings", "config", "options", "migration_settings")
 
 
@@ -129,7 +130,7 @@ def _decode(data: bytes, file: str) -> dict[str, Any]:
         )
     try:
         top = msgspec.json.decode(text)
-        json.loads(text, object_pairs_hook=partial(_refuse_repeated, file))
+        json.loads(text, parse_float=_Decimal, object_pairs_hook=partial(_refuse_guesses, file))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ScriptError(
             f"the file is not JSON: {error}", file=file, hint="Correct it, or take it away."
@@ -143,13 +144,27 @@ def _decode(data: bytes, file: str) -> dict[str, Any]:
     return top
 
 
-def _refuse_repeated(file: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """One JSON object. Decoders keep the last of two equal keys; which one was meant, nobody knows."""
+class _Decimal(str):
+    """A number with a point, as it is written."""
+
+
+def _refuse_guesses(file: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """One JSON object, of which a decoder would have to guess nothing.
+
+    It keeps the last of two equal keys, and takes the version 2.10 for 2.1.
+    """
     keys: set[str] = set()
-    for key, _ in pairs:
+    for key, value in pairs:
         if key in keys:
             raise _repeated(key, file)
         keys.add(key)
+        for one in value if isinstance(value, list) else (value,):
+            if key in _VERSION_KEYS and isinstance(one, _Decimal) and str(float(one)) != one:
+                raise ScriptError(
+                    f"the {key} {one} is a number, and would be read as {float(one)}",
+                    file=file,
+                    hint=f'Write it as text: "{one}".',
+                )
     return dict(pairs)
 
 

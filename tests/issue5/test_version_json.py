@@ -151,3 +151,24 @@ def test_seconds_that_cannot_be_are_an_error(key: str, seconds: float, place: Pl
     say(place, first={key: seconds})
     ended = place.ended("plan")
     assert ended.code == 2 and key in ended.err and "version.json" in ended.err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"target_version": 2.10}',
+        '{"migrations": [{"version": 2.10}]}',
+        '{"001": {"dependencies": ["000", 2.10]}}',
+    ],
+)
+def test_a_version_that_loses_its_zero_is_an_error(text: str, place: Place) -> None:
+    """As a number 2.10 is 2.1, another version; as text it is what it says."""
+    place.migration("2.1_a.sql", "CREATE TABLE a (id INTEGER);")
+    place.migration("2.10_b.sql", "CREATE TABLE b (id INTEGER);")
+    place.terminal.write("migrations/app/version.json", text)
+    ended = place.ended("plan")
+    assert ended.code == 2 and "2.10 is a number" in ended.err and '"2.10"' in ended.err
+    place.terminal.write("migrations/app/version.json", '{"target_version": "2.10"}')
+    assert "app/2.10" in place.ok("plan").out
+    place.terminal.write("migrations/app/version.json", '{"target_version": 2.1}')
+    assert "app/2.10" not in place.ok("plan").out
