@@ -330,6 +330,37 @@ class TestStepwise:
         ]  # fmt: skip
         assert _rows(path, "SELECT name FROM items") == [("two",), ("one",), ("two",)]
 
+    @pytest.mark.parametrize("mode", ["OFF", "MEMORY"])
+    async def test_no_statement_takes_the_way_back(self, path: Path, mode: str) -> None:
+        """Without a journal on disk, ROLLBACK or a kill would leave a corrupt file; nor is
+        `synchronous` lowered for the commits that follow, or for the next migration."""
+        _run(path, *(f"INSERT INTO items (name) VALUES ('{n:0500}')" for n in range(300)))
+        watched = (
+            "CREATE TABLE seen AS SELECT journal_mode, synchronous"
+            " FROM pragma_journal_mode, pragma_synchronous"
+        )
+        settings = ("PRAGMA synchronous = OFF", "PRAGMA cache_size = 5")
+        async with SqliteEngine().open(target_for(path)) as session:
+            with pytest.raises(StepFailedError):
+                await session.apply(
+                    work(
+                        f"PRAGMA journal_mode = {mode}",
+                        *settings,
+                        watched,
+                        "BEGIN",
+                        f"PRAGMA journal_mode = {mode}",
+                        "UPDATE items SET name = name || name",
+                        "DELETE FROM items WHERE id % 2",
+                        "SELECT nothing",
+                        "COMMIT",
+                        transaction=False,
+                    ),
+                    Journal(),
+                )
+        assert _rows(path, "PRAGMA integrity_check") == [("ok",)]
+        assert _rows(path, "SELECT count(*) FROM items") == [(302,)]
+        assert _rows(path, "SELECT * FROM seen") == [("delete", 3)]
+
     async def test_the_authors_own_transaction(self, path: Path) -> None:
         """BEGIN … COMMIT in the file holds its statements together, with the marker inside."""
         async with SqliteEngine().open(target_for(path)) as session:

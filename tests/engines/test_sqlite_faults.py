@@ -120,6 +120,16 @@ class TestOpen:
             )
         assert [result.passed for result in checks] == [True, True]
 
+    @pytest.mark.parametrize("mode", ["OFF", "MEMORY"])
+    async def test_session_statements_keep_the_way_back(self, path: Path, mode: str) -> None:
+        """A journal that is not on disk would make a failed step, or a kill, a corrupt file."""
+        target = target_for(path, session=(f"PRAGMA journal_mode = {mode}",))
+        async with SqliteEngine().open(target) as session:
+            checks = await session.check(
+                [check("SELECT journal_mode = 'delete' FROM pragma_journal_mode")]
+            )
+        assert [result.passed for result in checks] == [True]
+
     async def test_broken_session_statement(self, path: Path) -> None:
         """The statement is named."""
         error = await _refused(path, session=("PRAGMA foreign_keys = = 1",))

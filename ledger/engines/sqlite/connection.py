@@ -1,7 +1,7 @@
 """What every connection to a tenant is told before anything else runs on it.
 
-Invariant: what we commit survives a power loss, whatever the session's
-statements say. With `synchronous = FULL` the removal of the rollback journal, which
+Invariant: what we commit survives a power loss, and what fails is rolled back, whatever
+the statements of a session or a migration say. With `synchronous = FULL` the removal of the rollback journal, which
 is the commit, may be lost until the folder is synced, and the commit with it: who
 asks for FULL calls `sync_commits` before anybody is told.
 """
@@ -18,6 +18,11 @@ from ledger.errors import UnreachableError
 FULL: Final = 2
 EXTRA: Final = 3
 """PRAGMA synchronous: https://www.sqlite.org/pragma.html#pragma_synchronous"""
+
+
+_NO_WAY_BACK: Final = ("off", "memory")
+"""Journal modes in which a failed statement (`off`), or a process that is killed, leaves a
+corrupt file: https://www.sqlite.org/pragma.html#pragma_journal_mode"""
 
 
 def prepare_connection(
@@ -38,6 +43,17 @@ def prepare_connection(
                 hint=f"Correct `session` in {target.source}.",
                 tenant=target.name,
             ) from error
-    if target.session and database.execute("PRAGMA synchronous").fetchone()[0] < synchronous:
-        or_busy(database, f"PRAGMA synchronous = {synchronous}")
+    if target.session:
+        keep_durable(database, synchronous=synchronous)
     return bool(database.execute("PRAGMA foreign_keys").fetchone()[0])
+
+
+def keep_durable(database: sqlite3.Connection, *, synchronous: int) -> None:
+    """Put back what statements that are not ours took from a commit, or from the way back.
+
+    Raises BusyError while another connection keeps the mode from being changed.
+    """
+    if database.execute("PRAGMA synchronous").fetchone()[0] < synchronous:
+        or_busy(database, f"PRAGMA synchronous = {synchronous}")
+    if database.execute("PRAGMA main.journal_mode").fetchone()[0] in _NO_WAY_BACK:
+        or_busy(database, "PRAGMA main.journal_mode = DELETE")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from ledger.engines.base import Target
-from ledger.engines.sqlite.connection import EXTRA, prepare_connection
+from ledger.engines.sqlite.connection import EXTRA, keep_durable, prepare_connection
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.peek import Descriptors, Header
 from ledger.engines.sqlite.steps import roll_back
@@ -55,6 +55,10 @@ class Inside:
         roll_back(database)
         database.execute("PRAGMA query_only = OFF")
         self.set_foreign_keys(database, self.foreign_keys)
+
+    def keep_durable(self, database: sqlite3.Connection) -> None:
+        """See ledger.engines.sqlite.connection.keep_durable."""
+        keep_durable(database, synchronous=self._synchronous)
 
     def set_foreign_keys(self, database: sqlite3.Connection, wanted: bool) -> None:
         """Outside a transaction (inside, the PRAGMA does nothing)."""

@@ -201,7 +201,10 @@ class Stepwise:
         try:
             if controls_transaction(step.sql):
                 return StepResult(number=step.number, name=step.name, statement=step.sha256)
-            return run_step(database, step)
+            result = run_step(database, step)
+            if first_words(step.sql)[0] == "PRAGMA":
+                self._attempt.inside.keep_durable(database)
+            return result
         except REFUSALS as error:
             if is_busy(error) and not database.in_transaction:
                 raise BusyError from error
