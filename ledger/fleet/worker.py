@@ -32,7 +32,7 @@ from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.marker import admit, read_marker
 from ledger.engines.sqlite.peek import Descriptors
-from ledger.engines.sqlite.steps import Stop, begin_read, go_on, roll_back
+from ledger.engines.sqlite.steps import Stop, begin_read, go_on, marks_connection, roll_back
 from ledger.engines.sqlite.tenant_file import require_file
 from ledger.engines.sqlite.transaction import Attempt
 from ledger.events import encode_body
@@ -165,7 +165,7 @@ class Worker:
             if opened is not None:
                 opened[0].close()
             return wire.Told(order.number, f"{type(error).__name__}: {error}")
-        if order.more:
+        if order.more and not _marked(task):
             self._kept[order.tenant] = opened
         else:
             opened[0].close()
@@ -282,6 +282,11 @@ class _Patience:
     def is_set(self) -> bool:
         """Whether to stop."""
         return self._gone.is_set() or time.monotonic() > self._give_up
+
+
+def _marked(task: wire.Task) -> bool:
+    """Whether the next migration needs a connection of its own."""
+    return any(marks_connection(step.sql) for step in task.section.steps)
 
 
 def _is_at(entries: Sequence[MarkerEntry], expected: frozenset[str]) -> bool:

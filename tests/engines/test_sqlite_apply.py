@@ -273,6 +273,45 @@ class TestForeignKeys:
                 )
 
 
+class TestBetweenMigrations:
+    """A migration finds what it would find if it ran alone: the next command's, after a failure."""
+
+    @pytest.mark.parametrize(
+        ("left", "seen"),
+        [
+            ("CREATE TEMP TABLE t AS SELECT 1 AS a", "SELECT count(*) FROM sqlite_temp_master"),
+            ("CREATE TABLE temp.t (a)", "SELECT count(*) FROM sqlite_temp_master"),
+            ("PRAGMA legacy_alter_table = ON", "SELECT * FROM pragma_legacy_alter_table"),
+            ("PRAGMA recursive_triggers = ON", "SELECT * FROM pragma_recursive_triggers"),
+        ],
+    )
+    async def test_nothing_is_left_on_the_connection(
+        self, path: Path, left: str, seen: str
+    ) -> None:
+        """Temporary tables and settings end with the migration that made them."""
+        async with SqliteEngine().open(target_for(path)) as session:
+            await session.apply(work(left, f"CREATE TABLE one AS {seen} AS x"), Journal())
+            await session.apply(
+                work(f"CREATE TABLE two AS {seen} AS x", version="2", expected=["app/1"]),
+                Journal(),
+            )
+        assert _rows(path, "SELECT * FROM one") == [(1,)]
+        assert _rows(path, "SELECT * FROM two") == [(0,)]
+
+    async def test_nothing_stays_attached(self, path: Path) -> None:
+        """A database that one migration attached is not the next one's."""
+        other = path.with_name("other.db")
+        with closing(sqlite3.connect(other)) as database:
+            database.execute("CREATE TABLE foreign_rows (x)")
+        async with SqliteEngine().open(target_for(path)) as session:
+            attach = work(f"ATTACH '{other}' AS o", transaction=False)
+            await session.apply(attach, Journal())
+            with pytest.raises(StepFailedError, match="no such table"):
+                await session.apply(
+                    work("DELETE FROM foreign_rows", version="2", expected=["app/1"]), Journal()
+                )
+
+
 class TestStepwise:
     """Sections with transaction:false."""
 

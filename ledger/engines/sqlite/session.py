@@ -35,6 +35,7 @@ from ledger.engines.sqlite.steps import (
     begin_immediate,
     begin_read,
     commit,
+    marks_connection,
     roll_back,
     run_checks,
 )
@@ -80,6 +81,7 @@ class SqliteSession:
         self._opener = opener
         self._stack = stack
         self._connection: aiosqlite.Connection | None = None
+        self._marked = False
 
     @property
     def tenant(self) -> str:
@@ -108,6 +110,14 @@ class SqliteSession:
         if connection is not None:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await close(connection)
+
+    async def _begin_anew(self) -> None:
+        """A new connection. Raises UnreachableError and LockedError."""
+        await self.disconnect()
+        try:
+            await self.connect()
+        except sqlite3.Error as error:
+            raise refused(error, tenant=self.tenant, doing=f"open {self.path}") from error
 
     async def run(
         self,
@@ -195,7 +205,12 @@ class SqliteSession:
     async def apply(
         self, work: Work, journal: Journal, *, known: frozenset[str] = frozenset()
     ) -> Done:
-        """See ledger.engines.base.Session.apply."""
+        """See ledger.engines.base.Session.apply; a migration finds a connection that no other has marked."""
+        if self._marked:
+            await self._begin_anew()
+        self._marked = work.python is not None or any(
+            marks_connection(step.sql) for step in work.section.steps
+        )
         if work.python is not None:
             return await python.apply(self, work, journal, known)
         if work.section.transaction:

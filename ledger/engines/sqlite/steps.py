@@ -33,6 +33,9 @@ _FIRST_WORDS: Final = re.compile(
     + r"(?P<first>[A-Za-z]+)(?P<rest>(?:\s+[A-Za-z]+){0,2})"
 )
 
+OF_CONNECTION: Final = frozenset(("PRAGMA", "ATTACH", "DETACH"))
+"""What a later statement may need, and a new connection has lost."""
+
 _GUARDED: Final = re.compile(r"(?s).{0,200}?\bIF\s+NOT\s+EXISTS\b", re.IGNORECASE)
 _HEAD_CHARACTERS: Final = 300
 
@@ -64,6 +67,21 @@ def only_adds(sql: str) -> bool:
     A row that had a parent then has it still. False for what is not known for certain.
     """
     return _ADDS.match(sql) is not None
+
+
+_TEMPORARY: Final = re.compile(r"\bTEMP", re.IGNORECASE)
+
+
+@lru_cache(maxsize=2048)
+def marks_connection(sql: str) -> bool:
+    """Whether the statement may change what later ones on the connection mean or find.
+
+    That is a PRAGMA, an attached database, or a temporary object.
+    """
+    word = first_words(sql)[0]
+    if word == "CREATE":
+        return _TEMPORARY.search(sql[:_HEAD_CHARACTERS]) is not None
+    return word in OF_CONNECTION
 
 
 @lru_cache(maxsize=2048)

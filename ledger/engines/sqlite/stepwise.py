@@ -25,6 +25,7 @@ from ledger.engines.sqlite.marker import (
     read_marker,
 )
 from ledger.engines.sqlite.steps import (
+    OF_CONNECTION,
     begin_immediate,
     begin_read,
     commit,
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 
 _BARE: Final = frozenset(("VACUUM", "PRAGMA", "ATTACH", "DETACH"))
 """What SQLite refuses, or ignores, inside a transaction. All may be repeated."""
-
-_OF_CONNECTION: Final = frozenset(("PRAGMA", "ATTACH", "DETACH"))
-"""What a later statement may need, and a new connection has lost."""
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -130,7 +128,7 @@ class Stepwise:
             self._write(database)
         commit(database)
         for step in self._work.section.steps[: self.landed]:
-            if first_words(step.sql)[0] in _OF_CONNECTION:
+            if first_words(step.sql)[0] in OF_CONNECTION:
                 self._run_one(database, step)
 
     def run(self, unit: Unit, database: sqlite3.Connection) -> None:
