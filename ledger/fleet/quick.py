@@ -103,6 +103,8 @@ class Quick:
                     continue
                 if not self._hand and (ways.over() or self._given_up):
                     return
+                if not self._hand:
+                    ways.idle()
                 await self._wait()
         except anyio.get_cancelled_exc_class():
             await self._interrupt(ways)

@@ -220,6 +220,7 @@ async def _work_all(
     async def quickly(queue: deque[Target], quick: Quick) -> None:
         """The quick way, and beside it the patient one for those that need it."""
         patient = 0
+        beside_lanes = max(1, bounds.parallel - quick.lanes)
 
         async def patiently(target: Target) -> None:
             nonlocal patient
@@ -233,7 +234,16 @@ async def _work_all(
         def take() -> Target | None:
             # Whoever counts failures wants to know of one before the next tenant.
             enough = bounds.parallel if budget is None else 1
-            return queue.popleft() if queue and not stop.reason and patient < enough else None
+            if not queue or stop.reason or patient >= enough:
+                return None
+            if everywhere.borrowed_tokens > beside_lanes:
+                return None
+            everywhere.total_tokens = beside_lanes
+            return queue.popleft()
+
+        def idle() -> None:
+            # Those that wait for a lock wait side by side, and not one after the other.
+            everywhere.total_tokens = bounds.parallel
 
         def hand_over(target: Target) -> None:
             nonlocal patient
@@ -251,12 +261,13 @@ async def _work_all(
             begun=lambda target: progress.tenant_started(target.name),
             finished=finished,
             patient=hand_over,
+            idle=idle,
             ahead=budget is None,
         )
-        everywhere.total_tokens = max(1, bounds.parallel - quick.lanes)
+        everywhere.total_tokens = beside_lanes
         async with anyio.create_task_group() as beside:
             await quick.run(ways)
-        everywhere.total_tokens = bounds.parallel
+            idle()
 
     async def all_of(queue: deque[Target]) -> None:
         server = queue[0].server

@@ -12,8 +12,9 @@ class Ways:
     """How the quick way gets tenants and gets rid of them.
 
     `take` gives the next tenant, or None while no other is to be begun; `over` says that
-    there will be none. `finished` takes an outcome, `patient` a tenant for the other way.
-    Only with `ahead` are tenants claimed that no worker has a hand free for.
+    there will be none; `idle` hears that no worker has anything in hand. `finished` takes
+    an outcome, `patient` a tenant for the other way. Only with `ahead` are tenants claimed
+    that no worker has a hand free for.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class Ways:
         begun: Callable[[Target], None],
         finished: Callable[[Target, Outcome, float], None],
         patient: Callable[[Target], None],
+        idle: Callable[[], None],
         ahead: bool,
     ) -> None:
         self.take = take
@@ -31,4 +33,5 @@ class Ways:
         self.begun = begun
         self.finished = finished
         self.patient = patient
+        self.idle = idle
         self.ahead = ahead

@@ -9,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from collections import Counter
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import anyio
@@ -18,6 +19,7 @@ import pytest
 
 from ledger import events as ev
 from ledger import failpoints
+from ledger.fleet.progress import Unwatched
 from tests.fleet.world import TAGS, Fleet, types
 
 WORKERS = "workers = 2\n"
@@ -288,3 +290,38 @@ async def test_a_lease_that_is_over_ends_the_run_and_not_its_patience(tmp_path: 
         report = await fleet.open().migrate()
     assert report.summary == {"failed": 4}
     assert {"lease ran out" in outcome.message for outcome in report.outcomes} == {True}
+
+
+class _Watch(Unwatched):
+    """Remembers which tenants began, as often as they did, and which had ended by then."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def tenant_started(self, name: str) -> None:
+        self.told.append(("began", name))
+
+    def tenant_finished(
+        self, name: str, outcome: str, detail: str, duration_seconds: float
+    ) -> None:
+        self.told.append((outcome, name))
+
+
+async def test_locked_tenants_are_waited_for_side_by_side(tmp_path: Path) -> None:
+    """As many as `parallel` says: each has its whole patience, and all of them together no more."""
+    extra = f"{WORKERS}\nparallel = 8\n[timeouts]\nlock_seconds = 2\n"
+    fleet = Fleet(tmp_path, tenants=12, extra=extra)
+    watch = _Watch()
+    ledger = fleet.open()
+    ledger.progress = watch
+    locked = {f"t{number}" for number in range(6)}
+    with ExitStack() as stack:
+        for name in locked:
+            other = sqlite3.connect(fleet.tenant(name), isolation_level=None)
+            stack.enter_context(closing(other)).execute("BEGIN IMMEDIATE")
+        report = await ledger.migrate()
+    assert report.summary == {"migrated": 6, "failed": 6}
+    first = watch.told.index(next(one for one in watch.told if one[0] == "failed"))
+    waited_for = Counter(name for what, name in watch.told[:first] if what == "began")
+    # Once for the quick way, and once for the patient one.
+    assert {name for name, times in waited_for.items() if times == 2} == locked
