@@ -245,13 +245,19 @@ class TestPeek:
             assert (second.cookie != first.cookie) == ("CREATE" in sql)
             first = second
 
-    async def test_a_wal_may_hide_a_change(self, tmp_path: Path) -> None:
-        """A definition that is only in the -wal file is noticed although the header stands still."""
+    @pytest.mark.parametrize("name", ["tenant.db", "links/tenant.db"])
+    async def test_a_wal_may_hide_a_change(self, tmp_path: Path, name: str) -> None:
+        """A definition that is only in the -wal file is noticed although the header stands still.
+
+        That file is beside the database itself, also where the tenant is a link to it.
+        """
         path = tmp_path / "tenant.db"
         make_items(path, journal_mode="wal")
+        (tmp_path / "links").mkdir()
+        (tmp_path / "links" / "tenant.db").symlink_to("../tenant.db")
         async with SqliteEngine().open(target_for(path)) as session:
             mark = await session.mark()
-        seen = Seen(target=target_for(path), mark=mark, applied=())
+        seen = Seen(target=target_for(tmp_path / name), mark=mark, applied=())
         assert await SqliteEngine().changed([seen]) == set()
         _killed_after(path, "CREATE TABLE more (id)")
         assert peek(path).mark.cookie == mark.cookie

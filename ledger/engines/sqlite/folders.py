@@ -16,7 +16,7 @@ def sync_commits(paths: Iterable[str]) -> None:
     before. One sync does for all of a folder. A folder that may not be opened is left out,
     as SQLite does it. Raises OSError.
     """
-    folders = {os.path.dirname(_real(path)) for path in paths}  # noqa: PTH120
+    folders = {os.path.dirname(real_path(path)) for path in paths}  # noqa: PTH120
     for folder in folders:
         with suppress(PermissionError):
             sync_folder(folder or ".")
@@ -30,7 +30,7 @@ def sync_found(path: str) -> None:
     """
     with suppress(FileNotFoundError):
         # SQLite takes no lock on this file, so that none is lost when it is closed.
-        descriptor = os.open(_real(path) + "-wal", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(real_path(path) + "-wal", os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
@@ -38,6 +38,6 @@ def sync_found(path: str) -> None:
     sync_commits([path])
 
 
-def _real(path: str) -> str:
+def real_path(path: str) -> str:
     """SQLite's own files are beside the database itself, not beside a link to it."""
     return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114

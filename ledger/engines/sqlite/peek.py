@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ledger.errors import UnreachableError
+from ledger.engines.sqlite.folders import real_path
 from ledger.events import Mark
 
 HEADER_BYTES: Final = 100
@@ -70,7 +71,9 @@ def peek(path: str | Path) -> Peek:
             hint="Check that the path is right; `ledger restore` brings a backup back.",
         )
     mark, wal = found
-    return Peek(mark=mark, wal=wal, pending_bytes=_size(name + ("-wal" if wal else "-journal")))
+    return Peek(
+        mark=mark, wal=wal, pending_bytes=_size(real_path(name) + ("-wal" if wal else "-journal"))
+    )
 
 
 def differs(path: str | Path, mark: Mark) -> bool:
