@@ -246,6 +246,19 @@ class TestRestore:
             "tenant.db",
         ]
 
+    async def test_replaces_no_file_that_this_process_uses(self, path: Path) -> None:
+        """The application around us would go on with a file that has no name any more; its lock
+        is no hindrance to ours, and would be lost with ours."""
+        backup = await _back_up(path)
+        with closing(_open(path)) as application:
+            application.execute("BEGIN IMMEDIATE")
+            with path.open("r+b") as file:
+                file.write(b"\xfe" * 50)
+            with pytest.raises(LockedError, match="this process has it open"):
+                await _restore(path, backup)
+        await _restore(path, backup)
+        assert _rows(path, "SELECT count(*) FROM items") == [(2,)]
+
     async def test_plays_no_old_journal_back(self, tmp_path: Path) -> None:
         """The -wal of a file that is gone is whole, and would overwrite what was restored."""
         path = tmp_path / "tenant.db"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -333,3 +334,29 @@ async def test_a_folder_of_gone_files_is_one_warning(tmp_path: Path) -> None:
         "8 migrations (migrations/001, migrations/002, migrations/003, migrations/004,"
         " migrations/005 …) are applied on 7 tenants (t0, t1, t2, t3, t4 …), and no file"
     )
+
+
+ANOTHER_WRITES = """
+import sqlite3, sys
+try:
+    sqlite3.connect(sys.argv[1], timeout=0).execute("INSERT INTO notes (text) VALUES ('other')")
+except sqlite3.OperationalError as error:
+    print(error)
+"""
+
+
+async def test_looking_takes_no_lock_from_the_application(tmp_path: Path) -> None:
+    """`Ledger` is called by applications that have their databases open: closing any descriptor of
+    such a file would drop their locks, and let another program write in the middle of theirs."""
+    fleet = Fleet(tmp_path)
+    await fleet.open().migrate()
+    with closing(sqlite3.connect(fleet.tenant("t1"), isolation_level=None)) as application:
+        application.execute("BEGIN IMMEDIATE")
+        application.execute("INSERT INTO notes (text) VALUES ('ours')")
+        assert (await fleet.open().migrate()).summary == {"current": 3}
+        command = [sys.executable, "-c", ANOTHER_WRITES, str(fleet.tenant("t1"))]
+        done = await anyio.run_process(command)
+        assert done.stdout == b"database is locked\n"
+        application.execute("COMMIT")
+    assert fleet.query("t1", "SELECT text FROM notes") == [("ours",)]
+    assert fleet.query("t1", "PRAGMA integrity_check") == [("ok",)]

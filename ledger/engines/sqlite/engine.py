@@ -22,7 +22,7 @@ from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.sqlite.diagnose import look
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.introspect import SchemaCache
-from ledger.engines.sqlite.peek import Descriptors, differs
+from ledger.engines.sqlite.peek import Descriptors, differs, open_files
 from ledger.engines.sqlite.session import SqliteSession
 from ledger.engines.sqlite.tenant_file import require_file
 from ledger.engines.sqlite.trouble import LOCK_SECONDS, primary_code, unusable
@@ -31,6 +31,9 @@ from ledger.scripts.model import Dialect
 
 BUSY_TIMEOUT_MS: Final = 50
 """How long SQLite itself waits for a lock, in the thread; beyond that we wait outside of it."""
+
+LOOKED_AT_ONCE: Final = 64
+"""Files whose headers are read between two looks at which of them this process has open."""
 
 _DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
@@ -95,7 +98,14 @@ class SqliteEngine:
         """See Engine.changed: by the files' headers, all of them in one hop to a thread."""
 
         def look() -> set[str]:
-            return {one.target.name for one in seen if differs(_path_of(one.target), one.mark)}
+            found = set()
+            for start in range(0, len(seen), LOOKED_AT_ONCE):
+                # Asked again and again, since the application around us opens databases too.
+                here = open_files()
+                for one in seen[start : start + LOOKED_AT_ONCE]:
+                    if differs(_path_of(one.target), one.mark, here):
+                        found.add(one.target.name)
+            return found
 
         return await anyio.to_thread.run_sync(look)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
-from ledger.errors import UnreachableError
 from ledger.engines.sqlite.folders import real_path
+from ledger.errors import UnreachableError
 from ledger.events import Mark
 
 HEADER_BYTES: Final = 100
@@ -27,6 +28,10 @@ MAGIC: Final = b"SQLite format 3\0"
 _FIELDS: Final = struct.Struct(">16sHBBBBBBIIIII")
 """Magic, page size, write version … then, from byte 24: change counter, pages, freelist (2), cookie.
 https://www.sqlite.org/fileformat.html#the_database_header"""
+
+
+Identity = tuple[int, int]
+"""Inode and device of a file, under whatever name."""
 
 
 class Peek(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,8 +81,10 @@ def peek(path: str | Path) -> Peek:
     )
 
 
-def differs(path: str | Path, mark: Mark) -> bool:
+def differs(path: str, mark: Mark, open_here: Collection[Identity] = ()) -> bool:
     """Whether the file's header is not that of `mark`, or older than it; True for a file that is unreadable.
+
+    True without looking for a file that is `open_here`: its locks would be lost.
 
     The schema cookie must be the same, and the change counter must not have
     gone back: an application's writes count it up, an older copy has a lower
@@ -85,15 +92,28 @@ def differs(path: str | Path, mark: Mark) -> bool:
     reads as different, and opening the database tells.
     """
     try:
+        if open_here:
+            found = os.stat(path)  # noqa: PTH116  (10,000 of them: no Path objects)
+            if (found.st_ino, found.st_dev) in open_here:
+                return True
         seen = peek(path)
-    except UnreachableError:
+    except (OSError, UnreachableError):
         return True
-    found = seen.mark
     if seen.pending_bytes:
         return True
-    if mark.cookie is None or found.cookie != mark.cookie:
+    if mark.cookie is None or seen.mark.cookie != mark.cookie:
         return True
-    return mark.counter is not None and (found.counter or 0) < mark.counter
+    return mark.counter is not None and (seen.mark.counter or 0) < mark.counter
+
+
+def open_files() -> frozenset[Identity]:
+    """The files that this process has open, the application around us included; none where
+    the system does not show them."""
+    try:
+        numbers = os.listdir("/dev/fd")  # noqa: PTH208
+    except OSError:
+        return frozenset()
+    return frozenset(one for one in (_identity(int(number)) for number in numbers) if one)
 
 
 def parse_header(header: bytes) -> tuple[Mark, bool] | None:
@@ -150,7 +170,7 @@ class Descriptors:
         mark, _ = parsed
         return Header(counter=mark.counter or 0, bytes=mark.bytes or 0)
 
-    def _find(self, wanted: tuple[int, int]) -> int | None:
+    def _find(self, wanted: Identity) -> int | None:
         for number in self._recent:
             if _identity(number) == wanted:
                 return number
@@ -161,8 +181,8 @@ class Descriptors:
         return None
 
 
-def _identity(descriptor: int) -> tuple[int, int] | None:
-    """Inode and device; None for a number that is not open (a listing's own, another thread's)."""
+def _identity(descriptor: int) -> Identity | None:
+    """The file behind a descriptor; None for a number that is not open (a listing's own, another thread's)."""
     try:
         found = os.fstat(descriptor)
     except OSError:

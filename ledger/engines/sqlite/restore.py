@@ -39,6 +39,7 @@ from ledger.engines.sqlite.backup import (
     verify,
 )
 from ledger.engines.sqlite.marker import CREATE_MARKER, admit, put_fence, read_marker
+from ledger.engines.sqlite.peek import open_files
 from ledger.engines.sqlite.steps import begin_read, commit, go_on, or_busy, roll_back
 from ledger.engines.sqlite.trouble import (
     BusyError,
@@ -365,6 +366,14 @@ def _replace(session: SqliteSession, copy: _Copy, live: Path) -> None:
 @contextmanager
 def _alone(session: SqliteSession, live: Path) -> Iterator[os.stat_result]:
     """Hold SQLite's lock on a file that SQLite cannot open. Raises LockedError if it is in use."""
+    found = live.stat()
+    if (found.st_ino, found.st_dev) in open_files():
+        # Our own lock would tell nothing of it, and closing the file would drop its locks.
+        raise LockedError(
+            f"{live} is damaged, and this process has it open",
+            hint="Close the application's connections to it, then restore again.",
+            tenant=session.tenant,
+        )
     descriptor = os.open(live, os.O_RDWR | os.O_CLOEXEC)
     try:
         try:
