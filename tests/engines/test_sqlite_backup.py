@@ -42,6 +42,29 @@ def _rows(path: Path, sql: str) -> list[tuple[object, ...]]:
         return database.execute(sql).fetchall()
 
 
+def _own(path: Path, *statements: str) -> list[tuple[object, ...]]:
+    """Run statements as an application that has a collation and a function of its own."""
+    rows: list[tuple[object, ...]] = []
+    with closing(_open(path)) as application:
+        application.create_collation("BACKWARDS", lambda one, other: (one < other) - (one > other))
+        application.create_function("doubled", 1, lambda value: value * 2, deterministic=True)
+        for statement in statements:
+            rows = application.execute(statement).fetchall()
+    return rows
+
+
+def _make_own_indexes(path: Path) -> None:
+    _own(
+        path,
+        "CREATE TABLE places (name TEXT COLLATE BACKWARDS, size INTEGER)",
+        "CREATE INDEX places_name ON places (name)",
+        "CREATE INDEX places_size ON places (doubled(size)) WHERE doubled(size) > 0",
+        "CREATE TABLE codes (code TEXT COLLATE BACKWARDS PRIMARY KEY) WITHOUT ROWID",
+        "INSERT INTO places VALUES ('A', 1), ('b', 2)",
+        "INSERT INTO codes VALUES ('A'), ('b')",
+    )
+
+
 async def _back_up(path: Path, name: str = "backup.sqlite") -> Backup:
     async with SqliteEngine().open(target_for(path)) as session:
         return await session.backup(path.with_name(name), deadline_seconds=30)
@@ -103,6 +126,36 @@ class TestBackup:
             with pytest.raises(BackupError, match="not sound"):
                 await session.backup(path.with_name("backup.sqlite"), deadline_seconds=30)
         assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+    async def test_needs_nothing_that_only_the_application_has(self, path: Path) -> None:
+        """Its collations and functions may be in indexes; the restored rows are in its order."""
+        _make_own_indexes(path)
+        backup = await _back_up(path)
+        _own(path, "DELETE FROM places")
+        await _restore(path, backup)
+        assert _own(path, "SELECT name FROM places ORDER BY name") == [("b",), ("A",)]
+        assert _own(path, "SELECT name FROM places WHERE doubled(size) = 4") == [("b",)]
+        assert _own(path, "PRAGMA integrity_check") == [("ok",)]
+        async with SqliteEngine().open(target_for(path)) as session:
+            looked = await SqliteEngine().diagnose(session.inside.target, quick=False)  # type: ignore[attr-defined]
+        assert {probe.level for probe in looked.probes} == {"ok"}
+
+    @pytest.mark.parametrize("damaged", ["items_name", "places_name", "places"])
+    async def test_of_a_damaged_database_with_such_is_refused(
+        self, path: Path, damaged: str
+    ) -> None:
+        """What can be checked without the application is: other tables, and the pages of all."""
+        _make_own_indexes(path)
+        _own(path, "CREATE INDEX items_name ON items (name)")
+        (row,) = _own(path, f"SELECT rootpage FROM sqlite_master WHERE name = '{damaged}'")
+        (pages,) = _own(path, "PRAGMA page_size")
+        with path.open("r+b") as file:
+            # A page that says it has other cells than it has.
+            file.seek((int(str(row[0])) - 1) * int(str(pages[0])) + 5)
+            file.write(b"\x00\x10")
+        async with SqliteEngine().open(target_for(path)) as session:
+            with pytest.raises(BackupError, match="not sound"):
+                await session.backup(path.with_name("backup.sqlite"), deadline_seconds=30)
 
     async def test_needs_room(self, path: Path, tmp_path: Path) -> None:
         """A folder that does not exist, or cannot be written, is a BackupError."""

@@ -23,6 +23,7 @@ from ledger.drivers.folders import sync_folder
 from ledger.drivers.url import file_uri
 from ledger.engines.base import Backup
 from ledger.engines.sqlite.inside import Inside
+from ledger.engines.sqlite.soundness import find_damage
 from ledger.engines.sqlite.steps import Stop, begin_read, go_on, roll_back
 from ledger.engines.sqlite.trouble import BusyError, described, hint_for
 from ledger.errors import BackupError, LockedError
@@ -133,7 +134,8 @@ def _copy(database: sqlite3.Connection, partial: Path, stop: Stop) -> None:
 
 
 def verify(path: Path, stop: Stop) -> None:
-    """Raises sqlite3.DatabaseError with the first finding of a full integrity_check.
+    """Raises sqlite3.DatabaseError with the first finding of a full integrity_check, as far as
+    it can be made without the application (see ledger.engines.sqlite.soundness).
 
     The file is opened as immutable: a copy of a WAL database would otherwise get
     a -wal and a -shm file beside it.
@@ -143,11 +145,11 @@ def verify(path: Path, stop: Stop) -> None:
     )
     copy.set_progress_handler(stop.is_set, PROGRESS_OPERATIONS)
     try:
-        (finding,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+        found = find_damage(copy, most=1)
     finally:
         copy.close()
-    if finding != "ok":
-        raise sqlite3.DatabaseError(f"integrity_check says: {finding}")
+    if found:
+        raise sqlite3.DatabaseError(f"integrity_check says: {found[0]}")
 
 
 def seal(path: Path) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from ledger.engines.base import Target
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.entries import entry_id
 from ledger.engines.sqlite.marker import read_marker
+from ledger.engines.sqlite.soundness import find_damage
 from ledger.engines.sqlite.trouble import described
 from ledger.errors import TenantError
 
@@ -77,10 +78,10 @@ def _integrity(database: sqlite3.Connection, *, quick: bool) -> Probe:
     """Every page, and (not `quick`) every index against its table."""
     pragma = "quick_check" if quick else "integrity_check"
     try:
-        found = [str(row[0]) for row in database.execute(f"PRAGMA main.{pragma}({SHOWN})")]
+        found = find_damage(database, most=SHOWN, quick=quick)
     except sqlite3.DatabaseError as error:
-        found = [described(error)]
-    if found == ["ok"]:
+        found = (described(error),)
+    if not found:
         return Probe(check="integrity", detail=f"{pragma}: ok")
     return Probe(
         check="integrity",
