@@ -256,6 +256,24 @@ class TestRestore:
         await _restore(path, backup)
         assert _rows(path, "SELECT count(*) FROM items") == [(2,)]
 
+    @pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+    async def test_brings_the_text_encoding_back(self, tmp_path: Path, encoding: str) -> None:
+        """Also into a file that somebody has emptied, or made anew in another encoding."""
+        path = tmp_path / "tenant.db"
+        with closing(_open(path)) as application:
+            application.execute(f"PRAGMA encoding = '{encoding}'")
+            application.execute("CREATE TABLE items (name TEXT)")
+            application.execute("INSERT INTO items VALUES ('\u00e9\U0001f600')")
+        backup = await _back_up(path)
+        path.write_bytes(b"")
+        for _ in range(2):
+            mark = await _restore(path, backup)
+            assert mark.fingerprint == backup.fingerprint
+            assert _rows(path, "PRAGMA encoding") == [(encoding,)]
+            assert _rows(path, "SELECT name FROM items") == [("\u00e9\U0001f600",)]
+            path.unlink()
+            make_items(path, journal_mode="wal")
+
     async def test_makes_a_missing_file_anew(self, path: Path) -> None:
         """The file is there again, with the fence, and the session goes on with it."""
         backup = await _back_up(path)

@@ -102,10 +102,9 @@ async def restore(session: SqliteSession, source: Source, *, deadline_seconds: f
     try:
         with anyio.fail_after(deadline_seconds):
             copy = await _in_thread(lambda stop: _prepare(session, source, partial, stop))
-            mark = None
-            if session.damage is None:
-                mark = await _write_in_place(session, source, copy)
-            if mark is None:
+            if session.damage is None and await _write_in_place(session, source, copy):
+                mark = await _read_back(session, copy)
+            else:
                 await session.disconnect()
                 await _in_thread(lambda _: _replace(session, copy, live))
                 await session.connect()
@@ -236,30 +235,48 @@ def _fence_copy(
     )
 
 
-async def _write_in_place(session: SqliteSession, source: Source, copy: _Copy) -> Mark | None:
-    """Bring the copy into the live file; None if that turns out to be damaged."""
+async def _write_in_place(session: SqliteSession, source: Source, copy: _Copy) -> bool:
+    """Bring the copy into the live file; False if that turns out to be damaged."""
     stop = threading.Event()
 
-    def write(database: sqlite3.Connection) -> Mark | None:
+    def write(database: sqlite3.Connection) -> bool:
         try:
             try:
                 wal = _fence_live(session, source, copy, database)
                 _transfer(session, source, copy, database, stop, wal=wal)
-            finally:
+            except BaseException:
                 _release(database)
-            _set_journal_mode(database, copy.journal_mode)
-            begin_read(database)
-            mark, _ = session.inside.marked(database)
+                raise
         except sqlite3.DatabaseError as error:
             if primary_code(error) in _DAMAGED:
-                return None
+                return False
             raise
+        finally:
+            roll_back(database)
+        return True
+
+    failpoints.reach("restore.before_write")
+    return await session.run(write, doing="restore the backup", stop=stop)
+
+
+async def _read_back(session: SqliteSession, copy: _Copy) -> Mark:
+    """What is in the live file now, over a new connection, with the backup's journal mode.
+
+    The one that wrote it is bound to the text encoding that the file had before; its
+    end lets go of the exclusive lock, too.
+    """
+
+    def read(database: sqlite3.Connection) -> Mark:
+        _set_journal_mode(database, copy.journal_mode)
+        begin_read(database)
+        try:
+            mark, _ = session.inside.marked(database)
         finally:
             roll_back(database)
         return session.inside.complete(mark)
 
-    failpoints.reach("restore.before_write")
-    return await session.run(write, doing="restore the backup", stop=stop)
+    await session.reconnect()
+    return await session.run(read, doing="read what was restored")
 
 
 def _fence_live(

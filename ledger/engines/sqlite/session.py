@@ -111,7 +111,7 @@ class SqliteSession:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await close(connection)
 
-    async def _begin_anew(self) -> None:
+    async def reconnect(self) -> None:
         """A new connection. Raises UnreachableError and LockedError."""
         await self.disconnect()
         try:
@@ -207,7 +207,7 @@ class SqliteSession:
     ) -> Done:
         """See ledger.engines.base.Session.apply; a migration finds a connection that no other has marked."""
         if self._marked:
-            await self._begin_anew()
+            await self.reconnect()
         self._marked = work.python is not None or any(
             marks_connection(step.sql) for step in work.section.steps
         )
