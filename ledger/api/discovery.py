@@ -31,6 +31,8 @@ from ledger.scripts.placeholders import validate_identifier_value
 
 CHARSET_COLLATE: Final = "DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
 MAX_NAME: Final = 128
+_BESIDE: Final = re.compile(r"-(?:wal|shm|journal|mj[0-9A-F]+)\Z")
+"""https://www.sqlite.org/tempfiles.html: write-ahead log and its index, journal, super-journal."""
 _ESCAPED: Final = re.compile(r"\[([*?[])\]")
 """What `glob.escape` makes of a special character."""
 
@@ -208,7 +210,8 @@ async def _from_source(
 
 
 def _files(source: TenantSource, *, alone: bool) -> list[str]:
-    """The files a glob finds; a path without wildcards stands for itself, there or not.
+    """The databases a glob finds, without the files that SQLite keeps beside them; a path
+    without wildcards stands for itself, there or not.
 
     Raises UnreachableError for a folder that is not there or cannot be read: a disk that is
     not mounted is no fleet without tenants. (Where there is no other source, a folder that is
@@ -231,7 +234,14 @@ def _files(source: TenantSource, *, alone: bool) -> list[str]:
             hint="Check the path, the rights, and that its disk is mounted.",
         ) from error
     paths = glob.glob(source.glob, recursive=True)  # noqa: PTH207 - the pattern is absolute
-    return sorted(path for path in paths if Path(path).is_file())
+    return sorted(path for path in paths if Path(path).is_file() and not _is_beside(path))
+
+
+def _is_beside(path: str) -> bool:
+    """Whether the file is SQLite's own, of a database that is there: an empty one, opened as a
+    database, would be made one, under the name that SQLite takes for a journal."""
+    beside = _BESIDE.search(path)
+    return beside is not None and Path(path[: beside.start()]).is_file()
 
 
 def _has_wildcards(source: TenantSource) -> bool:
@@ -341,8 +351,9 @@ def check_name(name: str, source: str) -> None:
     if bad:
         raise ConfigError(
             f"{source}: {name!r} cannot be a tenant's name",
-            hint="A name has up to 128 characters, no path parts, no control characters"
-            " and none of * ? [ ].",
+            hint="A name has up to 128 characters, no path parts, no control characters,"
+            " none of * ? [ ], and begins with neither - nor a dot; `name` in the source may"
+            ' put something before it: name = "t{name}".',
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,22 @@ def test_the_ledgers_own_file_is_no_tenant(terminal: Terminal) -> None:
     terminal.write("ledger.toml", everything + '[[tenants]]\nsqlite = "data/ledger.db"\n')
     ended = terminal.run("restore", "--all-tenants", "-y")
     assert ended.code == 2 and "tenants[2]" in ended.err and "ledger's own" in ended.err
+
+
+@pytest.mark.parametrize("mode", ["WAL", "TRUNCATE", "PERSIST"])
+def test_the_files_beside_a_database_are_no_tenants(terminal: Terminal, mode: str) -> None:
+    """SQLite's own: an empty journal would be made a database. A name like theirs alone is a tenant's."""
+    terminal.write("ledger.toml", 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*"\n')
+    with closing(
+        sqlite3.connect(terminal.folder / "data/plain", isolation_level=None)
+    ) as application:
+        application.execute(f"PRAGMA journal_mode = {mode}")
+        application.execute("CREATE TABLE mine (x)")
+        assert len(list((terminal.folder / "data").glob("plain-*"))) >= 1
+        sqlite_run(terminal.folder / "data/audit-journal", "CREATE TABLE mine (x)")
+        named = [row["tenant"] for row in terminal.ok("tenants", "--format", "json").json()]
+        assert named == ["acme", "audit-journal", "beta", "plain"]
+        terminal.ok("migrate", "--all-tenants")
 
 
 @pytest.mark.parametrize("kind", ["hard link", "symbolic link", "other path"])
