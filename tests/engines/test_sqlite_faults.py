@@ -17,7 +17,9 @@ import anyio
 import pytest
 
 from ledger.engines.sqlite.engine import SqliteEngine
+from ledger.engines.sqlite.python import Tenant
 from ledger.errors import LockedError, StepFailedError, UnreachableError
+from ledger.scripts.model import PythonModule
 from tests.engines import sqlite_child
 from tests.engines.sqlite_child import answer, make_items, target_for
 from tests.engines.work import Journal, check, work
@@ -218,6 +220,35 @@ def _held(path: Path, begin: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "held\n"
         yield process
         process.stdin.close()
+
+
+class TestReplaced:
+    """The file is not where it was, by a deployment script or a person, in the middle of a migration."""
+
+    @pytest.mark.parametrize("mode", ["delete", "wal"])
+    @pytest.mark.parametrize("how", ["replaced", "removed"])
+    async def test_what_nobody_would_find_is_not_done(
+        self, path: Path, how: str, mode: str
+    ) -> None:
+        """A commit into a file that has lost its name is told as a failure."""
+        with closing(sqlite3.connect(path)) as database:
+            database.execute(f"PRAGMA journal_mode = {mode}")
+        new = path.with_name("new.db")
+        make_items(new)
+
+        async def up(tenant: Tenant) -> None:
+            await tenant.execute("CREATE TABLE more (id)")
+            path.unlink()
+            if how == "replaced":
+                new.rename(path)
+
+        async with SqliteEngine().open(target_for(path)) as session:
+            with pytest.raises(UnreachableError, match="replaced or removed"):
+                await session.apply(work(python=PythonModule(up=up)), Journal())
+        if how == "replaced" and mode == "delete":
+            assert [name for name, _ in _content(path)[1]] == ["items"]
+        elif how == "removed":
+            assert not path.exists()
 
 
 class TestBusy:

@@ -6,13 +6,15 @@ session and a worker process use it alike.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 from ledger.engines.base import Target
 from ledger.engines.sqlite.connection import EXTRA, keep_durable, prepare_connection
 from ledger.engines.sqlite.introspect import SchemaCache
-from ledger.engines.sqlite.peek import Descriptors, Header
+from ledger.engines.sqlite.peek import Descriptors, Header, Identity
 from ledger.engines.sqlite.steps import roll_back
+from ledger.errors import UnreachableError
 from ledger.events import Mark
 from ledger.schema import Schema
 
@@ -39,6 +41,7 @@ class Inside:
         self._descriptors = descriptors
         self._synchronous = synchronous
         self._old: bool | None = None
+        self._opened: Identity | None = None
 
     @property
     def tenant(self) -> str:
@@ -48,7 +51,29 @@ class Inside:
     def prepare(self, database: sqlite3.Connection) -> None:
         """The first thing on a new connection. Raises BusyError, sqlite3.Error, UnreachableError."""
         self._old = None
+        self._opened = self._there()
         self.foreign_keys = prepare_connection(database, self.target, synchronous=self._synchronous)
+
+    def _there(self) -> Identity | None:
+        """The file that the path leads to now."""
+        try:
+            found = os.stat(self.path)  # noqa: PTH116  (Path objects are half of the cost)
+        except OSError:
+            return None
+        return found.st_ino, found.st_dev
+
+    def require_in_place(self) -> None:
+        """Raises UnreachableError if the path leads to another file than the one that is open.
+
+        SQLite looks only when it makes its journal; what is committed later goes to a file
+        that nobody finds any more.
+        """
+        if self._opened is not None and self._there() != self._opened:
+            raise UnreachableError(
+                f"{self.path} was replaced or removed while it was open",
+                hint="Nothing was changed in the file that is there now; run the command again.",
+                tenant=self.tenant,
+            )
 
     def settle(self, database: sqlite3.Connection) -> None:
         """No transaction open, and the settings as they were."""

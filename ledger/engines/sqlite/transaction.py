@@ -290,6 +290,7 @@ class Attempt:
 
     def finish(self, database: sqlite3.Connection) -> None:
         """COMMIT, and the settings as they were."""
+        self.inside.require_in_place()
         commit(database)
         failpoints.reach("engine.after_commit")
         wanted = self.work.section.foreign_keys
