@@ -10,7 +10,13 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.errors import ClaimHeldError, ConflictError, LedgerError, MarkerMismatchError
+from ledger.errors import (
+    ClaimHeldError,
+    ConflictError,
+    LedgerError,
+    LockedError,
+    MarkerMismatchError,
+)
 from ledger.plan import Catalogue, Decision, Options, decide
 from ledger.runner import backups, explain
 from ledger.runner.claim import StateChangedError, require_free
@@ -64,6 +70,7 @@ async def migrate_tenant(
         skipped=before.skipped,
         backup=before.backup,
     )
+    opened = True
     try:
         while True:
             try:
@@ -71,7 +78,9 @@ async def migrate_tenant(
                 if not decision.pending and not inspect:
                     await _clear_aside(ctx, target)
                     return _finished(ctx, target, progress)
+                opened = False
                 async with engine.open(target) as session:
+                    opened = True
                     if inspect and not decision.pending:
                         await _inspect(ctx, engine, target, session)
                         inspect = False
@@ -88,7 +97,10 @@ async def migrate_tenant(
         )
         if ctx.handed.pop(target.name, None) is not None:
             await _let_go(ctx, target, error)
-        if outcome.result == "unreachable" and ctx.state(target.name).claim is None:
+        aside = outcome.result == "unreachable" or (
+            isinstance(error, LockedError) and not opened and not progress.done
+        )
+        if aside and ctx.state(target.name).claim is None:
             await record_skip(ctx, target, error)
         return msgspec.structs.replace(
             outcome,

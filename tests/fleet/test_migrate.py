@@ -360,3 +360,16 @@ async def test_looking_takes_no_lock_from_the_application(tmp_path: Path) -> Non
         application.execute("COMMIT")
     assert fleet.query("t1", "SELECT text FROM notes") == [("ours",)]
     assert fleet.query("t1", "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_a_tenant_that_cannot_be_opened_for_a_lock_is_no_new_one(tmp_path: Path) -> None:
+    """It was asked for and set aside: status has the reason, until a run gets in."""
+    fleet = Fleet(tmp_path, extra="[timeouts]\nlock_seconds = 0.3\n")
+    with closing(sqlite3.connect(fleet.tenant("t1"), isolation_level=None)) as application:
+        application.execute("BEGIN EXCLUSIVE")
+        assert (await fleet.open().migrate()).summary == {"migrated": 2, "failed": 1}
+        row = (await fleet.open().status()).tenants[1]
+        assert (row.tenant, row.state) == ("t1", "unreachable")
+        assert "kept the database locked" in (row.error or "")
+    assert (await fleet.open().migrate()).summary == {"migrated": 1, "current": 2}
+    assert (await fleet.open().status()).summary == {"current": 3}
