@@ -79,7 +79,7 @@ def _destructive(migration: Migration) -> Iterator[Finding]:
             )
 
 
-def _rebuild_with_foreign_keys(migration: Migration) -> Iterator[Finding]:
+def rebuild_with_foreign_keys(migration: Migration) -> Iterator[Finding]:
     """SQLite: dropping a table with foreign keys on deletes every row that refers to it by CASCADE."""
     if migration.dialect != "sqlite" or migration.up.foreign_keys is False:
         return
@@ -165,7 +165,7 @@ def _impossible_wish(migration: Migration) -> Iterator[Finding]:
 
 RULES: Final[tuple[Rule, ...]] = (
     _destructive,
-    _rebuild_with_foreign_keys,
+    rebuild_with_foreign_keys,
     _not_atomic,
     _missing_down,
     _impossible_wish,

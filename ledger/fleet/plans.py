@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError
@@ -15,12 +17,17 @@ from ledger.fleet.planning import (
     TenantPlan,
     problem_text,
 )
+from ledger.lint import rebuild_with_foreign_keys
 from ledger.plan import Catalogue
 from ledger.projections import Applied, FleetState
 from ledger.runner.context import RunContext
 from ledger.runner.undo import How, WayBack, also_undone, ways_back
 from ledger.scripts.model import Migration, Section
 from ledger.scripts.placeholders import bind
+
+_ENFORCED: Final = re.compile(
+    r"\s*PRAGMA\s+(?:\w+\s*\.\s*)?foreign_keys\s*[=(]\s*['\"]?(?:ON|1|TRUE|YES)\b", re.IGNORECASE
+)
 
 Choose = Callable[[Target, Catalogue], Callable[[Applied], Sequence[MigrationRef]]]
 
@@ -38,6 +45,7 @@ def migrate_plan(
     and tenants for which the same was decided share one tuple of them.
     """
     described: dict[tuple[int, tuple[tuple[str, str], ...]], PlannedMigration] = {}
+    looked: set[tuple[int, bool]] = set()
     alike: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[PlannedMigration, ...]] = {}
     notes = list(warnings)
     tenants = []
@@ -54,6 +62,11 @@ def migrate_plan(
                 described[id(migration), variables] for migration in decision.pending
             )
             notes += [text for text in decision.warnings if text not in notes]
+        enforced = any(_ENFORCED.match(statement) for statement in target.session)
+        if (id(decision), enforced) not in looked:
+            looked.add((id(decision), enforced))
+            found = _deleting(decision.pending, enforced=enforced)
+            notes += [text for text in found if text not in notes]
         message, hint = problem_text(decision.problem)
         applied = fleet.tenant(target.name).applied
         tenants.append(
@@ -67,6 +80,14 @@ def migrate_plan(
             )
         )
     return FleetPlan(command="migrate", tenants=tuple(tenants), warnings=tuple(notes))
+
+
+def _deleting(pending: Sequence[Migration], *, enforced: bool) -> Iterator[str]:
+    """What would delete rows that nobody named: with `enforced`, by what the session says too."""
+    for migration in pending:
+        for finding in rebuild_with_foreign_keys(migration):
+            if enforced or finding.severity == "error":
+                yield f"{finding.file}:{finding.line}: {finding.message}"
 
 
 def _describe(migration: Migration) -> PlannedMigration:

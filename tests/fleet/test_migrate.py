@@ -373,3 +373,22 @@ async def test_a_tenant_that_cannot_be_opened_for_a_lock_is_no_new_one(tmp_path:
         assert "kept the database locked" in (row.error or "")
     assert (await fleet.open().migrate()).summary == {"migrated": 1, "current": 2}
     assert (await fleet.open().status()).summary == {"current": 3}
+
+
+async def test_rows_that_a_rebuild_would_delete_are_told_of_before(tmp_path: Path) -> None:
+    """With foreign keys on in `session`, DROP TABLE deletes what refers to the table by CASCADE."""
+    fleet = Fleet(tmp_path)
+    fleet.write(
+        "002_rebuild.sql",
+        "CREATE TABLE new_notes (id INTEGER PRIMARY KEY, text TEXT, more TEXT);\n"
+        "INSERT INTO new_notes SELECT id, text, NULL FROM notes;\n"
+        "DROP TABLE notes;\n"
+        "ALTER TABLE new_notes RENAME TO notes;\n",
+    )
+    assert (await fleet.open().plan()).warnings == ()
+    with fleet.config.open("a") as file:
+        file.write('session = ["PRAGMA foreign_keys = ON"]\n')
+    (warning,) = (await fleet.open().plan()).warnings
+    assert "002_rebuild.sql:3" in warning and "DROP deletes the rows that refer to it" in warning
+    assert (await fleet.open().migrate()).warnings == (warning,)
+    assert (await fleet.open().migrate()).warnings == ()
