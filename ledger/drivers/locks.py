@@ -18,7 +18,7 @@ def lock_holders(path: str | Path) -> str:
 
     Those that keep others from writing; for want of any, those that read the main file.
     """
-    main, shared = _inode(str(path)), _inode(f"{path}-shm")
+    main, shared = _inode(str(path)), _inode(f"{os.path.realpath(path)}-shm")
     writers: set[int] = set()
     readers: set[int] = set()
     try:
@@ -33,7 +33,9 @@ def lock_holders(path: str | Path) -> str:
             writers.add(int(fields[4]))
         elif fields[5] == main:
             readers.add(int(fields[4]))
-    others = sorted((writers or readers) - {os.getpid()})
+    # Who waits at its COMMIT for readers is a writer itself.
+    own = {os.getpid()}
+    others = sorted(writers - own or readers - own)
     return " and ".join(_told(pid) for pid in others if pid > 0)
 
 

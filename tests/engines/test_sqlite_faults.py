@@ -272,8 +272,12 @@ class TestBusy:
         """A writer, and a reader that keeps us from committing, end in an error that names the lock."""
         before = _content(path)
         async with SqliteEngine(lock_seconds=0.3).open(target_for(path)) as session:
-            with _held(path, begin), pytest.raises(LockedError, match=r"locked for 0\.3 s"):
+            with (
+                _held(path, begin) as process,
+                pytest.raises(LockedError, match=r"locked for 0\.3 s") as caught,
+            ):
                 await session.apply(work(*sqlite_child.STEPS), Journal())
+            assert f"process {process.pid} " in caught.value.message
             assert _content(path) == before
             journal = Journal()
             await session.apply(work(*sqlite_child.STEPS), journal)
