@@ -25,6 +25,10 @@ from ledger.stores.base import Filter
 
 SUFFIXES = {"sqlite": ".db", "mysql": ".sql.zst"}
 
+MOST_NAME_BYTES = 120
+"""Of a backup's file name: what is written beside it has a longer one, of which a file system takes
+255, and SQLite opens no file whose whole path has more than 512."""
+
 UNFINISHED = (".partial", ".tmp")
 """How the engines' hidden files end that are not a whole backup yet."""
 
@@ -120,7 +124,7 @@ async def announce(
     planned: list[Announced] = []
     for target, label in wanted:
         folder = ctx.settings.backups / target.name
-        path = folder / f"{target.name}_{label}_{stamp}{SUFFIXES[target.engine]}"
+        path = folder / _file_name(target.name, f"_{label}_{stamp}{SUFFIXES[target.engine]}")
         planned.append(Announced(path, folder / f".{path.name}.{ctx.run}{UNRECORDED}"))
     found = await anyio.to_thread.run_sync(_prepare_all, ctx.settings.backups, planned)
     made: list[Announced | BackupError] = []
@@ -133,6 +137,15 @@ async def announce(
             await _remove_unrecorded(ctx, target, left)
         made.append(one)
     return made
+
+
+def _file_name(tenant: str, rest: str) -> str:
+    """The tenant's name, as much of it as there is room for, and the rest.
+
+    Its folder has the whole name, so that none is mistaken for another's.
+    """
+    room = MOST_NAME_BYTES - len(rest.encode())
+    return tenant.encode()[: max(0, room)].decode(errors="ignore") + rest
 
 
 def _prepare_all(folder: Path, planned: Sequence[Announced]) -> list[list[Path] | BackupError]:

@@ -322,3 +322,16 @@ async def test_what_a_half_landed_migration_means_for_a_backup(tmp_path: Path) -
         text = " ".join((*report.warnings, *report.outcomes[0].warnings))
         assert "migrations/002 is applied without a backup: migrations/003 has landed" in text
         assert "migrations/002 goes on in its middle" not in text
+
+
+@pytest.mark.parametrize(
+    "name", ["\u8a9e" * 80, "\u00e9" * 120, "a" * 128], ids=["three bytes", "two", "one"]
+)
+async def test_a_long_name_can_be_backed_up(tmp_path: Path, name: str) -> None:
+    """What a file system takes for a tenant, with its ending, leaves no room for version and time."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.tenant("t0").rename(fleet.tenant(name))
+    assert (await fleet.open().migrate()).summary == {"migrated": 1}
+    assert (await fleet.open().rollback(by="backup")).summary == {"rolled_back": 1}
+    assert (await fleet.open().restore("*")).summary == {"restored": 1}
+    assert all(one.sound for one in await fleet.open().verify_backups())

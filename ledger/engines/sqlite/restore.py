@@ -63,6 +63,9 @@ LOCK_START: Final = 0x40000000
 LOCK_BYTES: Final = 512
 """The bytes that SQLite locks: https://www.sqlite.org/fileformat.html#the_lock_byte_page"""
 
+MOST_NAME_BYTES: Final = 200
+"""A file system takes 255; the copy's name, and those of the files SQLite puts beside it, have more."""
+
 NEW_FILE_MODE: Final = 0o644
 """Of a file that was missing, less the umask: SQLite's own choice."""
 
@@ -98,7 +101,7 @@ async def restore(session: SqliteSession, source: Source, *, deadline_seconds: f
     ledger's tenant, LockedError while another connection holds the database.
     """
     live = _resolved(session.path)
-    partial = live.with_name(f".{live.name}.restore")
+    partial = _beside(live)
     try:
         with anyio.fail_after(deadline_seconds):
             copy = await _in_thread(lambda stop: _prepare(session, source, partial, stop))
@@ -155,6 +158,14 @@ async def _in_thread(function: Callable[[threading.Event], T]) -> T:
 def _resolved(path: str) -> Path:
     """The file itself where the target names a symlink to it: that is what is replaced."""
     return Path(path).resolve()
+
+
+def _beside(live: Path) -> Path:
+    """Where the private copy is: the same after a kill, and another for every live file."""
+    name = live.name
+    if len(os.fsencode(name)) > MOST_NAME_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return live.with_name(f".{name}.restore")
 
 
 def _prepare(session: SqliteSession, source: Source, partial: Path, stop: threading.Event) -> _Copy:
