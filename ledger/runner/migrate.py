@@ -82,7 +82,7 @@ async def migrate_tenant(
                 async with engine.open(target) as session:
                     opened = True
                     if inspect and not decision.pending:
-                        await _inspect(ctx, engine, target, session)
+                        await _inspect(ctx, engine, target, session, progress)
                         inspect = False
                     else:
                         await _apply_pending(
@@ -232,7 +232,9 @@ async def _adopt_marker(held: Held, mismatch: MarkerMismatchError, progress: _Pr
     progress.warnings.append(mismatch.message)
 
 
-async def _inspect(ctx: RunContext, engine: Engine, target: Target, session: Session) -> None:
+async def _inspect(
+    ctx: RunContext, engine: Engine, target: Target, session: Session, progress: _Progress
+) -> None:
     """Compare the marker of a tenant that looks different, and claim it if they disagree.
 
     Whoever works on it just now compares for himself.
@@ -240,9 +242,16 @@ async def _inspect(ctx: RunContext, engine: Engine, target: Target, session: Ses
     state = await ctx.refresh(target.name)
     if state.claim is not None:
         return
-    if await _disagreement(ctx, target, session) is not None:
+    found = await _disagreement(ctx, target, session)
+    if found is not None:
         async with claimed(ctx, engine, target, session) as held:
             await _believe_marker(held)
+        message = (
+            "the tenant's marker and the ledger disagree on what is applied: the ledger has"
+            f" {found.expected or 'nothing'}, the tenant {found.found or 'nothing'}"
+        )
+        ctx.watcher.note(target.name, message)
+        progress.warnings.append(message)
 
 
 async def _disagreement(

@@ -392,3 +392,14 @@ async def test_rows_that_a_rebuild_would_delete_are_told_of_before(tmp_path: Pat
     assert "002_rebuild.sql:3" in warning and "DROP deletes the rows that refer to it" in warning
     assert (await fleet.open().migrate()).warnings == (warning,)
     assert (await fleet.open().migrate()).warnings == ()
+
+
+async def test_a_tenant_that_lost_everything_is_not_just_migrated(tmp_path: Path) -> None:
+    """Its file was emptied, or an old one put back: it is brought forward, and the run says why."""
+    fleet = Fleet(tmp_path)
+    await fleet.open().migrate()
+    fleet.tenant("t1").write_bytes(b"")
+    report = await fleet.open().migrate()
+    assert report.summary == {"current": 2, "migrated": 1}
+    (warning,) = report.outcomes[1].warnings
+    assert "the ledger has migrations/001, the tenant nothing" in warning
