@@ -37,6 +37,8 @@ def _quoted(mark: str, *, backslash: bool = False) -> str:
 SINGLE: Final = _quoted("'")
 DOUBLE: Final = _quoted('"')
 BACKTICKED: Final = _quoted("`")
-MYSQL_STRING: Final = "|".join(_quoted(mark, backslash=True) for mark in ("'", '"'))
+MYSQL_SINGLE: Final = _quoted("'", backslash=True)
+MYSQL_DOUBLE: Final = _quoted('"', backslash=True)
+MYSQL_STRING: Final = f"{MYSQL_SINGLE}|{MYSQL_DOUBLE}"
 SQLITE_COMMENT: Final = r"/\*" + repeated(r"[^*]++|\*(?!/)") + r"(?:\*/|\Z)"
 """A block comment as SQLite itself reads it: one that never ends is one all the same."""

@@ -135,6 +135,23 @@ async def test_applied_set_comes_back(engine: MysqlEngine, tenant: Tenant, tmp_p
     assert marker.epoch == 5
 
 
+async def test_routines_of_other_modes(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
+    """What a backslash or a double quote means in a routine's text is what it meant when it was made."""
+    tenant.run(
+        "SET sql_mode = 'NO_BACKSLASH_ESCAPES'",
+        "CREATE PROCEDURE path() SELECT 'C:\\' AS p",
+        "SET sql_mode = 'ANSI_QUOTES'",
+        'CREATE PROCEDURE named() SELECT 1 AS "it\\"',
+        "SET sql_mode = ''",
+        "CREATE PROCEDURE plain() SELECT 'it\\'s' AS p",
+    )
+    backup = await _back_up(engine, tenant, tmp_path)
+    tenant.run("DROP PROCEDURE path", "DROP PROCEDURE named", "DROP PROCEDURE plain")
+    assert await _restore(engine, tenant, backup) == backup.fingerprint
+    assert tenant.rows("CALL path()") == (("C:\\",),)
+    assert tenant.rows("CALL plain()") == (("it's",),)
+
+
 class TestPrefix:
     """Neighbours in one database."""
 
@@ -477,3 +494,16 @@ def test_statements_of_a_dump() -> None:
         found = list(statements(chunks))
         assert [text.split()[0] for text in found] == [b"INSERT", b"CREATE", b"CREATE", b"/*!50001"]
         assert found[2].endswith(b"END")
+
+
+def test_statements_under_a_mode() -> None:
+    """What ends a quoted text depends on the sql_mode that the dump set for it."""
+    dump = (
+        b"/*!50003 SET sql_mode              = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES' */ ;\nDELIMITER ;;\n"
+        b"CREATE PROCEDURE p()\nSELECT 'C:\\'\n;;\nDELIMITER ;\n"
+        b"/*!50003 SET sql_mode              = @saved_sql_mode */ ;\n"
+        b"CREATE TABLE `t` (\n  `c` int COMMENT 'it\\';\n'\n);\n"
+    )
+    assert [text.split()[0] for text in statements([dump])] == [
+        b"/*!50003", b"CREATE", b"/*!50003", b"CREATE",
+    ]  # fmt: skip

@@ -2,7 +2,9 @@
 
 They end each statement with the delimiter at a line's end, and escape line feeds in
 data; only texts of routines, views and tables can hold a delimiter at a line's end,
-inside quotes or a comment. Invariant: memory holds one statement and one chunk.
+inside quotes or a comment. A routine is written under the sql_mode that it was made
+with, which says what a backslash means in its quotes. Invariant: memory holds one
+statement and one chunk.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ledger.scripts.patterns import MYSQL_STRING, repeated
+from ledger.scripts.patterns import DOUBLE, MYSQL_DOUBLE, MYSQL_SINGLE, SINGLE, repeated
 from ledger.scripts.split import BLOCK_COMMENT
 
 STATEMENT_BYTES_MAX: Final = 1 << 30
@@ -19,21 +21,32 @@ STATEMENT_BYTES_MAX: Final = 1 << 30
 _DELIMITER: Final = re.compile(rb"\ADELIMITER (\S+)\s*\Z")
 _DATA: Final = re.compile(rb"\s*(?:INSERT|REPLACE)\b", re.IGNORECASE)
 _SANDBOX: Final = re.compile(rb"\A/\*M?!999999\\- ")
-_CLOSED: Final = re.compile(
-    (
-        repeated(
-            rf"[^'\"`#/\-]++|{MYSQL_STRING}|`[^`]*+`|#[^\n]*+\n|--[ \t][^\n]*+\n"
-            rf"|(?!/\*M?!){BLOCK_COMMENT}|/(?!\*(?!M?!))|-(?!-[ \t])"
-        )
-        + r"\Z"
-    ).encode(),
-    re.DOTALL,
-)
+_MODE: Final = re.compile(rb"(?:/\*!\d+ )?SET sql_mode\s*=\s*(?:'([A-Z_,]*)'|@)", re.IGNORECASE)
+
+
+def _closed(strings: str) -> re.Pattern[bytes]:
+    """Matches a text whose quotes and comments all have an end."""
+    return re.compile(
+        (
+            repeated(
+                rf"[^'\"`#/\-]++|{strings}|`[^`]*+`|#[^\n]*+\n|--[ \t][^\n]*+\n"
+                rf"|(?!/\*M?!){BLOCK_COMMENT}|/(?!\*(?!M?!))|-(?!-[ \t])"
+            )
+            + r"\Z"
+        ).encode(),
+        re.DOTALL,
+    )
+
+
+_ESCAPES: Final = _closed(f"{MYSQL_SINGLE}|{MYSQL_DOUBLE}")
+_ANSI: Final = _closed(f"{MYSQL_SINGLE}|{DOUBLE}")
+_NO_ESCAPES: Final = _closed(f"{SINGLE}|{DOUBLE}")
 
 
 def statements(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Statements without their delimiters. Raises ValueError for a dump that breaks off."""
     delimiter = b";"
+    closed = _ESCAPES
     parts: list[bytes] = []
     size = 0
     for line in _lines(chunks):
@@ -51,12 +64,22 @@ def statements(chunks: Iterable[bytes]) -> Iterator[bytes]:
         if not stripped.endswith(delimiter):
             continue
         text = b"".join(parts).rstrip()[: -len(delimiter)].rstrip()
-        if _DATA.match(text) or _CLOSED.match(text + b"\n"):
+        if _DATA.match(text) or closed.match(text + b"\n"):
             parts, size = [], 0
+            if found := _MODE.match(text):
+                closed = _closed_under(found[1] or b"")
             if text:
                 yield text
     if parts:
         raise ValueError("its last statement has no end")
+
+
+def _closed_under(mode: bytes) -> re.Pattern[bytes]:
+    """The pattern for texts of routines that were made with this sql_mode."""
+    words = mode.upper().split(b",")
+    if b"NO_BACKSLASH_ESCAPES" in words:
+        return _NO_ESCAPES
+    return _ANSI if b"ANSI_QUOTES" in words else _ESCAPES
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
