@@ -81,6 +81,21 @@ def _sql_of(path: Path) -> bytes:
         return reader.read()
 
 
+@contextlib.contextmanager
+def _account(tenant: Tenant, privileges: str) -> Iterator[Tenant]:
+    """The tenant as an account sees it that may do this on it, and nothing elsewhere."""
+    account = f"u_{secrets.token_hex(6)}"
+    query(tenant.server, f"CREATE USER '{account}'@'%' IDENTIFIED BY ''")
+    query(tenant.server, f"GRANT {privileges} ON `{tenant.database}`.* TO '{account}'@'%'")
+    seen = Tenant(tenant.server, tenant.database)
+    url = msgspec.structs.replace(tenant.target.url, user=account)
+    seen.target = msgspec.structs.replace(tenant.target, url=url, secret=SecretSource())
+    try:
+        yield seen
+    finally:
+        query(tenant.server, f"DROP USER '{account}'@'%'")
+
+
 async def test_everything_comes_back(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
     """Rows of every kind, keys, views on views, triggers, routines and events are as they were."""
     tenant.run(*EVERYTHING)
@@ -152,6 +167,28 @@ async def test_routines_of_other_modes(engine: MysqlEngine, tenant: Tenant, tmp_
     assert tenant.rows("CALL plain()") == (("it's",),)
 
 
+@pytest.fixture
+def on_mariadb(mariadb: Server, make_database: MakeDatabase) -> Tenant:
+    """An empty database on MariaDB, for what MySQL does not have."""
+    return Tenant(mariadb, make_database(mariadb))
+
+
+async def test_packages(engine: MysqlEngine, on_mariadb: Tenant, tmp_path: Path) -> None:
+    """Packages, which only the ORACLE mode can drop, come back, and so does all that is beside them."""
+    on_mariadb.run(
+        ITEMS,
+        FILL,
+        "SET sql_mode = 'ORACLE'",
+        "CREATE PACKAGE pack AS FUNCTION one RETURN INT; END",
+        "CREATE PACKAGE BODY pack AS FUNCTION one RETURN INT AS BEGIN RETURN 1; END; END",
+    )
+    backup = await _back_up(engine, on_mariadb, tmp_path)
+    on_mariadb.run("DELETE FROM items")
+    assert await _restore(engine, on_mariadb, backup) == backup.fingerprint
+    assert on_mariadb.rows("SELECT count(*) FROM items") == ((2,),)
+    assert on_mariadb.rows(f"SELECT `{on_mariadb.database}`.pack.one()") == ((1,),)
+
+
 class TestPrefix:
     """Neighbours in one database."""
 
@@ -219,6 +256,22 @@ class TestPrefix:
         assert counts == {"wp_": 2, "wp_2_": 1, "wp_2_3_": 2, "wpx2_": 2}
         assert {"wp_new", "wp_2_3_new", "wpx2_new"} <= site.tables()
         assert "wp_2_new" not in site.tables()
+
+    async def test_older_backup_with_a_newer_neighbour(
+        self, engine: MysqlEngine, site: Tenant, tmp_path: Path
+    ) -> None:
+        """Tables that became another tenant's since the backup are not taken back with it."""
+        alone = msgspec.structs.replace(site.target, neighbours=())
+        async with engine.open(alone) as session:
+            await session.fence(epoch=1, ledger=LEDGER)
+            backup = await session.backup(tmp_path / "b.sql.zst", deadline_seconds=60)
+        site.run(
+            "INSERT INTO wp_2_3_posts VALUES (2, NULL)", "INSERT INTO wp_2_posts VALUES (2, NULL)"
+        )
+        with pytest.raises(RestoreError, match=r"wp_2_3_\w+, which is another tenant's"):
+            await _restore(engine, site, backup)
+        counts = [site.rows(f"SELECT count(*) FROM wp_2_{one}posts")[0][0] for one in ("", "3_")]
+        assert counts == [2, 2]
 
     async def test_empty_prefix_backs_up_nothing(
         self, engine: MysqlEngine, site: Tenant, tmp_path: Path
@@ -382,6 +435,69 @@ class TestFailures:
         finally:
             os.umask(old)
         assert stat.S_IMODE(backup.path.stat().st_mode) == 0o600
+
+
+class TestRefusedRestores:
+    """What server and account would refuse half-way is refused before anything is dropped."""
+
+    async def _refused(self, engine: MysqlEngine, tenant: Tenant, backup: Backup) -> RestoreError:
+        with pytest.raises(RestoreError) as caught:
+            await _restore(engine, tenant, backup)
+        assert tenant.rows("SELECT count(*) FROM items") == ((2,),)
+        async with engine.open(tenant.target) as session:
+            await session.apply(work("CREATE TABLE goes_on (id INT)", epoch=3), Journal())
+        return caught.value
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            "CREATE VIEW seen AS SELECT id FROM items",
+            "CREATE TRIGGER watch BEFORE INSERT ON items FOR EACH ROW SET NEW.id = NEW.id + 1",
+        ],
+    )
+    async def test_what_another_account_has_defined(
+        self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path, made: str
+    ) -> None:
+        """Only who may name another definer can take it back."""
+        tenant.run(ITEMS, FILL, made)
+        with _account(tenant, "ALL") as app:
+            backup = await _back_up(engine, app, tmp_path)
+            error = await self._refused(engine, app, backup)
+            assert "root@" in error.message
+            assert "GRANT SET" in error.hint
+        assert await _restore(engine, tenant, backup, epoch=4) == backup.fingerprint
+
+    async def test_a_privilege_that_is_lacking(
+        self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path
+    ) -> None:
+        """An account that may not create views drops none."""
+        tenant.run(ITEMS, FILL, "CREATE SQL SECURITY INVOKER VIEW seen AS SELECT id FROM items")
+        backup = await _back_up(engine, tenant, tmp_path)
+        may = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, SHOW VIEW, TRIGGER"
+        with _account(tenant, may) as app:
+            error = await self._refused(engine, app, backup)
+        assert "lacks CREATE VIEW" in error.message
+
+    async def test_a_row_that_the_server_does_not_take(
+        self, private_mariadb: MakePrivateMariadb, engine: MysqlEngine, tmp_path: Path
+    ) -> None:
+        """In a dump a BLOB is twice as long: it may be too long for max_allowed_packet, until that is raised."""
+        server = as_server(private_mariadb("--max-allowed-packet=1M"))
+        tenant = Tenant(server, create_database(server))
+        tenant.run(
+            ITEMS,
+            FILL,
+            "CREATE TABLE files (id INT, content LONGBLOB)",
+            "INSERT INTO files VALUES (1, REPEAT(x'FF', 800000))",
+        )
+        backup = await _back_up(engine, tenant, tmp_path)
+        error = await self._refused(engine, tenant, backup)
+        assert "the server takes 1048576" in error.message
+        tenant.run("DROP TABLE files, goes_on", "SET GLOBAL max_allowed_packet = 4 << 20")
+        # A connection has the limit that it began with.
+        await engine.aclose()
+        assert await _restore(engine, tenant, backup, epoch=4) == backup.fingerprint
+        assert tenant.rows("SELECT length(content) FROM files") == ((800000,),)
 
 
 class TestFullServer:

@@ -179,6 +179,16 @@ class SchemaReader:
             )
         return await self.listing(connection)
 
+    async def strangers(self, connection: MysqlConnection, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of `names` that are not the tenant's own, but a neighbour's, or its own marker."""
+        if not self._target.prefix:
+            return tuple(name for name in names if name == self._marker)
+        listing = await self.listing(connection, programs=False)
+        neighbours = self._neighbours(listing.all_names)
+        return tuple(
+            name for name in names if name == self._marker or not self._own(name, neighbours)
+        )
+
     async def _has_programs(self, connection: MysqlConnection) -> bool:
         async def ask() -> frozenset[str]:
             rows = await connection.fetch(WITH_PROGRAMS)

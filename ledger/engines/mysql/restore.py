@@ -2,8 +2,8 @@
 
 The marker is not part of the dump: it stays, says `restoring` while the content is
 replaced, and gets the backup's entries in one transaction at the end. Invariant:
-nothing is dropped before the file's hash and form have been checked; an interrupted
-restore refuses to be migrated and is simply repeated.
+nothing is dropped before the file's hash and form, and that server and account will
+take it, have been checked; an interrupted restore refuses to be migrated and is simply repeated.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ledger.drivers.mysql import NO_DEADLINE, QueryError, quote_identifier
 from ledger.engines.mysql.container import Contents, read_contents, read_sql, sha256_of
 from ledger.engines.mysql.dumpfile import statements
 from ledger.engines.mysql.fence import with_restoring
+from ledger.engines.mysql.restorable import Asked, asked, require_taken
 from ledger.errors import RestoreError
 
 if TYPE_CHECKING:
@@ -62,22 +63,22 @@ async def restore(
 
 
 async def _checked(session: MysqlSession, backup: Path, sha256: str) -> Contents:
-    """The file is what was recorded, whole and ours. Raises RestoreError."""
+    """The file is what was recorded, whole, and will be taken here. Raises RestoreError."""
     try:
         found = await anyio.to_thread.run_sync(sha256_of, backup)
         if found != sha256:
             raise ValueError(f"its SHA-256 is {found}, and {sha256} was recorded")
         contents = await anyio.to_thread.run_sync(read_contents, backup)
-        await anyio.to_thread.run_sync(_read_through, backup, contents.sql_bytes)
+        wanted = await anyio.to_thread.run_sync(_read_through, backup, contents.sql_bytes)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _unusable(session, backup, str(reason)) from error
+    await require_taken(session, wanted)
     return contents
 
 
-def _read_through(backup: Path, sql_bytes: int) -> None:
-    for _ in statements(read_sql(backup, limit_bytes=sql_bytes)):
-        pass
+def _read_through(backup: Path, sql_bytes: int) -> Asked:
+    return asked(statements(read_sql(backup, limit_bytes=sql_bytes)))
 
 
 def _unusable(session: MysqlSession, backup: Path, reason: str) -> RestoreError:
@@ -113,18 +114,28 @@ async def _replace_entries(session: MysqlSession, contents: Contents, *, epoch: 
 
 
 async def _drop_all(session: MysqlSession) -> None:
-    """The tenant's own objects, the marker apart."""
+    """The tenant's own objects, the marker apart.
+
+    Routines and events first: if the account may not drop one, no row is gone yet.
+    """
     connection = session.connection
     listing = await session.reader.listing(connection)
     await connection.execute("SET SESSION foreign_key_checks = 0")
-    names = [("VIEW", name) for name in listing.views]
+    ((mode,),) = await connection.fetch("SELECT @@sql_mode")
+    names = list(listing.programs)
+    names += [("VIEW", name) for name in listing.views]
     names += [("TABLE", name) for name in listing.tables]
     names += [("SEQUENCE", name) for name in listing.sequences]
-    names += list(listing.programs)
     for kind, name in names:
+        # Only this mode's grammar knows the words.
+        oracle = kind.startswith("PACKAGE")
+        if oracle:
+            await connection.execute("SET SESSION sql_mode = 'ORACLE'")
         await connection.execute(
             f"DROP {kind} IF EXISTS {quote_identifier(name)}", seconds=NO_DEADLINE
         )
+        if oracle:
+            await connection.execute("SET SESSION sql_mode = %s", (mode,))
 
 
 async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoch: int) -> None:
