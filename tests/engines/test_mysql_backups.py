@@ -189,6 +189,27 @@ async def test_packages(engine: MysqlEngine, on_mariadb: Tenant, tmp_path: Path)
     assert on_mariadb.rows(f"SELECT `{on_mariadb.database}`.pack.one()") == ((1,),)
 
 
+@pytest.mark.parametrize("prefix", ["", "wp_2_"])
+async def test_history_of_versioned_tables(
+    engine: MysqlEngine, on_mariadb: Tenant, tmp_path: Path, prefix: str
+) -> None:
+    """What a system-versioned table held earlier comes back with its times."""
+    tenant = Tenant(on_mariadb.server, on_mariadb.database, prefix=prefix)
+    rows = f"SELECT x, ROW_START, ROW_END FROM {prefix}kept FOR SYSTEM_TIME ALL ORDER BY ROW_START"
+    tenant.run(
+        f"CREATE TABLE {prefix}kept (id INT PRIMARY KEY, x INT) WITH SYSTEM VERSIONING",
+        f"INSERT INTO {prefix}kept VALUES (1, 10), (2, 20)",
+        f"UPDATE {prefix}kept SET x = 11 WHERE id = 1",
+        f"DELETE FROM {prefix}kept WHERE id = 2",
+    )
+    before = tenant.rows(rows)
+    assert len(before) == 3
+    backup = await _back_up(engine, tenant, tmp_path)
+    tenant.run(f"DROP TABLE {prefix}kept")
+    assert await _restore(engine, tenant, backup) == backup.fingerprint
+    assert tenant.rows(rows) == before
+
+
 class TestPrefix:
     """Neighbours in one database."""
 
@@ -272,6 +293,37 @@ class TestPrefix:
             await _restore(engine, site, backup)
         counts = [site.rows(f"SELECT count(*) FROM wp_2_{one}posts")[0][0] for one in ("", "3_")]
         assert counts == [2, 2]
+
+    async def test_routines_keep_what_they_were_made_under(
+        self, engine: MysqlEngine, site: Tenant, tmp_path: Path
+    ) -> None:
+        """An event's time zone, and a routine's character sets: not those of whoever restores."""
+        site.run(
+            "SET time_zone = '+05:30', NAMES latin1 COLLATE latin1_german1_ci",
+            "CREATE EVENT wp_2_event ON SCHEDULE EVERY 1 DAY STARTS '2035-01-01 00:00:00'"
+            " DO DELETE FROM wp_2_posts",
+            "CREATE PROCEDURE wp_2_latin() SELECT 'x'",
+        )
+        told = (
+            "SELECT TIME_ZONE, STARTS, CHARACTER_SET_CLIENT, COLLATION_CONNECTION"
+            " FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE()"
+            " UNION ALL SELECT SQL_MODE, ROUTINE_NAME, CHARACTER_SET_CLIENT, COLLATION_CONNECTION"
+            " FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()"
+            " AND ROUTINE_NAME LIKE 'wp\\_2\\_%' ORDER BY 1, 2"
+        )
+        before = site.rows(told)
+        backup = await _back_up(engine, site, tmp_path)
+        assert await _restore(engine, site, backup) == backup.fingerprint
+        assert site.rows(told) == before
+
+    async def test_a_routine_that_the_account_may_not_read(
+        self, engine: MysqlEngine, site: Tenant, tmp_path: Path
+    ) -> None:
+        """It can neither be backed up nor left out: there is no backup."""
+        words = "may not read procedure wp_2_proc"
+        with _account(site, "ALL") as app, pytest.raises(BackupError, match=words):
+            await _back_up(engine, app, tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
     async def test_empty_prefix_backs_up_nothing(
         self, engine: MysqlEngine, site: Tenant, tmp_path: Path
@@ -435,6 +487,18 @@ class TestFailures:
         finally:
             os.umask(old)
         assert stat.S_IMODE(backup.path.stat().st_mode) == 0o600
+
+    async def test_is_read_back(
+        self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A dump that no restore could read is no backup, though the program was content."""
+        folder = tmp_path / "backups"
+        folder.mkdir()
+        script = "echo \"CREATE TABLE t (id INT COMMENT 'open);\"; echo '-- Dump completed'"
+        _in_place_of_dump(tmp_path, monkeypatch, script)
+        with pytest.raises(BackupError, match="no end"):
+            await _back_up(engine, tenant, folder)
+        assert list(folder.iterdir()) == []
 
 
 class TestRefusedRestores:

@@ -1,7 +1,7 @@
 """A tenant's backup by mariadb-dump or mysqldump: its own tables and nothing of its neighbours.
 
 Invariant: nothing is left at the final name, or beside it, unless the dump came to its
-end, said so, and is on the disk.
+end, said so, is on the disk, and was read back.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from ledger.engines.mysql.clients import (
     defaults_file,
     dump_program,
 )
-from ledger.engines.mysql.container import CHUNK_BYTES, Contents, Writer
-from ledger.engines.mysql.introspect import Listing, program_text
+from ledger.engines.mysql.container import CHUNK_BYTES, Contents, Writer, read_sql
+from ledger.engines.mysql.dumpfile import statements
+from ledger.engines.mysql.introspect import Listing, Program, read_program
 from ledger.errors import BackupError
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ OPTIONS: Final = (
 )  # fmt: skip
 OF_MYSQL: Final = ("--set-gtid-purged=OFF", "--column-statistics=0")
 WHOLE: Final = ("--routines", "--events")
+MAY_NOT_READ: Final = (
+    "Grant the account what the message names (for a routine of another definer: SELECT on mysql.proc"
+    " of MariaDB, SHOW_ROUTINE of MySQL), or correct the object that it names."
+)
+HISTORY: Final = "--dump-history"
+HISTORY_SINCE: Final = (10, 11)
+"""The first MariaDB that takes the history of a system-versioned table back, and whose program dumps it."""
 UNFINISHED: Final = ".sql.zst.tmp"
 TRAILER: Final = b"-- Dump completed"
 NO_PLACE: Final = re.compile(r"error: (\d+):? .* when trying to connect", re.DOTALL)
@@ -61,6 +69,10 @@ SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA = DATABASE()
   AND (EXTRA LIKE '%VIRTUAL GENERATED%' OR EXTRA LIKE '%STORED GENERATED%' OR EXTRA LIKE '%INVISIBLE%')
 """
+VERSIONED: Final = """
+SELECT TABLE_NAME FROM information_schema.TABLES
+WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'SYSTEM VERSIONED'
+"""
 
 
 async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: float) -> Backup:
@@ -71,15 +83,16 @@ async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: 
     mark, _ = await session.reader.mark(connection)
     program = await dump_program(connection.server, tenant=tenant)
     await _require_fit(session, program, listing)
+    more = await _history(session, listing)
     covers = f"prefix {session.names.prefix}" if session.names.prefix else "database"
     found = await session.table.read(connection, bodies=True)
     charset, collation = (await connection.fetch(DEFAULTS))[0]
     try:
         await anyio.to_thread.run_sync(_require_room, destination, listing.bytes)
         with anyio.fail_after(deadline_seconds):
-            async with _temporary(destination) as file:
+            async with _temporary(destination) as (temporary, file):
                 writer = Writer(file)
-                await _dump(session, program, listing, writer)
+                await _dump(session, program, listing, writer, more)
                 contents = Contents(
                     sql_bytes=writer.sql_bytes,
                     covers=covers,
@@ -88,13 +101,19 @@ async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: 
                     charset=charset,
                     collation=collation,
                 )
-                sha256 = await anyio.to_thread.run_sync(writer.finish, contents)
+                sha256 = await anyio.to_thread.run_sync(_finish, writer, contents, temporary)
     except TimeoutError:
         raise BackupError(
             f"the backup was not done within {deadline_seconds:g} s",
             hint="Raise the deadline for backups, or run with --no-backup.",
             tenant=tenant,
         ) from None
+    except ValueError as error:
+        raise BackupError(
+            f"what {program.path} wrote cannot be read back: {error}",
+            hint="Run with --no-backup, and back this tenant up by other means.",
+            tenant=tenant,
+        ) from error
     except OSError as error:
         raise BackupError(
             f"the backup cannot be written to {destination}: {error.strerror or error}",
@@ -109,6 +128,14 @@ async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: 
         covers=covers,
         fingerprint=mark.fingerprint or "",
     )
+
+
+def _finish(writer: Writer, contents: Contents, temporary: Path) -> str:
+    """End the file and read it as a restore will: its SHA-256. Raises OSError, ValueError."""
+    sha256 = writer.finish(contents)
+    for _ in statements(read_sql(temporary, limit_bytes=contents.sql_bytes)):
+        pass
+    return sha256
 
 
 def _require_room(destination: Path, tenant_bytes: int) -> None:
@@ -134,8 +161,30 @@ async def _require_fit(session: MysqlSession, program: DumpProgram, listing: Lis
         )
 
 
+async def _history(session: MysqlSession, listing: Listing) -> tuple[str, ...]:
+    """The option that brings the old rows of system-versioned tables along, where there are any.
+
+    Raises BackupError for a server that could not take them back. An older dump program refuses
+    the option, and any one a table whose history goes by transactions.
+    """
+    connection = session.connection
+    if connection.server.flavor != "mariadb":
+        return ()
+    rows = [row[0] for row in await connection.fetch(VERSIONED) if row[0] in listing.tables]
+    if not rows:
+        return ()
+    if connection.server.version[:2] < HISTORY_SINCE:
+        raise BackupError(
+            f"the history of the system-versioned table {rows[0]} cannot be restored on"
+            f" {connection.server.text}",
+            hint="MariaDB 10.11 can; or run with --no-backup.",
+            tenant=session.tenant,
+        )
+    return (HISTORY,)
+
+
 @asynccontextmanager
-async def _temporary(destination: Path) -> AsyncIterator[BinaryIO]:
+async def _temporary(destination: Path) -> AsyncIterator[tuple[Path, BinaryIO]]:
     """A file beside `destination` that gets its name at the end, or is gone. Raises OSError."""
     temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}{UNFINISHED}")
     await anyio.to_thread.run_sync(_sweep, destination.parent)
@@ -147,7 +196,7 @@ async def _temporary(destination: Path) -> AsyncIterator[BinaryIO]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with os.fdopen(descriptor, "wb") as file:
-            yield file
+            yield temporary, file
         failpoints.reach("backup.before_rename")
         await anyio.to_thread.run_sync(_give_name, temporary, destination)
         failpoints.reach("backup.after_rename")
@@ -183,11 +232,15 @@ def _give_name(temporary: Path, destination: Path) -> None:
 
 
 async def _dump(
-    session: MysqlSession, program: DumpProgram, listing: Listing, writer: Writer
+    session: MysqlSession,
+    program: DumpProgram,
+    listing: Listing,
+    writer: Writer,
+    more: tuple[str, ...],
 ) -> None:
     own = (*listing.tables, *listing.views, *listing.sequences)
     if own or not session.names.prefix:
-        arguments = await _arguments(session, program, own)
+        arguments = await _arguments(session, program, own, more)
         deadline = anyio.current_time() + session.shared.connect_seconds
         pause = FULL_PAUSE_SECONDS
         while not await _attempt(
@@ -197,8 +250,14 @@ async def _dump(
             pause = min(pause * 2, 1.0)
     if session.names.prefix:
         for kind, name in listing.programs:
-            text = await program_text(session.connection, kind, name)
-            await anyio.to_thread.run_sync(writer.write, _program_sql(kind, name, text))
+            found = await read_program(session.connection, kind, name)
+            if found is None:
+                raise BackupError(
+                    f"the account may not read {kind.lower()} {name}, so that it cannot be backed up",
+                    hint=MAY_NOT_READ,
+                    tenant=session.tenant,
+                )
+            await anyio.to_thread.run_sync(writer.write, _program_sql(kind, name, found))
 
 
 async def _attempt(
@@ -225,11 +284,11 @@ async def _attempt(
 
 
 async def _arguments(
-    session: MysqlSession, program: DumpProgram, own: tuple[str, ...]
+    session: MysqlSession, program: DumpProgram, own: tuple[str, ...], more: tuple[str, ...]
 ) -> list[str]:
     """The tables of a prefix are listed; of a whole database, what is not the tenant's is left out."""
     database = session.names.database
-    arguments = [*OPTIONS, *(OF_MYSQL if program.flavor == "mysql" else ())]
+    arguments = [*OPTIONS, *(OF_MYSQL if program.flavor == "mysql" else ()), *more]
     if session.names.prefix:
         return [*arguments, "--", database, *own]
     rows = await session.connection.fetch(ALL_TABLES)
@@ -238,12 +297,21 @@ async def _arguments(
     return [*arguments, "--", database]
 
 
-def _program_sql(kind: str, name: str, text: str) -> bytes:
-    """A routine or event of a prefix tenant, as the dump programs write them."""
-    mode, _, create = text.partition("\n")
+def _program_sql(kind: str, name: str, program: Program) -> bytes:
+    """A routine or event of a prefix tenant, with what it was created under.
+
+    Its text is in UTF-8 here, which another character set of its own would misread.
+    """
+    charset = program.charset
+    if not (charset.startswith("utf8") or program.text.isascii()):
+        charset = "utf8mb4"
+    zone = f", time_zone = '{program.time_zone}'" if program.time_zone else ""
     return (
-        f"\nSET sql_mode = '{mode}';\nDROP {kind} IF EXISTS {quote_identifier(name)};\n"
-        f"DELIMITER ;;\n{create}\n;;\nDELIMITER ;\n"
+        f"\nSET sql_mode = '{program.sql_mode}';\nSET character_set_client = {charset},"
+        f" collation_connection = {program.collation}{zone};\n"
+        f"DROP {kind} IF EXISTS {quote_identifier(name)};\n"
+        f"DELIMITER ;;\n{program.text}\n;;\nDELIMITER ;\n"
+        "SET character_set_client = utf8mb4;\n"
     ).encode("utf-8", "surrogateescape")
 
 
@@ -283,7 +351,7 @@ async def _pump(
         what = f"ended with exit code {code}" if code else "did not come to its end"
         raise BackupError(
             f"the dump {what}: {words or 'it said nothing'}",
-            hint="Grant the account SELECT, SHOW VIEW, TRIGGER and EVENT, or see the message.",
+            hint=MAY_NOT_READ,
             tenant=session.tenant,
         )
     return True

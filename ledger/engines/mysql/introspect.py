@@ -233,16 +233,40 @@ class SchemaReader:
             digest.update(b"\0")
 
 
-async def program_text(connection: MysqlConnection, kind: str, name: str) -> str:
-    """SHOW CREATE of a routine or event with its sql_mode; its name alone if the account may not read it."""
-    column = 3 if kind == "EVENT" else 2
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """A routine or event as SHOW CREATE tells it, and what it was created under; `time_zone` of events."""
+
+    text: str
+    sql_mode: str
+    charset: str
+    collation: str
+    time_zone: str = ""
+
+
+async def read_program(connection: MysqlConnection, kind: str, name: str) -> Program | None:
+    """A routine or event; None if the account may not read it."""
     try:
         rows = await connection.fetch(f"SHOW CREATE {kind} {quote_identifier(name)}")
     except QueryError:
-        return "(not readable)"
+        return None
+    event = kind == "EVENT"
+    column = 3 if event else 2
     if not rows or rows[0][column] is None:
-        return "(not readable)"
-    return f"{rows[0][1]}\n{rows[0][column]}"
+        return None
+    row = rows[0]
+    return Program(
+        text=str(row[column]),
+        sql_mode=str(row[1]),
+        charset=str(row[column + 1]),
+        collation=str(row[column + 2]),
+        time_zone=str(row[2]) if event else "",
+    )
+
+
+async def program_text(connection: MysqlConnection, kind: str, name: str) -> str:
+    """A routine or event with its sql_mode; words in its place if the account may not read it."""
+    found = await read_program(connection, kind, name)
+    return "(not readable)" if found is None else f"{found.sql_mode}\n{found.text}"
 
 
 def definition(kind: str, name: str, text: str, names: Names) -> Definition:
