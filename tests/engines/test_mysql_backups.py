@@ -210,6 +210,19 @@ async def test_history_of_versioned_tables(
     assert tenant.rows(rows) == before
 
 
+async def test_aria_tables(engine: MysqlEngine, on_mariadb: Tenant, tmp_path: Path) -> None:
+    """A default that only SHOW CREATE TABLE writes out is no change of the schema."""
+    on_mariadb.run("CREATE TABLE plain (id INT) ENGINE=Aria")
+    backup = await _back_up(engine, on_mariadb, tmp_path)
+    on_mariadb.run("DROP TABLE plain")
+    # Another process has not seen the schema before.
+    other = MysqlEngine()
+    try:
+        assert await _restore(other, on_mariadb, backup) == backup.fingerprint
+    finally:
+        await other.aclose()
+
+
 class TestPrefix:
     """Neighbours in one database."""
 

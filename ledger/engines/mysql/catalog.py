@@ -60,7 +60,9 @@ FROM information_schema.VIEWS WHERE TABLE_SCHEMA = DATABASE()
 """
 
 _PARTITIONS: Final = re.compile(r"\n? ?(?:/\*!\d+ )?PARTITION BY .*\Z", re.DOTALL)
-_LIVE_OPTIONS: Final = re.compile(r"\b(?:stats_\w+|partitioned)\b(?:=\S+)?")
+_LIVE_OPTIONS: Final = re.compile(r"\b(?:stats_\w+|partitioned)\b(?:=\S+)?|\bpage_checksum=1\b")
+"""What is no part of the definition, or says no more than its absence does (Aria's default, which
+SHOW CREATE TABLE writes out)."""
 
 Row = dict[str, Any]
 
