@@ -189,6 +189,23 @@ async def test_packages(engine: MysqlEngine, on_mariadb: Tenant, tmp_path: Path)
     assert on_mariadb.rows(f"SELECT `{on_mariadb.database}`.pack.one()") == ((1,),)
 
 
+async def test_sequences_in_another_database(
+    engine: MysqlEngine, on_mariadb: Tenant, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    """A default that takes a sequence's value takes that of its own database, and is no difference."""
+    copy = Tenant(on_mariadb.server, make_database(on_mariadb.server))
+    on_mariadb.run(
+        "CREATE SEQUENCE numbers",
+        "CREATE TABLE bills (id INT PRIMARY KEY DEFAULT (NEXT VALUE FOR numbers), x INT)",
+        "INSERT INTO bills (x) VALUES (1), (2)",
+    )
+    backup = await _back_up(engine, on_mariadb, tmp_path)
+    assert await _restore(engine, copy, backup) == backup.fingerprint
+    copy.run("INSERT INTO bills (x) VALUES (3), (4), (5)")
+    on_mariadb.run("INSERT INTO bills (x) VALUES (6)")
+    assert on_mariadb.rows("SELECT max(id) FROM bills") < copy.rows("SELECT max(id) FROM bills")
+
+
 @pytest.mark.parametrize("prefix", ["", "wp_2_"])
 async def test_history_of_versioned_tables(
     engine: MysqlEngine, on_mariadb: Tenant, tmp_path: Path, prefix: str

@@ -100,6 +100,7 @@ async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: 
                     entries=tuple(found.entries.values()),
                     charset=charset,
                     collation=collation,
+                    database=session.names.database,
                 )
                 sha256 = await anyio.to_thread.run_sync(_finish, writer, contents, temporary)
     except TimeoutError:

@@ -115,7 +115,7 @@ async def _tables(connection: MysqlConnection, listing: Listing, names: Names) -
         found.append(
             Table(
                 name=names.neutral(name),
-                columns=tuple(_column(row, head[3]) for row in columns[name]),
+                columns=tuple(_column(row, head[3], names) for row in columns[name]),
                 indexes=_indexes((row for _, row in indexes[name]), names),
                 foreign_keys=_foreign_keys(keys[name], names),
                 checks=_checks(checks[name], names),
@@ -132,7 +132,7 @@ def _by_table(rows: Iterable[tuple[Any, ...]]) -> defaultdict[str, list[tuple[An
     return grouped
 
 
-def _column(row: tuple[Any, ...], table_collation: str | None) -> Column:
+def _column(row: tuple[Any, ...], table_collation: str | None, names: Names) -> Column:
     _, name, kind, nullable, default, extra, collation, generation, comment = row
     parts = [extra]
     if generation:
@@ -145,9 +145,14 @@ def _column(row: tuple[Any, ...], table_collation: str | None) -> Column:
         name=name,
         type=_text(kind),
         nullable=nullable == "YES",
-        default=None if default is None else _text(default),
+        default=None if default is None else _default(_text(default), names),
         extra=" ".join(_text(part) for part in parts if part),
     )
+
+
+def _default(text: str, names: Names) -> str:
+    """A sequence's value stands there with the sequence's database."""
+    return names.neutral(text) if "nextval(" in text.lower() else text
 
 
 def _indexes(rows: Iterable[Row], names: Names) -> tuple[Index, ...]:

@@ -33,6 +33,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     entries: tuple[MarkerEntry, ...] = ()
     charset: str = ""
     collation: str = ""
+    database: str = ""
 
 
 class Writer:

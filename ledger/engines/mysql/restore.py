@@ -8,6 +8,7 @@ take it, have been checked; an interrupted restore refuses to be migrated and is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -144,6 +145,7 @@ async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoc
     source = statements(read_sql(backup, limit_bytes=contents.sql_bytes))
     number = fed = 0
     half = False
+    elsewhere = _sequences_of(contents.database, session.names.database)
     while True:
         batch = await anyio.to_thread.run_sync(_next, source)
         if not batch:
@@ -152,6 +154,8 @@ async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoc
             number += 1
             fed += len(text)
             sql = text.decode("utf-8", "surrogateescape")
+            if elsewhere and sql.startswith("CREATE TABLE"):
+                sql = elsewhere.sub("nextval(", sql)
             try:
                 await connection.execute(sql, seconds=NO_DEADLINE)
             except QueryError as error:
@@ -167,6 +171,17 @@ async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoc
         rows = await session.table.read(connection)
         if rows.epoch != epoch:
             await session.table.lock_fence(connection, epoch=epoch)
+
+
+def _sequences_of(source: str, database: str) -> re.Pattern[str] | None:
+    """How a column's default names a sequence of the database that was backed up, if this is another.
+
+    It is the only place where a dump names its database; a rehearsal would take the live
+    tenant's values.
+    """
+    if source in ("", database):
+        return None
+    return re.compile(rf"\bnextval\({re.escape(quote_identifier(source))}\.", re.IGNORECASE)
 
 
 def _next(source: Iterator[bytes]) -> list[bytes]:
