@@ -15,7 +15,7 @@ import glob
 import os
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -100,6 +100,7 @@ async def discover(config: Config, engines: Engines) -> Found:
         except TenantError as error:
             engine = "mysql" if isinstance(source.url, MysqlUrl) else "sqlite"
             lost.append(Lost(source=source.source, engine=engine, error=error))
+    _require_no_whole(places)
     ordered = tuple(targets[name] for name in sorted(targets))
     return Found(targets=_with_neighbours(ordered), lost=tuple(lost))
 
@@ -137,18 +138,33 @@ def _require_apart(other: Target, target: Target) -> None:
         )
 
 
+def _require_no_whole(places: Mapping[tuple[object, ...], Target]) -> None:
+    """Raises ConfigError for a tenant that is all of a database in which others have a prefix.
+
+    A restore of the one would take back the others, without their claims.
+    """
+    for (*place, prefix), target in places.items():
+        whole = places.get((*place, "")) if prefix else None
+        if whole is not None:
+            raise ConfigError(
+                f"tenant {whole.name!r} is a whole database, {_place(whole)} ({whole.source}), in which"
+                f" {target.name!r} has the prefix {target.prefix} ({target.source})",
+                hint="Leave one of the two out, or give the first a prefix too.",
+            )
+
+
 def _with_neighbours(targets: Sequence[Target]) -> tuple[Target, ...]:
     """Tell each prefix tenant the longer prefixes of others in its database (`wp_` and `wp_2_`)."""
-    prefixes: dict[str, list[str]] = {}
+    prefixes: dict[tuple[object, ...], list[str]] = {}
     for target in targets:
         if target.prefix:
-            prefixes.setdefault(str(target.url), []).append(target.prefix)
+            prefixes.setdefault(same_database(target.url), []).append(target.prefix)
     told = []
     for target in targets:
         others = tuple(
             one
-            for one in prefixes.get(str(target.url), ())
-            if target.prefix and one != target.prefix and one.startswith(target.prefix)
+            for one in (prefixes[same_database(target.url)] if target.prefix else ())
+            if one != target.prefix and one.startswith(target.prefix)
         )
         told.append(msgspec.structs.replace(target, neighbours=others) if others else target)
     return tuple(told)

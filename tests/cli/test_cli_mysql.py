@@ -121,6 +121,28 @@ def test_prefixes_of_one_database(
     assert query(sql_server, "SELECT count(*) FROM wp_3_users", database=database) == ((2,),)
 
 
+def test_neighbours_by_another_address(
+    terminal: Terminal, mariadb: Server, make_database: MakeDatabase
+) -> None:
+    """A longer prefix is a neighbour whatever account or host name it is configured with; a whole
+    database in which others have prefixes is no tenant beside them."""
+    database = make_database(mariadb)
+    query(mariadb, "CREATE TABLE wp_2_posts (id INT)", database=database)
+    main = f'mysql = "{address(mariadb, database)}"\nprefixes = ["wp_"]\n'
+    named = 'password_env = "TEST_PASSWORD"\n' if mariadb.password else ""
+    other = address(mariadb, database).replace(f"//{mariadb.url.user}@", "//nobody@")
+    site = f'[[tenants]]\n{named}mysql = "{other}"\nprefixes = ["wp_2_"]\n'
+    env = configure(terminal, mariadb, main + site)
+    terminal.ok("migrate", "--tenant", "wp", env=env)
+    query(mariadb, "INSERT INTO wp_2_posts VALUES (1)", database=database)
+    terminal.ok("restore", "--tenant", "wp", "-y", env=env)
+    assert query(mariadb, "SELECT count(*) FROM wp_2_posts", database=database) == ((1,),)
+    whole = f'[[tenants]]\n{named}mysql = "{address(mariadb)}"\ndatabases = ["{database}"]\n'
+    configure(terminal, mariadb, main + whole)
+    ended = terminal.run("migrate", "--all-tenants", env=env)
+    assert ended.code == 2 and "in which 'wp' has the prefix wp_" in ended.err
+
+
 def test_a_ledger_on_the_server(
     terminal: Terminal, sql_server: Server, make_database: MakeDatabase
 ) -> None:
