@@ -476,6 +476,24 @@ class TestFiles:
         assert journal.numbers == [2, 3, 4, 5]
         assert tenant.rows("SELECT count(*) FROM items") == ((3,),)
 
+    @pytest.mark.parametrize(
+        "statements",
+        [
+            ("BEGIN", "INSERT INTO old VALUES (1)", "INSERT INTO nope VALUES (1)", "COMMIT"),
+            ("BEGIN", "INSERT INTO old VALUES (1)"),
+            ("INSERT INTO old VALUES (1), (2), (1)",),
+        ],
+    )
+    async def test_rows_that_no_rollback_undoes(
+        self, engine: MysqlEngine, tenant: Tenant, statements: tuple[str, ...]
+    ) -> None:
+        """Rows of a MyISAM table outlive the failure of their transaction or statement: it says so."""
+        tenant.run("CREATE TABLE old (id INT PRIMARY KEY) ENGINE=MyISAM")
+        async with engine.open(tenant.target) as session:
+            with pytest.raises(StepFailedError, match="without transactions"):
+                await session.apply(work(*statements), Journal())
+        assert (1,) in tenant.rows("SELECT id FROM old")
+
     @pytest.mark.parametrize("begin", ["BEGIN", "SET autocommit = 0"])
     async def test_transaction_without_its_end(
         self, engine: MysqlEngine, tenant: Tenant, begin: str

@@ -42,6 +42,12 @@ RETRY_SECONDS: Final = 0.2
 MAKES: Final = ("CREATE TABLE ", "CREATE VIEW ")
 """Statements that make one object or fail, and change no other."""
 
+NOT_ROLLED_BACK: Final = 1196
+ROWS_STAY: Final = (
+    "what {} had written into tables without transactions (MyISAM, Aria) stays; delete it before you"
+    " run this again"
+)
+
 TRANSACTIONAL: Final = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster"})
 ENGINE_OF: Final = """
 SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
@@ -170,10 +176,9 @@ class Run:
         """After the last step. Raises StepFailedError if a transaction of the file is still open."""
         if self._own and self._in_own_transaction():
             first = self._own[0]
-            await self._roll_back()
+            stay = await self._roll_back() or "; nothing of it was kept"
             raise StepFailedError(
-                f"the migration ends inside the transaction that step {first.number} began; "
-                "nothing of it was kept",
+                f"the migration ends inside the transaction that step {first.number} began{stay}",
                 step=first.number,
                 hint="End it with COMMIT.",
                 tenant=self.session.tenant,
@@ -227,7 +232,8 @@ class Run:
         except ConnectionLostError as error:
             raise self._lost(error, step) from error
         except QueryError as error:
-            raise await self._failed(error, step) from error
+            stay = "; " + ROWS_STAY.format("it") if kind.kind == "dml" else ""
+            raise await self._failed(error, step, stay) from error
         self.progress.done(msgspec.structs.replace(result, before=before, after=after))
         self._unsaved_ddl = True
 
@@ -336,9 +342,9 @@ class Run:
             except ConnectionLostError as error:
                 raise self._lost(error, step) from error
             except QueryError as error:
-                await self._roll_back()
-                if error.code not in TRY_AGAIN or attempt == ATTEMPTS:
-                    raise await self._failed(error, step) from error
+                stay = await self._roll_back()
+                if stay or error.code not in TRY_AGAIN or attempt == ATTEMPTS:
+                    raise await self._failed(error, step, stay) from error
                 await anyio.sleep(RETRY_SECONDS * attempt)
             except BaseException:
                 await self._roll_back()
@@ -382,8 +388,8 @@ class Run:
         except (ConnectionLostError, QueryTimeoutError) as error:
             raise self._lost(error, step) from error
         except QueryError as error:
-            await self._roll_back()
-            raise await self._failed(error, step) from error
+            stay = await self._roll_back()
+            raise await self._failed(error, step, stay) from error
         self._own.append(result)
         if ends or not connection.in_transaction:
             self._end_own()
@@ -401,8 +407,8 @@ class Run:
         except ConnectionLostError as error:
             raise self._lost(error, step) from error
         except QueryError as error:
-            await self._roll_back()
-            raise await self._failed(error, step) from error
+            stay = await self._roll_back()
+            raise await self._failed(error, step, stay) from error
         self._own.append(_result(step, began, rows=rows, warnings=warnings))
 
     async def _commit_own(self, step: Step) -> None:
@@ -489,12 +495,17 @@ class Run:
             line=step.line,
         )
 
-    async def _failed(self, error: QueryError, step: Step) -> StepFailedError | UnreachableError:
-        """The error for a refused statement, once the marker says what landed before it."""
-        more = ""
+    async def _failed(
+        self, error: QueryError, step: Step, stay: str = ""
+    ) -> StepFailedError | UnreachableError:
+        """The error for a refused statement, once the marker says what landed before it.
+
+        `stay` tells of rows that no rollback has undone.
+        """
+        more = stay
         try:
             if error.code == LOCK_WAIT:
-                more = await who_blocks(self.session.connection)
+                more += await who_blocks(self.session.connection)
             if self.progress.unsaved or self.progress.results:
                 await self.progress.save(self.session.connection, told=True)
         except (ConnectionLostError, QueryTimeoutError) as second:
@@ -510,10 +521,15 @@ class Run:
         found.migration, found.file, found.line = self.migration, step.file, step.line
         return found
 
-    async def _roll_back(self) -> None:
+    async def _roll_back(self) -> str:
+        """Undo the open transaction. Returns words about rows that this does not undo, or nothing."""
         self._own = []
+        connection = self.session.connection
         with anyio.move_on_after(SAVE_SECONDS, shield=True):
-            await self.session.connection.rollback()
+            await connection.rollback()
+            if any(f" {NOT_ROLLED_BACK}:" in one for one in await connection.warnings()):
+                return "; " + ROWS_STAY.format("the steps that were rolled back")
+        return ""
 
 
 def _is_lock(kind: StatementKind) -> bool:
