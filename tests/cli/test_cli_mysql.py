@@ -191,6 +191,36 @@ def test_a_failed_statement_goes_on_from_there(
     assert [event["body"]["step"] for event in steps] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("edited", "words"),
+    [
+        (
+            "CREATE TABLE nope (x INT);\nALTER TABLE users ADD COLUMN age INT;\n",
+            "is another statement",
+        ),
+        ("ALTER TABLE users ADD COLUMN age INT;\n", "is not in the file any more"),
+    ],
+)
+def test_a_correction_of_what_has_landed_is_refused(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase, edited: str, words: str
+) -> None:
+    """What landed is not run again, so that a statement in its place would never run: put back, or restored."""
+    database = make_database(sql_server)
+    env = configure(terminal, sql_server, f'mysql = "{address(sql_server, database)}"')
+    terminal.ok("migrate", "--all-tenants", env=env)
+    landed = "ALTER TABLE users ADD COLUMN age INT;\nALTER TABLE users ADD COLUMN size INT;\n"
+    rest = "UPDATE users SET age = 7;\n"
+    terminal.write("migrations/app/002_age.sql", landed + "UPDATE nope SET x = 1;\n")
+    assert terminal.run("migrate", "--all-tenants", env=env).code == 3
+    terminal.write("migrations/app/002_age.sql", edited)
+    ended = terminal.run("migrate", "--all-tenants", env=env)
+    assert ended.code == 3 and words in ended.out
+    terminal.ok("restore", "--all-tenants", "-y", env=env)
+    terminal.write("migrations/app/002_age.sql", landed + rest)
+    assert "1 migrated" in terminal.ok("migrate", "--all-tenants", env=env).out
+    assert columns(sql_server, database, "users") == ["id", "name", "age", "size"]
+
+
 def test_a_wrong_password_is_one_clear_failure(
     terminal: Terminal, sql_server: Server, make_database: MakeDatabase
 ) -> None:

@@ -48,7 +48,7 @@ from ledger.engines.mysql.progress import Progress, merge
 from ledger.engines.mysql.shared import Shared, kind_of
 from ledger.engines.mysql.trouble import translated
 from ledger.engines.mysql.upkeep import MysqlUpkeep
-from ledger.errors import MarkerMismatchError
+from ledger.errors import MarkerMismatchError, StepFailedError
 from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
@@ -253,6 +253,7 @@ class MysqlSession:
     async def _run_section(self, run: Run, before: Mapping[str, str]) -> None:
         work = run.work
         landed = run.progress.step
+        self._require_landed(run)
         announced = (
             {one.step: one for one in work.intent.singly()} if work.intent is not None else {}
         )
@@ -271,6 +272,27 @@ class MysqlSession:
         await run.end()
         if work.sync:
             await wishes.bring_about(run)
+
+    def _require_landed(self, run: Run) -> None:
+        """A step that has landed is not run again: what stands in its place now would be left out."""
+        steps = {step.number: step for step in run.work.section.steps}
+        for was in run.progress.results:
+            step = steps.get(was.number)
+            if was.of or (step is not None and step.sha256 == was.statement):
+                continue
+            now = "is not in the file any more"
+            if step is not None:
+                now = f"is another statement now ({step.name}), which would not be run"
+            raise StepFailedError(
+                f"step {was.number} ({was.name}) has landed here, and {now}",
+                step=was.number,
+                hint="Put the steps that have landed back as they were, and correct those after them;"
+                " or restore the tenant from its backup first.",
+                tenant=self.tenant,
+                migration=run.migration,
+                file=step.file if step is not None else None,
+                line=step.line if step is not None else None,
+            )
 
     async def _check(self, run: Run, work: Work) -> tuple[CheckResult, ...]:
         if not work.checks:
