@@ -518,6 +518,19 @@ class TestFailures:
             os.umask(old)
         assert stat.S_IMODE(backup.path.stat().st_mode) == 0o600
 
+    async def test_a_privilege_that_is_lacking(
+        self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path
+    ) -> None:
+        """Without TRIGGER a server may show no trigger: a backup without them is none."""
+        tenant.run(
+            ITEMS,
+            "CREATE TRIGGER watch BEFORE INSERT ON items FOR EACH ROW SET NEW.id = NEW.id + 1",
+        )
+        may = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, SHOW VIEW, EVENT"
+        with _account(tenant, may) as app, pytest.raises(BackupError, match="TRIGGER"):
+            await _back_up(engine, app, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
     async def test_is_read_back(
         self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -34,6 +34,7 @@ from ledger.engines.mysql.clients import (
 )
 from ledger.engines.mysql.container import CHUNK_BYTES, Contents, Writer, read_sql
 from ledger.engines.mysql.dumpfile import statements
+from ledger.engines.mysql.grants import granted
 from ledger.engines.mysql.introspect import Listing, Program, read_program
 from ledger.errors import BackupError
 
@@ -83,6 +84,7 @@ async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: 
     mark, _ = await session.reader.mark(connection)
     program = await dump_program(connection.server, tenant=tenant)
     await _require_fit(session, program, listing)
+    await _require_seen(session)
     more = await _history(session, listing)
     covers = f"prefix {session.names.prefix}" if session.names.prefix else "database"
     found = await session.table.read(connection, bodies=True)
@@ -158,6 +160,21 @@ async def _require_fit(session: MysqlSession, program: DumpProgram, listing: Lis
             f"{program.path} is MariaDB's, and cannot dump MySQL's generated or invisible columns "
             f"({rows[0][0]}.{rows[0][1]}) so that they can be restored",
             hint=f"Install {PACKAGES['mysql']}, or run with --no-backup.",
+            tenant=session.tenant,
+        )
+
+
+async def _require_seen(session: MysqlSession) -> None:
+    """MySQL shows no trigger to who lacks the privilege; MariaDB names it, and the dump fails. Raises BackupError."""
+    connection = session.connection
+    if connection.server.flavor == "mariadb":
+        return
+    rows = await connection.fetch("SHOW GRANTS")
+    have = granted([str(row[0]) for row in rows], session.names.database)
+    if not (have.by_role or have.may("TRIGGER")):
+        raise BackupError(
+            "the account lacks TRIGGER, without which it is not known which triggers there are",
+            hint=f"GRANT TRIGGER ON `{session.names.database}`.* to the account, or run with --no-backup.",
             tenant=session.tenant,
         )
 
