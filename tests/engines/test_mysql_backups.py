@@ -137,6 +137,15 @@ async def test_generated_columns(engine: MysqlEngine, tenant: Tenant, tmp_path: 
     assert tenant.rows("SELECT * FROM sums ORDER BY a") == ((1, 2, 3), (2, 3, 4))
 
 
+async def test_rows_are_committed(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
+    """Also where the tenant's `session` statements turn autocommit off."""
+    tenant.run(ITEMS, FILL)
+    tenant.target = msgspec.structs.replace(tenant.target, session=("SET autocommit = 0",))
+    backup = await _back_up(engine, tenant, tmp_path)
+    assert await _restore(engine, tenant, backup) == backup.fingerprint
+    assert tenant.rows("SELECT count(*) FROM items") == ((2,),)
+
+
 async def test_applied_set_comes_back(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
     """The marker is again what it was at the backup, under the restore's fence."""
     async with engine.open(tenant.target) as session:

@@ -121,7 +121,8 @@ async def _drop_all(session: MysqlSession) -> None:
     """
     connection = session.connection
     listing = await session.reader.listing(connection)
-    await connection.execute("SET SESSION foreign_key_checks = 0")
+    # The dump's rows have no COMMIT behind them, whatever the tenant's `session` has set.
+    await connection.execute("SET SESSION foreign_key_checks = 0, autocommit = 1")
     ((mode,),) = await connection.fetch("SELECT @@sql_mode")
     names = list(listing.programs)
     names += [("VIEW", name) for name in listing.views]
