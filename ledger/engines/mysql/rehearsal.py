@@ -34,7 +34,7 @@ FROM information_schema.SCHEMATA
 """
 SHARED_TABLE: Final = """
 SELECT 1 FROM information_schema.TABLES
-WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND TABLE_TYPE = 'BASE TABLE'
+WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')
 """
 PLAIN_COLUMNS: Final = """
 SELECT COLUMN_NAME FROM information_schema.COLUMNS
@@ -104,6 +104,8 @@ async def _drop(server: MysqlConnection, target: Target, url: MysqlUrl, name: st
 
 async def _copy_shared(server: MysqlConnection, target: Target, source: str, name: str) -> None:
     """Tables that the tenant's variables name and that are not its own (WordPress' users), with their rows."""
+    # The rows are as some mode let them in: an id 0, a date without a day.
+    await server.execute("SET SESSION foreign_key_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO'")
     for value in sorted({one for key, one in target.variables.items() if key != "prefix" and one}):
         if value.startswith(target.prefix) or not await server.fetch(SHARED_TABLE, (source, value)):
             continue
@@ -112,7 +114,6 @@ async def _copy_shared(server: MysqlConnection, target: Target, source: str, nam
         rows = await server.fetch(PLAIN_COLUMNS, (source, value))
         columns = ", ".join(quote_identifier(str(row[0])) for row in rows)
         await server.execute(f"CREATE TABLE {there} LIKE {here}")
-        await server.execute("SET SESSION foreign_key_checks = 0")
         await server.execute(
             f"INSERT INTO {there} ({columns}) SELECT {columns} FROM {here}",  # noqa: S608
             seconds=NO_DEADLINE,
