@@ -137,6 +137,16 @@ async def test_generated_columns(engine: MysqlEngine, tenant: Tenant, tmp_path: 
     assert tenant.rows("SELECT * FROM sums ORDER BY a") == ((1, 2, 3), (2, 3, 4))
 
 
+async def test_defaults_of_the_database(
+    engine: MysqlEngine, tenant: Tenant, tmp_path: Path
+) -> None:
+    """What a new table gets that names no character set is what it was, too."""
+    backup = await _back_up(engine, tenant, tmp_path)
+    tenant.run(f"ALTER DATABASE `{tenant.database}` CHARACTER SET latin1 COLLATE latin1_bin")
+    assert await _restore(engine, tenant, backup) == backup.fingerprint
+    assert tenant.rows("SELECT @@collation_database") == (("utf8mb4_unicode_ci",),)
+
+
 async def test_rows_are_committed(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
     """Also where the tenant's `session` statements turn autocommit off."""
     tenant.run(ITEMS, FILL)

@@ -49,6 +49,7 @@ async def restore(
             await _say(session, epoch=epoch, restoring=backup.name)
             failpoints.reach("restore.before_write")
             await _drop_all(session)
+            await _set_defaults(session, contents)
             await _feed(session, backup, contents, epoch=epoch)
             failpoints.reach("restore.after_write")
             await session.renew(epoch=epoch, ledger=ledger)
@@ -138,6 +139,17 @@ async def _drop_all(session: MysqlSession) -> None:
         )
         if oracle:
             await connection.execute("SET SESSION sql_mode = %s", (mode,))
+
+
+async def _set_defaults(session: MysqlSession, contents: Contents) -> None:
+    """What a table without a character set of its own gets; a prefix tenant's is not its own."""
+    words = (contents.charset, contents.collation)
+    if session.names.prefix or not all(re.fullmatch(r"\w+", word) for word in words):
+        return
+    await session.connection.execute(
+        f"ALTER DATABASE {quote_identifier(session.names.database)}"
+        f" CHARACTER SET {contents.charset} COLLATE {contents.collation}"
+    )
 
 
 async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoch: int) -> None:
