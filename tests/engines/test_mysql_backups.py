@@ -147,6 +147,26 @@ async def test_defaults_of_the_database(
     assert tenant.rows("SELECT @@collation_database") == (("utf8mb4_unicode_ci",),)
 
 
+async def test_events_that_pass(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
+    """An event that is gone or disabled once it is over is no part of the schema; one without an end is."""
+    tenant.run(
+        "CREATE EVENT once ON SCHEDULE AT '2035-01-01' DO SELECT 1",
+        "CREATE EVENT season ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01' ENDS '2031-01-01'"
+        " ON COMPLETION PRESERVE DO SELECT 1",
+        "CREATE EVENT ever ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01' DO SELECT ' ENDS '",
+    )
+    backup = await _back_up(engine, tenant, tmp_path)
+    assert await _restore(engine, tenant, backup) == backup.fingerprint
+    assert tenant.rows(
+        "SELECT count(*) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE()"
+    ) == ((3,),)
+    tenant.run("DROP EVENT once", "ALTER EVENT season DISABLE")
+    async with engine.open(tenant.target) as session:
+        assert (await session.mark()).fingerprint == backup.fingerprint
+        tenant.run("ALTER EVENT ever DISABLE")
+        assert (await session.mark()).fingerprint != backup.fingerprint
+
+
 async def test_rows_are_committed(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:
     """Also where the tenant's `session` statements turn autocommit off."""
     tenant.run(ITEMS, FILL)

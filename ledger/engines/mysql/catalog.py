@@ -69,7 +69,7 @@ Row = dict[str, Any]
 
 async def read(connection: MysqlConnection, listing: Listing, names: Names) -> Schema:
     """The schema of what is listed."""
-    from ledger.engines.mysql.introspect import definition, program_text
+    from ledger.engines.mysql.introspect import definition, passes, program_text
 
     definitions: list[Definition] = []
     if listing.views:
@@ -87,7 +87,8 @@ async def read(connection: MysqlConnection, listing: Listing, names: Names) -> S
         definitions.append(definition("trigger", str(name), words, names))
     for kind, name in listing.programs:
         text = await program_text(connection, kind, name)
-        definitions.append(definition(kind, name, text, names))
+        if not passes(text):
+            definitions.append(definition(kind, name, text, names))
     tables = await _tables(connection, listing, names) if listing.tables else ()
     return Schema(
         tables=tables,

@@ -9,6 +9,7 @@ alone, with the prefix as `{prefix}`; no database name, definer or counter is in
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -51,6 +52,11 @@ UNION
 SELECT EVENT_SCHEMA FROM information_schema.EVENTS
 """
 PROGRAMS: Final = frozenset({"PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY", "EVENT"})
+
+_PASSING: Final = re.compile(
+    r"\n[^\n]*? EVENT (?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\") ON SCHEDULE"
+    r" (?:AT |EVERY (?:(?! ON COMPLETION ).)+? ENDS )"
+)
 
 Row = tuple[Any, ...]
 
@@ -224,7 +230,9 @@ class SchemaReader:
         for row in listing.triggers:
             self._add(digest, *(str(cell) for cell in (*row[:5], row[6])))
         for kind, name in listing.programs:
-            self._add(digest, kind, name, await program_text(connection, kind, name))
+            text = await program_text(connection, kind, name)
+            if not passes(text):
+                self._add(digest, kind, name, text)
         return digest.hexdigest()
 
     def _add(self, digest: Any, *parts: str) -> None:
@@ -267,6 +275,11 @@ async def program_text(connection: MysqlConnection, kind: str, name: str) -> str
     """A routine or event with its sql_mode; words in its place if the account may not read it."""
     found = await read_program(connection, kind, name)
     return "(not readable)" if found is None else f"{found.sql_mode}\n{found.text}"
+
+
+def passes(text: str) -> bool:
+    """Whether it is an event that will be gone, or disabled, by itself: no part of the schema."""
+    return _PASSING.search(text) is not None
 
 
 def definition(kind: str, name: str, text: str, names: Names) -> Definition:
