@@ -28,10 +28,12 @@ from ledger.errors import (
     TenantError,
     UnreachableError,
 )
+from ledger.scripts.created import Owned
+from tests.conftest import MakeDatabase
 from tests.engines import mysql_child
 from tests.engines.mysql_tenants import FILL, ITEMS, Tenant, tenant
 from tests.engines.work import LEDGER, Journal, check, step, work
-from tests.servers import connect, statements
+from tests.servers import Server, connect, statements
 
 __all__ = ["tenant"]
 
@@ -521,6 +523,25 @@ class TestFiles:
             assert (await session.marker()).entries[0].state == "applied"
         assert journal.numbers == [1, 2, 3, 4, 5, 6]
         assert tenant.rows("SELECT count(*) FROM more") == ((1,),)
+
+    async def test_oracle_mode(
+        self, engine: MysqlEngine, mariadb: Server, make_database: MakeDatabase
+    ) -> None:
+        """A migration that needs the mode to make a package comes to its end, and `reset` drops that."""
+        tenant = Tenant(mariadb, make_database(mariadb))
+        async with engine.open(tenant.target) as session:
+            await session.apply(
+                work(
+                    "SET sql_mode = 'ORACLE'",
+                    "CREATE PACKAGE pack AS FUNCTION one RETURN INT; END",
+                    "CREATE TABLE after (id INT)",
+                    "INSERT INTO after VALUES (1)",
+                ),
+                Journal(),
+            )
+            await session.drop([Owned(kind="package", name="pack")], epoch=2, ledger=LEDGER)
+            assert (await session.schema()).definitions == ()
+        assert tenant.rows("SELECT id FROM after") == ((1,),)
 
     async def test_settings_end_with_their_migration(
         self, engine: MysqlEngine, tenant: Tenant

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ledger import failpoints
-from ledger.drivers.mysql import NO_DEADLINE, quote_identifier
+from ledger.drivers.mysql import NO_DEADLINE, MysqlConnection, quote_identifier
 from ledger.engines.entries import fenced
 from ledger.engines.mysql.fence import with_restoring
 from ledger.errors import TenantError
@@ -52,14 +52,23 @@ async def drop(session: MysqlSession, objects: Sequence[Owned], *, epoch: int, l
         if one.kind == "index":
             await _drop_index(session, one)
         else:
-            await connection.execute(
-                f"DROP {one.kind.upper()} IF EXISTS {quote_identifier(one.name)}",
-                seconds=NO_DEADLINE,
-            )
+            await drop_object(connection, one.kind.upper(), one.name)
         failpoints.reach("engine.after_statement")
     failpoints.reach("engine.before_marker")
     await session.table.replace_all(connection, (), epoch=epoch, fence=with_restoring(found, ""))
     failpoints.reach("engine.after_marker")
+
+
+async def drop_object(connection: MysqlConnection, kind: str, name: str) -> None:
+    """DROP … IF EXISTS, in the mode whose grammar knows packages if it is one."""
+    sql = f"DROP {kind} IF EXISTS {quote_identifier(name)}"
+    if not kind.startswith("PACKAGE"):
+        await connection.execute(sql, seconds=NO_DEADLINE)
+        return
+    ((mode,),) = await connection.fetch("SELECT @@sql_mode")
+    await connection.execute("SET SESSION sql_mode = 'ORACLE'")
+    await connection.execute(sql, seconds=NO_DEADLINE)
+    await connection.execute("SET SESSION sql_mode = %s", (mode,))
 
 
 def _require_ours(session: MysqlSession, found: str, restoring: str, ledger: str) -> None:

@@ -26,22 +26,23 @@ CREATE TABLE IF NOT EXISTS {marker} (
   direction VARCHAR(8)   NOT NULL,
   step      INT          NOT NULL,
   ref       LONGTEXT     NOT NULL,
-  body      LONGTEXT     NOT NULL,
+  `body`    LONGTEXT     NOT NULL,
   PRIMARY KEY (id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
 """
 """`id` is SET/VERSION, `ref` the migration and `body` its results as JSON. In the one row with the
-empty `id`, `epoch` is the fence and `ref` says who set it."""
+empty `id`, `epoch` is the fence and `ref` says who set it. The ORACLE mode of a migration makes
+BODY a keyword."""
 
 READ: Final = "SELECT id, epoch, state, direction, step, ref, {body} FROM {marker} ORDER BY id"
-READ_BODY: Final = "SELECT body FROM {marker} WHERE id = %s"
+READ_BODY: Final = "SELECT `body` FROM {marker} WHERE id = %s"
 INSERT_FENCE: Final = """
-INSERT INTO {marker} (id, epoch, state, direction, step, ref, body)
+INSERT INTO {marker} (id, epoch, state, direction, step, ref, `body`)
 VALUES ('', %s, '', '', 0, %s, '')
 """
 RAISE_FENCE: Final = "UPDATE {marker} SET epoch = %s, ref = %s WHERE id = '' AND epoch <= %s"
 PUT_ENTRY: Final = """
-REPLACE INTO {marker} (id, epoch, state, direction, step, ref, body)
+REPLACE INTO {marker} (id, epoch, state, direction, step, ref, `body`)
 SELECT %s, fence.epoch, %s, %s, %s, %s, %s
 FROM {marker} AS fence WHERE fence.id = '' AND fence.epoch = %s
 FOR UPDATE
@@ -50,7 +51,7 @@ LOCK_FENCE: Final = "SELECT epoch FROM {marker} WHERE id = '' FOR UPDATE"
 DELETE_ENTRY: Final = "DELETE FROM {marker} WHERE id = %s"
 DELETE_ENTRIES: Final = "DELETE FROM {marker} WHERE id <> ''"
 PUT_PLAIN: Final = """
-INSERT INTO {marker} (id, epoch, state, direction, step, ref, body) VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO {marker} (id, epoch, state, direction, step, ref, `body`) VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
 
 
@@ -114,7 +115,7 @@ class MarkerTable:
 
     async def read(self, connection: MysqlConnection, *, bodies: bool = False) -> Remembered:
         """What the tenant remembers; nothing without the table. Raises TenantError if unreadable."""
-        sql = self._sql(READ).replace("{body}", "body" if bodies else "''")
+        sql = self._sql(READ).replace("{body}", "`body`" if bodies else "''")
         try:
             rows = await connection.fetch(sql)
         except QueryError as error:

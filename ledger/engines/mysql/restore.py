@@ -19,6 +19,7 @@ import msgspec
 from ledger import failpoints
 from ledger.drivers.mysql import NO_DEADLINE, QueryError, quote_identifier
 from ledger.engines.mysql.container import Contents, read_contents, read_sql, sha256_of
+from ledger.engines.mysql.drop import drop_object
 from ledger.engines.mysql.dumpfile import statements
 from ledger.engines.mysql.fence import with_restoring
 from ledger.engines.mysql.restorable import Asked, asked, require_taken
@@ -124,21 +125,12 @@ async def _drop_all(session: MysqlSession) -> None:
     listing = await session.reader.listing(connection)
     # The dump's rows have no COMMIT behind them, whatever the tenant's `session` has set.
     await connection.execute("SET SESSION foreign_key_checks = 0, autocommit = 1")
-    ((mode,),) = await connection.fetch("SELECT @@sql_mode")
     names = list(listing.programs)
     names += [("VIEW", name) for name in listing.views]
     names += [("TABLE", name) for name in listing.tables]
     names += [("SEQUENCE", name) for name in listing.sequences]
     for kind, name in names:
-        # Only this mode's grammar knows the words.
-        oracle = kind.startswith("PACKAGE")
-        if oracle:
-            await connection.execute("SET SESSION sql_mode = 'ORACLE'")
-        await connection.execute(
-            f"DROP {kind} IF EXISTS {quote_identifier(name)}", seconds=NO_DEADLINE
-        )
-        if oracle:
-            await connection.execute("SET SESSION sql_mode = %s", (mode,))
+        await drop_object(connection, kind, name)
 
 
 async def _set_defaults(session: MysqlSession, contents: Contents) -> None:
