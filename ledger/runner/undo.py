@@ -12,7 +12,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.errors import LedgerError, RestoreError
+from ledger.errors import BackupError, LedgerError, RestoreError
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue
 from ledger.projections import Applied
@@ -23,6 +23,12 @@ from ledger.runner.held import Held, claimed
 from ledger.runner.kept import KeptBackup, backup_before, kept_backups, kept_migration
 from ledger.runner.outcome import Outcome, failure
 from ledger.scripts.model import Migration
+
+WITHOUT = (
+    "(Going back without a backup of the present state: `ledger restore`, which takes none, or"
+    ' backup = "never" in the configuration.)'
+)
+"""A migration may itself have left what cannot be backed up: a view whose table it dropped."""
 
 How = Literal["auto", "script", "backup"]
 Choose = Callable[[Applied], Sequence[MigrationRef]]
@@ -182,7 +188,13 @@ async def _undo(
     ) as held:
         if ctx.settings.backup != "never" and not await held.midway():
             label = f"pre_rollback_{first.ref.version}"
-            created = await backups.take(ctx, target, session, label=label, now=datetime.now(UTC))
+            try:
+                created = await backups.take(
+                    ctx, target, session, label=label, now=datetime.now(UTC)
+                )
+            except BackupError as error:
+                error.hint = f"{error.hint} {WITHOUT}"
+                raise
             saved.append(created.path)
         if first.script is not None:
             undoing = {f"{way.ref.set}/{way.ref.version}" for way in ways}
