@@ -278,7 +278,8 @@ class MysqlSession:
         steps = {step.number: step for step in run.work.section.steps}
         for was in run.progress.results:
             step = steps.get(was.number)
-            if was.of or (step is not None and step.sha256 == was.statement):
+            of_wish = step is None and bool(run.work.sync)
+            if was.of or of_wish or (step is not None and step.sha256 == was.statement):
                 continue
             now = "is not in the file any more"
             if step is not None:
