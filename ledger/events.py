@@ -366,7 +366,8 @@ class DriftDetected(Event, frozen=True, kw_only=True, tag="drift_detected"):
     """The live schema is not the recorded one, or the tenant went back to an older state.
 
     With `kind` "regressed", `applied` is what the tenant's own marker says and
-    becomes the applied set. "cleared" says that an earlier drift is gone. `wish` is the
+    becomes the applied set. "cleared" says that an earlier drift is gone, and with `failure`
+    that the last failure has left nothing behind in the tenant. `wish` is the
     SET/VERSION whose section sync asks for what it could not bring about: the schema is
     the recorded one all the same.
     """
@@ -377,6 +378,7 @@ class DriftDetected(Event, frozen=True, kw_only=True, tag="drift_detected"):
     changes: tuple[Change, ...] = ()
     applied: tuple[MigrationRef, ...] = ()
     wish: str = ""
+    failure: bool = False
 
 
 class Reset(Event, frozen=True, kw_only=True, tag="reset"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -310,6 +310,24 @@ def _refuse_needed(
             )
 
 
+def unsettled(tenant: TenantState) -> bool:
+    """Whether the last command on it may stand in its middle, or have left something behind."""
+    failed = tenant.failure is not None
+    return failed or tenant.claim is not None or tenant.intent is not None or bool(tenant.landed)
+
+
+UNDOING: Final = frozenset({"rollback", "restore", "reset"})
+"""Commands after which, where one was killed, a tenant may hold less than its version says."""
+
+
+def interrupted(tenant: TenantState) -> bool:
+    """Whether such a command was begun and has no end, though nobody is at work any more.
+
+    Only for a tenant without a living claim.
+    """
+    return tenant.claim is not None and tenant.claim.command in UNDOING
+
+
 def state_name(tenant: TenantState, *, pending: bool, running: bool) -> State:
     """The one word of INTERFACE.md for where a tenant stands."""
     if running:
@@ -321,7 +339,7 @@ def state_name(tenant: TenantState, *, pending: bool, running: bool) -> State:
         return "unreachable"
     if tenant.drift == "regressed":
         return "regressed"
-    if failure is not None:
+    if failure is not None or interrupted(tenant):
         return "failed"
     if tenant.drift:
         return "drifted"

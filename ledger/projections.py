@@ -428,6 +428,8 @@ def _drift(fleet: FleetState, state: TenantState, row: Fact, event: ev.DriftDete
     state.drift = "" if event.kind == "cleared" else event.kind
     state.drift_changes = len(event.changes)
     state.skipped = state.skipped_detail = ""
+    if event.failure:
+        state.failure = None
     if event.kind == "regressed":
         state.applied = fleet.intern(event.applied)
         state.intent = None

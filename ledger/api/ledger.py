@@ -20,7 +20,7 @@ from ledger.engines.base import Target
 from ledger.fleet.planning import Decisions, refuse_edited
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
-from ledger.plan import Catalogue, Options
+from ledger.plan import Catalogue, Options, unsettled
 from ledger.projections import FleetState
 from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.kept import kept_backups
@@ -96,12 +96,16 @@ class Ledger(Reading):
                 chosen.targets, chosen.catalogues, ctx.fleet, decisions, chosen.warnings
             )
             changed = await changed_tenants(ready, ctx.fleet, chosen)
+            changed |= {
+                target.name
+                for target, one in zip(chosen.targets, plan.tenants, strict=True)
+                if not one.migrations and unsettled(ctx.state(target.name))
+            }
             todo = [
                 target
                 for target, one in zip(chosen.targets, plan.tenants, strict=True)
                 if one.migrations or one.problem or target.name in changed
             ]
-
             report = await migrate_fleet(
                 ready,
                 ctx,

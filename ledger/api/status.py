@@ -10,7 +10,7 @@ from ledger.api.discovery import Lost
 from ledger.api.opened import Chosen
 from ledger.engines.base import Target
 from ledger.fleet.planning import Decisions
-from ledger.plan import Catalogue, Options, State, state_name
+from ledger.plan import Catalogue, Options, State, interrupted, state_name
 from ledger.projections import Claim, FleetState
 from ledger.scripts.model import MigrationSet
 from ledger.scripts.version import version_key
@@ -116,6 +116,9 @@ def _rows(
     error = None
     if state.failure is not None:
         error = state.failure.message
+    elif claim is None and state.claim is not None and interrupted(state):
+        was = state.claim
+        error = f"the {was.command} by {was.actor} (run {was.run}) was interrupted"
     elif state.skipped:
         error = state.skipped_detail or state.skipped
     elif decision.problem is not None:

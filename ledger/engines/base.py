@@ -109,12 +109,14 @@ class Scratch(msgspec.Struct, frozen=True, kw_only=True):
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """The marker table's content: the fence and one entry per migration. `ledger` is the ledger's id.
 
-    A tenant without the table has epoch 0 and no entries.
+    A tenant without the table has epoch 0 and no entries. `unfinished` is the command that was
+    interrupted in the middle of replacing or dropping the tenant's content.
     """
 
     epoch: int = 0
     ledger: str = ""
     entries: tuple[MarkerEntry, ...] = ()
+    unfinished: Literal["", "restore", "reset"] = ""
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

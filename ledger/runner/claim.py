@@ -125,8 +125,14 @@ async def require_free(ctx: RunContext, tenant: str) -> None:
     and what is seen of the tenant meanwhile is of its middle.
     """
     held = ctx.state(tenant).claim
-    if held is not None and await _why_free(ctx, held) is None:
+    if held is not None and await at_work(ctx, tenant):
         raise _held_by(held, tenant)
+
+
+async def at_work(ctx: RunContext, tenant: str) -> bool:
+    """Whether a living run works on the tenant, as far as is known."""
+    held = ctx.state(tenant).claim
+    return held is not None and await _why_free(ctx, held) is None
 
 
 def _held_by(held: Claim, tenant: str) -> ClaimHeldError:

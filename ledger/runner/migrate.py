@@ -9,17 +9,20 @@ from datetime import UTC, datetime
 import msgspec
 
 from ledger import events as ev
-from ledger.engines.base import Engine, Session, Target
+from ledger.engines.base import Engine, Marker, Session, Target
 from ledger.errors import (
     ClaimHeldError,
     ConflictError,
+    InDoubtError,
     LedgerError,
     LockedError,
     MarkerMismatchError,
+    TenantError,
 )
-from ledger.plan import Catalogue, Decision, Options, decide
+from ledger.plan import Catalogue, Decision, Options, decide, unsettled
+from ledger.projections import TenantState
 from ledger.runner import backups, explain
-from ledger.runner.claim import StateChangedError, require_free
+from ledger.runner.claim import StateChangedError, at_work, require_free
 from ledger.runner.context import Handed, RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.outcome import Outcome, failure
@@ -41,6 +44,7 @@ class _Progress(msgspec.Struct, kw_only=True):
     skipped: int = 0
     backup: str | None = None
     warnings: list[str] = msgspec.field(default_factory=list)
+    nothing_left: bool = False
     repairs: int = 0
     plans: explain.Plans | None = None
 
@@ -76,7 +80,7 @@ async def migrate_tenant(
             try:
                 decision = _decide(ctx, target, catalogue, options)
                 if not decision.pending and not inspect:
-                    await _clear_aside(ctx, target)
+                    await _clear_aside(ctx, target, nothing_left=progress.nothing_left)
                     return _finished(ctx, target, progress)
                 opened = False
                 async with engine.open(target) as session:
@@ -90,6 +94,7 @@ async def migrate_tenant(
                         )
                         inspect = False
             except StateChangedError:
+                progress.nothing_left = False
                 continue
     except LedgerError as error:
         outcome = failure(
@@ -146,6 +151,9 @@ async def _apply_pending(
     """One claim: all pending migrations, each with its own start and end event."""
     pending = [ctx.bound(one, target.variables) for one in decision.pending]
     first = pending[0]
+    state = ctx.state(target.name)
+    look = unsettled(state)
+    _refuse_undoing_in_doubt(state)
     async with claimed(
         ctx,
         engine,
@@ -155,6 +163,10 @@ async def _apply_pending(
         steps=len(first.up.steps),
         contents=first.contents,
     ) as held:
+        if look:
+            half = half_done(await held.marker(), ctx.state(target.name), target.name)
+            if half is not None:
+                raise half
         while pending:
             try:
                 following = pending[1] if len(pending) > 1 else None
@@ -240,18 +252,68 @@ async def _inspect(
     Whoever works on it just now compares for himself.
     """
     state = await ctx.refresh(target.name)
-    if state.claim is not None:
+    if await at_work(ctx, target.name):
         return
+    _refuse_undoing_in_doubt(state)
     found = await _disagreement(ctx, target, session)
-    if found is not None:
+    half = half_done(await session.marker(), state if found is None else None, target.name)
+    if half is not None or found is not None or state.claim is not None:
         async with claimed(ctx, engine, target, session) as held:
+            if half is not None:
+                raise half
             await _believe_marker(held)
+    progress.nothing_left = True
+    if found is not None:
         message = (
             "the tenant's marker and the ledger disagree on what is applied: the ledger has"
             f" {found.expected or 'nothing'}, the tenant {found.found or 'nothing'}"
         )
         ctx.watcher.note(target.name, message)
         progress.warnings.append(message)
+
+
+def half_done(marker: Marker, state: TenantState | None, tenant: str) -> TenantError | None:
+    """What to say of a tenant in which a restore, a reset or a rollback stands in its middle.
+
+    Its version says nothing about what it holds, and only that command goes on with it. A step of
+    which the marker knows nothing yet stands as an intent in `state`.
+    """
+    if marker.unfinished:
+        return TenantError(
+            f"a {marker.unfinished} was interrupted; the tenant holds a part of its content",
+            hint=f"Run `ledger {marker.unfinished}` for it again.",
+            tenant=tenant,
+        )
+    ids = [
+        f"{one.ref.set}/{one.ref.version}"
+        for one in marker.entries
+        if one.state != "applied" and one.direction == "down"
+    ]
+    was = state.intent if state is not None else None
+    if was is not None and was.direction == "down":
+        ids.append(f"{was.set}/{was.version}")
+    if not ids:
+        return None
+    return TenantError(
+        f"the rollback of {ids[0]} stands in its middle: some of its down steps may have landed",
+        hint=f"Run `ledger rollback {ids[0]}` for it, which goes on from there.",
+        tenant=tenant,
+        migration=ids[0],
+    )
+
+
+def _refuse_undoing_in_doubt(state: TenantState) -> None:
+    """Raises InDoubtError once more; nothing is recorded, so that what was seen stays for `resolve`."""
+    failed = state.failure
+    if failed is not None and failed.in_doubt and failed.direction == "down":
+        raise InDoubtError(
+            failed.message,
+            step=failed.step or 0,
+            evidence=failed.evidence,
+            hint=failed.hint,
+            tenant=state.tenant,
+            migration=f"{failed.set}/{failed.version}",
+        )
 
 
 async def _disagreement(
@@ -290,13 +352,17 @@ async def _let_go(ctx: RunContext, target: Target, error: LedgerError) -> None:
         error.add_note(f"and its claim could not be ended: {second}")
 
 
-async def _clear_aside(ctx: RunContext, target: Target) -> None:
-    """The tenant was brought forward, or had it all: it is not behind any more, nor out of reach."""
+async def _clear_aside(ctx: RunContext, target: Target, *, nothing_left: bool) -> None:
+    """The tenant was brought forward, or had it all: it is not behind any more, nor out of reach.
+
+    With `nothing_left` its last failure has left no trace in it, and is over too.
+    """
     state = ctx.state(target.name)
-    if state.drift == "regressed" or state.skipped:
+    over = nothing_left and state.failure is not None
+    if state.drift == "regressed" or state.skipped or over:
         try:
             await require_free(ctx, target.name)
-            await ctx.record(target.name, [ev.DriftDetected(kind="cleared")])
+            await ctx.record(target.name, [ev.DriftDetected(kind="cleared", failure=over)])
         except ConflictError as conflict:
             await ctx.refresh(target.name)
             raise StateChangedError from conflict

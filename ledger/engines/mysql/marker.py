@@ -243,8 +243,12 @@ class MarkerTable:
 
 def as_marker(found: Remembered) -> Marker:
     """The protocol's value."""
+    fence = found.fence
     return Marker(
-        epoch=found.epoch, ledger=found.fence.ledger, entries=tuple(found.entries.values())
+        epoch=found.epoch,
+        ledger=fence.ledger,
+        entries=tuple(found.entries.values()),
+        unfinished="restore" if fence.restoring else "reset" if fence.resetting else "",
     )
 
 
