@@ -15,7 +15,7 @@ from ledger.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from ledger.events import GENESIS_HASH, Failed, NewEvent, Recorded
+from ledger.events import GENESIS_HASH, Failed, LeaseRenewed, NewEvent, Recorded
 from ledger.stores.base import Append, Head, Script, Store, StoredProjection
 from ledger.stores.chain import prepare
 from tests.conftest import MakeDatabase
@@ -238,6 +238,9 @@ async def test_what_does_not_fit_is_refused_by_name(place: Place) -> None:
         for stream, event in bad:
             with pytest.raises(StoreError, match="must be 1 to"):
                 await store.append(Append(stream=stream, events=(event,)))
+        unreadable = new_event(LeaseRenewed(lease_seconds="soon"))  # type: ignore[arg-type]
+        with pytest.raises(StoreError, match="'lease_renewed' cannot be recorded"):
+            await store.append(Append(stream="tenant/a", events=(unreadable,)))
         with pytest.raises(StoreError, match="nothing to append"):
             await store.append(Append(stream="tenant/a", events=()))
         assert await audit(store) == 0
