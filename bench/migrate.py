@@ -217,9 +217,9 @@ def run(options: Options) -> Report:
             targets.append(unmeasured("w-raw", *ROWS["w-raw"], why))
             continue
         if engine == "sqlite":
-            count = options.pick(quick=20, modest=200, full=1000)
+            count = options.pick(quick=20, modest=1000, full=1000)
         else:
-            count = options.pick(quick=8, modest=40, full=200)
+            count = options.pick(quick=8, modest=200, full=200)
         peers, missing = peers_for(engine) if options.peers else ([], [])
         with work_folder(options) as folder, fleet_of(engine, count, folder, options) as fleet:
             ring = Ring(engine, fleet, folder, options)
