@@ -5,20 +5,15 @@ from __future__ import annotations
 import secrets
 import traceback
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import anyio
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
 from ledger.drivers.mysql import ConnectionLostError, ConnectRefusedError, connect
 from ledger.drivers.url import MysqlUrl, Secret, SecretSource
+from tests.certificates import make_certificates
 from tests.conftest import MakePrivateMariadb
 from tests.drivers.fake_mysql import OK, Wire, fake_server
 from tests.servers import Server, as_server, queries, query
@@ -219,48 +214,11 @@ async def test_certificate_of_another_is_refused(mysql: Server) -> None:
     assert "CERTIFICATE_VERIFY_FAILED" in error.message
 
 
-def _certificates(folder: Path) -> None:
-    """An authority, and a certificate for 127.0.0.1 signed by it."""
-    now = datetime.now(UTC)
-    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ledger tests")])
-    authority_key = rsa.generate_private_key(65537, 2048)
-    key = rsa.generate_private_key(65537, 2048)
-
-    def certificate(subject: x509.Name, public: rsa.RSAPublicKey, *, ca: bool) -> x509.Certificate:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(authority)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]),
-                critical=False,
-            )
-        )
-        return builder.sign(authority_key, hashes.SHA256())
-
-    server = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
-    pem = serialization.Encoding.PEM
-    (folder / "ca.pem").write_bytes(
-        certificate(authority, authority_key.public_key(), ca=True).public_bytes(pem)
-    )
-    (folder / "cert.pem").write_bytes(
-        certificate(server, key.public_key(), ca=False).public_bytes(pem)
-    )
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-
-
 async def test_tls_with_an_authority_of_ones_own(
     private_mariadb: MakePrivateMariadb, tmp_path: Path
 ) -> None:
     """With ssl_ca the connection is encrypted, and the certificate held to host and authority."""
-    _certificates(tmp_path)
+    make_certificates(tmp_path)
     server = as_server(
         private_mariadb(
             f"--ssl-ca={tmp_path}/ca.pem",

@@ -22,7 +22,8 @@ from ledger.engines.mysql import MysqlEngine
 from ledger.engines.mysql.container import Contents, Writer
 from ledger.engines.mysql.dumpfile import statements
 from ledger.errors import BackupError, RestoreError
-from tests.conftest import MakeDatabase, MakePrivateMariadb
+from tests.certificates import make_certificates
+from tests.conftest import MakeDatabase, MakePrivateMariadb, MakePrivateServer
 from tests.engines.mysql_tenants import FILL, ITEMS, Tenant, tenant
 from tests.engines.work import LEDGER, Journal, work
 from tests.mariadbd import PrivateMariadb
@@ -94,6 +95,42 @@ def _account(tenant: Tenant, privileges: str) -> Iterator[Tenant]:
         yield seen
     finally:
         query(tenant.server, f"DROP USER '{account}'@'%'")
+
+
+def _tls_connections(server: Server) -> int:
+    ((_, count),) = query(server, "SHOW GLOBAL STATUS LIKE 'Ssl_finished_accepts'")
+    return int(count)
+
+
+@pytest.mark.parametrize("kind", ["mariadb", pytest.param("mysql", marks=pytest.mark.mysql)])
+async def test_a_dump_asks_for_no_tls_that_the_tenant_does_not_use(
+    kind: str, engine: MysqlEngine, private_server: MakePrivateServer, tmp_path: Path
+) -> None:
+    """Clients that demand or try TLS by themselves connect as the driver does."""
+    server = as_server(private_server(kind))
+    tenant = Tenant(server, create_database(server))
+    tenant.run(ITEMS, FILL)
+    backup = await _back_up(engine, tenant, tmp_path)
+    assert b"'two'" in _sql_of(backup.path)
+    assert _tls_connections(server) == 0
+
+
+async def test_a_dump_uses_the_tenants_tls(
+    engine: MysqlEngine, private_mariadb: MakePrivateMariadb, tmp_path: Path
+) -> None:
+    """An account that may only come with TLS is dumped with the certificate authority of its URL."""
+    make_certificates(tmp_path)
+    files = (f"--ssl-{name}={tmp_path}/{name}.pem" for name in ("ca", "cert", "key"))
+    server = as_server(private_mariadb(*files))
+    query(server, "CREATE USER guarded@'%' REQUIRE SSL")
+    query(server, "GRANT ALL ON *.* TO guarded@'%'")
+    tenant = Tenant(server, create_database(server))
+    tenant.run(ITEMS, FILL)
+    ca = str(tmp_path / "ca.pem")
+    url = msgspec.structs.replace(tenant.target.url, user="guarded", ssl=True, ssl_ca=ca)
+    tenant.target = msgspec.structs.replace(tenant.target, url=url)
+    backup = await _back_up(engine, tenant, tmp_path)
+    assert b"'two'" in _sql_of(backup.path)
 
 
 async def test_everything_comes_back(engine: MysqlEngine, tenant: Tenant, tmp_path: Path) -> None:

@@ -110,7 +110,11 @@ def defaults_file(url: MysqlUrl, password: Secret | None) -> Iterator[tuple[str,
 
 
 def _options(url: MysqlUrl, password: Secret | None) -> str:
-    """`loose-` options are ignored by the program that does not know them."""
+    """The connection as the driver makes it, with its TLS or without any.
+
+    Left to themselves, newer clients demand TLS (MariaDB 11.4) or try it (MySQL); then MySQL's asks for
+    the key that encrypts a password, as the driver does. A program ignores a `loose-` option that it does not know.
+    """
     lines = ["[client]"]
     if url.user:
         lines.append(f"user={_quoted(url.user)}")
@@ -120,10 +124,13 @@ def _options(url: MysqlUrl, password: Secret | None) -> str:
         lines.append(f"socket={_quoted(url.unix_socket)}")
     else:
         lines += [f"host={_quoted(url.host)}", f"port={url.port}", "protocol=tcp"]
-        if url.ssl:
-            lines += ["loose-ssl-verify-server-cert", "loose-ssl-mode=VERIFY_IDENTITY", "loose-ssl"]
+    if url.ssl and not url.unix_socket:
+        lines += ["loose-ssl-verify-server-cert", "loose-ssl-mode=VERIFY_IDENTITY", "loose-ssl"]
         if url.ssl_ca:
             lines.append(f"ssl-ca={_quoted(url.ssl_ca)}")
+    else:
+        lines += ["loose-ssl-verify-server-cert=0", "loose-ssl-mode=DISABLED", "loose-ssl=0"]
+        lines.append("loose-get-server-public-key")
     return "\n".join(lines) + "\n"
 
 
