@@ -112,18 +112,6 @@ class ChainCheck:
                 )
 
 
-def check_anchor(anchor: Anchor, event: Recorded | None) -> None:
-    """Compare an anchor with the event at its seq (None: there is none). Raises ChainBrokenError.
-
-    This looks at one event only; `ChainCheck` proves what lies before it.
-    """
-    found = GENESIS_HASH if anchor.seq == 0 else event.hash if event is not None else None
-    if found is None:
-        raise _broken(anchor.seq, "an anchor was taken here, but there is no such event")
-    if found != anchor.hash:
-        raise _broken(anchor.seq, f"the anchor's hash is {anchor.hash}, and the ledger's {found}")
-
-
 def check_script(sha256: str, content: str) -> None:
     """Whether a kept text is still what its key says. Raises ChainBrokenError (seq 0)."""
     found = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()

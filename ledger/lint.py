@@ -173,18 +173,11 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def _refused_by_parser(migration: Migration) -> Iterator[Finding]:
-    refuse = _sqlite_refusal if migration.dialect == "sqlite" else _mysql_refusal
+    if migration.dialect != "sqlite":
+        return
     for step in (*_all_steps(migration.up), *migration.sync, *_all_steps(migration.down)):
-        said = refuse(step.sql)
-        if said:
-            certain = migration.dialect == "sqlite"
-            yield _at(
-                step,
-                "syntax",
-                "error" if certain else "warning",
-                f"the parser refuses it: {said}",
-                "" if certain else "The server may know more than this parser: try it on a copy.",
-            )
+        if said := _sqlite_refusal(step.sql):
+            yield _at(step, "syntax", "error", f"SQLite's parser refuses it: {said}", "")
 
 
 def _all_steps(section: Section | None) -> tuple[Step, ...]:
@@ -202,31 +195,6 @@ def _sqlite_refusal(sql: str) -> str:
         except sqlite3.Error as error:
             said = str(error)
             return said if any(word in said for word in _SQLITE_SYNTAX) else ""
-    return ""
-
-
-_PARSED: Final = frozenset({"ddl", "dml"})
-_NOT_PARSED: Final = ("TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE", "SEQUENCE", "DEFINER")
-
-
-def _mysql_refusal(sql: str) -> str:
-    """What sqlglot says of plain DDL and DML. It lags behind the servers, so it only warns.
-
-    Stored routines and executable comments are not asked about.
-    """
-    kind = classify(sql, "mysql")
-    if kind.kind not in _PARSED or "/*!" in sql or any(word in kind.label for word in _NOT_PARSED):
-        return ""
-    import logging
-
-    import sqlglot
-    from sqlglot.errors import SqlglotError
-
-    logging.getLogger("sqlglot").setLevel(logging.ERROR)
-    try:
-        sqlglot.parse(sql, dialect="mysql", error_level=sqlglot.ErrorLevel.RAISE)
-    except SqlglotError as error:
-        return str(error).split("\n")[0].rstrip(".")
     return ""
 
 

@@ -178,10 +178,6 @@ class FleetState(msgspec.Struct, kw_only=True):
                 ev.decode_body(_BODY(row), seq=row[0])
             raise
 
-    def fold_own(self, recorded: Iterable[Recorded], events: Iterable[ev.AnyEvent]) -> None:
-        """`fold` of what was just appended: `events` are the bodies, so that none is decoded."""
-        self._fold(zip(map(fact, recorded), events, strict=True))
-
     def _fold(self, pairs: Iterable[tuple[Fact, ev.AnyEvent]]) -> None:
         """The one place where events become state."""
         handlers = _TENANT_HANDLERS

@@ -156,9 +156,3 @@ def _gap(before: Migration, after: Migration) -> str:
     first, last = before.key[0] + 1, after.key[0] - 1
     hole = f"{first:0{width}}" if first == last else f"{first:0{width}} … {last:0{width}}"
     return f"gap: {hole} missing between {before.ref.version} and {after.ref.version}"
-
-
-def find_version(migrations: Sequence[Migration], version: str) -> Migration | None:
-    """The migration with this version, however it is written (`1` finds `001`)."""
-    key = version_key(version)
-    return next((one for one in migrations if one.key == key), None) if key else None

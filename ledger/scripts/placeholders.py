@@ -102,11 +102,6 @@ def _texts(migration: Migration) -> Iterable[tuple[str, str, int]]:
             yield check.sql, check.file, check.line
 
 
-def binding_key(migration: Migration, variables: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """What `bind` depends on: equal keys give equal results, so that tenants can share one."""
-    return tuple((name, variables[name]) for name in sorted(migration.uses) if name in variables)
-
-
 def bind(migration: Migration, variables: Mapping[str, str]) -> Migration:
     """The migration with its placeholders replaced, in steps, guards, checks and names.
 

@@ -58,13 +58,6 @@ CASES: dict[str, tuple[str, str, str, str, int]] = {
         "error",
         3,
     ),
-    "syntax in a section sync, mysql": (
-        MYSQL,
-        "-- migrate:sync\nCREATE TABLE a (x INT NOT NUL DEFAULT);\n",
-        "syntax",
-        "warning",
-        2,
-    ),
     "placeholder in a section sync": (
         SQLITE,
         "-- migrate:sync\nCREATE TABLE {prefx}a (x);\n",
@@ -94,7 +87,6 @@ CASES: dict[str, tuple[str, str, str, str, int]] = {
         "error",
         3,
     ),
-    "mysql syntax": (MYSQL, "CREATE TABLE a (x INT;\n", "syntax", "warning", 1),
     "unterminated": (SQLITE, "SELECT 1;\nSELECT 'x;\n", "unusable", "error", 2),
 }
 

@@ -121,17 +121,6 @@ def test_taking_up_a_stored_state_gives_what_a_full_replay_gives(
 
 
 @given(HISTORIES)
-def test_own_events_fold_without_being_decoded(history: list[tuple[str | None, AnyEvent]]) -> None:
-    """The events that were appended, folded as they are, give what their stored bodies give."""
-    rows = record(history)
-    own = FleetState()
-    own.fold_own(rows, [event for _, event in history])
-    whole = folded(rows)
-    assert dump(own, all_keys(own)) == dump(whole, all_keys(whole))
-    assert own.seq == whole.seq
-
-
-@given(HISTORIES)
 def test_touched_names_every_row_that_changed(history: list[tuple[str | None, AnyEvent]]) -> None:
     """Storing only what was touched loses nothing."""
     whole = folded(record(history))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
-from ledger.scripts.graph import find_version, gaps, order_set, order_sets
+from ledger.scripts.graph import gaps, order_set, order_sets
 from ledger.scripts.model import Migration, MigrationSet, Section
 from ledger.scripts.version import version_key
 
@@ -123,11 +123,3 @@ def test_several_sets_are_ordered_together() -> None:
 def test_gaps_are_told_in_plain_sequences_only(versions: list[str], expected: list[str]) -> None:
     """001, 002, 004 has a gap; tens, dotted versions and timestamps have none."""
     assert list(gaps([_migration(version) for version in versions])) == expected
-
-
-def test_a_version_is_found_however_it_is_written() -> None:
-    """`1` finds `001`; what is no version finds nothing."""
-    found = [_migration("001"), _migration("002")]
-    assert find_version(found, "2") is found[1]
-    assert find_version(found, "3") is None
-    assert find_version(found, "x") is None

@@ -14,7 +14,6 @@ from ledger.scripts.parse import parse_migration
 from ledger.scripts.placeholders import (
     bind,
     bind_text,
-    binding_key,
     unknown_placeholders,
     validate_identifier_value,
 )
@@ -88,13 +87,6 @@ def test_binding_replaces_exactly_the_known_names(text: str, variables: dict[str
     mixed = text.replace("{", "").join(f"{{{name}}}" for name in names)
     expected = text.replace("{", "").join(variables[name] for name in names)
     assert bind_text(mixed, variables) == expected
-
-
-def test_tenants_with_the_same_values_share_a_key() -> None:
-    """Only what a migration uses counts."""
-    migration = _migration("SELECT '{site}'")
-    assert binding_key(migration, {"site": "a", "prefix": "x"}) == (("site", "a"),)
-    assert binding_key(_migration("SELECT 1"), {"site": "a"}) == ()
 
 
 @pytest.mark.parametrize("value", ["a b", "a;", "a`", "ä", "a\n", "a-b", "'", "{x}"])

@@ -15,7 +15,7 @@ import msgspec
 from ledger.drivers import mysql
 from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, quote_identifier
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
-from ledger.engines.base import MARKER_TABLE, Capabilities, Scratch, Seen, Session, Target
+from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.mysql import rehearsal
 from ledger.engines.mysql.apply import ATTEMPTS
@@ -32,16 +32,6 @@ from ledger.scripts.model import Dialect
 
 NO_SUCH_DATABASE: Final = 1049
 READ_ONLY: Final = "START TRANSACTION READ ONLY"
-DATABASES: Final = """
-SELECT SCHEMA_NAME FROM information_schema.SCHEMATA
-WHERE SCHEMA_NAME LIKE %s
-  AND SCHEMA_NAME NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
-ORDER BY SCHEMA_NAME
-"""
-MARKERS: Final = """
-SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES
-WHERE TABLE_NAME = %s ORDER BY TABLE_SCHEMA
-"""
 
 
 class MysqlEngine:
@@ -220,37 +210,6 @@ class MysqlEngine:
                 f"the query on {url} gives more than {limit} rows", hint="Narrow the query."
             )
         return [tuple(row) for row in rows]
-
-    async def list_databases(
-        self, url: MysqlUrl, secret: SecretSource, pattern: str | Sequence[str]
-    ) -> tuple[str, ...]:
-        """Databases that match a LIKE pattern, sorted; a list comes back as it is. Raises UnreachableError."""
-        if not isinstance(pattern, str):
-            return tuple(pattern)
-        rows = await self._rows(
-            msgspec.structs.replace(url, database=None), secret, DATABASES, (pattern,)
-        )
-        return tuple(str(row[0]) for row in rows)
-
-    async def list_prefix_tables(
-        self, url: MysqlUrl, secret: SecretSource, prefix: str
-    ) -> tuple[str, ...]:
-        """Tables and views of the URL's database that start with `prefix`, sorted. Raises UnreachableError."""
-        rows = await self._rows(
-            url,
-            secret,
-            "SELECT TABLE_NAME FROM information_schema.TABLES"
-            " WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE %s ORDER BY TABLE_NAME",
-            (mysql.escape_like(prefix) + "%",),
-        )
-        return tuple(str(row[0]) for row in rows)
-
-    async def marked_databases(self, url: MysqlUrl, secret: SecretSource) -> tuple[str, ...]:
-        """Databases of the server that have a marker: one query a server, not one a tenant."""
-        rows = await self._rows(
-            msgspec.structs.replace(url, database=None), secret, MARKERS, (MARKER_TABLE,)
-        )
-        return tuple(str(row[0]) for row in rows)
 
     async def aclose(self) -> None:
         """Close what is kept, and forget the schemas seen."""
