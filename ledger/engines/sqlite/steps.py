@@ -50,6 +50,9 @@ SELECT "table", "parent", count(*) FROM pragma_foreign_key_check GROUP BY 1, 2
 COUNT_VIOLATIONS_OF: Final = """
 SELECT "table", "parent", count(*) FROM pragma_foreign_key_check(?) GROUP BY 1, 2
 """
+RELOAD_SCHEMA: Final = "PRAGMA writable_schema = RESET"
+"""Reads sqlite_master again, also inside a transaction; ends `writable_schema = ON`.
+https://www.sqlite.org/pragma.html#pragma_writable_schema"""
 TABLES: Final = "SELECT name FROM main.sqlite_master WHERE type = 'table'"
 
 
@@ -82,6 +85,12 @@ def marks_connection(sql: str) -> bool:
     if word == "CREATE":
         return _TEMPORARY.search(sql[:_HEAD_CHARACTERS]) is not None
     return word in OF_CONNECTION
+
+
+@lru_cache(maxsize=2048)
+def writes_schema(sql: str) -> bool:
+    """Whether the statement lets later ones write sqlite_master itself, which SQLite does not read again."""
+    return first_words(sql)[0] == "PRAGMA" and "writable_schema" in sql.lower()
 
 
 @lru_cache(maxsize=2048)

@@ -30,6 +30,7 @@ from ledger.engines.sqlite.marker import (
     read_marker,
 )
 from ledger.engines.sqlite.steps import (
+    RELOAD_SCHEMA,
     Violations,
     begin_immediate,
     commit,
@@ -42,6 +43,7 @@ from ledger.engines.sqlite.steps import (
     violated,
     violations,
     worse,
+    writes_schema,
 )
 from ledger.engines.sqlite.trouble import REFUSALS, left_behind, step_failed
 from ledger.errors import DiskFullError, StepFailedError, UnreachableError
@@ -241,6 +243,8 @@ class Attempt:
         at all (their parents are unique) is the same for all tenants that have it.
         """
         cache = self.inside.cache
+        if self.work.python is not None or any(writes_schema(one.sql) for one in self._all_steps()):
+            database.execute(RELOAD_SCHEMA)
         self._read = cache.read(database)
         found, _ = self._read
         if found in cache.sound and self._only_adds():
@@ -249,6 +253,9 @@ class Attempt:
         if not new and not self._tolerated:
             cache.sound.add(found)
         return new
+
+    def _all_steps(self) -> tuple[Step, ...]:
+        return (*self.work.section.steps, *self.work.sync)
 
     def _only_adds(self) -> bool:
         work = self.work
