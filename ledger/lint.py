@@ -15,6 +15,7 @@ import msgspec
 
 from ledger.scripts.model import Migration, MigrationSet, Section, Step
 from ledger.scripts.placeholders import bind, unknown_placeholders
+from ledger.scripts.pragmas import switches_foreign_keys
 from ledger.scripts.statements import classify
 
 Severity = Literal["error", "warning"]
@@ -81,11 +82,16 @@ def _destructive(migration: Migration) -> Iterator[Finding]:
 
 def rebuild_with_foreign_keys(migration: Migration) -> Iterator[Finding]:
     """SQLite: dropping a table with foreign keys on deletes every row that refers to it by CASCADE."""
-    if migration.dialect != "sqlite" or migration.up.foreign_keys is False:
+    if migration.dialect != "sqlite":
         return
     rebuilt = _rebuilt_tables(migration)
-    certain = migration.up.foreign_keys is True
+    enforced: bool | None = migration.up.foreign_keys
     for step in migration.up.steps:
+        switched = switches_foreign_keys(step.sql)  # Left among the steps by transaction:false.
+        enforced = enforced if switched is None else switched
+        if enforced is False:
+            continue
+        certain = enforced is True
         kind = classify(step.sql, "sqlite")
         if kind.label.startswith("DROP TABLE") and kind.target.lower() in rebuilt:
             yield _at(

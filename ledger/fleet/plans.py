@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
 
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError
@@ -24,10 +22,7 @@ from ledger.runner.context import RunContext
 from ledger.runner.undo import How, WayBack, also_undone, ways_back
 from ledger.scripts.model import Migration, Section
 from ledger.scripts.placeholders import bind
-
-_ENFORCED: Final = re.compile(
-    r"\s*PRAGMA\s+(?:\w+\s*\.\s*)?foreign_keys\s*[=(]\s*['\"]?(?:ON|1|TRUE|YES)\b", re.IGNORECASE
-)
+from ledger.scripts.pragmas import enforces_foreign_keys
 
 Choose = Callable[[Target, Catalogue], Callable[[Applied], Sequence[MigrationRef]]]
 
@@ -62,7 +57,7 @@ def migrate_plan(
                 described[id(migration), variables] for migration in decision.pending
             )
             notes += [text for text in decision.warnings if text not in notes]
-        enforced = any(_ENFORCED.match(statement) for statement in target.session)
+        enforced = enforces_foreign_keys(target.session)
         if (id(decision), enforced) not in looked:
             looked.add((id(decision), enforced))
             found = _deleting(decision.pending, enforced=enforced)

@@ -73,6 +73,7 @@ def load_python(
     if isinstance(description, str) and description and not manifest.description:
         manifest = msgspec.structs.replace(manifest, description=description)
     down = _function(module, "down", source.file)
+    section = Section(steps=(), foreign_keys=_foreign_keys(module, source.file))
     return Migration(
         ref=MigrationRef(
             set=set_name,
@@ -84,8 +85,8 @@ def load_python(
         ),
         key=file_name.key,
         path=source.file,
-        up=Section(steps=()),
-        down=Section(steps=()) if down is not None else None,
+        up=section,
+        down=section if down is not None else None,
         depends=tuple(dict.fromkeys((*_depends(module, source.file, set_name), *depends))),
         manifest=manifest,
         contents=contents,
@@ -141,3 +142,13 @@ def _depends(module: ModuleType, file: str, set_name: str) -> list[tuple[str, st
             "`depends` is not a list of versions", file=file, hint='Write depends = ["001"].'
         )
     return [parse_dependency(one, set_name=set_name, file=file) for one in found]
+
+
+def _foreign_keys(module: ModuleType, file: str) -> bool | None:
+    """What PRAGMA foreign_keys says in a SQL file; it does nothing inside a migration's transaction."""
+    found = getattr(module, "foreign_keys", None)
+    if found is None or isinstance(found, bool):
+        return found
+    raise ScriptError(
+        "`foreign_keys` is neither True nor False", file=file, hint="Write foreign_keys = False."
+    )

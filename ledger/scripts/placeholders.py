@@ -19,6 +19,7 @@ from ledger.errors import ConfigError, ScriptError
 from ledger.scripts.model import Check, Dialect, Migration, Section, SkipIf, Step, sha256_hex
 from ledger.scripts.patterns import MYSQL_STRING, SINGLE
 from ledger.scripts.split import BLOCK_COMMENT
+from ledger.scripts.transaction import settle_bound
 
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SAFE: Final = re.compile(r"[A-Za-z0-9_$]*")
@@ -121,8 +122,10 @@ def bind(migration: Migration, variables: Mapping[str, str]) -> Migration:
         return migration
     return msgspec.structs.replace(
         migration,
-        up=_bind_section(migration.up, variables),
-        down=_bind_section(migration.down, variables) if migration.down else None,
+        up=_bind_section(migration.up, variables, migration.dialect),
+        down=_bind_section(migration.down, variables, migration.dialect)
+        if migration.down
+        else None,
         sync=tuple(_bind_step(step, variables) for step in migration.sync),
         checks=tuple(_bind_check(check, variables) for check in migration.checks),
         uses=frozenset(),
@@ -158,10 +161,11 @@ def _unknown_error(unknown: Unknown, variables: Mapping[str, str]) -> ScriptErro
     )
 
 
-def _bind_section(section: Section, variables: Mapping[str, str]) -> Section:
-    return msgspec.structs.replace(
+def _bind_section(section: Section, variables: Mapping[str, str], dialect: Dialect) -> Section:
+    bound = msgspec.structs.replace(
         section, steps=tuple(_bind_step(step, variables) for step in section.steps)
     )
+    return settle_bound(bound, section) if dialect == "sqlite" and section.transaction else bound
 
 
 def _bind_step(step: Step, variables: Mapping[str, str]) -> Step:

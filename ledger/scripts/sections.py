@@ -21,6 +21,7 @@ from ledger.scripts.directives import (
     read_directives,
 )
 from ledger.scripts.model import Check, Dialect, SkipIf, Step, sha256_hex
+from ledger.scripts.pragmas import switches_foreign_keys
 from ledger.scripts.routines import require_whole_routine
 from ledger.scripts.source import SourceFile
 from ledger.scripts.split import Script, Statement
@@ -30,9 +31,7 @@ from ledger.scripts.statements import classify
 from ledger.scripts.wish import require_wish
 
 # What a transactional SQLite section leaves out; directives before it mean the next statement.
-_LEFT_OUT: Final = re.compile(
-    r"(?:BEGIN|COMMIT|END)\b|PRAGMA\s+(?:\w+\s*\.\s*)?foreign_keys\b", re.IGNORECASE
-)
+_LEFT_OUT: Final = re.compile(r"(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
 
 
 class _Pending(msgspec.Struct):
@@ -225,7 +224,10 @@ def _is_own_transaction(parsed: Parsed, statement: Statement) -> bool:
     return (
         parsed.dialect == "sqlite"
         and parsed.section not in ("sync", "verify")
-        and _LEFT_OUT.match(statement.sql) is not None
+        and (
+            _LEFT_OUT.match(statement.sql) is not None
+            or switches_foreign_keys(statement.sql) is not None
+        )
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from ledger.errors import ScriptError
 from ledger.scripts.model import Section, Step
+from ledger.scripts.pragmas import read_pragma, switches_foreign_keys
 from ledger.scripts.tokens import Cursor
 
 # Seen on SQLite 3.40: an error inside a transaction …
@@ -21,7 +22,6 @@ _REFUSED_PRAGMAS: Final = frozenset({"journal_mode", "synchronous", "wal_checkpo
 # … and silently without effect there.
 _IDLE_PRAGMAS: Final = frozenset({"page_size", "auto_vacuum", "encoding"})
 _REFUSED: Final = frozenset({"VACUUM", "ATTACH", "DETACH"})
-_OFF: Final = frozenset({"off", "0", "no", "false"})
 _LEADING: Final = re.compile(r"[A-Za-z]+")
 _HINT: Final = (
     "Write -- migrate:up transaction:false at the top: its statements then run one by one."
@@ -51,16 +51,15 @@ def settle_sqlite_section(steps: list[Step]) -> Settled:
             continue
         if word in _REFUSED or (word == "ROLLBACK" and not _to_savepoint(step)):
             raise _refused(step, word)
-        if word == "PRAGMA":
-            name, value = _pragma(step)
-            if name == "foreign_keys" and value is not None:
-                switches.append((len(kept), value not in _OFF))
-                continue
-            if name in _REFUSED_PRAGMAS and (value is not None or name == "wal_checkpoint"):
-                raise _refused(step, f"PRAGMA {name}")
-            if name in _IDLE_PRAGMAS and value is not None:
+        if (on := switches_foreign_keys(step.sql)) is not None:
+            switches.append((len(kept), on))
+            continue
+        if pragma := read_pragma(step.sql):
+            if pragma.name in _REFUSED_PRAGMAS and (pragma.sets or pragma.name == "wal_checkpoint"):
+                raise _refused(step, f"PRAGMA {pragma.name}")
+            if pragma.name in _IDLE_PRAGMAS and pragma.sets:
                 warnings.append(
-                    f"{step.file}:{step.line}: PRAGMA {name} has no effect inside a transaction"
+                    f"{step.file}:{step.line}: PRAGMA {pragma.name} has no effect inside a transaction"
                 )
         kept.append(step)
     before = [on for position, on in switches if position < len(kept)]
@@ -70,6 +69,22 @@ def settle_sqlite_section(steps: list[Step]) -> Settled:
     )
     section = Section(steps=tuple(numbered), foreign_keys=None if not before else all(before))
     return Settled(section, tuple(warnings))
+
+
+def settle_bound(section: Section, unbound: Section) -> Section:
+    """A settled section once its placeholders are replaced: a PRAGMA that had one is read now.
+
+    Raises ScriptError.
+    """
+    if not any("{" in step.sql and _is_pragma(step) for step in unbound.steps):
+        return section
+    settled, _ = settle_sqlite_section(list(section.steps))
+    said = [one.foreign_keys for one in (section, settled) if one.foreign_keys is not None]
+    return msgspec.structs.replace(settled, foreign_keys=all(said) if said else None)
+
+
+def _is_pragma(step: Step) -> bool:
+    return Cursor(step.sql, "sqlite").peek().upper == "PRAGMA"
 
 
 def _refused(step: Step, what: str) -> ScriptError:
@@ -90,13 +105,3 @@ def _to_savepoint(step: Step) -> bool:
     cursor.next()
     cursor.take("TRANSACTION")
     return cursor.take("TO")
-
-
-def _pragma(step: Step) -> tuple[str, str | None]:
-    """A pragma's name and the value it sets, both in lower case; None where it only asks."""
-    cursor = Cursor(step.sql, "sqlite")
-    cursor.next()
-    name = cursor.name().lower().rpartition(".")[2]
-    if cursor.take_other("=") or cursor.take_other("("):
-        return name, cursor.next().text.lower().strip("'")
-    return name, None

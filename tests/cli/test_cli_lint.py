@@ -110,6 +110,10 @@ def test_missing_down(terminal: Terminal) -> None:
 
 GOOD = {
     "rebuild as SQLite says": (SQLITE, "PRAGMA foreign_keys = OFF;\n" + REBUILD + DOWN),
+    "rebuild with foreign keys off, without a transaction": (
+        SQLITE,
+        "-- migrate:up transaction:false\nPRAGMA foreign_keys = -1;\n" + REBUILD + DOWN,
+    ),
     "delete with where": (SQLITE, "DELETE FROM users WHERE id = 1;\n" + DOWN),
     "drop in down": (SQLITE, "CREATE TABLE a (x);\n-- migrate:down\nDROP TABLE a;\n"),
     "trigger": (

@@ -45,6 +45,11 @@ def prepare_connection(
             ) from error
     if target.session:
         keep_durable(database, synchronous=synchronous)
+    return foreign_keys_enforced(database)
+
+
+def foreign_keys_enforced(database: sqlite3.Connection) -> bool:
+    """Whether foreign keys are enforced on the connection now."""
     return bool(database.execute("PRAGMA foreign_keys").fetchone()[0])
 
 

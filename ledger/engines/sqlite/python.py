@@ -17,12 +17,14 @@ import anyio
 
 from ledger.drivers.sqlite import call
 from ledger.engines.base import Done, Journal, StepResult, Work
+from ledger.engines.sqlite.connection import foreign_keys_enforced
 from ledger.engines.sqlite.steps import controls_transaction, execute, read_only
 from ledger.engines.sqlite.transaction import Attempt
 from ledger.engines.sqlite.trouble import REFUSALS, code_name, described, hint_for, step_error
 from ledger.errors import CheckFailedError, StepFailedError, TenantError
 from ledger.events import CheckResult
 from ledger.scripts.model import PythonCall, sha256_hex
+from ledger.scripts.pragmas import switches_foreign_keys
 
 if TYPE_CHECKING:
     from ledger.engines.sqlite.session import SqliteSession
@@ -98,6 +100,12 @@ class Tenant:
             raise sqlite3.OperationalError("the transaction has ended; nothing more can be run")
         if controls_transaction(sql):
             raise sqlite3.ProgrammingError("a Python migration may not begin or end a transaction")
+        wanted = switches_foreign_keys(sql)
+        if wanted is not None and wanted != foreign_keys_enforced(database):
+            raise sqlite3.ProgrammingError(
+                "PRAGMA foreign_keys does nothing inside a transaction;"
+                f" write foreign_keys = {wanted} at the top of the file instead"
+            )
 
     async def _call(self, function: Callable[[sqlite3.Connection], T], number: int) -> T:
         if not self._open:

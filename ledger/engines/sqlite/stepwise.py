@@ -38,12 +38,19 @@ from ledger.engines.sqlite.steps import (
 from ledger.engines.sqlite.transaction import Attempt, own_entry, recovered
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, is_busy, step_failed
 from ledger.scripts.model import Step
+from ledger.scripts.pragmas import read_pragma
 
 if TYPE_CHECKING:
     from ledger.engines.sqlite.session import SqliteSession
 
 _BARE: Final = frozenset(("VACUUM", "PRAGMA", "ATTACH", "DETACH"))
 """What SQLite refuses, or ignores, inside a transaction. All may be repeated."""
+
+_IN_DATABASE: Final = frozenset(
+    ("application_id", "user_version", "schema_version", "incremental_vacuum", "optimize",
+     "wal_checkpoint", "integrity_check", "quick_check", "foreign_key_check")
+)  # fmt: skip
+"""Pragmas that leave nothing in the connection."""
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -128,7 +135,7 @@ class Stepwise:
             self._write(database)
         commit(database)
         for step in self._work.section.steps[: self.landed]:
-            if first_words(step.sql)[0] in OF_CONNECTION:
+            if _is_lost(step):
                 self._run_one(database, step)
 
     def run(self, unit: Unit, database: sqlite3.Connection) -> None:
@@ -213,6 +220,17 @@ class Stepwise:
                 migration=self._attempt.migration,
                 landed=self.landed > 0,
             ) from error
+
+
+def _is_lost(step: Step) -> bool:
+    """Whether a later statement may need what this one left in a connection that is gone.
+
+    What a PRAGMA has written into the database is there, and may have changed since.
+    """
+    if first_words(step.sql)[0] not in OF_CONNECTION:
+        return False
+    pragma = read_pragma(step.sql)
+    return pragma is None or pragma.name not in _IN_DATABASE
 
 
 def _units(attempt: Attempt) -> Iterator[Unit]:

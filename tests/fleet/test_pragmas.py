@@ -1,0 +1,162 @@
+"""PRAGMAs of a SQLite migration or session mean to the ledger what they mean to SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import ScriptError
+from tests.fleet.world import Fleet
+
+FAMILY = """\
+CREATE TABLE parents (id INTEGER PRIMARY KEY, name TEXT);
+CREATE TABLE children (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parents (id) ON DELETE CASCADE);
+INSERT INTO parents VALUES (1, 'a'), (2, 'b');
+INSERT INTO children VALUES (10, 1), (20, 2);
+"""
+REBUILD = """\
+CREATE TABLE new_parents (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+INSERT INTO new_parents SELECT id, name FROM parents;
+DROP TABLE parents;
+ALTER TABLE new_parents RENAME TO parents;
+"""
+VALUES = (
+    "= -1", "= full", "= extra", "= 256", "= 257", "= 0x0", "= 0x1", "= -0x1", "(1)", "(-1)",
+    "= 'on'", '= "yes"', "= [true]", "= `off`", "= 1.9", "= 0.9", "= +2", "= none", "=TRUE",
+    "(  'No' )", "= 2147483648", "= 'o''n'", "= default", "= '1 '", "= ' 1'", "= 1e1",
+)  # fmt: skip
+NAMES = ('"foreign_keys"', "main.foreign_keys", "[main] . 'foreign_keys'", "/* x */ FOREIGN_KEYS")
+STATEMENTS = (
+    *(f"PRAGMA foreign_keys {value}" for value in VALUES),
+    *(f"pragma {name} {value}" for name in NAMES for value in ("= -1", "(2)")),
+)
+
+
+def _fleet(root: Path, *session: str, extra: str = "") -> Fleet:
+    """One tenant with two parents, each with a child."""
+    fleet = Fleet(root, tenants=1, extra=extra)
+    (fleet.migrations / "001_notes.sql").unlink()
+    fleet.run("t0", FAMILY)
+    listed = ", ".join(f'"""{one}"""' for one in session)
+    fleet.config.write_text(fleet.config.read_text() + f"session = [{listed}]\n")
+    return fleet
+
+
+def _sqlite_enforces(*statements: str) -> bool:
+    with closing(sqlite3.connect(":memory:")) as database:
+        for one in statements:
+            database.execute(one)
+        return bool(database.execute("PRAGMA foreign_keys").fetchone()[0])
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+async def test_a_file_switches_foreign_keys_as_sqlite_does(tmp_path: Path, statement: str) -> None:
+    """Whatever the spelling: children survive the rebuild exactly where SQLite would say OFF."""
+    enforced = _sqlite_enforces("PRAGMA foreign_keys = ON", statement)
+    fleet = _fleet(tmp_path, f"PRAGMA foreign_keys = {'OFF' if enforced else 'ON'}")
+    fleet.write("001_rebuild.sql", f"{statement};\n{REBUILD}")
+    async with fleet.open() as ledger:
+        report = await ledger.migrate()
+    assert [one.error for one in report.outcomes] == [None]
+    assert fleet.query("t0", "SELECT count(*) FROM children") == [(0 if enforced else 2,)]
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        ("PRAGMA foreign_keys = ON", "PRAGMA foreign_keys = -1"),
+        ("PRAGMA foreign_keys = full",),
+        ("PRAGMA foreign_keys = no", "PRAGMA main.foreign_keys(2)"),
+        ('PRAGMA "foreign_keys" = 0x1',),
+        ("PRAGMA foreign_keys = 1", "PRAGMA foreign_keys"),
+        (),
+    ],
+)
+async def test_the_plan_knows_what_a_session_enforces(
+    tmp_path: Path, session: tuple[str, ...]
+) -> None:
+    """The plan warns of a rebuild exactly where its DROP deletes rows; the last statement counts."""
+    fleet = _fleet(tmp_path, *session)
+    fleet.write("001_rebuild.sql", REBUILD)
+    async with fleet.open() as ledger:
+        plan = await ledger.plan()
+        await ledger.migrate()
+    assert _sqlite_enforces(*session) == any("the DROP deletes" in one for one in plan.warnings)
+    lost = fleet.query("t0", "SELECT count(*) = 0 FROM children") == [(1,)]
+    assert lost == _sqlite_enforces(*session)
+
+
+@pytest.mark.parametrize(("value", "left"), [("-1", 2), ("on", 0)])
+async def test_a_placeholder_in_a_pragma_is_replaced_first(
+    tmp_path: Path, value: str, left: int
+) -> None:
+    """The value that the variable stands for decides."""
+    fleet = _fleet(
+        tmp_path,
+        f"PRAGMA foreign_keys = {'ON' if left else 'OFF'}",
+        extra=f'variables = {{ keys = "{value}" }}',
+    )
+    fleet.write("001_rebuild.sql", f"PRAGMA foreign_keys = {{keys}};\n{REBUILD}")
+    async with fleet.open() as ledger:
+        report = await ledger.migrate()
+    assert [one.error for one in report.outcomes] == [None]
+    assert fleet.query("t0", "SELECT count(*) FROM children") == [(left,)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'PRAGMA "journal_mode" = wal',
+        "PRAGMA main.journal_mode('wal')",
+        "PRAGMA [synchronous](off)",
+        "PRAGMA/**/wal_checkpoint",
+    ],
+)
+async def test_what_no_transaction_takes_is_refused_in_any_spelling(
+    tmp_path: Path, statement: str
+) -> None:
+    """Before anything is touched, with file and line."""
+    fleet = _fleet(tmp_path)
+    fleet.write("001_x.sql", f"SELECT 1;\n{statement};\n")
+    with pytest.raises(ScriptError, match="cannot run inside a transaction") as caught:
+        async with fleet.open() as ledger:
+            await ledger.plan()
+    assert caught.value.line == 2
+
+
+@pytest.mark.parametrize("constant", ["foreign_keys = False", ""])
+async def test_a_python_migration_says_it_as_a_constant(tmp_path: Path, constant: str) -> None:
+    """A PRAGMA inside its transaction would do nothing, and is refused instead of passed over."""
+    fleet = _fleet(tmp_path, "PRAGMA foreign_keys = ON", extra="allow_python = true")
+    lines = [f"    await tenant.execute({one!r})" for one in REBUILD.split(";\n") if one]
+    pragma = "" if constant else "    await tenant.execute('PRAGMA foreign_keys = -1')\n"
+    fleet.write(
+        "001_x.py", f"{constant}\nasync def up(tenant):\n{pragma}" + "\n".join(lines) + "\n"
+    )
+    async with fleet.open() as ledger:
+        report = await ledger.migrate()
+    said = report.outcomes[0].message
+    assert constant or "write foreign_keys = False at the top" in said
+    assert (report.outcomes[0].error is None) == bool(constant)
+    assert fleet.query("t0", "SELECT count(*) FROM children") == [(2,)]
+
+
+async def test_a_resumed_migration_repeats_no_pragma_that_is_in_the_database(
+    tmp_path: Path,
+) -> None:
+    """What the application has written there since stays; what the connection lost is said again."""
+    fleet = _fleet(tmp_path)
+    head = "-- migrate:up transaction:false\nPRAGMA user_version = 5;\nPRAGMA foreign_keys = ON;\n"
+    fleet.write("001_x.sql", head + "SELECT nothing;\nDELETE FROM parents WHERE id = 1;\n")
+    async with fleet.open() as ledger:
+        await ledger.migrate()
+    fleet.run("t0", "PRAGMA user_version = 7")
+    fleet.write("001_x.sql", head + "SELECT 1;\nDELETE FROM parents WHERE id = 1;\n")
+    async with fleet.open() as ledger:
+        report = await ledger.migrate()
+    assert [one.error for one in report.outcomes] == [None]
+    assert fleet.query("t0", "PRAGMA user_version") == [(7,)]
+    assert fleet.query("t0", "SELECT id FROM children") == [(20,)]
