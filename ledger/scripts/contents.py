@@ -64,6 +64,7 @@ def from_contents(ref: MigrationRef, contents: Mapping[str, str], dialect: Diale
         manifest=said.manifest,
         depends=said.depends,
         identity=FileName(version=ref.version, name=ref.name, kind="sql", key=key),
+        kept=True,
     )
     return msgspec.structs.replace(migration, ref=ref)
 

@@ -40,12 +40,14 @@ def parse_migration(
     depends: tuple[tuple[str, str], ...] = (),
     identity: FileName | None = None,
     no_backslash_escapes: bool = False,
+    kept: bool = False,
 ) -> Migration:
     """A migration from its file and its sidecars.
 
     `manifest` and `depends` are version.json's; the file's own `depends` come
-    first. `identity` is read from the file's name where it is not given. Raises
-    ScriptError with file and line.
+    first. `identity` is read from the file's name where it is not given. `kept` texts
+    ran once, and are not held to what is asked of new ones. Raises ScriptError with
+    file and line.
     """
     file_name = identity or parse_file_name(PurePath(source.file).name, file=source.file)
     files = {"file": source, "down": down, "verify": verify}
@@ -57,6 +59,7 @@ def parse_migration(
             set_name=set_name,
             section=sections[part],
             no_backslash_escapes=no_backslash_escapes,
+            kept=kept,
         )
         for part, one in files.items()
         if one is not None
@@ -67,9 +70,9 @@ def parse_migration(
     undo = parsed.get("down", main)
     has_down = "down" in parsed or "down" in main.opened
     back = settle(undo, "down") if has_down else None
-    kept = {part: (one.checksum, one.text) for part, one in files.items() if one is not None}
+    texts = {part: (one.checksum, one.text) for part, one in files.items() if one is not None}
     if said := encode_said(manifest, depends):
-        kept["manifest"] = (sha256_hex(said), said)
+        texts["manifest"] = (sha256_hex(said), said)
     return Migration(
         ref=MigrationRef(
             set=set_name,
@@ -77,7 +80,7 @@ def parse_migration(
             name=file_name.name,
             checksum=source.checksum,
             algorithm=ALGORITHM,
-            sources=tuple((part, sha256) for part, (sha256, _) in kept.items()),
+            sources=tuple((part, sha256) for part, (sha256, _) in texts.items()),
         ),
         key=file_name.key,
         path=source.file,
@@ -87,7 +90,7 @@ def parse_migration(
         checks=tuple(parsed.get("verify", main).checks),
         depends=tuple(dict.fromkeys((*main.depends, *depends))),
         manifest=manifest,
-        contents=dict(kept.values()),
+        contents=dict(texts.values()),
         dialect=dialect,
         uses=frozenset().union(
             *(placeholder_names(files[part].text) for part in parsed if parsed[part].placeholders)  # type: ignore[union-attr]

@@ -20,6 +20,12 @@ from ledger.scripts.directives import (
     parse_skip_if,
     read_directives,
 )
+from ledger.scripts.layouts import Direction
+from ledger.scripts.marks import (
+    require_no_heading,
+    require_no_marks,
+    require_no_section_inside,
+)
 from ledger.scripts.model import Check, Dialect, SkipIf, Step, sha256_hex
 from ledger.scripts.pragmas import switches_foreign_keys
 from ledger.scripts.routines import require_whole_routine
@@ -68,8 +74,14 @@ def parse_file(
     set_name: str,
     section: SectionName = "up",
     no_backslash_escapes: bool = False,
+    kept: bool = False,
 ) -> Parsed:
-    """Read one file. `section` is what a file without section directives is. Raises ScriptError."""
+    """Read one file. `section` is what a file without section directives is. Raises ScriptError.
+
+    A `kept` text is one that ran: what was prose to it then is prose now.
+    """
+    if not kept:
+        require_no_marks(source.text, dialect, file=source.file, section=_direction(section))
     script = (
         split_sqlite(source.text, file=source.file)
         if dialect == "sqlite"
@@ -83,6 +95,8 @@ def parse_file(
         )
         if directives:
             pending = _take_directives(parsed, pending, directives)
+        if not kept:
+            _require_own_section(parsed, statement, first=index == 0)
         if _is_own_transaction(parsed, statement):
             # What was said of it is meant for the statement after it, and may be said again there.
             _add_step(parsed, statement, _Pending())
@@ -91,6 +105,17 @@ def parse_file(
         pending = _add(parsed, statement, pending)
     _finish(parsed, script, pending)
     return parsed
+
+
+def _direction(section: SectionName) -> Direction:
+    return "up" if section == "sync" else section
+
+
+def _require_own_section(parsed: Parsed, statement: Statement, *, first: bool) -> None:
+    """Refuse a statement that its author meant for another section than it is in."""
+    if _direction(parsed.section) == "up":
+        require_no_heading(statement.lead, first=first, file=parsed.file, line=statement.lead_line)
+    require_no_section_inside(statement.sql, parsed.dialect, file=parsed.file, line=statement.line)
 
 
 def _take_directives(parsed: Parsed, pending: _Pending, directives: list[Directive]) -> _Pending:

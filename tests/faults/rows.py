@@ -163,4 +163,9 @@ ROWS: Final = (
             "tests/fleet/test_migrate.py::test_a_ledger_put_back_behind_our_back_believes_the_tenants",
         ),
     ),
+    Row(
+        50,
+        "another tool's down half, or a folder of the reverse direction",
+        "refused before anything is touched",
+    ),
 )

@@ -1,0 +1,206 @@
+"""Marks that divide a file for another tool, or look like this one's, and would be read as prose.
+
+Invariant: what would make a down half run as a part of up is refused before anything runs.
+Prose that begins like a mark, what is inside literals, and halves that are commented out stay ordinary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from ledger.errors import ScriptError
+from ledger.scripts.layouts import HEADING, TOOLS, Direction
+from ledger.scripts.model import Dialect
+from ledger.scripts.patterns import BACKTICKED, DOUBLE, MYSQL_STRING, SINGLE, SQLITE_COMMENT
+from ledger.scripts.split import BLOCK_COMMENT
+
+OWN: Final = "this format"
+_BLANK: Final = "[ \\t\\f\\v\u00a0\u200b\u200c\u200d\u2060\ufeff]*"
+_INVISIBLE: Final = re.compile("[\u200b\u200c\u200d\u2060\ufeff]")
+_RULE: Final = r"[\s\-=*#~_/\\|+]*"
+_LINE: Final = re.compile(rf"\n{_BLANK}(?P<intro>--|#|//)(?P<text>[^\n]*)")
+_SECTION_LINE: Final = re.compile(
+    r"\n[ \t]*--(?=[ \t]*migrate[ \t]*:[ \t]*(?:up|sync|down|verify)(?:[ \t]+\w+:\w+)?[ \t]*(?:\n|\Z))"
+)
+_OWN_DIRECTIVE: Final = re.compile(r"--[ \t]*migrate[ \t]*:[^\n]*")
+_OWN_MARK: Final = (
+    r"[@+!]?\s*migrat(?:e|ion)s?\W{1,3}(?P<section>up|down|sync|verify)"
+    r"(?:\s+transaction\s*:\s*\w+)?\W*"
+)
+_SPANS: Final[dict[Dialect, re.Pattern[str]]] = {
+    "sqlite": re.compile(
+        rf"--[^\n]*+|{SQLITE_COMMENT}|{SINGLE}|{DOUBLE}|{BACKTICKED}|\[[^\]]*+\]", re.DOTALL
+    ),
+    "mysql": re.compile(
+        rf"--[^\n]*+|#[^\n]*+|{BLOCK_COMMENT}|{MYSQL_STRING}|{BACKTICKED}", re.DOTALL
+    ),
+}
+
+
+class Comment(NamedTuple):
+    """A comment: where it starts in its text, how (`--`, `#`, `/*`, or `//`), and what it says."""
+
+    position: int
+    intro: str
+    text: str
+
+    @property
+    def written(self) -> str:
+        """One line of it, as it stands in the file."""
+        end = " */" if self.intro == "/*" else ""
+        return " ".join(f"{self.intro}{self.text}{end}".split())[:80]
+
+
+class Found(NamedTuple):
+    """A mark in a text."""
+
+    tool: str
+    direction: Direction
+    comment: Comment
+
+
+_STRICT: Final[tuple[tuple[str, Direction, str], ...]] = tuple(
+    (tool.name, mark.direction, mark.pattern)
+    for tool in TOOLS
+    for mark in tool.marks
+    if not mark.loose
+)
+_MARK: Final = re.compile(
+    rf"{_RULE}(?:{'|'.join(f'({pattern})' for _, _, pattern in _STRICT)})[\s\-=*#~_:.]*",
+    re.IGNORECASE,
+)
+"""All of them at once; the number of the group says which one it is."""
+_OWN: Final = re.compile(rf"{_RULE}{_OWN_MARK}", re.IGNORECASE)
+_HEADING: Final = re.compile(rf"[\W_]*{HEADING}[\W_]*", re.IGNORECASE)
+
+
+def require_no_marks(text: str, dialect: Dialect, *, file: str, section: Direction) -> None:
+    """Refuse a file with marks of another tool, or with its own where they count for nothing.
+
+    `section` is what the file is from its first line on: a mark of a down file that says
+    down is right. Raises ScriptError with the first mark's line and those of the others.
+    """
+    found = [
+        one
+        for one in _marks(text)
+        if not (one.direction == section != "up" and one.tool != OWN)
+        and _is_outside(text, one.comment.position, dialect)
+    ]
+    if not found:
+        return
+    first = found[0]
+    lines = [text.count("\n", 0, one.comment.position) + 1 for one in found]
+    more = f" (others in {_lines(lines[1:])})" if lines[1:] else ""
+    if first.tool == OWN:
+        what = f"{first.comment.written!r} is no section mark as it is written, and would be read as a comment"
+    else:
+        what = f"{first.comment.written!r} is a section mark of {first.tool}, and would be read as a comment"
+    raise ScriptError(what + more, file=file, line=lines[0], hint=_hint(first, dialect))
+
+
+def _lines(numbers: list[int]) -> str:
+    return ("line " if len(numbers) == 1 else "lines ") + ", ".join(map(str, numbers))
+
+
+def _hint(found: Found, dialect: Dialect) -> str:
+    if found.direction == "other":
+        routine = (
+            "; a routine with several statements stands between DELIMITER $$ and DELIMITER ;"
+            if dialect == "mysql"
+            else ""
+        )
+        return (
+            "Remove it, write -- migrate:up before the statements that apply the migration and"
+            f" -- migrate:down before those that undo it{routine}."
+        )
+    return f"Write -- migrate:{found.direction} in its place, on a line of its own."
+
+
+def _marks(text: str) -> Iterator[Found]:
+    for comment in _comments(text):
+        said = _INVISIBLE.sub("", comment.text)
+        own = _OWN.fullmatch(said)
+        if own is not None:
+            at = comment.position
+            if not (comment.intro == "--" and _is_directive(text, at)):
+                yield Found(OWN, own["section"].lower(), comment)  # type: ignore[arg-type]
+            continue
+        mark = _MARK.fullmatch(said)
+        if mark is not None and mark.lastindex is not None:
+            name, direction, _ = _STRICT[mark.lastindex - 1]
+            if comment.intro != "//" or "@" in said:
+                yield Found(name, direction, comment)
+
+
+def _is_directive(text: str, position: int) -> bool:
+    """Whether the comment is read as a directive: alone on its line, but for blanks."""
+    before = text[text.rfind("\n", 0, position) + 1 : position]
+    return not before.strip(" \t") and _OWN_DIRECTIVE.match(text, position) is not None
+
+
+def _comments(text: str) -> Iterator[Comment]:
+    """What may be a comment: lines that begin as one, and blocks; in the text's order."""
+    lines = (
+        Comment(match.start("intro") - 1, match["intro"], match["text"])
+        for match in _LINE.finditer(f"\n{text}")
+    )
+    found = sorted([*lines, *_blocks(text)])
+    yield from found
+
+
+def _blocks(text: str) -> Iterator[Comment]:
+    start = text.find("/*")
+    while start >= 0:
+        end = text.find("*/", start + 2)
+        if end < 0:
+            return
+        yield Comment(start, "/*", text[start + 2 : end])
+        start = text.find("/*", end + 2)
+
+
+def _is_outside(text: str, position: int, dialect: Dialect) -> bool:
+    """Whether the comment at `position` is one: not a part of a literal or of a longer comment."""
+    for match in _SPANS[dialect].finditer(text):
+        if match.end() > position:
+            return match.start() >= position
+    return True
+
+
+def require_no_section_inside(sql: str, dialect: Dialect, *, file: str, line: int) -> None:
+    """Refuse a statement that goes on behind `-- migrate:…`: it lacks its end. Raises ScriptError."""
+    for match in _SECTION_LINE.finditer(sql):
+        at = match.end() - 2
+        if _is_outside(sql, at, dialect):
+            raise ScriptError(
+                f"{sql[at:].splitlines()[0].strip()!r} stands inside a statement",
+                file=file,
+                line=line + sql.count("\n", 0, at),
+                hint=f"The statement of line {line} has no end before it: write its delimiter.",
+            )
+
+
+def require_no_heading(lead: str, *, first: bool, file: str, line: int) -> None:
+    """Refuse a heading `Down` (`Rollback`, `Undo` …) over a statement of the section up.
+
+    `lead` is what stands before the statement; `line` is that of its first character, `first`
+    says that it starts the file. A heading over statements that are commented out is prose.
+    Raises ScriptError.
+    """
+    comments = [one for one in _comments(lead) if _is_outside(lead, one.position, "mysql")]
+    for number, comment in enumerate(comments):
+        beside = not first and "\n" not in lead[: comment.position]
+        if beside and comment.intro != "/*":
+            continue
+        if _HEADING.fullmatch(_INVISIBLE.sub("", comment.text)) is None:
+            continue
+        after = [one.text.rstrip() for one in comments[number + 1 :]]
+        if any(one.endswith(";") for one in after) or ";\n" in comment.text:
+            continue
+        raise ScriptError(
+            f"{comment.written!r} stands over statements that would run as a part of up",
+            file=file,
+            line=line + lead.count("\n", 0, comment.position),
+            hint="If they undo the migration, write -- migrate:down in its place; if not, reword it.",
+        )
