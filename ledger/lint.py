@@ -13,10 +13,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Migration, MigrationSet, Section, Step
 from ledger.scripts.placeholders import bind, unknown_placeholders
 from ledger.scripts.pragmas import switches_foreign_keys
 from ledger.scripts.statements import classify
+from ledger.scripts.wording import label, reason
 
 Severity = Literal["error", "warning"]
 
@@ -75,7 +77,7 @@ def _destructive(migration: Migration) -> Iterator[Finding]:
                 step,
                 "destructive",
                 "warning",
-                f"{kind.label} loses data",
+                f"{label(kind)} loses data",
                 'Take a backup (backup = "auto" does for this migration), and check that nothing reads it.',
             )
 
@@ -93,7 +95,7 @@ def rebuild_with_foreign_keys(migration: Migration) -> Iterator[Finding]:
             continue
         certain = enforced is True
         kind = classify(step.sql, "sqlite")
-        if kind.label.startswith("DROP TABLE") and kind.target.lower() in rebuilt:
+        if _drops_table(kind) and kind.target.lower() in rebuilt:
             yield _at(
                 step,
                 "rebuild-foreign-keys",
@@ -113,11 +115,15 @@ def _rebuilt_tables(migration: Migration) -> frozenset[str]:
     back: set[str] = set()
     for step in migration.up.steps:
         kind = classify(step.sql, "sqlite")
-        if kind.label.startswith("DROP TABLE"):
+        if _drops_table(kind):
             dropped.add(kind.target.lower())
-        elif kind.label.startswith("ALTER TABLE"):
+        elif kind.verb == "ALTER" and kind.object == "table":
             back |= {name.lower() for name in kind.touched if name.lower() in dropped}
     return frozenset(back)
+
+
+def _drops_table(kind: StatementKind) -> bool:
+    return kind.verb == "DROP" and kind.object == "table"
 
 
 def _not_atomic(migration: Migration) -> Iterator[Finding]:
@@ -132,7 +138,7 @@ def _not_atomic(migration: Migration) -> Iterator[Finding]:
                     step,
                     "not-atomic",
                     "warning",
-                    f"{kind.label}: a crash here could not be settled ({kind.reason})",
+                    f"{label(kind)}: a crash here could not be settled ({reason(kind)})",
                     "Add `-- verify-step: SELECT …`, or `-- redo-safe` if running it twice does no harm.",
                 )
 

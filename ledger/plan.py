@@ -25,6 +25,7 @@ from ledger.projections import Applied, TenantState
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Migration, MigrationSet
 from ledger.scripts.statements import classify
+from ledger.scripts.wording import reason
 
 State = Literal[
     "current",
@@ -231,7 +232,7 @@ def _unsettleable(pending: Sequence[Migration], catalogue: Catalogue) -> tuple[s
         for step in migration.up.steps:
             kind = _kind(step.sql)
             if not (kind.settleable or kind.redo_safe or step.redo_safe or step.verify_step):
-                found.append(f"{step.file}:{step.line}: {step.name}: {kind.reason}")
+                found.append(f"{step.file}:{step.line}: {step.name}: {reason(kind)}")
     return tuple(found)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from ledger.scripts.kinds import StatementKind
+from ledger.scripts.kinds import Clause, StatementKind, Unsettled
 from ledger.scripts.model import Dialect
 from ledger.scripts.tokens import Cursor, Token
 
@@ -19,17 +20,17 @@ _GUARD: Final = frozenset({"IF", "NOT", "EXISTS"})
 _NO_DATA: Final = frozenset(
     {"INDEX", "KEY", "PRIMARY", "FOREIGN", "CONSTRAINT", "CHECK", "DEFAULT"}
 )
-_UNSETTLED: Final = {
-    ("TRUNCATE", "PARTITION"): "nothing in the schema shows whether the partition was emptied",
-    ("EXCHANGE", "PARTITION"): "exchanging a partition twice undoes it",
-    ("DISCARD", "TABLESPACE"): "nothing in the schema shows whether it ran",
-    ("IMPORT", "TABLESPACE"): "nothing in the schema shows whether it ran",
+_UNSETTLED: Final[Mapping[tuple[str, str], Unsettled]] = {
+    ("TRUNCATE", "PARTITION"): "partition_emptied",
+    ("EXCHANGE", "PARTITION"): "partition_exchanged",
+    ("DISCARD", "TABLESPACE"): "tablespace",
+    ("IMPORT", "TABLESPACE"): "tablespace",
 }
 
 
 def alter_table(cursor: Cursor, dialect: Dialect) -> StatementKind:
     """The kind of an ALTER TABLE; the cursor stands after these two words."""
-    cursor.guard()
+    guarded = cursor.guard()
     name = cursor.name()
     if cursor.take("WAIT"):
         cursor.next()
@@ -37,15 +38,17 @@ def alter_table(cursor: Cursor, dialect: Dialect) -> StatementKind:
     clauses = cursor.clauses()
     new_names = [new for clause in clauses if (new := _new_name(clause, dialect))]
     reasons = [reason for clause in clauses if (reason := _UNSETTLED.get(_first_two(clause)))]
-    more = " …" if len(clauses) > 1 else ""
     return StatementKind(
         kind="ddl",
-        label=f"ALTER TABLE {name} {_label(clauses[0])}".rstrip() + more,
-        target=name,
+        verb="ALTER",
+        object="table",
+        names=(name,),
+        renames=tuple((name, new) for new in new_names),
+        clauses=tuple(map(_clause, clauses)),
         touched=(name, *new_names),
+        guarded=guarded,
         redo_safe=dialect == "mysql" and all(map(_is_guarded, clauses)),
-        settleable=not reasons,
-        reason=reasons[0] if reasons else "",
+        unsettled=reasons[0] if reasons else "",
         destructive=any(map(_drops_data, clauses)),
     )
 
@@ -55,18 +58,20 @@ def _first_two(clause: list[Token]) -> tuple[str, str]:
     return words[0], words[1]
 
 
-def _label(clause: list[Token]) -> str:
+def _clause(clause: list[Token]) -> Clause:
     """The clause's verbs and the name they act on; never a literal."""
-    words = []
+    words: list[str] = []
+    name = ""
     for token in clause:
         if token.upper in _GUARD:
             continue
         if token.kind not in ("word", "quoted"):
             break
-        words.append(token.upper if token.upper in _VERBS else token.text)
         if token.upper not in _VERBS:
+            name = token.text
             break
-    return " ".join(words)
+        words.append(token.upper)
+    return Clause(words=tuple(words), name=name, guarded=_is_guarded(clause))
 
 
 def _new_name(clause: list[Token], dialect: Dialect) -> str:

@@ -12,13 +12,14 @@ from typing import Final
 
 import msgspec
 
+from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Check, Dialect, Migration, Section, Step
 from ledger.scripts.placeholders import bind_text
 from ledger.scripts.statements import classify
-from ledger.scripts.tokens import Cursor
 
-_HOLDERS: Final = ("TABLE", "VIEW", "SEQUENCE")
-_KINDS: Final = (*_HOLDERS, "TRIGGER", "INDEX", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE")
+_HOLDERS: Final = ("table", "view", "sequence")
+_KINDS: Final = (*_HOLDERS, "trigger", "index", "procedure", "function", "event", "package")
+"""A package's body goes with its package."""
 _TABLE_EXISTS: Final = {
     "sqlite": "SELECT count(*) FROM main.sqlite_master WHERE type = '{kind}' AND name = {name} COLLATE NOCASE",
     "mysql": "SELECT count(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
@@ -61,17 +62,16 @@ class Ownership:
         kind = classify(sql, self._dialect)
         if kind.kind != "ddl" or any(map(_elsewhere, (kind.target, *kind.touched))):
             return
-        verb, _, rest = kind.label.partition(" ")
-        names = tuple(_bare(name) for name in kind.touched)
-        if verb == "CREATE":
-            self._create(rest, _bare(kind.target), names, existed=existed)
-        elif verb == "DROP":
-            self._drop(rest, _bare(kind.target), names)
-        elif verb == "RENAME":
-            for pair in _renamed(sql, self._dialect):
-                self._alter(pair)
-        elif verb == "ALTER" and rest.startswith("TABLE"):
-            self._alter(names)
+        if kind.verb == "CREATE":
+            self._create(kind, existed=existed)
+        elif kind.verb == "DROP":
+            self._drop(kind)
+        elif kind.verb == "RENAME":
+            for old, new in kind.renames:
+                if old:
+                    self._alter((_bare(old), _bare(new)))
+        elif kind.verb == "ALTER" and kind.object == "table":
+            self._alter(tuple(map(_bare, kind.touched)))
 
     def claim(self, kind: str, name: str) -> None:
         """Count an object as made because version.json says so."""
@@ -79,33 +79,26 @@ class Ownership:
         if name.lower() not in self._foreign and key not in self._owned:
             self._owned[key] = Owned(kind=kind, name=name)
 
-    def _create(self, rest: str, name: str, names: tuple[str, ...], *, existed: bool) -> None:
-        words = rest.upper().split()
-        kind = next((word for word in words if word in _KINDS), "")
-        if not kind or not name or "TEMPORARY" in words[: words.index(kind)]:
+    def _create(self, kind: StatementKind, *, existed: bool) -> None:
+        what, name, table = kind.object, _bare(kind.target), _bare(kind.owner)
+        if what not in _KINDS or not name or kind.temporary:
             return
-        table = ""
-        if kind == "INDEX":
-            table = names[0] if names else ""
-        elif kind == "TRIGGER" and len(names) > 1:
-            table = names[1]
-        key = (_space(kind), f"{table}.{name}".lower() if kind == "INDEX" else name.lower())
-        if existed or (kind in _HOLDERS and name.lower() in self._foreign):
-            if kind in _HOLDERS and key not in self._owned:
+        key = (_space(what), f"{table}.{name}".lower() if what == "index" else name.lower())
+        if existed or (what in _HOLDERS and name.lower() in self._foreign):
+            if what in _HOLDERS and key not in self._owned:
                 self._foreign.add(name.lower())
             return
-        self._owned[key] = Owned(kind=kind.lower(), name=name, table=table)
+        self._owned[key] = Owned(kind=what, name=name, table=table)
 
-    def _drop(self, rest: str, target: str, names: tuple[str, ...]) -> None:
-        kind = rest.partition(" ")[0].upper()
-        if kind == "INDEX":
-            self._drop_index(target, names[0] if names and names[0] != target else "")
+    def _drop(self, kind: StatementKind) -> None:
+        what = kind.object
+        if what == "index":
+            self._drop_index(_bare(kind.target), _bare(kind.owner))
             return
-        for name in names:
-            key = (_space(kind), name.lower())
-            if self._owned.pop(key, None) is None and kind in _HOLDERS:
+        for name in map(_bare, kind.touched):
+            if self._owned.pop((_space(what), name.lower()), None) is None and what in _HOLDERS:
                 self._foreign.add(name.lower())
-            if kind == "TABLE":
+            if what == "table":
                 self._forget_parts(name)
 
     def _drop_index(self, name: str, table: str) -> None:
@@ -138,29 +131,13 @@ class Ownership:
                 self._owned[other] = msgspec.structs.replace(part, table=new)
 
     def _key(self, name: str) -> tuple[str, str] | None:
-        key = (_space("TABLE"), name.lower())
+        key = (_space("table"), name.lower())
         return key if key in self._owned else None
-
-
-def _renamed(sql: str, dialect: Dialect) -> list[tuple[str, str]]:
-    """The pairs of a RENAME TABLE, in order: `a TO b, b TO c` may swap."""
-    cursor = Cursor(sql, dialect)
-    cursor.next()
-    if cursor.take("TABLES") or cursor.take("TABLE"):
-        cursor.guard()
-    pairs: list[tuple[str, str]] = []
-    while True:
-        old = _bare(cursor.name())
-        if not old or not cursor.skip_to("TO"):
-            return pairs
-        pairs.append((old, _bare(cursor.name())))
-        if not cursor.take_other(","):
-            return pairs
 
 
 def _space(kind: str) -> str:
     """Tables, views and sequences share one name space."""
-    return "TABLE" if kind.upper() in _HOLDERS else kind.upper()
+    return "table" if kind in _HOLDERS else kind
 
 
 def _elsewhere(name: str) -> bool:
@@ -209,9 +186,7 @@ def manifest_names(
 
 def _created_names(steps: Iterable[Step], dialect: Dialect) -> frozenset[str]:
     kinds = [classify(step.sql, dialect) for step in steps]
-    return frozenset(
-        _bare(kind.target).lower() for kind in kinds if kind.label.startswith("CREATE ")
-    )
+    return frozenset(_bare(kind.target).lower() for kind in kinds if kind.verb == "CREATE")
 
 
 def _live(name: str, variables: Mapping[str, str], made: frozenset[str]) -> str:

@@ -1,4 +1,4 @@
-"""The value that classifying a statement gives."""
+"""The value that classifying a statement gives: fields to decide by, and no sentence among them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,83 @@ from typing import Literal
 
 import msgspec
 
+Transaction = Literal["", "begin", "commit", "rollback", "savepoint"]
+"""`savepoint` is all that neither begins nor ends one: SAVEPOINT, RELEASE, ROLLBACK TO."""
+
+Unsettled = Literal[
+    "",
+    "unknown",
+    "compound",
+    "untraced",
+    "prepared",
+    "call",
+    "temporary",
+    "not_atomic",
+    "several_dropped",
+    "several_renamed",
+    "emptied",
+    "partition_emptied",
+    "partition_exchanged",
+    "tablespace",
+    "file_read",
+]
+"""Why the database cannot tell after a crash whether a statement landed; in words: wording.py."""
+
+
+class Clause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One clause of ALTER TABLE: its leading keywords (`ADD`, `COLUMN`), without IF [NOT] EXISTS,
+    and the first name after them. `guarded`: it has an IF [NOT] EXISTS of its own.
+    """
+
+    words: tuple[str, ...] = ()
+    name: str = ""
+    guarded: bool = False
+
 
 class StatementKind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a statement is.
 
-    `label` names it for people, without its literals (`ALTER TABLE t ADD COLUMN c`).
-    `target` is the object it is mainly about, `touched` are all tables, views,
-    triggers, routines … that it creates, alters, renames or drops, unquoted, a
-    qualified name with its dot; an index counts as its table where that is told.
-    `redo_safe`: running it twice is running it once. `settleable`: after a crash
-    in it, the database can tell whether it landed; if not, `reason` says why.
-    `session`: its effect ends with the connection, so that a resumed run needs it
-    again. `destructive`: it drops data.
+    `verb` is its first keyword in capitals (`CREATE`), empty where it has none; for WITH that of
+    the statement after it, unless that is a SELECT. `object` is the kind of object that a
+    definition is about, in small letters (`table`, `package body`). `names` are the objects that
+    the statement is about, `owner` the table of an index or trigger, `renames` pairs of old and
+    new names, `clauses` those of ALTER TABLE. `touched` are all tables, views, triggers,
+    routines … that it creates, alters, renames or drops, an index counting as its table where
+    that is told. All names are unquoted, a qualified one with its dot.
+
+    `guarded`: it has IF [NOT] EXISTS. `transaction` is its effect on the open transaction.
+    `redo_safe`: running it twice is running it once. `unsettled`: why, after a crash in it, the
+    database cannot tell whether it landed. `destructive`: it drops data. The kind `session` has
+    an effect that ends with the connection, so that a resumed run needs it again.
     """
 
     kind: Literal["ddl", "dml", "query", "transaction", "session", "pragma", "call", "other"]
-    label: str
-    target: str = ""
+    verb: str = ""
+    object: str = ""
+    names: tuple[str, ...] = ()
+    owner: str = ""
+    renames: tuple[tuple[str, str], ...] = ()
+    clauses: tuple[Clause, ...] = ()
     touched: tuple[str, ...] = ()
+    guarded: bool = False
+    replaces: bool = False
+    temporary: bool = False
+    unique: bool = False
+    transaction: Transaction = ""
     redo_safe: bool = False
-    settleable: bool = True
-    reason: str = ""
+    unsettled: Unsettled = ""
     destructive: bool = False
+
+    @property
+    def target(self) -> str:
+        """The object that it is mainly about; empty for none."""
+        return self.names[0] if self.names else ""
+
+    @property
+    def settleable(self) -> bool:
+        """Whether the database can tell after a crash whether it landed."""
+        return not self.unsettled
+
+    def makes(self, *objects: str) -> bool:
+        """Whether it creates an object of one of these kinds."""
+        return self.verb == "CREATE" and self.object in objects

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from ledger.errors import ScriptError
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.split import Statement
 from ledger.scripts.tokens import tokens
+from ledger.scripts.wording import label
 
-_ROUTINE: Final = re.compile(r"CREATE .*?\b(?:PROCEDURE|FUNCTION|TRIGGER|EVENT|PACKAGE)\b")
+_ROUTINES: Final = ("procedure", "function", "trigger", "event", "package", "package body")
 
 
 def require_whole_routine(statement: Statement, kind: StatementKind, *, file: str) -> None:
@@ -18,12 +18,12 @@ def require_whole_routine(statement: Statement, kind: StatementKind, *, file: st
 
     Raises ScriptError. A body without BEGIN is one statement and needs none.
     """
-    if not _ROUTINE.match(kind.label):
+    if not kind.makes(*_ROUTINES):
         return
     words = [token.upper for token in tokens(statement.sql, "mysql") if token.upper]
     if "BEGIN" in words and "END" not in words[words.index("BEGIN") :]:
         raise ScriptError(
-            f"the body of {kind.label} was cut at its first ;",
+            f"the body of {label(kind)} was cut at its first ;",
             file=file,
             line=statement.line,
             hint="Put DELIMITER $$ on a line before it, end it with $$, and DELIMITER ; on a line after.",

@@ -35,6 +35,7 @@ from ledger.scripts.split_mysql import split_mysql
 from ledger.scripts.split_sqlite import split_sqlite
 from ledger.scripts.statements import classify
 from ledger.scripts.wish import require_wish
+from ledger.scripts.wording import label
 
 # What a transactional SQLite section leaves out; directives before it mean the next statement.
 _LEFT_OUT: Final = re.compile(r"(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
@@ -207,7 +208,7 @@ def _require_query(parsed: Parsed, directive: Directive, sql: str) -> None:
     statements = split(sql, file=parsed.file).statements
     kinds = [classify(one.sql, parsed.dialect) for one in statements]
     if [one.kind for one in kinds] != ["query"]:
-        what = kinds[0].label if len(kinds) == 1 else f"{len(kinds)} statements"
+        what = label(kinds[0]) if len(kinds) == 1 else f"{len(kinds)} statements"
         raise ScriptError(
             f"-- {directive.word} must be a SELECT, and this is {what}",
             file=parsed.file,
@@ -269,7 +270,7 @@ def _add_check(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
     kind = classify(statement.sql, parsed.dialect)
     if kind.kind != "query":
         raise ScriptError(
-            f"a check must be a SELECT, and this is {kind.label}",
+            f"a check must be a SELECT, and this is {label(kind)}",
             file=parsed.file,
             line=statement.line,
             hint="A check reads; put what changes something into the section up.",
@@ -302,7 +303,7 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
     steps.append(
         Step(
             number=len(steps) + 1,
-            name=pending.name or kind.label,
+            name=pending.name or label(kind),
             sql=statement.sql,
             file=parsed.file,
             line=statement.line,

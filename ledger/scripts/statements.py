@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from ledger.scripts.alter import alter_table
-from ledger.scripts.kinds import StatementKind
+from ledger.scripts.kinds import StatementKind, Transaction, Unsettled
 from ledger.scripts.model import Dialect
 from ledger.scripts.tokens import Cursor
 
@@ -24,8 +24,9 @@ _MODIFIERS: Final = frozenset(
     {"UNIQUE", "FULLTEXT", "SPATIAL", "VIRTUAL", "ONLINE", "OFFLINE", "AGGREGATE", "IGNORE", "UNDO"}
 )
 _TEMPORARY: Final = frozenset({"TEMP", "TEMPORARY"})
-_DATABASES: Final = frozenset({"DATABASE", "SCHEMA"})
-_ACCOUNTS: Final = frozenset({"USER", "ROLE"})
+_DATABASES: Final = frozenset({"database", "schema"})
+_ACCOUNTS: Final = frozenset({"user", "role"})
+_OUTSIDE: Final = _DATABASES | _ACCOUNTS | {"server"}
 
 
 def classify(sql: str, dialect: Dialect) -> StatementKind:
@@ -37,65 +38,87 @@ def classify(sql: str, dialect: Dialect) -> StatementKind:
     found = _READERS.get(word)
     if found is not None:
         return found(cursor, dialect)
-    kind, redo_safe, reason = _SIMPLE.get(word, ("other", False, "its effect is not known"))
+    kind, redo_safe, unsettled = _SIMPLE.get(word, ("other", False, "unknown"))
     return StatementKind(
         kind=kind,
-        label=word or "statement",
+        verb=word,
         redo_safe=redo_safe,
-        settleable=not reason or dialect == "sqlite",
-        reason=reason,
+        unsettled="" if dialect == "sqlite" else unsettled,
     )
 
 
-_Simple = tuple[
-    Literal["ddl", "dml", "query", "transaction", "session", "pragma", "call", "other"], bool, str
-]
+_Kind = Literal["ddl", "dml", "query", "transaction", "session", "pragma", "call", "other"]
+_Simple = tuple[_Kind, bool, Unsettled]
 _QUERY: Final[_Simple] = ("query", True, "")
-_TRANSACTION: Final[_Simple] = ("transaction", True, "")
 _SESSION: Final[_Simple] = ("session", True, "")
 _AGAIN: Final[_Simple] = ("other", True, "")
-_COMPOUND: Final[_Simple] = ("call", False, "a compound statement may do anything")
-_ACCOUNT: Final[_Simple] = ("other", False, "nothing in the tenant shows whether it ran")
+_COMPOUND: Final[_Simple] = ("call", False, "compound")
 
 _SIMPLE: Final[dict[str, _Simple]] = {
     **dict.fromkeys(("SELECT", "VALUES", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "DO", "HELP"), _QUERY),
-    **dict.fromkeys(("COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "XA"), _TRANSACTION),
     **dict.fromkeys(("SET", "USE", "LOCK", "UNLOCK", "PREPARE", "DEALLOCATE"), _SESSION),
     **dict.fromkeys(
         ("VACUUM", "ATTACH", "DETACH", "REINDEX", "ANALYZE", "OPTIMIZE", "REPAIR", "CHECK", "CHECKSUM",
          "FLUSH", "GRANT", "CACHE"), _AGAIN),
     **dict.fromkeys(("IF", "CASE", "LOOP", "WHILE", "REPEAT", "FOR", "DECLARE"), _COMPOUND),
-    "REVOKE": _ACCOUNT,
-    "EXECUTE": ("call", False, "what a prepared statement does is not known before it runs"),
+    "REVOKE": ("other", False, "untraced"),
+    "EXECUTE": ("call", False, "prepared"),
 }  # fmt: skip
 
 
 def _call(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    name = cursor.name()
-    return StatementKind(
-        kind="call",
-        label=f"CALL {name}",
-        target=name,
-        settleable=False,
-        reason="a called procedure may do anything",
-    )
+    return StatementKind(kind="call", verb="CALL", names=(cursor.name(),), unsettled="call")
 
 
 def _begin(cursor: Cursor, dialect: Dialect) -> StatementKind:
     if cursor.take("NOT", "ATOMIC"):
-        return StatementKind(
-            kind="call", label="BEGIN NOT ATOMIC", settleable=False, reason=_COMPOUND[2]
-        )
-    return StatementKind(kind="transaction", label="BEGIN", redo_safe=True)
+        return StatementKind(kind="call", verb="BEGIN", unsettled="compound")
+    return _transaction("BEGIN", "begin")
+
+
+def _start(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    return _transaction("START", "begin")
+
+
+def _commit(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    return _transaction("COMMIT", "commit")
+
+
+def _end(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    return _transaction("END", "commit")
+
+
+def _rollback(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    while cursor.take_any(_WORK):
+        pass
+    return _transaction("ROLLBACK", "savepoint" if cursor.take("TO") else "rollback")
+
+
+def _savepoint(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    return _transaction("SAVEPOINT", "savepoint")
+
+
+def _release(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    return _transaction("RELEASE", "savepoint")
+
+
+def _xa(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    return _transaction("XA", "savepoint")
+
+
+_WORK: Final = frozenset({"WORK", "TRANSACTION"})
+
+
+def _transaction(verb: str, effect: Transaction) -> StatementKind:
+    return StatementKind(kind="transaction", verb=verb, transaction=effect, redo_safe=True)
 
 
 def _pragma(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    name = cursor.name()
-    return StatementKind(kind="pragma", label=f"PRAGMA {name}", target=name, redo_safe=True)
+    return StatementKind(kind="pragma", verb="PRAGMA", names=(cursor.name(),), redo_safe=True)
 
 
 def _create(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    replace = cursor.take("OR", "REPLACE")
+    replaces = cursor.take("OR", "REPLACE")
     temporary = unique = False
     while True:
         if cursor.take_any(_TEMPORARY):
@@ -104,44 +127,38 @@ def _create(cursor: Cursor, dialect: Dialect) -> StatementKind:
             unique = cursor.next().upper == "UNIQUE" or unique
         elif not _take_option(cursor):
             break
-    what = cursor.next().upper
-    if what == "PACKAGE" and cursor.take("BODY"):
-        what = "PACKAGE BODY"
+    what = _object(cursor)
     guarded = cursor.guard()
     name = cursor.name()
-    table = cursor.name() if what in ("INDEX", "TRIGGER") and cursor.skip_to("ON") else ""
-    verb = " ".join(
-        word
-        for word in (
-            "CREATE",
-            "OR REPLACE" if replace else "",
-            "TEMPORARY" if temporary else "",
-            "UNIQUE" if unique else "",
-            what,
-        )
-        if word
-    )
+    owner = cursor.name() if what in ("index", "trigger") and cursor.skip_to("ON") else ""
     kind = StatementKind(
         kind="ddl",
-        label=f"{verb} {name}" + (f" ON {table}" if table else ""),
-        target=name,
-        touched=(table,) if what == "INDEX" and table else tuple(n for n in (name, table) if n),
-        redo_safe=guarded or (replace and what != "TABLE"),
+        verb="CREATE",
+        object=what,
+        names=(name,),
+        owner=owner,
+        touched=(owner,) if what == "index" and owner else tuple(n for n in (name, owner) if n),
+        guarded=guarded,
+        replaces=replaces,
+        temporary=temporary,
+        unique=unique,
+        redo_safe=guarded or (replaces and what != "table"),
     )
-    if temporary and what == "TABLE" and dialect == "mysql":
-        return msgspec.structs.replace(
-            kind, kind="session", settleable=False, reason="a temporary table ends with its session"
-        )
-    if replace and what == "TABLE":
-        return msgspec.structs.replace(
-            kind,
-            destructive=True,
-            settleable=False,
-            reason="CREATE OR REPLACE TABLE is not atomic: a crash can leave neither table",
-        )
-    if what in _DATABASES or what in _ACCOUNTS or what == "SERVER":
+    if temporary and what == "table" and dialect == "mysql":
+        return msgspec.structs.replace(kind, kind="session", unsettled="temporary")
+    if replaces and what == "table":
+        return msgspec.structs.replace(kind, destructive=True, unsettled="not_atomic")
+    if what in _OUTSIDE:
         return _outside(kind)
     return kind
+
+
+def _object(cursor: Cursor) -> str:
+    """The kind of object that a definition names, in small letters."""
+    what = cursor.next().upper
+    if what == "PACKAGE" and cursor.take("BODY"):
+        return "package body"
+    return "table" if what == "TABLES" else what.lower()
 
 
 def _take_option(cursor: Cursor) -> bool:
@@ -164,27 +181,30 @@ def _outside(kind: StatementKind) -> StatementKind:
     """A database, an account or a server is no part of a tenant's schema."""
     if kind.redo_safe:
         return msgspec.structs.replace(kind, touched=())
-    return msgspec.structs.replace(kind, touched=(), settleable=False, reason=_ACCOUNT[2])
+    return msgspec.structs.replace(kind, touched=(), unsettled="untraced")
 
 
 def _alter(cursor: Cursor, dialect: Dialect) -> StatementKind:
     while cursor.take_any(_MODIFIERS) or _take_option(cursor):
         pass
-    what = cursor.next().upper
-    if what == "TABLE":
+    what = _object(cursor)
+    if what == "table":
         return alter_table(cursor, dialect)
     guarded = cursor.guard()
-    name = "" if what == "INSTANCE" else cursor.name()
+    name = "" if what == "instance" else cursor.name()
     kind = StatementKind(
         kind="ddl",
-        label=f"ALTER {what} {name}".rstrip(),
-        target=name,
+        verb="ALTER",
+        object=what,
+        names=(name,),
         touched=(name,) if name and what not in _DATABASES | _ACCOUNTS else (),
-        redo_safe=guarded or what not in ("EVENT", "SEQUENCE", "TABLESPACE", "INSTANCE", "SERVER"),
+        guarded=guarded,
+        redo_safe=guarded or what not in ("event", "sequence", "tablespace", "instance", "server"),
     )
-    if what == "EVENT" and cursor.skip_to("RENAME") and cursor.take("TO"):
-        return msgspec.structs.replace(kind, touched=(name, cursor.name()))
-    if what == "EVENT":
+    if what == "event" and cursor.skip_to("RENAME") and cursor.take("TO"):
+        new = cursor.name()
+        return msgspec.structs.replace(kind, touched=(name, new), renames=((name, new),))
+    if what == "event":
         return msgspec.structs.replace(kind, redo_safe=True)
     return kind if kind.redo_safe else _outside(kind)
 
@@ -193,62 +213,57 @@ def _drop(cursor: Cursor, dialect: Dialect) -> StatementKind:
     temporary = cursor.take_any(_TEMPORARY)
     while cursor.take_any(_MODIFIERS):
         pass
-    what = cursor.next().upper
-    if what in ("PREPARE", ""):
-        return StatementKind(kind="session", label="DROP PREPARE", redo_safe=True)
-    if what in _TABLES:
-        what = "TABLE"
-    if what == "PACKAGE" and cursor.take("BODY"):
-        what = "PACKAGE BODY"
+    what = _object(cursor)
+    if what in ("prepare", ""):
+        return StatementKind(kind="session", verb="DROP", object="prepare", redo_safe=True)
     guarded = cursor.guard()
     names = [cursor.name()]
     while cursor.take_other(","):
         names.append(cursor.name())
-    table = cursor.name() if what == "INDEX" and cursor.take("ON") else ""
+    owner = cursor.name() if what == "index" and cursor.take("ON") else ""
     several = len(names) > 1
     kind = StatementKind(
         kind="session" if temporary and dialect == "mysql" else "ddl",
-        label=f"DROP {what} {', '.join(names)}" + (f" ON {table}" if table else ""),
-        target=names[0],
-        touched=(table,) if table else tuple(names),
+        verb="DROP",
+        object=what,
+        names=tuple(names),
+        owner=owner,
+        touched=(owner,) if owner else tuple(names),
+        guarded=guarded,
+        temporary=temporary,
         redo_safe=guarded,
-        destructive=not temporary and what in ("TABLE", *_DATABASES),
+        destructive=not temporary and what in ("table", *_DATABASES),
     )
-    if what in _DATABASES or what in _ACCOUNTS or what == "SERVER":
+    if what in _OUTSIDE:
         return _outside(kind)
     if several and not guarded and dialect == "mysql":
-        return msgspec.structs.replace(
-            kind,
-            settleable=False,
-            reason="a crash can leave some of these dropped; drop them one by one, or with IF EXISTS",
-        )
+        return msgspec.structs.replace(kind, unsettled="several_dropped")
     return kind
 
 
 def _rename(cursor: Cursor, dialect: Dialect) -> StatementKind:
     if cursor.take("USER"):
-        return StatementKind(
-            kind="other", label="RENAME USER", settleable=False, reason=_ACCOUNT[2]
-        )
+        return StatementKind(kind="other", verb="RENAME", object="user", unsettled="untraced")
     cursor.take_any(_TABLES)
     guarded = cursor.guard()
-    names = []
-    pairs = 0
+    pairs: list[tuple[str, str]] = []
     while True:
-        names.append(cursor.name())
+        old = cursor.name()
         cursor.skip_to("TO")
-        names.append(cursor.name())
-        pairs += 1
+        pairs.append((old, cursor.name()))
         if not cursor.take_other(","):
             break
+    names = dict.fromkeys(name for pair in pairs for name in pair if name)
     return StatementKind(
         kind="ddl",
-        label=f"RENAME TABLE {names[0]} TO {names[1]}" + (" …" if pairs > 1 else ""),
-        target=names[0],
-        touched=tuple(name for name in dict.fromkeys(names) if name),
-        redo_safe=guarded and pairs == 1,
-        settleable=pairs == 1,
-        reason="" if pairs == 1 else "a crash can leave some of these renamed; rename one by one",
+        verb="RENAME",
+        object="table",
+        names=(pairs[0][0],),
+        renames=tuple(pairs),
+        touched=tuple(names),
+        guarded=guarded,
+        redo_safe=guarded and len(pairs) == 1,
+        unsettled="" if len(pairs) == 1 else "several_renamed",
     )
 
 
@@ -257,30 +272,29 @@ def _truncate(cursor: Cursor, dialect: Dialect) -> StatementKind:
     name = cursor.name()
     return StatementKind(
         kind="ddl",
-        label=f"TRUNCATE TABLE {name}",
-        target=name,
+        verb="TRUNCATE",
+        object="table",
+        names=(name,),
         touched=(name,),
         destructive=True,
-        settleable=False,
-        reason="nothing in the schema shows whether it ran; -- redo-safe says that it may run twice",
+        unsettled="emptied",
     )
 
 
 def _insert(cursor: Cursor, dialect: Dialect) -> StatementKind:
     if cursor.take("OR"):
         cursor.next()
-    return _dml(cursor, "INSERT INTO")
+    return _dml(cursor, "INSERT")
 
 
 def _replace(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    return _dml(cursor, "REPLACE INTO")
+    return _dml(cursor, "REPLACE")
 
 
-def _dml(cursor: Cursor, verb: str, *, destructive: bool = False) -> StatementKind:
+def _dml(cursor: Cursor, verb: str) -> StatementKind:
     while cursor.take_any(_DML_MODIFIERS):
         pass
-    name = cursor.name()
-    return StatementKind(kind="dml", label=f"{verb} {name}", target=name, destructive=destructive)
+    return StatementKind(kind="dml", verb=verb, names=(cursor.name(),))
 
 
 _DML_MODIFIERS: Final = frozenset(
@@ -296,7 +310,7 @@ def _update(cursor: Cursor, dialect: Dialect) -> StatementKind:
 
 
 def _delete(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    kind = _dml(cursor, "DELETE FROM")
+    kind = _dml(cursor, "DELETE")
     return msgspec.structs.replace(kind, destructive=not cursor.skip_to("WHERE"))
 
 
@@ -311,25 +325,19 @@ def _with(cursor: Cursor, dialect: Dialect) -> StatementKind:
             return _READERS[token.upper](cursor, dialect)
         elif depth == 0 and token.upper in ("SELECT", "VALUES"):
             break
-    return StatementKind(kind="query", label="WITH", redo_safe=True)
+    return StatementKind(kind="query", verb="WITH", redo_safe=True)
 
 
 def _load(cursor: Cursor, dialect: Dialect) -> StatementKind:
     cursor.skip_to("INTO")
     cursor.take("TABLE")
-    name = cursor.name()
-    return StatementKind(
-        kind="dml",
-        label=f"LOAD DATA INTO {name}",
-        target=name,
-        settleable=False,
-        reason="it depends on a file beside the migration",
-    )
+    return StatementKind(kind="dml", verb="LOAD", names=(cursor.name(),), unsettled="file_read")
 
 
 _Reader = Callable[[Cursor, Dialect], StatementKind]
 _READERS: Final[dict[str, _Reader]] = {
     "CREATE": _create, "ALTER": _alter, "DROP": _drop, "RENAME": _rename, "TRUNCATE": _truncate,
     "INSERT": _insert, "REPLACE": _replace, "UPDATE": _update, "DELETE": _delete, "WITH": _with,
-    "LOAD": _load, "CALL": _call, "BEGIN": _begin, "PRAGMA": _pragma,
+    "LOAD": _load, "CALL": _call, "BEGIN": _begin, "START": _start, "COMMIT": _commit, "END": _end,
+    "ROLLBACK": _rollback, "SAVEPOINT": _savepoint, "RELEASE": _release, "XA": _xa, "PRAGMA": _pragma,
 }  # fmt: skip

@@ -184,6 +184,43 @@ def test_killed_among_steps_of_which_one_that_landed_was_edited(
     assert _content(sql_server, folder)["two"] == ((2,),)
 
 
+@pytest.mark.parametrize("name", ["event", "trigger", "procedure", "sequence", "temporary"])
+def test_killed_change_of_a_table_named_like_another_kind_of_object(
+    sql_server: Server, make_database: MakeDatabase, tmp_path: Path, name: str
+) -> None:
+    """What a statement is about is not read from its words for people: the index comes once."""
+    folder = _folder(sql_server, make_database, tmp_path)
+    steps = (f"CREATE TABLE `{name}` (a INT)", f"ALTER TABLE `{name}` ADD INDEX (a)")
+    (folder / "steps.json").write_text(json.dumps(steps))
+    code, _ = mysql_child.run("up", folder, failpoint="engine.after_statement:2")
+    assert code == -9
+    _, answer = mysql_child.run("up", folder)
+    assert "error" not in answer, answer
+    database = mysql_child.read_target(folder).name
+    keys = query(sql_server, f"SHOW INDEX FROM `{name}`", database=database)
+    assert [row[2] for row in keys] == ["a"]
+
+
+def test_killed_after_a_package_body_that_is_then_edited(
+    mariadb: Server, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    """A kind of object that has two words is told from its name: what landed is found."""
+    folder = _folder(mariadb, make_database, tmp_path)
+    steps = [
+        "SET sql_mode = 'ORACLE'",
+        "CREATE PACKAGE p AS FUNCTION f RETURN INT; END",
+        "CREATE PACKAGE BODY p AS FUNCTION f RETURN INT AS BEGIN RETURN 1; END; END",
+    ]
+    (folder / "steps.json").write_text(json.dumps(steps))
+    code, _ = mysql_child.run("up", folder, failpoint="engine.after_statement:2")
+    assert code == -9
+    steps[2] = steps[2].replace("RETURN 1", "RETURN 2")
+    (folder / "steps.json").write_text(json.dumps(steps))
+    _, answer = mysql_child.run("up", folder)
+    assert answer["error"] == "InDoubtError", answer
+    assert "RETURN 1" in answer["evidence"]["package body p"]
+
+
 @pytest.mark.parametrize(
     "point", ["restore.before_write", "restore.half_written", "restore.after_write"]
 )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.scripts.model import Dialect
 from ledger.scripts.statements import classify
+from ledger.scripts.wording import label, reason
 
 LABELS = [
     ("sqlite", "create temp table if not exists main.t (a)", "CREATE TEMPORARY TABLE main.t", ("main.t",)),
@@ -36,13 +37,13 @@ LABELS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("dialect", "sql", "label", "touched"), LABELS)
+@pytest.mark.parametrize(("dialect", "sql", "name", "touched"), LABELS)
 def test_statements_are_named_and_their_objects_found(
-    dialect: Dialect, sql: str, label: str, touched: tuple[str, ...]
+    dialect: Dialect, sql: str, name: str, touched: tuple[str, ...]
 ) -> None:
     """The label names the statement without its literals; touched are the objects it changes."""
     found = classify(sql, dialect)
-    assert (found.label, found.touched) == (label, touched)
+    assert (label(found), found.touched) == (name, touched)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_what_cannot_be_settled_says_why(sql: str) -> None:
     """Statements after which a crash leaves doubt are named, with the reason."""
     found = classify(sql, "mysql")
     assert not found.settleable and not found.redo_safe
-    assert found.reason
+    assert reason(found)
 
 
 @pytest.mark.parametrize(
@@ -97,5 +98,5 @@ def test_what_drops_data_is_destructive(sql: str, destructive: bool) -> None:
 def test_any_text_is_classified(text: str, dialect: Dialect) -> None:
     """Nothing makes the classification fail, and doubt is never resolved in a text's favour."""
     found = classify(text, dialect)
-    assert found.label
-    assert found.settleable or found.reason
+    assert label(found)
+    assert found.settleable or reason(found)

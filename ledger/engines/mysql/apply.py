@@ -39,7 +39,7 @@ ATTEMPTS: Final = 4
 
 RETRY_SECONDS: Final = 0.2
 
-MAKES: Final = ("CREATE TABLE ", "CREATE VIEW ")
+MAKES: Final = ("table", "view")
 """Statements that make one object or fail, and change no other."""
 
 NOT_ROLLED_BACK: Final = 1196
@@ -247,7 +247,7 @@ class Run:
         found = await objects.states(connection, pairs, session.names, session.known)
         session.known.add(pairs)
         before = objects.fingerprint(found, session.names)
-        texts = tuple((one.label, one.raw) for one in found if one.raw)
+        texts = tuple((one.key, one.raw) for one in found if one.raw)
         if texts:
             await self.progress.save(connection, before=texts)
         await self.progress.intend(
@@ -256,7 +256,7 @@ class Run:
                 step=step.number,
                 statement=step.sha256,
                 before=before,
-                objects=tuple(one.label for one in found),
+                objects=tuple(one.key for one in found),
                 connection_id=connection.thread_id,
                 ahead=ahead,
             ),
@@ -285,8 +285,8 @@ class Run:
                 break
             taken |= names
             self.session.known.add(pairs)
-            labels = tuple(f"{one} {name}" for one, name in pairs)
-            found.append(AheadStep(step=other.number, statement=other.sha256, objects=labels))
+            keys = tuple(objects.object_key(one, name) for one, name in pairs)
+            found.append(AheadStep(step=other.number, statement=other.sha256, objects=keys))
         return tuple(found)
 
     def _new(self, step: Step, kind: StatementKind) -> tuple[tuple[str, str], ...]:
@@ -297,7 +297,8 @@ class Run:
             or kind.redo_safe
             or not kind.settleable
             or kind.kind != "ddl"
-            or not kind.label.startswith(MAKES)
+            or not kind.makes(*MAKES)
+            or kind.replaces
         ):
             return ()
         pairs = objects.touched(kind)
@@ -369,11 +370,10 @@ class Run:
         return connection.in_transaction or not connection.autocommit
 
     async def _transaction(self, step: Step, kind: StatementKind) -> None:
-        word = kind.label.split()[0] if kind.label else ""
         connection = self.session.connection
-        ends = word in ("COMMIT", "END") or (word == "ROLLBACK" and " TO " not in step.sql.upper())
+        ends = kind.transaction in ("commit", "rollback")
         try:
-            if word in ("COMMIT", "END") and connection.in_transaction:
+            if kind.transaction == "commit" and connection.in_transaction:
                 result = _result(step, time.perf_counter_ns())
                 await self.progress.save_within(connection, *self._own, result)
                 failpoints.reach("engine.in_transaction")
@@ -533,7 +533,7 @@ class Run:
 
 
 def _is_lock(kind: StatementKind) -> bool:
-    return kind.label in ("LOCK", "UNLOCK")
+    return kind.verb in ("LOCK", "UNLOCK")
 
 
 def _shown(step: Step) -> str:

@@ -23,9 +23,6 @@ _COUNTER: Final = re.compile(r" AUTO_INCREMENT=\d+")
 # MySQL names a column's character set too once its collation was given explicitly, as it is when
 # SHOW CREATE's own text is run; the collation alone says the same.
 _CHARSET: Final = re.compile(r" CHARACTER SET \w+(?= COLLATE \w+)")
-_KINDS: Final = re.compile(
-    r"^(?:CREATE|ALTER|DROP)\b.*?\b(PACKAGE BODY|PACKAGE|PROCEDURE|FUNCTION|TRIGGER|EVENT|SEQUENCE)\b"
-)
 _TEXT_COLUMN: Final = {
     "table": 1, "sequence": 1, "trigger": 2, "procedure": 2, "function": 2, "event": 3,
     "package": 2, "package body": 2,
@@ -55,19 +52,29 @@ class ObjectState(msgspec.Struct, frozen=True, kw_only=True):
     raw: str = ""
 
     @property
-    def label(self) -> str:
-        """`table wp_posts`."""
-        return f"{self.kind} {self.name}"
+    def key(self) -> str:
+        """`table wp_posts`: see `object_key`."""
+        return object_key(self.kind, self.name)
 
 
 def touched(kind: StatementKind) -> tuple[tuple[str, str], ...]:
     """(kind, name) of what a DDL statement touches; a table stands for its views and indexes."""
-    match = _KINDS.match(kind.label.upper())
-    special = match[1].lower() if match else ""
-    pairs = [(special or "table", name) for name in kind.touched]
+    special = kind.object if kind.object in _TEXT_COLUMN else "table"
+    pairs = [(special, name) for name in kind.touched]
     if special == "trigger":
         pairs[1:] = [("table", name) for _, name in pairs[1:]]
     return tuple(pairs)
+
+
+def object_key(kind: str, name: str) -> str:
+    """An object as intents and markers hold it: its kind, one blank, its name."""
+    return f"{kind} {name}"
+
+
+def from_key(key: str) -> tuple[str, str]:
+    """Kind and name of what `object_key` made; a kind may hold a blank itself."""
+    kind = max((one for one in _TEXT_COLUMN if key.startswith(f"{one} ")), key=len, default="table")
+    return kind, key.removeprefix(f"{kind} ")
 
 
 class Known:
@@ -147,11 +154,6 @@ def normalised(text: str, names: Names) -> str:
 def without_definer(text: str) -> str:
     """The text for whoever runs it."""
     return _DEFINER.sub("", text)
-
-
-def is_fingerprint(text: str) -> bool:
-    """Whether it is one of `fingerprint`'s values, and no sentence."""
-    return text in ("", ABSENT) or " " not in text
 
 
 def fingerprint(found: Sequence[ObjectState], names: Names) -> str:

@@ -18,6 +18,7 @@ from ledger.errors import CheckFailedError, LedgerError, StepFailedError, Tenant
 from ledger.events import CheckResult
 from ledger.scripts.model import PythonCall, Step, sha256_hex
 from ledger.scripts.statements import classify
+from ledger.scripts.wording import label
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.apply import Run
@@ -53,7 +54,7 @@ class Tenant:
         kind = classify(text, "mysql")
         step = Step(
             number=self._number,
-            name=name or kind.label,
+            name=name or label(kind),
             sql=text,
             file=self._file,
             line=0,

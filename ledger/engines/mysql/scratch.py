@@ -57,7 +57,7 @@ async def after(
         touched = {wanted for _, wanted in pairs}
         await _copy(session, other, [str(row[0]) for row in tables if row[0] not in touched])
         for kind, wanted in sorted(pairs, key=lambda pair: pair[0] != "table"):
-            text = before.get(f"{kind} {wanted}")
+            text = before.get(objects.object_key(kind, wanted))
             if text is not None:
                 await other.execute(session.names_removed(text))
         await other.execute(step.sql, seconds=SECONDS)

@@ -26,6 +26,7 @@ from ledger.engines.mysql.trouble import lost
 from ledger.errors import InDoubtError
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
+from ledger.scripts.wording import reason
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.apply import Run
@@ -40,6 +41,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     landed: bool
     found: str = ""
+
+
+class _Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """The touched objects' `fingerprint` after the statement elsewhere; None, and why there is none."""
+
+    fingerprint: str | None = None
+    why: str = ""
 
 
 async def verdict(
@@ -69,7 +77,7 @@ async def verdict(
         except QueryError as error:
             why = f"its -- verify-step cannot run: {error}"
     elif not kind.settleable:
-        why = kind.reason
+        why = reason(kind)
     elif kind.kind == "dml":
         if intent.before == "" and await run.rows_share_transaction(kind):
             # The marker would say so, had its transaction committed.
@@ -80,18 +88,18 @@ async def verdict(
     elif now in work.known_after:
         return Verdict(landed=True, found=now)
     else:
-        said = await _scratch(run, step, pairs, before)
-        if said == now:
+        tried = await _scratch(run, step, pairs, before)
+        if tried.fingerprint == now:
             return Verdict(landed=True, found=now)
         why = "the objects it touches are neither as before nor as it leaves them"
-        if not objects.is_fingerprint(said):
-            why = f"the objects it touches have changed, and {said}"
+        if tried.fingerprint is None:
+            why = f"the objects it touches have changed, and {tried.why}"
     raise _in_doubt(run, step, found, why, intent.before, now)
 
 
 async def _made_nothing(run: Run, intent: Intent) -> bool:
     """Whether what was absent when the statement was announced still is."""
-    pairs = [(kind, name) for kind, _, name in (one.partition(" ") for one in intent.objects)]
+    pairs = [objects.from_key(one) for one in intent.objects]
     session = run.session
     found = await objects.states(session.connection, pairs, session.names)
     return bool(found) and all(one.text is None for one in found)
@@ -99,21 +107,21 @@ async def _made_nothing(run: Run, intent: Intent) -> bool:
 
 async def _scratch(
     run: Run, step: Step, pairs: tuple[tuple[str, str], ...], before: Mapping[str, str]
-) -> str:
-    """The fingerprint after the statement in a scratch database, or why there is none.
+) -> _Tried:
+    """What the statement makes of a scratch database.
 
     A server that went away says nothing about the step: the next run looks again.
     """
     try:
-        return await scratch.after(run.session, step, pairs, before)
+        return _Tried(fingerprint=await scratch.after(run.session, step, pairs, before))
     except scratch.UnusableError as error:
-        return str(error)
+        return _Tried(why=str(error))
     except ConnectionLostError as error:
         raise lost(error, run.session.target, "looking at a scratch database") from error
     except (QueryError, ConnectRefusedError, QueryTimeoutError) as error:
         if error.code in SERVER_GONE:
             raise lost(error, run.session.target, "looking at a scratch database") from error
-        return f"a scratch database could not tell: {error}"
+        return _Tried(why=f"a scratch database could not tell: {error}")
 
 
 def _in_doubt(
@@ -130,7 +138,7 @@ def _in_doubt(
         "found": now or "(nothing to look at)",
         "reason": why,
     }
-    evidence.update({one.label: "does not exist" if one.text is None else one.raw for one in found})
+    evidence.update({one.key: "does not exist" if one.text is None else one.raw for one in found})
     tenant = run.session.tenant
     return InDoubtError(
         f"step {step.number} ({step.name}) had begun when an earlier run ended, and it cannot be "

@@ -29,6 +29,7 @@ from ledger.events import Change
 from ledger.schema import Schema
 from ledger.scripts.model import Step, sha256_hex
 from ledger.scripts.statements import classify
+from ledger.scripts.wording import label
 from ledger.sync import Addition, Rules, as_drift, gap
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _require_own(
     own = {name.lower() for name in tables}
     for step in steps:
         kind = classify(step.sql, "mysql")
-        if kind.label.startswith("CREATE TABLE") and kind.target.lower() not in own:
+        if kind.makes("table") and kind.target.lower() not in own:
             raise StepFailedError(
                 f"the table {kind.target} would not be this tenant's: its prefix is"
                 f" {session.names.prefix!r}",
@@ -246,16 +247,15 @@ def schema_steps(steps: Sequence[Step]) -> Iterator[Step]:
     """
     for step in steps:
         kind = classify(step.sql, "mysql")
-        if kind.kind in _NO_EFFECT or kind.label in ("LOCK", "UNLOCK"):
+        if kind.kind in _NO_EFFECT or kind.verb in ("LOCK", "UNLOCK"):
             continue
         words = step.sql.upper().split()
-        local = kind.label == "SET" and not {"GLOBAL", "PERSIST"} & set(words[:3])
-        object_words = kind.label.upper().split()[:3]
-        if kind.kind == "ddl" and not {"DATABASE", "SCHEMA"} & set(object_words):
+        local = kind.verb == "SET" and not {"GLOBAL", "PERSIST"} & set(words[:3])
+        if kind.kind == "ddl" and kind.object not in ("database", "schema"):
             local = not any("." in name for name in (kind.target, *kind.touched))
         if not local:
             raise ScriptError(
-                f"{kind.label or 'this statement'} could reach beyond a scratch database",
+                f"{label(kind)} could reach beyond a scratch database",
                 file=step.file,
                 line=step.line,
                 hint="Keep to CREATE, ALTER and DROP without a database's name in a schema file.",

@@ -112,7 +112,7 @@ def _table_of(step: Step) -> str:
 
 def _index_of(step: Step) -> str:
     kind = classify(step.sql, "sqlite")
-    return kind.target.lower() if "INDEX" in kind.label.split()[:3] else ""
+    return kind.target.lower() if kind.makes("index") else ""
 
 
 def affinity(declared: str) -> str:
