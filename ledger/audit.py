@@ -14,7 +14,15 @@ from typing import Final
 import msgspec
 
 from ledger.errors import ChainBrokenError, UsageError
-from ledger.events import GENESIS_HASH, Recorded, event_hash
+from ledger.events import (
+    GENESIS_HASH,
+    TYPE_NAMES,
+    Completed,
+    Recorded,
+    RolledBack,
+    event_hash,
+    migrations_in,
+)
 
 _HINT: Final = (
     "Somebody changed the ledger from outside: compare it with a copy, "
@@ -112,13 +120,74 @@ class ChainCheck:
                 )
 
 
-def check_script(sha256: str, content: str) -> None:
-    """Whether a kept text is still what its key says. Raises ChainBrokenError (seq 0)."""
-    found = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
-    if found != sha256:
-        raise ChainBrokenError(
-            f"the kept text {sha256} was changed: its SHA-256 is {found}", seq=0, hint=_HINT
-        )
+class BadText(msgspec.Struct, frozen=True, kw_only=True):
+    """A kept text that is not what the events say: `sha256` is its key.
+
+    `found` is the SHA-256 of what stands there now, None where nothing does. `migration`
+    (SET/VERSION) and `part` say what the text is, by `seq`, the first event that names it; a
+    schema has the part `schema`, and what no event names has 0.
+    """
+
+    sha256: str
+    found: str | None = None
+    migration: str = ""
+    part: str = ""
+    seq: int = 0
+
+    @property
+    def what(self) -> str:
+        """For an error: which text, and what is wrong with it."""
+        of = f" of {self.migration}" if self.migration else ""
+        name = f"the kept text {self.sha256}" + (f" (part {self.part!r}{of})" if self.part else "")
+        if self.found is None:
+            return f"{name} is missing from the ledger"
+        return f"{name} was changed: its SHA-256 is {self.found}"
+
+
+class TextCheck:
+    """Which kept texts are not what the events say: feed all events, then `check` every text."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, BadText] = {}
+        self._seen: set[str] = set()
+        self._bad: list[BadText] = []
+
+    def feed(self, events: Sequence[Recorded]) -> None:
+        """Remember which texts these events need."""
+        for row in events:
+            if row.type not in _NAMING:
+                continue
+            event = row.event
+            for ref in migrations_in(event):
+                for part, sha256 in ref.sources:
+                    self._name(sha256, f"{ref.set}/{ref.version}", part, row.seq)
+            if isinstance(event, Completed | RolledBack) and event.mark.fingerprint:
+                ref = event.migration
+                self._name(event.mark.fingerprint, f"{ref.set}/{ref.version}", "schema", row.seq)
+
+    def check(self, sha256: str, content: bytes) -> None:
+        """Compare one kept text with its key."""
+        self._seen.add(sha256)
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256:
+            named = self._named.get(sha256, BadText(sha256=sha256))
+            self._bad.append(msgspec.structs.replace(named, found=found))
+
+    def finish(self) -> tuple[BadText, ...]:
+        """All that are changed or missing, in the order in which events name them."""
+        lost = [one for key, one in self._named.items() if key not in self._seen]
+        return tuple(sorted((*self._bad, *lost), key=lambda one: (one.seq, one.sha256)))
+
+    def _name(self, sha256: str, migration: str, part: str, seq: int) -> None:
+        if sha256 not in self._named:
+            self._named[sha256] = BadText(sha256=sha256, migration=migration, part=part, seq=seq)
+
+
+_NAMING: Final = frozenset(
+    TYPE_NAMES[kind]
+    for kind in TYPE_NAMES
+    if {"migration", "migrations", "applied", "lost"} & set(kind.__struct_fields__)
+)
 
 
 def _recomputed(event: Recorded) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal, cast, get_args
 
 import msgspec
@@ -469,6 +470,16 @@ AnyEvent = (
     | RunFinished
 )
 
+
+def migrations_in(event: AnyEvent) -> Iterator[MigrationRef]:
+    """Every migration that the event names, with where its texts are kept."""
+    one = getattr(event, "migration", None)
+    if isinstance(one, MigrationRef):
+        yield one
+    for field in ("migrations", "applied", "lost"):
+        yield from getattr(event, field, ())
+
+
 END_EVENTS: Final = (
     Completed,
     Failed,
@@ -523,8 +534,19 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The decoded body. Raises NewerLedgerError for what only a newer version knows, ChainBrokenError."""
         return decode_body(self.body, self.type, seq=self.seq)
 
+    def document(self) -> dict[str, Any]:
+        """The body as a JSON object, also where its type is a newer version's. Raises ChainBrokenError."""
+        with suppress(NewerLedgerError):
+            _ = self.event
+        try:
+            body: dict[str, Any] = _OBJECT_DECODER.decode(self.body)
+        except _UNREADABLE as error:
+            raise _unreadable(self.seq, error) from error
+        return body
+
     def envelope(self) -> bytes:
-        """The public JSON envelope of INTERFACE.md, one line without a line end."""
+        """The public JSON envelope of INTERFACE.md, one line without a line end. Raises ChainBrokenError."""
+        self.document()
         return _ENVELOPE_ENCODER.encode(
             _Envelope(
                 seq=self.seq,
@@ -562,6 +584,9 @@ _ENVELOPE_ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(AnyEvent)
 _LIST_DECODER: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(list[AnyEvent])
 _TAG_DECODER: Final = msgspec.json.Decoder(_Tag)
+_OBJECT_DECODER: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(dict[str, Any])
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoders raise for bytes that no version ever wrote."""
 
 
 DECODED_AT_ONCE: Final = 64
@@ -599,10 +624,10 @@ def decode_body(body: bytes | str, type_name: str = "", *, seq: int = 0) -> AnyE
     """
     try:
         event: AnyEvent = _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         try:
             tag = _TAG_DECODER.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             raise _unreadable(seq, error) from error
         if tag.type not in EVENT_TYPES or tag.schema > BODY_SCHEMA:
             raise _newer(tag.type or type_name, tag.schema) from error
@@ -616,7 +641,7 @@ def decode_bodies(bodies: Sequence[bytes | str]) -> Iterator[AnyEvent]:
         some = bodies[start : start + DECODED_AT_ONCE]
         try:
             events: list[AnyEvent] = _LIST_DECODER.decode(_json_list(some))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             events = []
         # Where one is not what it should be, each is read by itself to say what is wrong with it.
         yield from events if len(events) == len(some) else [decode_body(body) for body in some]
@@ -632,7 +657,8 @@ def _unreadable(seq: int, error: Exception) -> ChainBrokenError:
     return ChainBrokenError(
         f"the body of event {seq} cannot be read: {error}",
         seq=seq,
-        hint="`ledger verify` says where the ledger was changed by another hand; put a copy of it back.",
+        hint="Run `ledger verify`, which names the first event that was changed, and put back a copy of the"
+        " ledger from before.",
     )
 
 

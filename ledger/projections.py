@@ -525,7 +525,14 @@ def load(seq: int, rows: Iterable[tuple[str, bytes]]) -> FleetState:
     """The state that `dump` wrote. Raises ChainBrokenError for what it never wrote."""
     try:
         return _load(seq, rows)
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
+    except (
+        msgspec.DecodeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise ChainBrokenError(
             f"the stored projections cannot be read: {error}",
             seq=0,

@@ -7,6 +7,7 @@ what it alone needs, so that `status` does not wait for what `rehearse` is made 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -432,9 +433,19 @@ class Ledger(Reading):
             return with_lost_found(report, self.lost)
 
     async def verify(self, *, anchor: str | None = None, rebuild: bool = False) -> VerifyReport:
-        """Recompute the hash chain and compare every stored projection with a full replay."""
+        """Recompute the hash chain, rehash the kept texts, compare stored projections with a full replay.
+
+        With `rebuild`, projections are replaced, and texts that are missing are taken from migration
+        files that are still as they were when they ran.
+        """
         require_arguments(anchor=anchor, rebuild=rebuild)
+        from ledger.api.texts import texts_in_folders
         from ledger.api.verify import verify_store
 
         async with self._ready() as ready:
-            return await verify_store(ready.store, anchor=anchor, rebuild=rebuild)
+            return await verify_store(
+                ready.store,
+                anchor=anchor,
+                rebuild=rebuild,
+                texts=partial(texts_in_folders, self.config),
+            )

@@ -19,7 +19,7 @@ async def lint_config(config: Config) -> list[Finding]:
     A set that cannot be loaded is a finding too, its first problem.
     """
     found: set[Finding] = set()
-    for (folder, dialect), variables in _wanted(config).items():
+    for (folder, dialect), variables in sets_wanted(config).items():
         for name, path in (await find_sets(folder)).items():
             try:
                 loaded = await load_set(path, dialect, name=name, allow_python=config.allow_python)
@@ -30,7 +30,7 @@ async def lint_config(config: Config) -> list[Finding]:
     return sorted(found, key=lambda each: (each.file, each.line, each.rule))
 
 
-def _wanted(config: Config) -> dict[tuple[Path, Dialect], dict[str, str]]:
+def sets_wanted(config: Config) -> dict[tuple[Path, Dialect], dict[str, str]]:
     """Each folder in each dialect that its tenants speak, with all that placeholders stand for."""
     wanted: dict[tuple[Path, Dialect], dict[str, str]] = {}
     for source in config.tenants:

@@ -1,22 +1,33 @@
-"""`verify`: the hash chain recomputed, and every stored projection compared with a full replay."""
+"""`verify`: the hash chain recomputed, every kept text rehashed, and every stored projection
+compared with a full replay."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
-from ledger.audit import ChainCheck, parse_anchor
+from ledger.audit import BadText, ChainCheck, TextCheck, parse_anchor
 from ledger.errors import ChainBrokenError
 from ledger.fleet.state import rebuild_fleet
 from ledger.projections import PROJECTION, FleetState, all_keys, dump
-from ledger.stores.base import Filter, Store
+from ledger.stores.base import Append, Filter, Script, Store, StoredProjection
+
+TextSource = Callable[[frozenset[str]], Awaitable[dict[str, str]]]
+"""Gives the texts that it has of those with these SHA-256."""
 
 
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`bad_seq` is the first event at which something does not hold; `problems` say what."""
+    """`bad_seq` is the first event at which something does not hold; `problems` say what.
+
+    `texts` are kept, and `bad_texts` are those of them that were changed or are missing.
+    """
 
     events: int
     hash: str
     projections: int
+    texts: int = 0
+    bad_texts: tuple[BadText, ...] = ()
     problems: tuple[str, ...] = ()
     bad_seq: int | None = None
     rebuilt: bool = False
@@ -32,16 +43,24 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if self.sound else 4
 
 
-async def verify_store(store: Store, *, anchor: str | None, rebuild: bool) -> VerifyReport:
-    """Walk the whole ledger once. With `rebuild`, stored projections are replaced by the replay's."""
-    stored_seq, rows = await store.load_projection(PROJECTION)
+async def verify_store(
+    store: Store, *, anchor: str | None, rebuild: bool, texts: TextSource | None = None
+) -> VerifyReport:
+    """Walk the whole ledger once.
+
+    With `rebuild`, stored projections are replaced by the replay's, and missing texts are taken
+    from `texts`, which is given their keys.
+    """
+    stored_seq, rows = await _stored(store)
     anchors = [parse_anchor(anchor, source="the anchor")] if anchor is not None else []
     check = ChainCheck(anchors)
+    named = TextCheck()
     fleet = FleetState()
     at_stored: dict[str, bytes] | None = {} if stored_seq == 0 else None
     try:
         async for batch in store.read(Filter()):
             check.feed(batch)
+            named.feed(batch)
             before = [row for row in batch if row.seq <= stored_seq]
             fleet.fold(before)
             if at_stored is None and fleet.seq >= stored_seq:
@@ -57,16 +76,52 @@ async def verify_store(store: Store, *, anchor: str | None, rebuild: bool) -> Ve
             problems=(broken.message,),
             bad_seq=broken.seq,
         )
-    problems = _differences(at_stored or {}, {row.key: row.state for row in rows}, stored_seq)
+    kept, bad = await _texts(store, named)
     if rebuild:
         await rebuild_fleet(store)
+        bad = await _put_back(store, bad, texts)
+        problems: tuple[str, ...] = ()
+    else:
+        problems = _differences(at_stored or {}, {row.key: row.state for row in rows}, stored_seq)
     return VerifyReport(
         events=head.seq,
         hash=head.hash,
         projections=len(rows),
-        problems=() if rebuild else problems,
+        texts=kept,
+        bad_texts=bad,
+        problems=(*problems, *(one.what for one in bad)),
         rebuilt=rebuild,
     )
+
+
+async def _stored(store: Store) -> tuple[int, list[StoredProjection]]:
+    """The stored projections; none, so that a replay differs from them, if their place is unreadable."""
+    try:
+        return await store.load_projection(PROJECTION)
+    except ChainBrokenError:
+        return (await store.head()).seq, []
+
+
+async def _texts(store: Store, named: TextCheck) -> tuple[int, tuple[BadText, ...]]:
+    """How many texts are kept, and which are not what the events say."""
+    kept = 0
+    async for some in store.scripts():
+        for sha256, content in some:
+            named.check(sha256, content)
+        kept += len(some)
+    return kept, named.finish()
+
+
+async def _put_back(
+    store: Store, bad: tuple[BadText, ...], source: TextSource | None
+) -> tuple[BadText, ...]:
+    """Keep the missing texts again that `source` has; what is still bad."""
+    missing = {one.sha256 for one in bad if one.found is None}
+    texts = await source(frozenset(missing)) if source is not None and missing else {}
+    if texts:
+        scripts = tuple(Script(sha256=key, content=text) for key, text in texts.items())
+        await store.append(Append(stream="texts", events=(), scripts=scripts))
+    return tuple(one for one in bad if one.sha256 not in texts)
 
 
 def _differences(
@@ -76,8 +131,8 @@ def _differences(
     if stored_seq == 0:
         return ()
     problems = []
-    for key in sorted(replayed.keys() | stored.keys()):
-        if key.startswith("applied/") and key not in replayed:
+    for key in sorted(replayed.keys() | stored.keys(), key=str):
+        if str(key).startswith("applied/") and key not in replayed:
             continue
         if replayed.get(key) != stored.get(key):
             problems.append(

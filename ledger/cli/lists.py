@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from ledger.cli.options import Settings
+from ledger.errors import NewerLedgerError
 from ledger.events import Recorded
 from ledger.render.rows import Column, RowWriter, write_json, write_rows
 from ledger.render.text import bytes_text, count_text, one_line, short_time
@@ -121,20 +122,19 @@ def _event_row(row: Recorded) -> dict[str, Any]:
         "at": short_time(row.at),
         "type": row.type,
         "tenant": row.tenant,
-        "what": what_happened(_body(row)),
+        "what": _what(row),
         "run": row.run,
         "actor": row.actor,
     }
 
 
-def _body(row: Recorded) -> dict[str, Any]:
-    """The body as it is stored. Raises ChainBrokenError, with its seq, for one that is no JSON."""
+def _what(row: Recorded) -> str:
+    """Nothing of a newer version's event: only that knows what its fields mean. Raises ChainBrokenError."""
     try:
-        body: dict[str, Any] = msgspec.json.decode(row.body)
-    except msgspec.DecodeError:
         _ = row.event
-        raise
-    return body
+    except NewerLedgerError:
+        return ""
+    return what_happened(row.document())
 
 
 def what_happened(body: dict[str, Any]) -> str:

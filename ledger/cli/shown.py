@@ -137,16 +137,31 @@ def rehearsal(settings: Settings, ledger: Ledger, made: RehearsalReport) -> int:
     return made.exit_code
 
 
+_MISSING_TEXTS: Final = (
+    "`ledger verify --rebuild` takes missing texts from migration files that are as they were when they ran;"
+    " for the others, put back a copy of the ledger."
+)
+_CHANGED_TEXTS: Final = (
+    "Put back a copy of the ledger from before: what these texts belong to is not rolled back by its steps"
+    " until then."
+)
+
+
 def verified(settings: Settings, made: VerifyReport) -> int:
-    """Whether the chain holds, and the first seq at which it does not."""
+    """Whether chain and kept texts hold, and the first seq at which the chain does not."""
     if settings.format != "table":
         write_json(made, out=sys.stdout)
         return made.exit_code
     for problem in made.problems:
         sys.stdout.write(f"{one_line(problem)}\n")
     if made.sound:
-        events = count_text(made.events, "event")
+        events, texts = count_text(made.events, "event"), count_text(made.texts, "kept text")
         sys.stdout.write(f"{events} verified, the chain holds; hash {made.hash}\n")
+        sys.stdout.write(f"{texts} verified\n")
     elif made.bad_seq is not None:
         sys.stdout.write(f"First bad event: seq {made.bad_seq}\n")
+    if any(one.found is None for one in made.bad_texts) and not made.rebuilt:
+        sys.stdout.write(f"{_MISSING_TEXTS}\n")
+    elif made.bad_texts:
+        sys.stdout.write(f"{_CHANGED_TEXTS}\n")
     return made.exit_code

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 import msgspec
 
 from ledger import events as ev
-from ledger.audit import check_script
-from ledger.errors import ScriptError
+from ledger.audit import BadText
+from ledger.errors import ChainBrokenError, ScriptError
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue
 from ledger.runner.context import RunContext
+from ledger.schema import Schema, decode_schema
 from ledger.scripts.contents import from_contents
-from ledger.scripts.model import Dialect, Migration
+from ledger.scripts.model import Dialect, Migration, sha256_hex
 from ledger.stores.base import Filter, Store
+
+MISSING_HINT: Final = (
+    "Run `ledger verify --rebuild`, which takes it from the migration's file if that is as it was when it"
+    " ran. Otherwise put back a copy of the ledger."
+)
+CHANGED_HINT: Final = (
+    "The ledger was changed from outside: run `ledger verify`, which names every text that was, and"
+    " put back a copy of the ledger from before."
+)
 
 
 class KeptBackup(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,10 +75,10 @@ def backup_before(backups: list[KeptBackup], ref: MigrationRef) -> KeptBackup | 
 async def kept_migration(
     ctx: RunContext, ref: MigrationRef, dialect: Dialect, catalogue: Catalogue
 ) -> Migration:
-    """The migration as it ran, from the ledger's texts; from the folder where none were kept.
+    """The migration as it ran, from the ledger's texts; from the folder if its event names none.
 
-    Parsed once a run. Raises ScriptError if neither has it, ChainBrokenError if a
-    kept text is not what its hash says.
+    Parsed once a run. Raises ScriptError if neither has it, ChainBrokenError if a kept text
+    is missing or is not what its hash says: no file is taken in its place.
     """
     known = ctx.parsed.get((ref, dialect))
     if known is None:
@@ -77,14 +90,8 @@ async def _kept_migration(
     ctx: RunContext, ref: MigrationRef, dialect: Dialect, catalogue: Catalogue
 ) -> Migration:
     if ref.sources:
-        contents: dict[str, str] = {}
-        for _, sha in ref.sources:
-            text = await ctx.store.script(sha)
-            if text is not None:
-                check_script(sha, text)
-                contents[sha] = text
-        if len(contents) == len({sha for _, sha in ref.sources}):
-            return _with_python(from_contents(ref, contents, dialect), catalogue)
+        contents = {sha: await _text(ctx.store, ref, part, sha) for part, sha in ref.sources}
+        return _with_python(from_contents(ref, contents, dialect), catalogue)
     found = catalogue.find(f"{ref.set}/{ref.version}")
     if found is not None:
         return found
@@ -93,6 +100,42 @@ async def _kept_migration(
         migration=f"{ref.set}/{ref.version}",
         hint="Put the file back into the folder.",
     )
+
+
+async def _text(store: Store, ref: MigrationRef, part: str, sha256: str) -> str:
+    text = await store.script(sha256)
+    bad = BadText(sha256=sha256, migration=f"{ref.set}/{ref.version}", part=part)
+    if text is None:
+        raise ChainBrokenError(bad.what, seq=0, hint=MISSING_HINT)
+    found = sha256_hex(text)
+    if found != sha256:
+        raise ChainBrokenError(
+            msgspec.structs.replace(bad, found=found).what, seq=0, hint=CHANGED_HINT
+        )
+    return text
+
+
+async def kept_schema(store: Store, fingerprint: str) -> Schema | None:
+    """The schema that the ledger keeps under this fingerprint. Raises ChainBrokenError if it was changed."""
+    text = await store.script(fingerprint)
+    if text is None:
+        return None
+    found = sha256_hex(text)
+    if found != fingerprint:
+        bad = BadText(sha256=fingerprint, found=found, part="schema")
+        raise ChainBrokenError(bad.what, seq=0, hint=CHANGED_HINT)
+    return decode_schema(text.encode())
+
+
+def texts_of(refs: Iterable[MigrationRef], catalogue: Catalogue) -> dict[str, str]:
+    """The texts of those of `refs` that the folder has exactly as they ran, by SHA-256."""
+    wanted = {sha256 for ref in refs for _, sha256 in ref.sources}
+    return {
+        sha256: text
+        for one in catalogue.order
+        for sha256, text in one.contents.items()
+        if sha256 in wanted
+    }
 
 
 def _with_python(migration: Migration, catalogue: Catalogue) -> Migration:

@@ -25,6 +25,7 @@ from ledger.runner import backups, explain
 from ledger.runner.claim import StateChangedError, at_work, require_free
 from ledger.runner.context import Handed, RunContext
 from ledger.runner.held import Held, claimed
+from ledger.runner.kept import texts_of
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.told import completed, validated
 from ledger.runner.wish import wish_drift, wish_warnings
@@ -86,7 +87,7 @@ async def migrate_tenant(
                 async with engine.open(target) as session:
                     opened = True
                     if inspect and not decision.pending:
-                        await _inspect(ctx, engine, target, session, progress)
+                        await _inspect(ctx, engine, target, session, catalogue, progress)
                         inspect = False
                     else:
                         await _apply_pending(
@@ -173,7 +174,7 @@ async def _apply_pending(
                 await _apply_one(held, pending[0], following, progress)
                 del pending[0]
             except MarkerMismatchError as mismatch:
-                await _adopt_marker(held, mismatch, progress)
+                await _adopt_marker(held, mismatch, catalogue, progress)
                 again = _decide(ctx, target, catalogue, options)
                 pending = [ctx.bound(one, target.variables) for one in again.pending]
                 if pending:
@@ -234,18 +235,25 @@ async def _explained(
     return [explained]
 
 
-async def _adopt_marker(held: Held, mismatch: MarkerMismatchError, progress: _Progress) -> None:
+async def _adopt_marker(
+    held: Held, mismatch: MarkerMismatchError, catalogue: Catalogue, progress: _Progress
+) -> None:
     """A tenant, or the ledger, went back to an older state: go on from what the tenant says."""
     progress.repairs += 1
     if progress.repairs > MAX_REPAIRS:
         raise mismatch
-    await _believe_marker(held)
+    await _believe_marker(held, catalogue)
     held.ctx.watcher.note(held.target.name, mismatch.message)
     progress.warnings.append(mismatch.message)
 
 
 async def _inspect(
-    ctx: RunContext, engine: Engine, target: Target, session: Session, progress: _Progress
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    session: Session,
+    catalogue: Catalogue,
+    progress: _Progress,
 ) -> None:
     """Compare the marker of a tenant that looks different, and claim it if they disagree.
 
@@ -261,7 +269,7 @@ async def _inspect(
         async with claimed(ctx, engine, target, session) as held:
             if half is not None:
                 raise half
-            await _believe_marker(held)
+            await _believe_marker(held, catalogue)
     progress.nothing_left = True
     if found is not None:
         message = (
@@ -334,11 +342,15 @@ async def _disagreement(
     )
 
 
-async def _believe_marker(held: Held) -> None:
-    """Take the tenant's own word for what is applied: it commits together with the steps."""
+async def _believe_marker(held: Held, catalogue: Catalogue) -> None:
+    """Take the tenant's own word for what is applied: it commits together with the steps.
+
+    A ledger that was put back from a copy lacks the texts of what ran since.
+    """
     event = await _disagreement(held.ctx, held.target, held.session)
     if event is not None:
-        await held.ctx.record_claimed(held.target.name, [event])
+        texts = texts_of(event.applied, catalogue)
+        await held.ctx.record_claimed(held.target.name, [event], scripts=texts)
 
 
 async def _let_go(ctx: RunContext, target: Target, error: LedgerError) -> None:

@@ -19,12 +19,12 @@ from ledger.events import MigrationRef
 from ledger.plan import Catalogue, Options
 from ledger.projections import Applied
 from ledger.runner.context import RunContext
-from ledger.runner.kept import KeptBackup
+from ledger.runner.kept import KeptBackup, kept_schema
 from ledger.runner.migrate import migrate_tenant
 from ledger.runner.outcome import Outcome
 from ledger.runner.rehearsal import Rehearsal, Rehearsed, refuse_outside, refuse_reaching
 from ledger.runner.undo import restore_tenant, rollback_tenant
-from ledger.schema import Schema, decode_schema
+from ledger.schema import Schema
 from ledger.stores.base import Filter
 
 
@@ -217,9 +217,9 @@ class _Stage:
         for event in await self._events():
             if isinstance(event, ev.Completed):
                 schemas[f"{event.migration.set}/{event.migration.version}"] = now
-                text = await self.ctx.store.script(event.mark.fingerprint or "")
+                kept = await kept_schema(self.ctx.store, event.mark.fingerprint or "")
                 # Where the text is not kept, the schema is the one there was at first.
-                now = decode_schema(text.encode()) if text is not None else first
+                now = first if kept is None else kept
         return schemas
 
 

@@ -19,9 +19,9 @@ from ledger.events import Change, CheckResult
 from ledger.plan import Catalogue
 from ledger.runner.claim import require_free
 from ledger.runner.context import RunContext
-from ledger.runner.kept import kept_migration
+from ledger.runner.kept import kept_migration, kept_schema
 from ledger.runner.migrate import record_skip
-from ledger.schema import Schema, decode_schema, fingerprint
+from ledger.schema import Schema, fingerprint
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -153,8 +153,7 @@ async def _look(
 
 async def recorded_schema(ctx: RunContext, wanted: str) -> Schema:
     """The schema that the ledger keeps under this fingerprint; an empty one if it has none."""
-    content = await ctx.store.script(wanted)
-    return decode_schema(content.encode()) if content is not None else Schema()
+    return await kept_schema(ctx.store, wanted) or Schema()
 
 
 async def _record(

@@ -19,6 +19,9 @@ from ledger.projections import Fact
 LEDGER_SCHEMA = 1
 """The number of the ledger's own tables; stores migrate older ones forward when opened."""
 
+PAGE_SCRIPTS: Final = 32
+"""Texts read by one query: each may have megabytes."""
+
 PAGE_EVENTS: Final = 1_000
 """Events read by one query: a page that fits into the processor's cache is folded while it is there."""
 
@@ -144,7 +147,11 @@ class Store(Protocol):
         ...
 
     async def script(self, sha256: str) -> str | None:
-        """A stored text, or None."""
+        """A stored text, or None. Bytes that are no UTF-8, which no store writes, are replaced."""
+        ...
+
+    def scripts(self) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+        """All stored texts, as key and content, in lists of a few."""
         ...
 
     async def now(self) -> datetime:

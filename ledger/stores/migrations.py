@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from ledger.errors import NewerLedgerError, StoreError
+from ledger.errors import ChainBrokenError, NewerLedgerError, StoreError
 
 SCHEMA_KEY: Final = "schema"
 ID_KEY: Final = "ledger_id"
@@ -45,6 +45,18 @@ def pending(found: int, target: int, upgrades: Sequence[Upgrade]) -> tuple[Upgra
             hint="Use a version of migration-ledger that still knows this ledger.",
         )
     return tuple(by_number[number] for number in needed)
+
+
+def projection_seq(value: object) -> int:
+    """The seq of a projection, from `meta`. Raises ChainBrokenError for what no store wrote."""
+    text = str(value)
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise ChainBrokenError(
+        f"the seq of the stored projections cannot be read: {text!r}",
+        seq=0,
+        hint="`ledger verify --rebuild` replaces them by a replay of the events.",
+    )
 
 
 def refuse_newer(found: int, known: int) -> None:

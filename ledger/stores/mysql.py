@@ -34,6 +34,7 @@ from ledger.stores.appender import Appender
 from ledger.stores.base import (
     LEDGER_SCHEMA,
     PAGE_EVENTS,
+    PAGE_SCRIPTS,
     Append,
     Filter,
     Head,
@@ -61,6 +62,8 @@ from ledger.stores.mysql_schema import (
 from ledger.stores.mysql_write import (
     EVENT_COLUMNS,
     FACTS,
+    SCRIPT,
+    SCRIPTS,
     load_projection,
     read_head,
     save_projection,
@@ -146,8 +149,15 @@ class MysqlStore:
 
     async def script(self, sha256: str) -> str | None:
         """See `Store.script`."""
-        rows = await self._fetch("SELECT content FROM scripts WHERE sha256 = %s", (sha256,))
-        return str(rows[0][0]) if rows else None
+        rows = await self._fetch(SCRIPT, (sha256,))
+        return rows[0][0].decode(errors="replace") if rows else None
+
+    async def scripts(self) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+        """See `Store.scripts`."""
+        after = ""
+        while rows := await self._fetch(SCRIPTS, (after, PAGE_SCRIPTS)):
+            yield [(str(key), content) for key, content in rows]
+            after = rows[-1][0]
 
     async def now(self) -> datetime:
         """See `Store.now`: the server's clock."""

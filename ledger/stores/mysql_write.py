@@ -30,7 +30,7 @@ from ledger.stores.chain import (
     streams_of,
     timestamp,
 )
-from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, refuse_newer
+from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, projection_seq, refuse_newer
 from ledger.stores.tip import Tip
 
 # Bodies are LONGTEXT, for people and JSON functions, but come back as bytes.
@@ -60,6 +60,10 @@ _RECORDED: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE event_id IN ({{mar
 _INSERT_EVENTS: Final = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES "  # noqa: S608
 _SEPARATOR: Final = "\x1f"
 _KNOWN_SCRIPTS: Final = "SELECT sha256 FROM scripts WHERE sha256 IN ({marks})"
+SCRIPT: Final = "SELECT CAST(content AS BINARY) FROM scripts WHERE sha256 = %s"
+SCRIPTS: Final = (
+    "SELECT sha256, CAST(content AS BINARY) FROM scripts WHERE sha256 > %s ORDER BY sha256 LIMIT %s"
+)
 _INSERT_SCRIPTS: Final = "INSERT INTO scripts (sha256, algorithm, content) VALUES "
 _SCRIPT_MARKS: Final = "(%s, %s, %s)"
 _LOAD_PROJECTION: Final = """
@@ -244,7 +248,7 @@ async def load_projection(
     rows = await connection.fetch(_LOAD_PROJECTION, (name, PROJECTION_KEY + name))
     if not rows:
         return 0, []
-    return int(rows[0][0]), [
+    return projection_seq(rows[0][0]), [
         StoredProjection(key=str(key), state=bytes(state))
         for _, key, state in rows
         if key is not None
@@ -270,7 +274,7 @@ async def save_projection(
         known = await connection.fetch(_KNOWN_SCHEMA, (SCHEMA_KEY,))
         refuse_newer(int(known[0][0]), schema)
         rows = await connection.fetch(_PROJECTION_SEQ, (key,))
-        if base_seq != -1 and base_seq != (int(rows[0][0]) if rows else 0):
+        if base_seq != -1 and base_seq != (projection_seq(rows[0][0]) if rows else 0):
             return False
         if base_seq == -1:
             await connection.execute(_DROP_PROJECTION, (name,))

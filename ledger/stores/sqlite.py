@@ -25,6 +25,7 @@ from ledger.stores.appender import Appender
 from ledger.stores.base import (
     LEDGER_SCHEMA,
     PAGE_EVENTS,
+    PAGE_SCRIPTS,
     Append,
     Filter,
     Head,
@@ -48,9 +49,12 @@ from ledger.stores.sqlite_schema import (
 from ledger.stores.sqlite_write import (
     EVENT_COLUMNS,
     FACTS,
+    SCRIPT,
+    SCRIPTS,
     load_projection,
     read_head,
     save_projection,
+    typed,
     write_batch,
 )
 from ledger.stores.tip import Guess
@@ -97,7 +101,7 @@ class SqliteStore:
     ) -> AsyncGenerator[list[Recorded], None]:
         """See `Store.read`."""
         async for rows in pages(self._fetch, EVENT_COLUMNS, where, batch, SQLITE):
-            yield recorded(rows)
+            yield recorded(typed(rows))
 
     async def read_facts(
         self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
@@ -112,8 +116,15 @@ class SqliteStore:
 
     async def script(self, sha256: str) -> str | None:
         """See `Store.script`."""
-        rows = await self._fetch("SELECT content FROM scripts WHERE sha256 = ?", (sha256,))
-        return str(rows[0][0]) if rows else None
+        rows = await self._fetch(SCRIPT, (sha256,))
+        return rows[0][0].decode(errors="replace") if rows else None
+
+    async def scripts(self) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+        """See `Store.scripts`."""
+        after = ""
+        while rows := await self._fetch(SCRIPTS, (after, PAGE_SCRIPTS)):
+            yield [(str(key), content) for key, content in rows]
+            after = rows[-1][0]
 
     async def now(self) -> datetime:
         """See `Store.now`: this host's clock."""

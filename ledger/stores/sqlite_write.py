@@ -31,7 +31,7 @@ from ledger.stores.chain import (
     streams_of,
     timestamp,
 )
-from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, refuse_newer
+from ledger.stores.migrations import PROJECTION_KEY, SCHEMA_KEY, projection_seq, refuse_newer
 from ledger.stores.sqlite_schema import roll_back
 from ledger.stores.tip import Guess
 
@@ -39,7 +39,16 @@ from ledger.stores.tip import Guess
 EVENT_COLUMNS: Final = ", ".join(
     "CAST(body AS BLOB)" if column == "body" else column for column in COLUMNS
 )
-FACTS: Final = ", ".join(FACT_COLUMNS)
+# SQLite keeps whatever was put into a column; a fold relies on these types, and `verify` on none.
+_CASTS: Final = {"version": "INTEGER", "body": "BLOB"}
+FACTS: Final = ", ".join(
+    column if column == "seq" else f"CAST({column} AS {_CASTS.get(column, 'TEXT')})"
+    for column in FACT_COLUMNS
+)
+_TYPES: Final = (int, str, int, str, str, str, str, str, str, bytes, str, str)
+_NO_TENANT: Final = tuple(
+    type(None) if column == "tenant" else kind for column, kind in zip(COLUMNS, _TYPES, strict=True)
+)
 _ROW: Final = f"({', '.join('?' for _ in COLUMNS)})"
 # 256 rows have 3,072 parameters; SQLite admits 32,766 (since 3.32).
 _INSERT_EVENTS: Final = tuple(
@@ -62,6 +71,10 @@ SELECT EXISTS (
 _RECORDED: Final = (
     f"SELECT {EVENT_COLUMNS} FROM events WHERE event_id IN (SELECT value FROM json_each(?))"  # noqa: S608
 )
+SCRIPT: Final = "SELECT CAST(content AS BLOB) FROM scripts WHERE sha256 = ?"
+SCRIPTS: Final = (
+    "SELECT sha256, CAST(content AS BLOB) FROM scripts WHERE sha256 > ? ORDER BY sha256 LIMIT ?"
+)
 _INSERT_SCRIPT: Final = "INSERT INTO scripts (sha256, algorithm, content) VALUES (?, ?, ?)"
 _LOAD_PROJECTION: Final = """
 SELECT meta.value, projections.key, projections.state
@@ -82,7 +95,18 @@ def read_head(db: sqlite3.Connection) -> Head:
     row = db.execute(_HEAD).fetchone()
     if row is None:
         raise head_missing()
-    return Head(seq=row[0], hash=row[1])
+    return _head(row[0], row[1])
+
+
+def _head(seq: object, last_hash: object) -> Head:
+    """The head row as what it should be. Raises ChainBrokenError: SQLite keeps a word in a column of numbers."""
+    if isinstance(seq, int) and isinstance(last_hash, str):
+        return Head(seq=seq, hash=last_hash)
+    raise ChainBrokenError(
+        f"the ledger's head row cannot be read: seq {seq!r}, hash {last_hash!r}",
+        seq=0,
+        hint="Put back a copy of the ledger.",
+    )
 
 
 def head_missing() -> ChainBrokenError:
@@ -92,6 +116,25 @@ def head_missing() -> ChainBrokenError:
         seq=0,
         hint="Run `ledger verify`, and restore the ledger from a copy.",
     )
+
+
+def typed(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Rows of EVENT_COLUMNS, whose columns are what they should be. Raises ChainBrokenError for any other."""
+    for row in rows:
+        kinds = tuple(map(type, row))
+        if kinds not in (_TYPES, _NO_TENANT):
+            bad = next(
+                column
+                for column, kind, wanted in zip(COLUMNS, kinds, _TYPES, strict=True)
+                if kind is not wanted and (column != "tenant" or kind is not type(None))
+            )
+            seq = row[0] if isinstance(row[0], int) else 0
+            raise ChainBrokenError(
+                f"event {seq} cannot be read: its {bad} is no {'number' if bad == 'version' else 'text'}",
+                seq=seq,
+                hint="Run `ledger verify`, and put back a copy of the ledger from before.",
+            )
+    return rows
 
 
 def read_events(db: sqlite3.Connection, *, sql: str, values: Sequence[object]) -> list[Recorded]:
@@ -136,7 +179,7 @@ def _write_batch(
         if row is None:
             raise head_missing()
         refuse_newer(int(row[2]), schema)
-        head = Head(seq=row[0], hash=row[1])
+        head = _head(row[0], row[1])
         if guess is not None and guess.base == head and _are_there(db, guess.claimed):
             chained = guess.chained
         else:
@@ -204,7 +247,7 @@ def load_projection(db: sqlite3.Connection, *, name: str) -> tuple[int, list[Sto
     rows = db.execute(_LOAD_PROJECTION, (name, PROJECTION_KEY + name)).fetchall()
     if not rows:
         return 0, []
-    return int(rows[0][0]), [
+    return projection_seq(rows[0][0]), [
         StoredProjection(key=key, state=state) for _, key, state in rows if key is not None
     ]
 
@@ -227,7 +270,7 @@ def save_projection(
     try:
         refuse_newer(int(db.execute(_PROJECTION_SEQ, (SCHEMA_KEY,)).fetchone()[0]), schema)
         row = db.execute(_PROJECTION_SEQ, (key,)).fetchone()
-        if base_seq != -1 and base_seq != (int(row[0]) if row else 0):
+        if base_seq != -1 and base_seq != (projection_seq(row[0]) if row else 0):
             db.execute("ROLLBACK")
             return False
         if base_seq == -1:

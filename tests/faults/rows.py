@@ -168,4 +168,5 @@ ROWS: Final = (
         "another tool's down half, or a folder of the reverse direction",
         "refused before anything is touched",
     ),
+    Row(58, "kept texts changed or deleted", "located by verify; rollback refuses"),
 )

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.audit import Anchor, ChainCheck, check_script, parse_anchor
+from ledger.audit import Anchor, ChainCheck, TextCheck, parse_anchor
 from ledger.errors import ChainBrokenError, UsageError
-from ledger.events import GENESIS_HASH, Recorded
+from ledger.events import GENESIS_HASH, Baselined, MigrationRef, Recorded, encode_body
 from ledger.scripts.model import sha256_hex
 from ledger.stores.base import Head
 from ledger.stores.chain import chain_batch, prepare
@@ -118,7 +118,22 @@ def test_an_anchor_reads_back() -> None:
 
 
 def test_a_kept_text_is_its_key() -> None:
-    """A text that was changed behind the ledger's back is refused by its SHA-256."""
-    check_script(sha256_hex("SELECT 1"), "SELECT 1")
-    with pytest.raises(ChainBrokenError, match="was changed"):
-        check_script(sha256_hex("SELECT 1"), "SELECT 2")
+    """A text that is not what its key says is named, and so is one that an event names and nothing keeps."""
+    ref = MigrationRef(
+        set="app",
+        version="001",
+        name="users",
+        checksum="c",
+        sources=(("file", sha256_hex("SELECT 1")), ("down", sha256_hex("SELECT 2"))),
+    )
+    event = Baselined(migrations=(ref,))
+    body = encode_body(event)
+    row = msgspec.structs.replace(CHAIN[0], seq=4, type="baselined", body=body)
+    check = TextCheck()
+    check.feed([row])
+    check.check(sha256_hex("SELECT 1"), b"SELECT 1")
+    check.check(sha256_hex("SELECT 3"), b"SELECT 4")
+    other, missing = check.finish()
+    assert (other.sha256, other.found) == (sha256_hex("SELECT 3"), sha256_hex("SELECT 4"))
+    assert (missing.migration, missing.part, missing.seq) == ("app/001", "down", 4)
+    assert missing.found is None and "missing" in missing.what and "was changed" in other.what

@@ -193,6 +193,8 @@ async def test_scripts_are_kept_once_with_their_append(place: Place) -> None:
             Append(stream="tenant/a", events=(), scripts=(Script(sha256="c", content="x"),))
         )
         assert await store.script("c") == "x"
+        every = [one async for some in store.scripts() for one in some]
+        assert every == sorted(every) and dict(every)["c"] == b"x" and len(every) == 3
         assert await audit(store) == 4
 
 
