@@ -12,6 +12,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from ledger.errors import ScriptError
+from ledger.scripts.mistyped import meant
 from ledger.scripts.model import SkipIf
 from ledger.scripts.split import BLOCK_COMMENT
 from ledger.scripts.version import version_key
@@ -30,41 +31,46 @@ class Directive(NamedTuple):
 
 
 _COMMENT: Final = re.compile(rf"{BLOCK_COMMENT}|#[^\n]*|(?P<comment>--[^\n]*)")
-_DIRECTIVE: Final = re.compile(
-    r"--[ \t]*(?:(?P<valued>migrate|depends|step|skip-if|check|placeholders|verify-step)"
-    r"[ \t]*:[ \t]*(?P<value>.*?)|(?P<bare>redo-safe|secret))[ \t]*"
-)
-# Spellings that can only be meant as a directive; `Step:` and `Check:` are prose often enough.
-_MISSPELT: Final = re.compile(
-    r"--[ \t]*(?P<word>(?i:migrate|skip[-_ ]?if|verify[-_ ]?step|depends[-_ ]on|placeholder)[ \t]*:"
-    r"|(?i:redo[-_ ]?safe|skip[-_]if|verify[-_]step)[ \t]*$)"
-)
-_WORDS: Final = (
+WORDS: Final = (
     "migrate:", "depends:", "step:", "skip-if:", "check:", "placeholders:", "verify-step:",
     "redo-safe", "secret",
 )  # fmt: skip
+"""Every directive; a value follows a colon."""
+_VALUED: Final = "|".join(word.rstrip(":") for word in WORDS if word.endswith(":"))
+_BARE: Final = "|".join(word for word in WORDS if not word.endswith(":"))
+_DIRECTIVE: Final = re.compile(
+    rf"--[ \t]*(?:(?P<valued>{_VALUED})[ \t]*:[ \t]*(?P<value>.*?)|(?P<bare>{_BARE}))[ \t]*"
+)
+_SPACED: Final = re.compile(
+    r"--[ \t]*(?i:migrate|skip[-_ ]?if|verify[-_ ]?step|depends[-_ ]on|placeholder)[ \t]*:"
+)
+"""Spellings with a colon that can only be meant as a directive; `Step:` and `Check:` are prose often enough."""
 _PROSE: Final = frozenset({"step", "check", "secret"})
 
 
-def read_directives(lead: str, *, line: int, first: bool, file: str) -> list[Directive]:
+def read_directives(
+    lead: str, *, line: int, first: bool, file: str, kept: bool = False
+) -> list[Directive]:
     """The directives among the comments before a statement.
 
     `line` is that of the lead's first character; `first` says that the lead
     starts the file, so that its first line is a whole one. Raises ScriptError
     for a misspelt directive and for one that shares its line with a statement.
     """
-    if "--" not in lead:
+    if not lead.strip():
         return []
     found = []
     for match in _COMMENT.finditer(lead):
         comment = match["comment"]
+        at = line + lead.count("\n", 0, match.start())
         if comment is None:
+            if not kept:
+                _require_no_directive(match[0], file=file, line=at)
             continue
         directive = _DIRECTIVE.fullmatch(comment)
-        at = line + lead.count("\n", 0, match.start())
         if directive is None:
-            if misspelt := _MISSPELT.match(comment):
-                raise _unknown(misspelt["word"].lower(), file=file, line=at)
+            if not kept:
+                _require_prose(comment, file=file, line=at)
             continue
         word = directive["valued"] or directive["bare"]
         if not _alone(lead, match.start(), first=first):
@@ -85,11 +91,36 @@ def _alone(lead: str, position: int, *, first: bool) -> bool:
     return (first or newline >= 0) and not lead[newline + 1 : position].strip()
 
 
-def _unknown(word: str, *, file: str, line: int) -> ScriptError:
-    near = difflib.get_close_matches(word.replace("_", "-").replace(" ", ""), _WORDS, n=1, cutoff=0)
-    return ScriptError(
-        f"unknown directive {word!r}", file=file, line=line, hint=f"Did you mean -- {near[0]}?"
-    )
+def _require_prose(comment: str, *, file: str, line: int) -> None:
+    """Refuse a comment that is a directive with a slip in it. Raises ScriptError."""
+    word = meant(comment, WORDS)
+    if not word and (spaced := _SPACED.match(comment)):
+        word = difflib.get_close_matches(spaced[0].strip("- \t"), WORDS, n=1, cutoff=0)[0]
+    if word:
+        head, colon, _ = comment.lstrip("- \t").partition(":")
+        raise ScriptError(
+            f"unknown directive {(head + colon).strip()[:60]!r}",
+            file=file,
+            line=line,
+            hint=f"Did you mean -- {word}{' …' if word.endswith(':') else ''}? If it is prose, reword it.",
+        )
+
+
+def _require_no_directive(comment: str, *, file: str, line: int) -> None:
+    """Refuse a directive in a comment of another kind, where it says nothing. Raises ScriptError."""
+    said = comment.strip("#/*- \t\n")
+    directive = _DIRECTIVE.fullmatch(f"-- {said}")
+    if (
+        directive is not None
+        and "\n" not in said
+        and (directive["valued"] or directive["bare"]) not in _PROSE
+    ):
+        raise ScriptError(
+            f"a directive in a comment {comment[:2].rstrip()} says nothing: {said[:60]!r}",
+            file=file,
+            line=line,
+            hint=f"Write -- {said[:60]} on a line of its own.",
+        )
 
 
 def nearest(word: str, valid: tuple[str, ...] | list[str]) -> str:

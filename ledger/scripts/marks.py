@@ -21,8 +21,9 @@ _BLANK: Final = "[ \\t\\f\\v\u00a0\u200b\u200c\u200d\u2060\ufeff]*"
 _INVISIBLE: Final = re.compile("[\u200b\u200c\u200d\u2060\ufeff]")
 _RULE: Final = r"[\s\-=*#~_/\\|+]*"
 _LINE: Final = re.compile(rf"\n{_BLANK}(?P<intro>--|#|//)(?P<text>[^\n]*)")
-_SECTION_LINE: Final = re.compile(
-    r"\n[ \t]*--(?=[ \t]*migrate[ \t]*:[ \t]*(?:up|sync|down|verify)(?:[ \t]+\w+:\w+)?[ \t]*(?:\n|\Z))"
+_INSIDE: Final = re.compile(
+    r"\n[ \t]*--(?=[ \t]*(?:migrate[ \t]*:[ \t]*(?:up|sync|down|verify)(?:[ \t]+\w+:\w+)?"
+    r"|skip-if[ \t]*:[^\n]*|verify-step[ \t]*:[^\n]*|redo-safe)[ \t]*(?:\n|\Z))"
 )
 _OWN_DIRECTIVE: Final = re.compile(r"--[ \t]*migrate[ \t]*:[^\n]*")
 _OWN_MARK: Final = (
@@ -168,16 +169,19 @@ def _is_outside(text: str, position: int, dialect: Dialect) -> bool:
     return True
 
 
-def require_no_section_inside(sql: str, dialect: Dialect, *, file: str, line: int) -> None:
-    """Refuse a statement that goes on behind `-- migrate:…`: it lacks its end. Raises ScriptError."""
-    for match in _SECTION_LINE.finditer(sql):
+def require_no_directive_inside(sql: str, dialect: Dialect, *, file: str, line: int) -> None:
+    """Refuse a statement with a directive among its lines, where it says nothing. Raises ScriptError."""
+    for match in _INSIDE.finditer(sql):
         at = match.end() - 2
         if _is_outside(sql, at, dialect):
+            said = sql[at:].splitlines()[0].strip()
             raise ScriptError(
-                f"{sql[at:].splitlines()[0].strip()!r} stands inside a statement",
+                f"{said!r} stands inside a statement, where it says nothing",
                 file=file,
                 line=line + sql.count("\n", 0, at),
-                hint=f"The statement of line {line} has no end before it: write its delimiter.",
+                hint=f"The statement of line {line} lacks its delimiter before it."
+                if "migrate" in said
+                else f"Write it before the statement, which begins in line {line}.",
             )
 
 

@@ -22,9 +22,9 @@ from ledger.scripts.directives import (
 )
 from ledger.scripts.layouts import Direction
 from ledger.scripts.marks import (
+    require_no_directive_inside,
     require_no_heading,
     require_no_marks,
-    require_no_section_inside,
 )
 from ledger.scripts.model import Check, Dialect, SkipIf, Step, sha256_hex
 from ledger.scripts.pragmas import switches_foreign_keys
@@ -92,7 +92,11 @@ def parse_file(
     pending = _Pending()
     for index, statement in enumerate(script.statements):
         directives = read_directives(
-            statement.lead, line=statement.lead_line, first=index == 0, file=source.file
+            statement.lead,
+            line=statement.lead_line,
+            first=index == 0,
+            file=source.file,
+            kept=kept,
         )
         if directives:
             pending = _take_directives(parsed, pending, directives)
@@ -104,7 +108,7 @@ def parse_file(
             pending.words.clear()
             continue
         pending = _add(parsed, statement, pending)
-    _finish(parsed, script, pending)
+    _finish(parsed, script, pending, kept=kept)
     return parsed
 
 
@@ -116,7 +120,9 @@ def _require_own_section(parsed: Parsed, statement: Statement, *, first: bool) -
     """Refuse a statement that its author meant for another section than it is in."""
     if _direction(parsed.section) == "up":
         require_no_heading(statement.lead, first=first, file=parsed.file, line=statement.lead_line)
-    require_no_section_inside(statement.sql, parsed.dialect, file=parsed.file, line=statement.line)
+    require_no_directive_inside(
+        statement.sql, parsed.dialect, file=parsed.file, line=statement.line
+    )
 
 
 def _take_directives(parsed: Parsed, pending: _Pending, directives: list[Directive]) -> _Pending:
@@ -317,9 +323,13 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
     )
 
 
-def _finish(parsed: Parsed, script: Script, pending: _Pending) -> None:
+def _finish(parsed: Parsed, script: Script, pending: _Pending, *, kept: bool) -> None:
     """Read what follows the last statement: an empty section may still open there."""
     directives = read_directives(
-        script.tail, line=script.tail_line, first=not script.statements, file=parsed.file
+        script.tail,
+        line=script.tail_line,
+        first=not script.statements,
+        file=parsed.file,
+        kept=kept,
     )
     _require_used(_take_directives(parsed, pending, directives), parsed.file)

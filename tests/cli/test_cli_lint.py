@@ -39,6 +39,8 @@ REBUILD = (
 
 CASES: dict[str, tuple[str, str, str, str, int]] = {
     "drop table": (SQLITE, "SELECT 1;\nDROP TABLE users;\n", "destructive", "warning", 2),
+    "a slip in a guard": (SQLITE, "-- skpi-if: table x\nSELECT 1;\n", "unusable", "error", 1),
+    "a guard in a block": (MYSQL, "/* skip-if: table x */\nSELECT 1;\n", "unusable", "error", 1),
     "delete without where": (SQLITE, "DELETE FROM users;\n", "destructive", "warning", 1),
     "truncate": (MYSQL, "TRUNCATE TABLE users;\n", "destructive", "warning", 1),
     "rebuild": (SQLITE, REBUILD, "rebuild-foreign-keys", "warning", 3),

@@ -48,6 +48,16 @@ def test_an_unknown_version_names_those_there_are(terminal: Terminal) -> None:
     assert ended.code == 2 and "app/001" in ended.err
 
 
+def test_a_guard_with_a_slip_in_it_stops_everything(terminal: Terminal) -> None:
+    """The statement that it guards does not run without it: exit 2, the line, what was meant."""
+    terminal.write("migrations/app/002_mine.sql", "\n-- skpi-if: table mine\nDROP TABLE mine;\n")
+    ended = terminal.run("migrate", "--all-tenants")
+    assert ended.code == 2 and "002_mine.sql:2" in ended.err and "-- skip-if: …" in ended.err
+    assert sqlite_rows(terminal.folder / "data/acme.db", "SELECT name FROM sqlite_master") == [
+        ("mine",)
+    ]
+
+
 def test_a_missing_file_is_one_tenants_failure(terminal: Terminal) -> None:
     """A path that is not there: named, never created; the others go on, exit 3."""
     terminal.write("ledger.toml", CONFIG + '[[tenants]]\nsqlite = "elsewhere/lost.db"\n')
