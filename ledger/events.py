@@ -8,6 +8,7 @@ schema from the future raises NewerLedgerError.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Final, Literal, cast, get_args
@@ -184,7 +185,8 @@ class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):
     """A step's effect is durable in the tenant. `statement` is the SHA-256 of its text.
 
     `recovered` says that it was found done after a crash. `before` and `after`
-    are fingerprints of the touched objects where the engine took them.
+    are fingerprints of the touched objects where the engine took them. `existed` says of a CREATE
+    with IF NOT EXISTS or OR REPLACE whether the object was there before it.
     """
 
     set: str
@@ -200,6 +202,21 @@ class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):
     before: str = ""
     after: str = ""
     warnings: tuple[str, ...] = ()
+    existed: bool | None = None
+
+    @property
+    def found_existing(self) -> bool:
+        """`existed`, also of a step that an older version recorded, in whose warnings alone it stands."""
+        if self.existed is not None:
+            return self.existed
+        return any(map(_OLD_EXISTED.match, self.warnings))
+
+
+_OLD_EXISTED: Final = re.compile(
+    r"Note (?:1050|1061|1304|1359|1537): |(?:table|view|index|trigger) .+ already exists\Z",
+    re.DOTALL,
+)
+"""The notes of MySQL and MariaDB by their numbers, and what the engine for SQLite wrote itself."""
 
 
 class StepSkipped(Event, frozen=True, kw_only=True, tag="step_skipped"):

@@ -86,6 +86,17 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class ServerWarning(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of SHOW WARNINGS. `text` is in the language that the session's lc_messages asks for."""
+
+    level: str
+    code: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.level} {self.code}: {self.text}"
+
+
 def quote_identifier(name: str) -> str:
     """A name in backticks, safe wherever an identifier may stand."""
     if not name or "\0" in name:
@@ -182,12 +193,15 @@ class MysqlConnection:
             return sql
         return sql % tuple(self._raw.escape(value) for value in args)
 
-    async def warnings(self) -> tuple[str, ...]:
-        """The last statement's warnings as `Warning 1265: text`; asks only if there are any."""
+    async def warnings(self) -> tuple[ServerWarning, ...]:
+        """The last statement's warnings; asks only if there are any."""
         if not self.warning_count:
             return ()
         rows = await self._run("SHOW WARNINGS", None, seconds=None)
-        return tuple(f"{level} {code}: {text}" for level, code, text, *_ in rows)
+        return tuple(
+            ServerWarning(level=str(level), code=int(code), text=str(text))
+            for level, code, text, *_ in rows
+        )
 
     async def begin(self) -> None:
         """Open a transaction."""

@@ -122,7 +122,8 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
 class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A step's outcome as the engine saw it; `skipped` holds the reason if its guard held.
 
-    `of` is how many steps there are in all, where a wish adds to those of the section.
+    `of` is how many steps there are in all, where a wish adds to those of the section. `existed`
+    is that of StepApplied.
     """
 
     number: int
@@ -136,6 +137,7 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after: str = ""
     warnings: tuple[str, ...] = ()
     of: int = 0
+    existed: bool | None = None
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,9 +20,6 @@ from ledger.scripts.model import Migration, Step
 from ledger.scripts.statements import classify
 from ledger.stores.base import Filter, Store
 
-EXISTED: Final = ("already exists", "Duplicate key name")
-"""What a step's warnings say if its IF NOT EXISTS found the object there."""
-
 TYPES: Final = (
     "started",
     "step_applied",
@@ -61,7 +58,7 @@ class Ran(msgspec.Struct, kw_only=True):
             self.skipped.add(event.step)
             return
         self.statements.add(event.statement)
-        if any(word in warning for warning in event.warnings for word in EXISTED):
+        if event.found_existing:
             self.existed.add(event.step)
 
 

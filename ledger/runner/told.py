@@ -36,6 +36,7 @@ def step_event(
         before=result.before,
         after=result.after,
         warnings=result.warnings,
+        existed=result.existed,
     )
 
 

@@ -83,6 +83,11 @@ class StatementKind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         """Whether the database can tell after a crash whether it landed."""
         return not self.unsettled
 
+    @property
+    def may_find(self) -> bool:
+        """Whether it creates an object and does not fail where one of that name is there already."""
+        return self.verb == "CREATE" and (self.guarded or self.replaces) and not self.temporary
+
     def makes(self, *objects: str) -> bool:
         """Whether it creates an object of one of these kinds."""
         return self.verb == "CREATE" and self.object in objects

@@ -115,7 +115,8 @@ async def test_warnings_are_told(sql_server: Server) -> None:
     ) as connection:
         await connection.execute("DROP TABLE IF EXISTS test_nowhere.nothing")
         (warning,) = await connection.warnings()
-        assert warning.startswith("Note 10")
+        assert warning.level == "Note" and warning.code in (1049, 1051)
+        assert str(warning).startswith(f"Note {warning.code}: ")
         await connection.execute("SELECT 1")
         assert await connection.warnings() == ()
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ledger.errors import NewerLedgerError
-from ledger.events import EVENT_TYPES, decode_body, encode_body
+from ledger.events import EVENT_TYPES, StepApplied, decode_body, encode_body
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "events"
 SAMPLES = sorted(GOLDEN.glob("*.json"))
@@ -55,3 +55,26 @@ def test_what_a_newer_version_added_is_ignored(sample: Path) -> None:
 def test_every_event_type_has_a_sample() -> None:
     """Samples and event types cover each other (a later shape is `TYPE.2.json`)."""
     assert {re.sub(r"\.\d+$", "", sample.stem) for sample in SAMPLES} == set(EVENT_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("warning", "existed"),
+    [
+        ("Note 1050: Table 'users' already exists", True),
+        ("Note 1050: Tabelle 'users' bereits vorhanden", True),
+        ("Note 1061: Duplicate key name 'i'", True),
+        ("Note 1304: PROCEDURE p already exists", True),
+        ("table users already exists", True),
+        ("Note 1051: Unknown table 'a already exists'", False),
+        ("Warning 1265: Data truncated, Note 1050: ", False),
+    ],
+)
+def test_an_older_body_says_what_was_there_in_its_warnings(warning: str, existed: bool) -> None:
+    """Bodies from before `existed` are read by the server's numbers; where it is given, it counts."""
+    stored = plain((GOLDEN / "step_applied.json").read_bytes()) | {"warnings": [warning]}
+    for said, expected in ((None, existed), (True, True), (False, False)):
+        event = decode_body(msgspec.json.encode(stored | {"existed": said}))
+        assert isinstance(event, StepApplied) and event.found_existing is expected
+    del stored["existed"]
+    event = decode_body(msgspec.json.encode(stored))
+    assert isinstance(event, StepApplied) and event.found_existing is existed

@@ -19,7 +19,13 @@ import msgspec
 
 from ledger import failpoints
 from ledger.drivers.blockers import who_blocks
-from ledger.drivers.mysql import ConnectionLostError, DriverError, QueryError, QueryTimeoutError
+from ledger.drivers.mysql import (
+    ConnectionLostError,
+    DriverError,
+    QueryError,
+    QueryTimeoutError,
+    ServerWarning,
+)
 from ledger.engines.base import ABSENT, MORE_TIME, Intent, Journal, StepResult, Work
 from ledger.engines.entries import entry_id
 from ledger.engines.mysql import guards, objects, settle
@@ -112,6 +118,7 @@ class Run:
                     recovered=True,
                     before=intent.before,
                     after=verdict.found,
+                    existed=intent.before != ABSENT if kind.may_find else None,
                 )
             )
             await self.save()
@@ -161,7 +168,6 @@ class Run:
             (step.redo_safe or kind.redo_safe) and kind.kind != "dml"
         ):
             await self._before_other(step)
-            self.session.known.add(objects.touched(kind))
             await self._plain(step, kind)
         elif kind.kind == "dml" and await self.rows_share_transaction(kind):
             await self._before_other(step)
@@ -213,6 +219,7 @@ class Run:
         pairs = objects.touched(kind)
         before: str | None = None
         try:
+            existed = await self._is_there(kind)
             if step.number in self._ahead:
                 self.journal.require_lease()
                 before = ABSENT
@@ -234,8 +241,25 @@ class Run:
         except QueryError as error:
             stay = "; " + ROWS_STAY.format("it") if kind.kind == "dml" else ""
             raise await self._failed(error, step, stay) from error
-        self.progress.done(msgspec.structs.replace(result, before=before, after=after))
+        self.progress.done(
+            msgspec.structs.replace(result, before=before, after=after, existed=existed)
+        )
         self._unsaved_ddl = True
+
+    async def _is_there(self, kind: StatementKind) -> bool | None:
+        """Whether what a CREATE may find is there; None where it would not be the tenant's own.
+
+        Asked beforehand: sql_notes and max_error_count can hide the server's note about it.
+        """
+        pairs = objects.touched(kind)[:1]
+        if not (pairs and kind.may_find) or "." in kind.target + kind.owner:
+            return None
+        connection, names = self.session.connection, self.session.names
+        if kind.object == "index":
+            rows = await connection.fetch(guards.INDEX, (kind.target,))
+            return kind.owner.lower() in {str(row[0]).lower() for row in rows}
+        (found,) = await objects.states(connection, pairs, names, self.session.known)
+        return found.text is not None
 
     async def _announce(
         self, step: Step, kind: StatementKind, pairs: tuple[tuple[str, str], ...]
@@ -433,7 +457,10 @@ class Run:
     async def _plain(self, step: Step, kind: StatementKind) -> None:
         """A statement that may simply be repeated, or whose effect is its connection's."""
         try:
-            self._land(await self._try(step, kind))
+            existed = await self._is_there(kind)
+            self.session.known.add(objects.touched(kind))
+            result = await self._try(step, kind)
+            self._land(msgspec.structs.replace(result, existed=existed))
         except QueryTimeoutError as error:
             raise await self._timed_out(error, step) from error
         except ConnectionLostError as error:
@@ -447,7 +474,7 @@ class Run:
             return _result(
                 step,
                 time.perf_counter_ns(),
-                warnings=("LOCK TABLES is not run: each step is a transaction of its own",),
+                notes=("LOCK TABLES is not run: each step is a transaction of its own",),
             )
         connection = self.session.connection
         began = time.perf_counter_ns()
@@ -527,7 +554,7 @@ class Run:
         connection = self.session.connection
         with anyio.move_on_after(SAVE_SECONDS, shield=True):
             await connection.rollback()
-            if any(f" {NOT_ROLLED_BACK}:" in one for one in await connection.warnings()):
+            if any(one.code == NOT_ROLLED_BACK for one in await connection.warnings()):
                 return "; " + ROWS_STAY.format("the steps that were rolled back")
         return ""
 
@@ -545,7 +572,8 @@ def _result(
     began_ns: int,
     *,
     rows: int | None = None,
-    warnings: tuple[str, ...] = (),
+    warnings: tuple[ServerWarning, ...] = (),
+    notes: tuple[str, ...] = (),
     skipped: str = "",
 ) -> StepResult:
     return StepResult(
@@ -555,5 +583,5 @@ def _result(
         duration_us=(time.perf_counter_ns() - began_ns) // 1000,
         rows=rows,
         skipped=skipped,
-        warnings=() if step.secret else warnings,
+        warnings=() if step.secret else (*map(str, warnings), *notes),
     )

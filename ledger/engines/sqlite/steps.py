@@ -36,7 +36,6 @@ _FIRST_WORDS: Final = re.compile(
 OF_CONNECTION: Final = frozenset(("PRAGMA", "ATTACH", "DETACH"))
 """What a later statement may need, and a new connection has lost."""
 
-_GUARDED: Final = re.compile(r"(?s).{0,200}?\bIF\s+NOT\s+EXISTS\b", re.IGNORECASE)
 _HEAD_CHARACTERS: Final = 300
 
 OBJECT_EXISTS: Final = "SELECT type FROM main.sqlite_master WHERE name = ? COLLATE NOCASE"
@@ -178,7 +177,8 @@ def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
     """One step, unless its guard says that nothing is to do. Raises what sqlite3 raises."""
     started = time.perf_counter_ns()
     reason = held(database, step.skip_if) if step.skip_if else ""
-    found = already_there(database, step.sql) if not reason and _guarded(step.sql) else ()
+    name = "" if reason else may_find(step.sql)
+    found = object_type(database, name) if name else ""
     rows = None if reason else execute(database, step.sql)
     return StepResult(
         number=step.number,
@@ -187,20 +187,23 @@ def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
         duration_us=(time.perf_counter_ns() - started) // 1000,
         rows=rows,
         skipped=reason,
-        warnings=found,
+        warnings=(f"{found} {name} already exists",) if found else (),
+        existed=bool(found) if name else None,
     )
 
 
-def already_there(database: sqlite3.Connection, sql: str) -> tuple[str, ...]:
-    """What a CREATE … IF NOT EXISTS finds, as MySQL's note says it: nothing will be created."""
-    name = classify(sql, "sqlite").target.rpartition(".")[2]
+def object_type(database: sqlite3.Connection, name: str) -> str:
+    """`table`, `view`, `index` or `trigger`; empty if nothing of that name is there."""
     row = database.execute(OBJECT_EXISTS, (name,)).fetchone()
-    return (f"{row[0]} {name} already exists",) if row else ()
+    return str(row[0]) if row else ""
 
 
 @lru_cache(maxsize=2048)
-def _guarded(sql: str) -> bool:
-    return _GUARDED.match(sql[:_HEAD_CHARACTERS]) is not None
+def may_find(sql: str) -> str:
+    """The name of what a CREATE … IF NOT EXISTS in the tenant itself may find there; else empty."""
+    kind = classify(sql, "sqlite")
+    database, _, name = kind.target.rpartition(".")
+    return name if kind.may_find and database.lower() in ("", "main") else ""
 
 
 def held(database: sqlite3.Connection, guard: SkipIf) -> str:

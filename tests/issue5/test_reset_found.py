@@ -1,0 +1,127 @@
+"""`reset --drop-all` and objects that were there before the migration: the application's stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.issue5.place import WITH_MYSQL, Place, make_place
+
+QUIET = (
+    "SET lc_messages = 'de_DE'",
+    "SET sql_notes = 0",
+    "/*!40111 SET @OLD_SQL_NOTES=@@SQL_NOTES, SQL_NOTES=0 */",
+    "SET max_error_count = 0",
+)
+"""What changes or hides the server's note about an object that is there already; dumps begin with the third."""
+SERVERS = ("mariadb", pytest.param("mysql", marks=pytest.mark.mysql))
+FOUND = """\
+CREATE TABLE IF NOT EXISTS shared (id INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS own (id INTEGER PRIMARY KEY);
+"""
+
+
+@pytest.fixture(params=WITH_MYSQL)
+def place(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Place:
+    """Two tenants; the first has a table `shared` of the application's."""
+    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place.run(place.names[0], "CREATE TABLE shared (id INTEGER PRIMARY KEY)")
+    return place
+
+
+def drop_all(place: Place, tenant: str) -> None:
+    """Reset one tenant."""
+    place.ok("reset", "--drop-all", "--tenant", tenant, "--yes-drop", tenant)
+
+
+@pytest.mark.parametrize("place", SERVERS, indirect=True)
+@pytest.mark.parametrize("setting", QUIET)
+def test_what_the_server_does_not_say_in_english_is_known(place: Place, setting: str) -> None:
+    """Whether a table was there before is asked, and not read from the words of a warning."""
+    first, second = place.names
+    place.migration("001_found.sql", f"{setting};\n{FOUND}")
+    place.ok("migrate", "--all-tenants")
+    drop_all(place, first)
+    assert place.objects(first) == {"mine", "shared"}
+    drop_all(place, second)
+    assert place.objects(second) == {"mine"}
+
+
+@pytest.mark.parametrize("place", SERVERS, indirect=True)
+def test_a_setting_of_the_configuration_hides_nothing(place: Place) -> None:
+    """The same for the tenants' own `session`."""
+    first = place.names[0]
+    config = place.folder / "ledger.toml"
+    config.write_text(config.read_text() + "session = [\"SET lc_messages = 'de_DE'\"]\n")
+    place.migration("001_found.sql", FOUND)
+    place.ok("migrate", "--all-tenants")
+    drop_all(place, first)
+    assert place.objects(first) == {"mine", "shared"}
+
+
+def test_a_secret_step_has_no_warnings_and_is_known(place: Place) -> None:
+    """`-- secret` withholds the database's words; whether the table was there is no secret."""
+    first, second = place.names
+    place.migration("001_found.sql", f"-- secret\n{FOUND}")
+    place.ok("migrate", "--all-tenants")
+    drop_all(place, first)
+    assert place.objects(first) == {"mine", "shared"}
+    drop_all(place, second)
+    assert place.objects(second) == {"mine"}
+
+
+def test_words_in_a_comment_are_no_guard(place: Place) -> None:
+    """Neither a comment with IF NOT EXISTS nor a long one before it changes what a statement is."""
+    first, second = place.names
+    long = "-- IF NOT EXISTS\n/* " + "x" * 400 + " */\n"
+    place.migration(
+        "001_found.sql",
+        "CREATE TABLE /* IF NOT EXISTS */ own (id INTEGER PRIMARY KEY);\n"
+        f"CREATE {long} TABLE IF NOT EXISTS shared (id INTEGER PRIMARY KEY);\n",
+    )
+    place.ok("migrate", "--all-tenants")
+    drop_all(place, first)
+    assert place.objects(first) == {"mine", "shared"}
+    drop_all(place, second)
+    assert place.objects(second) == {"mine"}
+
+
+@pytest.mark.parametrize("place", SERVERS, indirect=True)
+def test_what_was_replaced_was_there_before(place: Place) -> None:
+    """CREATE OR REPLACE of the application's view does not make it the migration's own."""
+    first, second = place.names
+    place.run(first, "CREATE VIEW seen AS SELECT id FROM mine")
+    place.migration(
+        "001_view.sql", "CREATE OR REPLACE VIEW seen AS SELECT id + 1 AS id FROM mine;\n"
+    )
+    place.ok("migrate", "--all-tenants")
+    place.migration(
+        "002_view.sql", "CREATE OR REPLACE VIEW seen AS SELECT id + 2 AS id FROM mine;\n"
+    )
+    place.ok("migrate", "--all-tenants")
+    drop_all(place, first)
+    assert place.objects(first) == {"mine", "shared", "seen"}
+    drop_all(place, second)
+    assert place.objects(second) == {"mine"}
+
+
+@pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+def test_an_index_that_was_there_stays(place: Place) -> None:
+    """MariaDB: the same for CREATE INDEX IF NOT EXISTS, whose name counts with its table."""
+    first, second = place.names
+    place.run(first, "CREATE INDEX by_id ON mine (id)")
+    place.run(second, "CREATE TABLE other (id INT, KEY by_id (id))")
+    place.migration(
+        "001_index.sql", "SET sql_notes = 0;\nCREATE INDEX IF NOT EXISTS by_id ON mine (id);\n"
+    )
+    place.ok("migrate", "--all-tenants")
+    for name in place.names:
+        drop_all(place, name)
+    assert len(place.run(first, "SHOW INDEX FROM mine")) == 2
+    assert len(place.run(second, "SHOW INDEX FROM mine")) == 1
