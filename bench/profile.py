@@ -63,7 +63,7 @@ def group_of(place: Place) -> str:
         if "msgspec" in name or "_hashlib" in name or "sha256" in name:
             return "encoding and hashing (in C)"
         return "Python's own built-ins"
-    if "/ledger/" in file and file.startswith(str(ROOT)):
+    if Path(file).is_relative_to(ROOT / "ledger"):
         parts = Path(file).relative_to(ROOT / "ledger").parts
         return f"ours: {parts[0].removesuffix('.py')}"
     found = re.search(r"/(aiosqlite|aiomysql|pymysql|anyio|asyncio|uvloop)/", file)

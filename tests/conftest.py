@@ -53,6 +53,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Bring MySQL before the first test: fetching it may take longer than a test's time limit."""
+    if session.config.option.collectonly:
+        return
     if any(item.get_closest_marker("mysql") for item in session.items):
         find_mysql(run_folder())
 

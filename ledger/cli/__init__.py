@@ -22,6 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with one of the codes that `ledger --help` lists."""
     _open_streams()
     code = invoke(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        # The interpreter would try again at its end, and exit with 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     # What is left is the system's to take back: looking through all of it once more for
     # circles takes longer than many a command.
     gc.freeze()

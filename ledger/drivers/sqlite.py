@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import aiosqlite
 import anyio
+import anyio.to_thread
 
 from ledger.drivers.url import file_uri
 
@@ -52,6 +53,8 @@ async def connect(
     memory = str(path) == ":memory:"
     name = ":memory:" if memory else file_uri(path, mode=mode) + "&immutable=1" * immutable
 
+    opened: list[sqlite3.Connection] = []
+
     def connector() -> sqlite3.Connection:
         database = sqlite3.connect(
             name,
@@ -59,7 +62,9 @@ async def connect(
             isolation_level=None,
             timeout=busy_timeout_ms / 1000,
             cached_statements=64,
+            check_same_thread=False,  # A connection that arrives after a cancellation is closed here.
         )
+        opened.append(database)
         if prepare is not None:
             try:
                 prepare(database)
@@ -72,10 +77,14 @@ async def connect(
     try:
         try:
             await connection
-        except Exception:
-            # Its thread is about to end, but tells so to a loop that may be closed by then.
+        except BaseException:
+            # aiosqlite has asked the thread to end, and forgets what it opens until then.
             thread: Any = getattr(connection, "_thread", connection)
-            thread.join(1.0)
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(thread.join, CLOSE_SECONDS)
+            if not thread.is_alive():
+                for database in opened:
+                    database.close()
             raise
         yield connection
     finally:

@@ -427,7 +427,12 @@ class TestPrefix:
     ) -> None:
         """It can neither be backed up nor left out: there is no backup."""
         words = "may not read procedure wp_2_proc"
-        with _account(site, "ALL") as app, pytest.raises(BackupError, match=words):
+        # Not ALL: since MariaDB 11.3 that includes SHOW CREATE ROUTINE.
+        privileges = (
+            "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE VIEW,"
+            " SHOW VIEW, TRIGGER, EVENT, CREATE ROUTINE, EXECUTE, LOCK TABLES"
+        )
+        with _account(site, privileges) as app, pytest.raises(BackupError, match=words):
             await _back_up(engine, app, tmp_path)
         assert list(tmp_path.iterdir()) == []
 
