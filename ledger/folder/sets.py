@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 import anyio.to_thread
-import msgspec
 
-from ledger.errors import ConfigError, ScriptError
+from ledger.errors import ScriptError
+from ledger.folder.entries import Entries, look_through, looks_like_sql
 from ledger.folder.files import is_folder, list_folder, read_bounded, require_inside
+from ledger.folder.reverse import require_forward, require_forward_root
 from ledger.scripts.graph import gaps, order_set
 from ledger.scripts.manifest import (
     FILE_NAME,
@@ -30,18 +30,7 @@ from ledger.scripts.model import Dialect, Migration, MigrationSet
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.placeholders import placeholder_names
 from ledger.scripts.source import SourceFile, checksum_matches, read_source
-from ledger.scripts.version import is_migration_file, parse_file_name, version_key
-
-_SIDECARS: Final = (".down.sql", ".verify.sql")
-
-
-class _Files(msgspec.Struct, frozen=True, kw_only=True):
-    """A set's folder, looked through but not read."""
-
-    folder: Path
-    migrations: tuple[Path, ...]
-    sidecars: dict[str, Path]
-    warnings: tuple[str, ...] = ()
+from ledger.scripts.version import parse_file_name, version_key
 
 
 async def load_sets(
@@ -79,38 +68,29 @@ async def load_set(
 
 def _find_sets(path: Path) -> dict[str, Path]:
     entries = list_folder(path)
-    if not any(_looks_like_sql(entry) for entry in entries):
-        folders = [entry for entry in entries if _is_set(entry, path)]
+    if not any(looks_like_sql(entry) for entry in entries):
+        inside = [entry for entry in entries if _is_open(entry)]
+        folders = [entry for entry in inside if _is_set(entry, path)]
+        require_forward(path, folders, [entry for entry in inside if entry not in folders])
         if folders:
             return {folder.name: folder for folder in folders}
+    require_forward_root(path)
     return {path.resolve().name: path}
 
 
-def _looks_like_sql(path: Path) -> bool:
-    return is_migration_file(path.name) or path.suffix.lower() == ".sql" or path.name == FILE_NAME
+def _is_open(entry: Path) -> bool:
+    return not entry.name.startswith((".", "_")) and is_folder(entry)
 
 
 def _is_set(entry: Path, root: Path) -> bool:
-    if entry.name.startswith((".", "_")) or not is_folder(entry):
-        return False
     require_inside(entry, root)
-    return any(_looks_like_sql(path) for path in list_folder(entry))
-
-
-def _holds_sql(folder: Path) -> bool:
-    """Whether somebody may take a folder beside migrations for a set."""
-    if folder.is_symlink() or folder.name.startswith("_"):
-        return False
-    try:
-        return any(_looks_like_sql(path) for path in list_folder(folder))
-    except ConfigError:
-        return False
+    return any(looks_like_sql(path) for path in list_folder(entry))
 
 
 def _load_set(folder: Path, dialect: Dialect, name: str | None, allow_python: bool) -> MigrationSet:
     name = name or folder.resolve().name
     said = _read_said(folder)
-    files = _look_through(folder, undoing={one.rollback_file for one in said.entries.values()})
+    files = look_through(folder, undoing={one.rollback_file for one in said.entries.values()})
     loaded = [
         _load_one(path, files, said, dialect, name, allow_python) for path in files.migrations
     ]
@@ -133,48 +113,6 @@ def _load_set(folder: Path, dialect: Dialect, name: str | None, allow_python: bo
     )
 
 
-def _look_through(folder: Path, *, undoing: set[str | None]) -> _Files:
-    """Sort a folder's entries: migrations, sidecars, and what is neither.
-
-    `undoing` are version.json's rollback files, which are not migrations. Raises
-    ScriptError for an SQL file whose name is not that of a migration.
-    """
-    migrations: list[Path] = []
-    sidecars: dict[str, Path] = {}
-    warnings: list[str] = []
-    for path in list_folder(folder):
-        if path.name.startswith(".") or path.name in undoing:
-            continue
-        if is_folder(path):
-            if _holds_sql(path) and not any(one and path.name in one.split("/") for one in undoing):
-                warnings.append(
-                    f"{path}: ignored, since {folder} is one set, with files of its own"
-                )
-            continue
-        if path.name.endswith(_SIDECARS):
-            sidecars[path.name] = path
-        elif path.suffix.lower() == ".sql" or is_migration_file(path.name):
-            parse_file_name(path.name, file=str(path))
-            migrations.append(path)
-        elif path.suffix == ".py" and path.name != "__init__.py":
-            warnings.append(f"{path}: ignored, since its name is not that of a migration")
-    stems = {path.stem for path in migrations}
-    for file_name, path in sidecars.items():
-        stem = file_name.removesuffix(".sql").rpartition(".")[0]
-        if stem not in stems:
-            raise ScriptError(
-                f"belongs to no migration: there is no {stem}.sql",
-                file=str(path),
-                hint="Rename it after its migration.",
-            )
-    return _Files(
-        folder=folder,
-        migrations=tuple(migrations),
-        sidecars=sidecars,
-        warnings=tuple(warnings),
-    )
-
-
 def _read_said(folder: Path) -> VersionFile:
     path = folder / FILE_NAME
     if not any(entry.name == FILE_NAME for entry in list_folder(folder)):
@@ -185,7 +123,7 @@ def _read_said(folder: Path) -> VersionFile:
 
 def _load_one(
     path: Path,
-    files: _Files,
+    files: Entries,
     said: VersionFile,
     dialect: Dialect,
     set_name: str,
@@ -235,7 +173,7 @@ def _open_checksum(entry: Entry, data: bytes, source: SourceFile, said: VersionF
     )
 
 
-def _down(path: Path, entry: Entry, files: _Files, said: VersionFile) -> SourceFile | None:
+def _down(path: Path, entry: Entry, files: Entries, said: VersionFile) -> SourceFile | None:
     """The sidecar NAME.down.sql, or version.json's rollback_file."""
     sidecar = _sidecar(path, ".down.sql", files)
     if not entry.rollback_file:
@@ -256,7 +194,7 @@ def _down(path: Path, entry: Entry, files: _Files, said: VersionFile) -> SourceF
     return read_source(read_bounded(named, files.folder), file=str(named))
 
 
-def _sidecar(path: Path, end: str, files: _Files) -> SourceFile | None:
+def _sidecar(path: Path, end: str, files: Entries) -> SourceFile | None:
     found = files.sidecars.get(path.stem + end)
     return read_source(read_bounded(found, files.folder), file=str(found)) if found else None
 

@@ -140,3 +140,64 @@ HEADING: Final = (
 )
 """The whole of a comment between other signs (`-- Down`, `-- === ROLLBACK ===`, `-- [undo]`): a mark of
 the sqlite package of Node, shmig, Jetbase, Coast and many made by hand, if statements follow it."""
+
+
+class Pair(NamedTuple):
+    """Words of names: of what applies, and of what undoes or checks it. A word that is not `plain`
+    is one of other names as often, and counts beside its partner only."""
+
+    forward: str
+    other: str
+    direction: Direction = "down"
+    plain: bool = True
+
+
+PAIRS: Final = (
+    Pair("up", "down"),
+    Pair("ups", "downs"),
+    Pair("up", "drop", plain=False),
+    Pair("upward", "downward"),
+    Pair("upwards", "downwards"),
+    Pair("do", "undo"),
+    Pair("redo", "undo"),
+    Pair("deploy", "revert"),
+    Pair("deploy", "rollback"),
+    Pair("deploy", "undeploy"),
+    Pair("deploy", "verify", "verify", plain=False),
+    Pair("apply", "revert"),
+    Pair("apply", "reverts"),
+    Pair("apply", "rollback"),
+    Pair("apply", "unapply"),
+    Pair("migrate", "rollback"),
+    Pair("migrate", "unmigrate"),
+    Pair("migrations", "rollbacks"),
+    Pair("update", "rollback"),
+    Pair("forward", "backward"),
+    Pair("forward", "reverse"),
+    Pair("forward", "back", plain=False),
+    Pair("forwards", "backwards"),
+    Pair("upgrade", "downgrade"),
+    Pair("upgrades", "downgrades"),
+    Pair("install", "uninstall"),
+    Pair("setup", "teardown"),
+    Pair("release", "backout"),
+    Pair("create", "drop", plain=False),
+    Pair("create", "destroy", plain=False),
+    Pair("add", "remove", plain=False),
+    Pair("enable", "disable", plain=False),
+    Pair("next", "previous", plain=False),
+    Pair("next", "prev", plain=False),
+)
+"""Sqitch: deploy, revert, verify. RoundhousE, byjg/migration: up, down. postgrator: do, undo.
+godfish: forward, reverse. DeploymentHandler: upgrade, downgrade. The others are made by hand."""
+
+FILLERS: Final = frozenset(
+    {
+        "change", "changes", "changesets", "database", "db", "file", "files", "migration", "migrations",
+        "mysql", "patch", "patches", "schema", "script", "scripts", "sql", "sqls", "sqlite", "step", "steps",
+    }
+)  # fmt: skip
+"""Words of a folder's name that say nothing beside a direction: `rollback_scripts`, `sql-down`."""
+
+FOLDER_PER_MIGRATION: Final = frozenset({"up.sql", "down.sql", "migration.sql"})
+"""Diesel, Hasura, Prisma and others: a folder has the migration's name, and these files in it."""

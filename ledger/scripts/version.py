@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from ledger.errors import ScriptError
+from ledger.scripts.directions import right_name
 
 MAX_VERSION_CHARACTERS: Final = 64
 
@@ -19,7 +20,6 @@ _VERSION: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _FILE_NAME: Final = re.compile(
     r"(?P<version>[0-9]+(?:\.[0-9]+)*)_(?P<name>[a-z0-9]+(?:_[a-z0-9]+)*)\.(?P<kind>sql|py)"
 )
-_RIGHT_FORM: Final = "Name it {version}_{snake_case_name}.sql, as in "
 
 
 class FileName(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,21 +61,16 @@ def parse_file_name(file_name: str, *, file: str | None = None) -> FileName:
         raise ScriptError(
             f"{file_name!r} is not the name of a migration",
             file=file or file_name,
-            hint=f"{_RIGHT_FORM}{_suggestion(file_name)}.",
+            hint=_hint(file_name),
         )
     return FileName(version=match["version"], name=match["name"], kind=match["kind"], key=key)
 
 
-def _suggestion(file_name: str) -> str:
-    """The nearest right form of a wrong name."""
-    stem, dot, kind = file_name.rpartition(".")
-    if not dot or kind.lower() not in ("sql", "py"):
-        stem, kind = file_name, "sql"
-    found = re.match(r"[Vv]?([0-9]+(?:[._][0-9]+)*)[_\-. ]*(.*)", stem)
-    version = found[1].replace("_", ".") if found else "001"
-    rest = found[2] if found else stem
-    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", rest)
-    name = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
-    if version_key(version) is None:
-        version = "001"
-    return f"{version}_{name or 'add_something'}.{kind.lower()}"
+def _hint(file_name: str) -> str:
+    right = right_name(file_name)
+    form = (
+        "It undoes a migration: name it after that one"
+        if right.undoes
+        else "Name it {version}_{snake_case_name}.sql"
+    )
+    return f"{form}, as in {right.text}."
