@@ -26,11 +26,19 @@ import msgspec
 from ledger.config import Config, TenantSource
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, parse_url
 from ledger.engines.base import Engine, Target
-from ledger.errors import ConfigError, TenantError, UnknownTenantError, UnreachableError, UsageError
+from ledger.errors import (
+    ConfigError,
+    LedgerError,
+    TenantError,
+    UnknownTenantError,
+    UnreachableError,
+    UsageError,
+)
 from ledger.scripts.placeholders import validate_identifier_value
 
 CHARSET_COLLATE: Final = "DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
 MAX_NAME: Final = 128
+SOURCES_AT_ONCE: Final = 16
 _BESIDE: Final = re.compile(r"-(?:wal|shm|journal|mj[0-9A-F]+)\Z")
 """https://www.sqlite.org/tempfiles.html: write-ahead log and its index, journal, super-journal."""
 _ESCAPED: Final = re.compile(r"\[([*?[])\]")
@@ -81,9 +89,14 @@ async def discover(config: Config, engines: Engines) -> Found:
     lost: list[Lost] = []
     own = same_database(config.url)
     places: dict[tuple[object, ...], Target] = {}
-    for source in config.tenants:
-        try:
-            async for target in _from_source(config, source, engines):
+    for source, found in zip(config.tenants, await _all_sources(config, engines), strict=True):
+        if isinstance(found, TenantError):
+            engine = "mysql" if isinstance(source.url, MysqlUrl) else "sqlite"
+            lost.append(Lost(source=source.source, engine=engine, error=found))
+        elif isinstance(found, LedgerError):
+            raise found
+        else:
+            for target in found:
                 place = same_database(target.url)
                 if place == own and not target.prefix:
                     _require_searched(target, source)
@@ -97,12 +110,27 @@ async def discover(config: Config, engines: Engines) -> Found:
                     )
                 targets[target.name] = target
                 _require_apart(places.setdefault((*place, target.prefix), target), target)
-        except TenantError as error:
-            engine = "mysql" if isinstance(source.url, MysqlUrl) else "sqlite"
-            lost.append(Lost(source=source.source, engine=engine, error=error))
     _require_no_whole(places)
     ordered = tuple(targets[name] for name in sorted(targets))
     return Found(targets=_with_neighbours(ordered), lost=tuple(lost))
+
+
+async def _all_sources(config: Config, engines: Engines) -> list[list[Target] | LedgerError]:
+    """What each source names, or its error; a server that does not answer keeps no other waiting."""
+    results: list[list[Target] | LedgerError] = [[] for _ in config.tenants]
+    limit = anyio.CapacityLimiter(SOURCES_AT_ONCE)
+
+    async def ask(number: int, source: TenantSource) -> None:
+        async with limit:
+            try:
+                results[number] = [one async for one in _from_source(config, source, engines)]
+            except LedgerError as error:
+                results[number] = error
+
+    async with anyio.create_task_group() as group:
+        for number, source in enumerate(config.tenants):
+            group.start_soon(ask, number, source)
+    return results
 
 
 def same_database(url: SqliteUrl | MysqlUrl) -> tuple[object, ...]:

@@ -115,7 +115,7 @@ async def maintain(
         return MaintainReport(task=order.task, applied=False, tenants=(*looks, *lost))
     done: dict[str, Upkeep] = {}
     if order.task == "archive":
-        prepare_folder(ctx.settings.backups)
+        prepare_folder(ctx)
 
     async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
         one = await maintain_tenant(ctx, ready.engines[target.engine], target, order)

@@ -16,7 +16,8 @@ from ledger.api.arguments import patterns, require_arguments
 from ledger.api.opened import Chosen, Opened, choose_tenants, gone_tenants, opened
 from ledger.api.running import Tenants, begin
 from ledger.config import Config, load_config
-from ledger.drivers.url import SqliteUrl
+from ledger.drivers.secrets import Secrets
+from ledger.drivers.url import SecretSource, SqliteUrl
 from ledger.errors import UsageError
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.fleet.run import Bounds
@@ -29,13 +30,29 @@ if TYPE_CHECKING:
     from ledger.api.discovery import Lost
 
 
+def with_secrets(config: Config, secrets: Secrets) -> Config:
+    """The configuration, with what its password commands answer kept in `secrets`."""
+
+    def kept(source: SecretSource) -> SecretSource:
+        return msgspec.structs.replace(source, kept=secrets) if source.command else source
+
+    return msgspec.structs.replace(
+        config,
+        secret=kept(config.secret),
+        tenants=tuple(
+            msgspec.structs.replace(one, secret=kept(one.secret)) for one in config.tenants
+        ),
+    )
+
+
 class Opening:
     """One configuration, and its ledger while it is open. See `ledger.api.ledger.Ledger`."""
 
     def __init__(
         self, config: Config, *, actor: str | None = None, progress: Progress | None = None
     ) -> None:
-        self.config = config
+        self._secrets = Secrets()
+        self.config = with_secrets(config, self._secrets)
         self.actor = actor or actor_name()
         self.progress: Progress = progress or Unwatched()
         self.signals: Signals | None = None
@@ -77,8 +94,11 @@ class Opening:
         trace: TracebackType | None,
     ) -> None:
         stack, self._stack, self._opened = self._stack, None, None
-        if stack is not None:
-            await stack.__aexit__(kind, error, trace)
+        try:
+            if stack is not None:
+                await stack.__aexit__(kind, error, trace)
+        finally:
+            self._secrets.clear()
 
     @asynccontextmanager
     async def _ready(self, *, create: bool = False) -> AsyncIterator[Opened]:

@@ -100,7 +100,7 @@ async def run_call(
     warnings: tuple[str, ...] = ()
     if todo:
         if ctx.settings.backup != "never":
-            prepare_folder(ctx.settings.backups)
+            prepare_folder(ctx)
         if ctx.command in CHANGING:
             warnings = await preflight(
                 ctx,

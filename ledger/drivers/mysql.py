@@ -356,8 +356,9 @@ async def open_connection(
     `program` is what the server is told of who connects.
     """
     name = database if database is not None else url.database
-    deadline = anyio.current_time() + connect_seconds
     password = await read_secret(secret)
+    # Reading the secret has a limit of its own: it may wait for a person.
+    deadline = anyio.current_time() + connect_seconds
     asked_again = False
     pause = 0.05
     while True:
@@ -371,6 +372,7 @@ async def open_connection(
                 if fresh == password:
                     raise
                 password = fresh
+                deadline = anyio.current_time() + connect_seconds
             elif error.code in SERVER_FULL and anyio.current_time() + pause < deadline:
                 await anyio.sleep(pause)
                 pause = min(pause * 2, 1.0)

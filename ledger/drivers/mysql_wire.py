@@ -11,6 +11,7 @@ certificate was verified; the pre-4.1 hash is never sent.
 from __future__ import annotations
 
 import functools
+import os
 import socket
 import ssl
 from typing import Any, Final
@@ -31,9 +32,19 @@ class RefusedAuthError(Exception):
     """The server asked for what this client does not give; the connection must be closed."""
 
 
-@functools.lru_cache(maxsize=8)
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A context that verifies chain and host name; kept, since making one costs 50 ms."""
+    """A context that verifies chain and host name; kept, since making one costs 50 ms. Raises OSError.
+
+    A file that was replaced since makes another one: a process may outlive its authorities.
+    """
+    if ca_file is None:
+        return _tls_context(None)
+    found = os.stat(ca_file)  # noqa: PTH116 - a path as the URL has it
+    return _tls_context(ca_file, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _tls_context(ca_file: str | None, *_: int) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file)
 
 

@@ -1,15 +1,21 @@
 """Passwords from where they are kept, read as late as possible.
 
-Invariant: no error from here repeats what was read, nor what a command printed.
-Only a command's answer is kept between connections: it may cost a second and a
-finger on a key; a file or a variable is read anew each time.
+Invariant: no error from here repeats what was read, nor what a command printed, and each
+reading has a limit of its own. Only a command's answer is kept between connections, for as
+long as its `Ledger` lives: it may cost a second and a finger on a key. A file or a variable is
+read anew each time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import select
 import subprocess
+import time
+from collections.abc import MutableMapping
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -19,11 +25,63 @@ from ledger.errors import ConfigError
 COMMAND_SECONDS: Final = 60.0
 """How long a password command may take; it may be waiting for a person."""
 
+FILE_SECONDS: Final = 60.0
+"""How long a password file may take that is a pipe: what writes into it may be waiting for a person too."""
 MAX_BYTES: Final = 65_536
 """How long a password file may be: longer ones are no passwords."""
 
-_answers: dict[tuple[str, ...], Secret] = {}
-_asking: dict[tuple[str, ...], anyio.Lock] = {}
+
+class Asking:
+    """A command that was started and has not answered yet. `done` is one event loop's."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.answer: Secret | None = None
+        self.error: ConfigError | None = None
+
+
+class Secrets:
+    """What commands answered, for one `Ledger`.
+
+    Any number of event loops, each in its thread, may ask: those of one loop that need the same
+    command wait for the first of them, and another loop asks for itself.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[tuple[str, ...], Secret] = {}
+        self._asking: MutableMapping[object, dict[tuple[str, ...], Asking]] = WeakKeyDictionary()
+
+    async def of_command(self, command: tuple[str, ...], *, refused: Secret | None) -> Secret:
+        """The command's answer. Raises ConfigError, for all that waited, if it gives none."""
+        here = self._asking.setdefault(asyncio.get_running_loop(), {})
+        while True:
+            kept = self._answers.get(command)
+            if kept is not None and kept != refused:
+                return kept
+            asking = here.get(command)
+            if asking is None:
+                return await self._ask(command, here)
+            await asking.done.wait()
+            if asking.error is not None:
+                raise ConfigError(asking.error.message, hint=asking.error.hint)
+            if asking.answer is not None:
+                return asking.answer
+
+    async def _ask(self, command: tuple[str, ...], here: dict[tuple[str, ...], Asking]) -> Secret:
+        asking = here[command] = Asking()
+        try:
+            asking.answer = self._answers[command] = await _run(command)
+        except ConfigError as error:
+            asking.error = error
+            raise
+        finally:
+            del here[command]
+            asking.done.set()
+        return asking.answer
+
+    def clear(self) -> None:
+        """Forget every answer."""
+        self._answers.clear()
 
 
 async def read_secret(source: SecretSource, *, refused: Secret | None = None) -> Secret | None:
@@ -45,7 +103,8 @@ async def read_secret(source: SecretSource, *, refused: Secret | None = None) ->
     if source.file is not None:
         return await _from_file(source.file)
     if source.command is not None:
-        return await _from_command(source.command, refused=refused)
+        kept = source.kept if isinstance(source.kept, Secrets) else Secrets()
+        return await kept.of_command(source.command, refused=refused)
     return None
 
 
@@ -64,26 +123,26 @@ async def _from_file(path: str) -> Secret:
 
 
 def _read_bounded(path: str) -> bytes:
-    """A pipe is read to its end, as `<(op read …)` is one. Raises ValueError for what is no password."""
-    with open(path, "rb") as file:  # noqa: PTH123 - a path as the configuration has it
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"it is longer than {MAX_BYTES} bytes")
-    return data
+    """A pipe is read to its end, as `<(op read …)` is one. Raises ValueError for what is no password.
 
-
-async def _from_command(command: tuple[str, ...], *, refused: Secret | None) -> Secret:
-    """Ask once for all who wait: many tenants of one server open at the same time."""
-    lock = _asking.setdefault(command, anyio.Lock())
+    Nothing here waits without a limit: a thread that does cannot be given up.
+    """
+    deadline = time.monotonic() + FILE_SECONDS
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        async with lock:
-            kept = _answers.get(command)
-            if kept is None or kept == refused:
-                kept = _answers[command] = await _run(command)
-            return kept
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        data = b""
+        while len(data) <= MAX_BYTES:
+            if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise ValueError(f"nothing was written into it within {FILE_SECONDS:.0f} s")
+            more = os.read(descriptor, MAX_BYTES + 1)
+            if not more:
+                return data
+            data += more
     finally:
-        if not lock.statistics().tasks_waiting:
-            _asking.pop(command, None)
+        os.close(descriptor)
+    raise ValueError(f"it is longer than {MAX_BYTES} bytes")
 
 
 async def _run(command: tuple[str, ...]) -> Secret:

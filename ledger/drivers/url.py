@@ -39,13 +39,15 @@ class Secret:
 class SecretSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where a password comes from; read anew when the server refuses the old one (once).
 
-    At most one of the fields is set; with none there is no password.
+    At most one of the first four is set; with none there is no password. `kept` is the
+    `Secrets` of the `Ledger` that keeps what the command answers.
     """
 
     value: Secret | None = None
     env: str | None = None
     file: str | None = None
     command: tuple[str, ...] | None = None
+    kept: object = None
 
 
 class SqliteUrl(msgspec.Struct, frozen=True, kw_only=True):

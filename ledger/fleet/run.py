@@ -78,19 +78,20 @@ class _Stop:
         self.interrupted = False
 
 
-_widths: RunVar[dict[str, Width]] = RunVar("server_widths")
+_widths: RunVar[dict[tuple[str, int], Width]] = RunVar("server_widths")
 
 
 def _width(target: Target) -> Width:
-    """One for each server over all runs of this process."""
+    """One for each server and limit, over all runs of this event loop: a Width belongs to one."""
     try:
         widths = _widths.get()
     except LookupError:
         widths = {}
         _widths.set(widths)
-    if target.server not in widths:
-        widths[target.server] = Width(target.max_connections)
-    return widths[target.server]
+    key = (target.server, target.max_connections)
+    if key not in widths:
+        widths[key] = Width(target.max_connections)
+    return widths[key]
 
 
 @contextmanager

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import anyio
 import msgspec
 
 from ledger.drift import Cluster, cluster
 from ledger.engines.base import Engine, Session, Target
+from ledger.fleet.each import each_target
 from ledger.fleet.planning import edited_files, gone_files
 from ledger.fleet.progress import Progress
 from ledger.folder.schema import WantedSchema
@@ -72,38 +71,19 @@ async def validate_fleet(
 ) -> ValidationReport:
     """Validate every target, at most `parallel` at once, and at most its limit on a server."""
     wanted = None if against is None else partial(_wanted, against)
-    findings: dict[str, Finding] = {}
-    limits: dict[str, anyio.CapacityLimiter] = {}
-    everywhere = anyio.CapacityLimiter(parallel)
-    waiting = list(reversed(targets))
-    progress.run_started(len(targets), "validate")
-
-    async def worker() -> None:
-        while waiting:
-            target = waiting.pop()
-            limit = limits.setdefault(
-                target.server,
-                anyio.CapacityLimiter(target.max_connections if target.server else parallel),
-            )
-            async with limit, everywhere:
-                progress.tenant_started(target.name)
-                began = time.perf_counter()
-                finding = await validate_tenant(
-                    ctx, engine_of(target.engine), target, catalogues[target.name], wanted=wanted
-                )
-                findings[target.name] = finding
-                word = "valid" if finding.valid else finding.error or "invalid"
-                progress.tenant_finished(
-                    target.name, word, finding.message, time.perf_counter() - began
-                )
-
-    async with anyio.create_task_group() as group:
-        for _ in range(min(parallel, len(targets))):
-            group.start_soon(worker)
-    ordered = tuple(findings[target.name] for target in targets)
+    ordered = await each_target(
+        targets,
+        lambda target: validate_tenant(
+            ctx, engine_of(target.engine), target, catalogues[target.name], wanted=wanted
+        ),
+        command="validate",
+        parallel=parallel,
+        progress=progress,
+        said=lambda one: ("valid" if one.valid else one.error or "invalid", one.message),
+    )
     drifted = [(one.tenant, one.changes) for one in ordered if one.changes]
     return ValidationReport(
-        findings=ordered,
+        findings=tuple(ordered),
         drift=cluster(drifted),
         against=against.file if against is not None else "",
         warnings=(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import anyio
 import msgspec
 
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError
+from ledger.fleet.each import each_target
 from ledger.fleet.planning import Decisions, FleetPlan, PlannedMigration, PlannedStep, TenantPlan
+from ledger.fleet.progress import Unwatched
 from ledger.plan import Catalogue
 from ledger.runner.wish import change_text
 from ledger.scripts.model import Migration
@@ -33,26 +34,29 @@ async def with_wishes(
     server; one that cannot be read is left as it was planned, with a note that says so.
     """
     made = {tenant.tenant: tenant for tenant in plan.tenants}
-    limits: dict[str, anyio.CapacityLimiter] = {}
-    everywhere = anyio.CapacityLimiter(parallel)
-
-    async def one(target: Target, pending: Sequence[Migration]) -> None:
-        width = target.max_connections if target.server else parallel
-        limit = limits.setdefault(target.server, anyio.CapacityLimiter(width))
-        async with limit, everywhere:
-            made[target.name] = await _planned(
-                made[target.name], target, pending, engine_of(target.engine)
-            )
-
+    pending: dict[str, Sequence[Migration]] = {}
     syncs: dict[int, bool] = {}
-    async with anyio.create_task_group() as group:
-        for target in targets:
-            decision = decisions.of(target.name, catalogues[target.name])
-            if id(decision) not in syncs:
-                wished = any(each.sync for each in decision.pending)
-                syncs[id(decision)] = wished and decision.problem is None
-            if syncs[id(decision)]:
-                group.start_soon(one, target, decision.pending)
+    for target in targets:
+        decision = decisions.of(target.name, catalogues[target.name])
+        if id(decision) not in syncs:
+            wished = any(each.sync for each in decision.pending)
+            syncs[id(decision)] = wished and decision.problem is None
+        if syncs[id(decision)]:
+            pending[target.name] = decision.pending
+
+    async def one(target: Target) -> TenantPlan:
+        engine = engine_of(target.engine)
+        return await _planned(made[target.name], target, pending[target.name], engine)
+
+    read = await each_target(
+        [target for target in targets if target.name in pending],
+        one,
+        command="plan",
+        parallel=parallel,
+        progress=Unwatched(),
+        said=lambda _: ("planned", ""),
+    )
+    made |= {tenant.tenant: tenant for tenant in read}
     tenants = tuple(made[tenant.tenant] for tenant in plan.tenants)
     return msgspec.structs.replace(plan, tenants=tenants)
 

@@ -104,7 +104,7 @@ async def write_file(
 async def _write(held: Held, what: Archivable, before: datetime, batch: int) -> Verified:
     target, ctx = held.target, held.ctx
     folder = ctx.settings.backups / target.name
-    await anyio.to_thread.run_sync(make_folder, folder)
+    await anyio.to_thread.run_sync(make_folder, folder, ctx.durable)
     await anyio.to_thread.run_sync(sweep, folder)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     safe = "".join(char if char.isalnum() or char in "_-$" else "_" for char in what.table)

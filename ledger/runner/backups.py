@@ -36,19 +36,15 @@ UNRECORDED = ".unrecorded"
 """How the hidden, empty file `.NAME.RUN.unrecorded` ends: RUN has not yet recorded the backup NAME."""
 
 
-_durable: set[Path] = set()
-"""Folders whose names this process has synced: one that was there before may have been made by a
-run that was killed before it could do so."""
-
-
-def prepare_folder(folder: Path) -> None:
+def prepare_folder(ctx: RunContext) -> None:
     """Make the backup folder (0700), or hold an existing one to it.
 
     Raises ConfigError for a symbolic link, for a folder of somebody else, and
     for one that others can read or write: backups hold whole databases.
     """
+    folder = ctx.settings.backups
     try:
-        make_folder(folder)
+        make_folder(folder, ctx.durable)
         info = folder.lstat()
     except OSError as error:
         raise ConfigError(
@@ -67,21 +63,22 @@ def prepare_folder(folder: Path) -> None:
         )
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, durable: set[Path]) -> None:
     """Make a folder (0700), durably, with those above it; one that is there keeps its mode.
 
-    A file is no safer from a power loss than the names of the folders that it lies in.
-    Raises OSError.
+    A file is no safer from a power loss than the names of the folders that it lies in. `durable`
+    are those whose names this run has synced: one that was there before may have been made by a
+    run that was killed before it could do so. Raises OSError.
     """
     missing = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for one in reversed(missing):
         sync_folder(one.parent)
-    if not missing and folder not in _durable:
+    if not missing and folder not in durable:
         # Who may not look into the folder above it has not made this one either.
         with suppress(PermissionError):
             sync_folder(folder.parent)
-    _durable.add(folder)
+    durable.add(folder)
 
 
 def wanted(ctx: RunContext, migration: Migration, target: Target) -> bool:
@@ -126,7 +123,7 @@ async def announce(
         folder = ctx.settings.backups / target.name
         path = folder / _file_name(target.name, f"_{label}_{stamp}{SUFFIXES[target.engine]}")
         planned.append(Announced(path, folder / f".{path.name}.{ctx.run}{UNRECORDED}"))
-    found = await anyio.to_thread.run_sync(_prepare_all, ctx.settings.backups, planned)
+    found = await anyio.to_thread.run_sync(_prepare_all, ctx.settings.backups, planned, ctx.durable)
     made: list[Announced | BackupError] = []
     for (target, _), one, left in zip(wanted, planned, found, strict=True):
         if isinstance(left, BackupError):
@@ -148,17 +145,19 @@ def _file_name(tenant: str, rest: str) -> str:
     return tenant.encode()[: max(0, room)].decode(errors="ignore") + rest
 
 
-def _prepare_all(folder: Path, planned: Sequence[Announced]) -> list[list[Path] | BackupError]:
+def _prepare_all(
+    folder: Path, planned: Sequence[Announced], durable: set[Path]
+) -> list[list[Path] | BackupError]:
     """Each one's `_prepare`; their folders are made durable together."""
     folders = {one.path.parent for one in planned}
-    new = any(one not in _durable or not os.path.lexists(one) for one in folders)
+    new = any(one not in durable or not os.path.lexists(one) for one in folders)
     found = [_try_prepare(one) for one in planned]
     if new:
         try:
             sync_folder(folder)
         except OSError as error:
             return [_unwritable(one, error) for one in planned]
-        _durable.update(folders)
+        durable.update(folders)
     return found
 
 

@@ -92,6 +92,7 @@ class RunContext:
         self.own_events = 0
         self.last_own_seq = fleet.seq
         self.kept: set[str] = set()
+        self.durable: set[Path] = set()
         self.handed: dict[str, Handed] = {}
         self.parsed: dict[tuple[ev.MigrationRef, Dialect], Migration] = {}
         self._bound: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[Migration, Migration]] = {}

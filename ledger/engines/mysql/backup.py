@@ -82,7 +82,7 @@ async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: 
     connection = session.connection
     listing = await session.reader.listing(connection)
     mark, _ = await session.reader.mark(connection)
-    program = await dump_program(connection.server, tenant=tenant)
+    program = await dump_program(connection.server, session.shared.dump_programs, tenant=tenant)
     await _require_fit(session, program, listing)
     await _require_seen(session)
     more = await _history(session, listing)

@@ -28,8 +28,6 @@ PACKAGES: Final = {
     "mysql": "mysql-client (MySQL's own; Debian's default-mysql-client is MariaDB's)",
 }
 
-_found: dict[tuple[str, str], DumpProgram] = {}
-
 
 class DumpProgram(msgspec.Struct, frozen=True, kw_only=True):
     """A dump program: `flavor` is whose it is."""
@@ -38,11 +36,16 @@ class DumpProgram(msgspec.Struct, frozen=True, kw_only=True):
     flavor: Literal["mariadb", "mysql"]
 
 
-async def dump_program(server: ServerInfo, *, tenant: str) -> DumpProgram:
-    """The server's own dump program if there is one, else the other's. Raises BackupError if none."""
+async def dump_program(
+    server: ServerInfo, found: dict[tuple[str, str], DumpProgram], *, tenant: str
+) -> DumpProgram:
+    """The server's own dump program if there is one, else the other's. Raises BackupError if none.
+
+    `found` are those of one engine while it is open: each is asked once what it is.
+    """
     search = os.environ.get("PATH", os.defpath)
     key = (server.flavor, search)
-    if key not in _found:
+    if key not in found:
         programs = [one for one in [await _program(name) for name in _NAMES] if one is not None]
         programs.sort(key=lambda one: one.flavor != server.flavor)
         if not programs:
@@ -51,8 +54,8 @@ async def dump_program(server: ServerInfo, *, tenant: str) -> DumpProgram:
                 hint=f"Install {PACKAGES[server.flavor]}, or run with --no-backup.",
                 tenant=tenant,
             )
-        _found[key] = programs[0]
-    return _found[key]
+        found[key] = programs[0]
+    return found[key]
 
 
 _NAMES: Final = ("mariadb-dump", "mysqldump")

@@ -41,7 +41,7 @@ async def look(
     table = MarkerTable(target)
     probes = [_version(connection), await _privileges(connection, names.database)]
     probes += await _server(connection, target)
-    probes.append(await _dump(connection, target))
+    probes.append(await _dump(connection, target, shared))
     listing = await SchemaReader(target, names, table.name, shared).listing(connection)
     probes.append(await _engines(connection, frozenset(listing.tables)))
     if not quick:
@@ -127,9 +127,9 @@ async def _server(connection: MysqlConnection, target: Target) -> list[Probe]:
     return probes
 
 
-async def _dump(connection: MysqlConnection, target: Target) -> Probe:
+async def _dump(connection: MysqlConnection, target: Target, shared: Shared) -> Probe:
     try:
-        program = await dump_program(connection.server, tenant=target.name)
+        program = await dump_program(connection.server, shared.dump_programs, tenant=target.name)
     except TenantError as error:
         return Probe(check="backup_client", level="failed", detail=error.message, hint=error.hint)
     return Probe(check="backup_client", detail=program.path)

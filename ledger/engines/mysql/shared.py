@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from ledger.engines.mysql.clients import DumpProgram
 from ledger.schema import Schema
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.statements import classify
@@ -41,6 +42,7 @@ class Shared:
     def __init__(self, *, connect_seconds: float) -> None:
         self.connect_seconds = connect_seconds
         self.seen_after: set[tuple[str, str]] = set()
+        self.dump_programs: dict[tuple[str, str], DumpProgram] = {}
         self._turns: dict[str, anyio.Event] = {}
         self._programs: dict[str, tuple[float, frozenset[str]]] = {}
         self._schemas: OrderedDict[str, tuple[str, Schema]] = OrderedDict()
