@@ -2,8 +2,9 @@
 
 The rules: DELIMITER stands on a line of its own with nothing pending; `--` is
 a comment only before white space (or where a statement would start); `#` and
-`/* */` are comments, `/*! */`, `/*M! */` and `/*+ */` are not, so that the
-delimiter splits inside them too; a backslash escapes inside quotes but not
+`/* */` are comments; an optimizer hint `/*+ */` belongs to its statement whole, with
+the delimiters and quotes in it; `/*! */` and `/*M! */` are no comments, so that the
+delimiter splits inside them; a backslash escapes inside quotes but not
 inside backticks; outside quotes one at a line's end is dropped. Commands of
 the client are refused by name. Invariant: time is linear in the text.
 """
@@ -31,6 +32,7 @@ from ledger.scripts.split import (
 MAX_DELIMITER_CHARACTERS: Final = 15
 
 _PLAIN_COMMENT: Final = rf"(?!/\*[!+]|/\*M!){BLOCK_COMMENT}"
+_COMMENT_OR_HINT: Final = rf"(?!/\*!|/\*M!){BLOCK_COMMENT}"
 _BLANK: Final = r"[ \t\n\v\f\r]"
 _BLANKS: Final = " \t\n\v\f\r"
 _SHORT_COMMANDS: Final = {
@@ -79,7 +81,7 @@ def _grammar(delimiter: str, no_backslash_escapes: bool) -> _Grammar:
     body = (
         rf"[^'\"`#\-/\\{re.escape(delimiter[0])}]++|{stop}(?:{single}|{double}|`[^`]*+`"
         rf"|#[^\n]*+|{section}--(?={_BLANK}|\Z)[^\n]*+|-(?!-(?:{_BLANK}|\Z))"
-        rf"|{_PLAIN_COMMENT}|/(?=\*[!+]|\*M!)|/(?!\*)|\\N{plain})"
+        rf"|{_COMMENT_OR_HINT}|/(?=\*!|\*M!)|/(?!\*)|\\N{plain})"
     )
     return _Grammar(
         re.compile(repeated(rf"{_BLANK}++|{stop}(?:--[^\n]*+|#[^\n]*+|{_PLAIN_COMMENT})")),

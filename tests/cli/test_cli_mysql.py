@@ -209,6 +209,24 @@ def test_back_from_what_cannot_be_backed_up(
     assert columns(sql_server, database, "seen") == ["id"]
 
 
+def test_an_optimizer_hint_stays_with_its_statement(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
+) -> None:
+    """Neither a ; nor a quotation mark in a hint ends the statement or begins a literal."""
+    name = make_database(sql_server)
+    env = configure(
+        terminal, sql_server, f'mysql = "{address(sql_server)}"\ndatabases = ["{name}"]'
+    )
+    terminal.write(
+        "migrations/app/002_hint.sql",
+        "INSERT /*+ SET_VAR(sort_buffer_size = 262144); it's a hint */ INTO users (name)\n"
+        "SELECT /*+ MAX_EXECUTION_TIME(1000); */ 'b;' FROM users;\n",
+    )
+    terminal.ok("migrate", "--all-tenants", env=env)
+    rows = query(sql_server, "SELECT name FROM users ORDER BY id", database=name)
+    assert rows == (("ana",), ("b;",))
+
+
 @pytest.mark.parametrize(
     ("edited", "words"),
     [

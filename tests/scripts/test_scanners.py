@@ -90,6 +90,9 @@ def mysql_statements(text: str, delimiter: str) -> list[str]:
             if (at := comment_end(text, at)) < 0:
                 raise Refused
             start = at if leads else start
+        elif text.startswith("/*+", at):
+            if (at := comment_end(text, at)) < 0:
+                raise Refused
         elif char in "'\"`":
             if (at := quote_end(text, at, backslash=char != "`")) < 0:
                 raise Refused
@@ -105,6 +108,8 @@ def mysql_statements(text: str, delimiter: str) -> list[str]:
 @example("SELECT '\\'", ";")
 @example("SELECT 'a\\\\';SELECT 2;", ";")
 @example("SELECT 1 /*! , 2; */;", ";")
+@example("SELECT /*+ a;b ' */ 1;SELECT 2;", ";")
+@example("/*+ a;b */ SELECT 1;", ";")
 def test_mysql_splits_where_the_reader_does(text: str, delimiter: str) -> None:
     """Whatever is accepted is split as by the reader; what the reader refuses is refused."""
     header = "" if delimiter == ";" else f"DELIMITER {delimiter}\n"

@@ -104,6 +104,8 @@ MYSQL_STATEMENTS = st.sampled_from(
         "INSERT INTO t VALUES ('-- no', '# no', '/* no')",
         "/*!40101 SET NAMES utf8mb4 */",
         "SELECT /*+ NO_ICP(t) */ 1",
+        "SELECT /*+ SET_VAR(sql_mode='a;b') it's -- \n */ 1",
+        "/*+ a; b */ SELECT 1",
         "SELECT 1 # a comment; here\n",
         "SELECT 1 -- a 'comment; here\n",
         'SELECT /* a "comment; */ 1',
