@@ -562,7 +562,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return body
 
     def envelope(self) -> bytes:
-        """The public JSON envelope of INTERFACE.md, one line without a line end. Raises ChainBrokenError."""
+        """The public JSON envelope of docs/interface.md, one line without a line end. Raises ChainBrokenError."""
         self.document()
         return _ENVELOPE_ENCODER.encode(
             _Envelope(

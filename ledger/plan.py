@@ -330,7 +330,7 @@ def interrupted(tenant: TenantState) -> bool:
 
 
 def state_name(tenant: TenantState, *, pending: bool, running: bool) -> State:
-    """The one word of INTERFACE.md for where a tenant stands."""
+    """The one word of docs/interface.md for where a tenant stands."""
     if running:
         return "running"
     failure = tenant.failure

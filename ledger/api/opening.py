@@ -71,7 +71,7 @@ class Opening:
         actor: str | None = None,
         progress: Progress | None = None,
     ) -> Self:
-        """Read the configuration (a file, or the places INTERFACE.md names). Raises ConfigError."""
+        """Read the configuration (a file, or the places docs/interface.md names). Raises ConfigError."""
         require_arguments(env=env, actor=actor)
         if not isinstance(config, Config):
             require_arguments(config=config)

@@ -246,7 +246,7 @@ class Reading(Opening):
         *,
         since: str | None = None,
         until: str | None = None,
-        type: str | None = None,  # noqa: A002 - INTERFACE.md's word
+        type: str | None = None,  # noqa: A002 - docs/interface.md's word
         run: str | None = None,
         actor: str | None = None,
         migration: str | None = None,

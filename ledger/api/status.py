@@ -1,4 +1,4 @@
-"""Where every tenant stands, as INTERFACE.md's `status` shows it."""
+"""Where every tenant stands, as docs/interface.md's `status` shows it."""
 
 from __future__ import annotations
 

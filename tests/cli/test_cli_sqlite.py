@@ -89,7 +89,7 @@ def test_some_tenants(terminal: Terminal) -> None:
 
 
 def test_status_has_the_promised_shape(terminal: Terminal) -> None:
-    """The JSON of INTERFACE.md: ledger, tenants, summary; --check ends with 4 until all is current."""
+    """The JSON of docs/interface.md: ledger, tenants, summary; --check ends with 4 until all is current."""
     assert terminal.ok("init", "other").code == 0
     terminal.ok("migrate", "--tenant", "acme")
     ended = terminal.run("status", "--format", "json", "--check")

@@ -1,4 +1,4 @@
-"""What a connection gives away, and to whom: FAULTS.md on aiomysql, with servers that ask for too much."""
+"""What a connection gives away, and to whom: the traps of aiomysql, with servers that ask for too much."""
 
 from __future__ import annotations
 

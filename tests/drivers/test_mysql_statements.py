@@ -1,4 +1,4 @@
-"""What a connection does with statements: FAULTS.md on aiomysql, against real servers."""
+"""What a connection does with statements: the traps of aiomysql, against real servers."""
 
 from __future__ import annotations
 

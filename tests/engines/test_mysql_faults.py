@@ -1,4 +1,4 @@
-"""MySQL and MariaDB tenants that are locked, lost, taken over or in doubt: FAULTS.md, provoked for real."""
+"""MySQL and MariaDB tenants that are locked, lost, taken over or in doubt: the fault table, provoked for real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLite tenants that are missing, damaged, locked, full or killed under us: FAULTS.md, provoked for real."""
+"""SQLite tenants that are missing, damaged, locked, full or killed under us: the fault table, provoked for real."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Whether the step that was announced before a crash has landed.
 
-In the order of DESIGN.md: a person's word; what the author gave (`-- redo-safe`,
+In the order of docs/design.md: a person's word; what the author gave (`-- redo-safe`,
 `-- verify-step`); the touched objects as they were before: it has not; as the same
 step left them elsewhere in the fleet, or leaves them now in a scratch database: it
 has. Invariant: anything else is in doubt, and nothing is run.
