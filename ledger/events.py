@@ -167,7 +167,8 @@ class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
     """The intent, durable before a statement whose effect cannot share a transaction with the marker.
 
     `before` is the fingerprint of the objects the statement touches. `ahead` are the
-    steps that follow without an intent of their own.
+    steps that follow without an intent of their own. `bytes_before` is the tenant's size before the
+    migration's first step, as long as its marker does not say so.
     """
 
     set: str
@@ -179,6 +180,7 @@ class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
     objects: tuple[str, ...] = ()
     connection_id: int = 0
     ahead: tuple[AheadStep, ...] = ()
+    bytes_before: int | None = None
 
 
 class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):

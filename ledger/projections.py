@@ -83,6 +83,7 @@ class OpenIntent(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     objects: tuple[str, ...] = ()
     connection_id: int = 0
     ahead: tuple[ev.AheadStep, ...] = ()
+    bytes_before: int | None = None
 
 
 class Resolution(msgspec.Struct, kw_only=True, frozen=True):
@@ -297,6 +298,7 @@ def _step_started(fleet: FleetState, state: TenantState, row: Fact, event: ev.St
         objects=event.objects,
         connection_id=event.connection_id,
         ahead=event.ahead,
+        bytes_before=event.bytes_before,
     )
 
 

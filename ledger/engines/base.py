@@ -16,6 +16,7 @@ import msgspec
 
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.measured import Measured, Plan
 from ledger.engines.upkeep import Upkeep
 from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
@@ -87,7 +88,7 @@ class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     `state` is `applied`, or `running` while only `step` of its steps have landed
     (non-transactional engines). `steps` and `checks` are results as they were, so
-    that events lost in a crash can be written again.
+    that events lost in a crash can be written again; `measured` is from before the first step.
     """
 
     ref: MigrationRef
@@ -97,6 +98,7 @@ class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     steps: tuple[StepResult, ...] = ()
     checks: tuple[CheckResult, ...] = ()
+    measured: Measured | None = None
 
 
 class Scratch(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +145,8 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """A step about to run whose effect cannot share a transaction with the marker.
 
-    `ahead` are the steps after it that this announces too.
+    `ahead` are the steps after it that this announces too. `bytes_before` is the tenant's size before
+    the migration's first step, where its marker does not say so yet.
     """
 
     step: int
@@ -152,6 +155,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     objects: tuple[str, ...]
     connection_id: int
     ahead: tuple[AheadStep, ...] = ()
+    bytes_before: int | None = None
 
     def singly(self) -> tuple[Intent, ...]:
         """The same as an intent for each step."""
@@ -199,7 +203,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     in doubt.
     `sync` is the bound wish: once the section has run, what the tenant still lacks of it
     is computed and run as further steps, numbered after the section's. All the statements
-    together may take `timeout_seconds` (None: no limit).
+    together may take `timeout_seconds` (None: no limit). `plans` are query plans as they are now, by the
+    SHA-256 of the query's text, for `Done.plans`.
     """
 
     ref: MigrationRef
@@ -217,6 +222,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     resolved_step: int = 0
     timeout_seconds: float | None = None
     sync: tuple[Step, ...] = ()
+    plans: tuple[tuple[str, Plan], ...] | None = None
 
 
 class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,7 +237,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
     `schema` is given when the fingerprint was not one of the `known` that the
     caller passed, so that the ledger can keep its content once. `bytes_before` is
-    the tenant's size before the first step; None if nothing was left to run. `drift` is in
+    the tenant's size before the first step, and `plans` are those from before it: of the attempt that
+    ran the first step, None where that did not measure it. `drift` is in
     what the tenant is not as its wish (`Work.sync`) says, now that all its statements ran.
     """
 
@@ -240,13 +247,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     schema: Schema | None = None
     bytes_before: int | None = None
     drift: tuple[Change, ...] = ()
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a query would be run, a line for each part of it; or why it cannot be."""
-
-    lines: tuple[str, ...] = ()
-    error: str = ""
+    plans: tuple[tuple[str, Plan], ...] | None = None
 
 
 class Backup(msgspec.Struct, frozen=True, kw_only=True):

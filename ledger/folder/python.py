@@ -73,7 +73,11 @@ def load_python(
     if isinstance(description, str) and description and not manifest.description:
         manifest = msgspec.structs.replace(manifest, description=description)
     down = _function(module, "down", source.file)
-    section = Section(steps=(), foreign_keys=_foreign_keys(module, source.file))
+    section = Section(
+        steps=(),
+        foreign_keys=_constant(module, "foreign_keys", source.file),
+        foreign_key_check=_constant(module, "foreign_key_check", source.file) is not False,
+    )
     return Migration(
         ref=MigrationRef(
             set=set_name,
@@ -144,11 +148,11 @@ def _depends(module: ModuleType, file: str, set_name: str) -> list[tuple[str, st
     return [parse_dependency(one, set_name=set_name, file=file) for one in found]
 
 
-def _foreign_keys(module: ModuleType, file: str) -> bool | None:
-    """What PRAGMA foreign_keys says in a SQL file; it does nothing inside a migration's transaction."""
-    found = getattr(module, "foreign_keys", None)
+def _constant(module: ModuleType, name: str, file: str) -> bool | None:
+    """What a PRAGMA or a directive says in a SQL file: a PRAGMA does nothing inside a transaction."""
+    found = getattr(module, name, None)
     if found is None or isinstance(found, bool):
         return found
     raise ScriptError(
-        "`foreign_keys` is neither True nor False", file=file, hint="Write foreign_keys = False."
+        f"`{name}` is neither True nor False", file=file, hint=f"Write {name} = False."
     )

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ledger import events as ev
-from ledger.engines.base import Plan, Session, Target
+from ledger.engines.base import Session, Target
+from ledger.engines.measured import Plan
 from ledger.errors import LedgerError
 from ledger.events import MigrationRef, QueryPlan
 from ledger.scripts.model import Dialect, sha256_hex
 from ledger.scripts.queries import Query, bind_query
 
 Plans = dict[str, Plan]
-"""By the query's name."""
+"""By the SHA-256 of the query's text."""
 
 
 def queries_for(
@@ -31,17 +32,18 @@ async def look(session: Session, queries: Sequence[Query]) -> Plans:
         found = await session.explain([one.sql for one in queries])
     except LedgerError as error:
         found = tuple(Plan(error=error.message) for _ in queries)
-    return {one.name: plan for one, plan in zip(queries, found, strict=True)}
+    return {sha256_hex(one.sql): plan for one, plan in zip(queries, found, strict=True)}
 
 
 def compare(
     ref: MigrationRef, queries: Sequence[Query], before: Plans, after: Plans
 ) -> ev.Explained:
-    """The event: every query with its plans, and how they compare."""
+    """The event: every query that has a plan from before, with its plans, and how they compare."""
+    known = [(query, sha256_hex(query.sql)) for query in queries]
     return ev.Explained(
         set=ref.set,
         version=ref.version,
-        plans=tuple(_one(query, before[query.name], after[query.name]) for query in queries),
+        plans=tuple(_one(query, before[sha], after[sha]) for query, sha in known if sha in before),
     )
 
 

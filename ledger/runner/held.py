@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
+import msgspec
 
 from ledger import events as ev
 from ledger import failpoints
 from ledger.engines.base import Done, Engine, Intent, Marker, Session, Target, Work
+from ledger.engines.measured import Plan
 from ledger.errors import FencedError, LedgerError, ScriptError, TenantError
 from ledger.events import AnyEvent, MigrationRef
 from ledger.runner.claim import StateChangedError, claim, started
@@ -66,9 +68,17 @@ class Held:
         """Results that are durable in the tenant and not yet in the ledger."""
         return self._journal.pending if self._journal else []
 
-    async def apply(self, migration: Migration, direction: ev.Direction) -> Done:
-        """Run one bound migration; its results wait in `pending` for `end`."""
+    async def apply(
+        self,
+        migration: Migration,
+        direction: ev.Direction,
+        *,
+        plans: tuple[tuple[str, Plan], ...] | None = None,
+    ) -> Done:
+        """Run one bound migration; its results wait in `pending` for `end`. For `plans` see Work."""
         work = await _work(self, migration, direction)
+        if plans is not None:
+            work = msgspec.structs.replace(work, plans=plans)
         self.ref, self.direction = migration.ref, direction
         self._journal = TenantJournal(
             self.ctx,

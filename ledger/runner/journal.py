@@ -50,6 +50,7 @@ class TenantJournal:
                 objects=intent.objects,
                 connection_id=intent.connection_id,
                 ahead=intent.ahead,
+                bytes_before=intent.bytes_before,
             )
         )
         await self.flush()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ledger import events as ev
-from ledger.engines.base import Engine, Marker, Session, Target
+from ledger.engines.base import Done, Engine, Marker, Session, Target
 from ledger.errors import (
     ClaimHeldError,
     ConflictError,
@@ -206,14 +206,15 @@ async def _apply_one(
     queries = explain.queries_for(ctx.settings.explain, target, target.engine)
     if queries and progress.plans is None:
         progress.plans = await explain.look(held.session, queries)
-    done = await held.apply(migration, "up")
+    plans = None if progress.plans is None else tuple(progress.plans.items())
+    done = await held.apply(migration, "up", plans=plans)
     ref = migration.ref
     told = wish_drift(migration.id, done.drift)
     progress.warnings += wish_warnings(migration.id, done.drift)
     landed = await held.end(
         *told,
         validated(ref, done),
-        *await _explained(held, queries, progress, ref),
+        *await _explained(held, queries, progress, migration, done),
         completed(ctx.command, ref, done, duration_us=held.lap_us()),
         done=done,
         following=following,
@@ -224,13 +225,19 @@ async def _apply_one(
 
 
 async def _explained(
-    held: Held, queries: Sequence[Query], progress: _Progress, ref: ev.MigrationRef
+    held: Held, queries: Sequence[Query], progress: _Progress, migration: Migration, done: Done
 ) -> list[ev.Explained]:
     """What became of the queries' plans; those after one migration are those before the next."""
-    if not queries or progress.plans is None:
+    if not queries:
         return []
-    before, progress.plans = progress.plans, await explain.look(held.session, queries)
-    explained = explain.compare(ref, queries, before, progress.plans)
+    progress.plans = await explain.look(held.session, queries)
+    if done.plans is None:
+        progress.warnings.append(
+            f"{migration.id} went on where an earlier run had stopped, which had not explained the"
+            " queries: there are no plans from before it"
+        )
+        return []
+    explained = explain.compare(migration.ref, queries, dict(done.plans), progress.plans)
     progress.warnings += explain.told(explained)
     return [explained]
 

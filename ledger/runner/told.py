@@ -49,6 +49,7 @@ def as_intent(was: OpenIntent) -> Intent:
         objects=was.objects,
         connection_id=was.connection_id,
         ahead=was.ahead,
+        bytes_before=was.bytes_before,
     )
 
 

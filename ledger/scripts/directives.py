@@ -33,7 +33,7 @@ class Directive(NamedTuple):
 _COMMENT: Final = re.compile(rf"{BLOCK_COMMENT}|#[^\n]*|(?P<comment>--[^\n]*)")
 WORDS: Final = (
     "migrate:", "depends:", "step:", "skip-if:", "check:", "placeholders:", "verify-step:",
-    "redo-safe", "secret",
+    "redo-safe", "secret", "foreign-key-check:",
 )  # fmt: skip
 """Every directive; a value follows a colon."""
 _VALUED: Final = "|".join(word.rstrip(":") for word in WORDS if word.endswith(":"))

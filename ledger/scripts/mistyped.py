@@ -67,7 +67,7 @@ def _fits(word: str, value: str, *, colon: bool) -> bool:
     if word == "depends":
         items = value.lower().removeprefix("on ").replace(",", " ").split()
         return bool(items) and all(version_key(one.rpartition("/")[2]) for one in items)
-    if word == "placeholders":
+    if word in ("placeholders", "foreign-key-check"):
         return value.lower() in ("on", "off")
     if word == "secret":
         return value.lower() in _YES

@@ -66,12 +66,14 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
     `foreign_keys` is what the file itself says by PRAGMA foreign_keys (SQLite):
     the engine sets it outside the transaction. The file's own BEGIN and COMMIT
-    are not among the steps of a SQLite section with `transaction`.
+    are not among the steps of a SQLite section with `transaction`. `foreign_key_check` is false after
+    `-- foreign-key-check: off`: what dangles at the end is not looked for.
     """
 
     steps: tuple[Step, ...]
     transaction: bool = True
     foreign_keys: bool | None = None
+    foreign_key_check: bool = True
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

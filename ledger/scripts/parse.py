@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+import msgspec
+
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
 from ledger.scripts.directives import SECTIONS, SectionName
@@ -25,8 +27,12 @@ def settle(parsed: Parsed, section: SectionName) -> Settled:
     steps = parsed.steps.get(section, [])
     transaction = parsed.opened.get(section, True)
     if parsed.dialect == "sqlite" and transaction:
-        return settle_sqlite_section(steps)
-    return Settled(Section(steps=tuple(steps), transaction=transaction), ())
+        found, warnings = settle_sqlite_section(steps)
+    else:
+        found, warnings = Section(steps=tuple(steps), transaction=transaction), ()
+    if not parsed.foreign_key_check:
+        found = msgspec.structs.replace(found, foreign_key_check=False)
+    return Settled(found, warnings)
 
 
 def parse_migration(

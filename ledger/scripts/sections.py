@@ -66,6 +66,7 @@ class Parsed(msgspec.Struct):
     checks: list[Check] = []
     depends: list[tuple[str, str]] = []
     placeholders: bool = True
+    foreign_key_check: bool = True
 
 
 def parse_file(
@@ -127,7 +128,7 @@ def _require_own_section(parsed: Parsed, statement: Statement, *, first: bool) -
 
 def _take_directives(parsed: Parsed, pending: _Pending, directives: list[Directive]) -> _Pending:
     for directive in directives:
-        word, value = directive.word, directive.value
+        word = directive.word
         if word == "migrate":
             _require_used(pending, parsed.file)
             _open_section(parsed, directive)
@@ -135,17 +136,24 @@ def _take_directives(parsed: Parsed, pending: _Pending, directives: list[Directi
         elif word == "depends":
             parsed.depends += parse_depends(directive, file=parsed.file, set_name=parsed.set_name)
         elif word == "placeholders":
-            if value.lower() not in ("on", "off"):
-                raise ScriptError(
-                    f"-- placeholders: {value} is neither on nor off",
-                    file=parsed.file,
-                    line=directive.line,
-                    hint="Write -- placeholders: off, or leave it out.",
-                )
-            parsed.placeholders = value.lower() == "on"
+            parsed.placeholders = _is_on(directive, file=parsed.file)
+        elif word == "foreign-key-check":
+            parsed.foreign_key_check = _is_on(directive, file=parsed.file)
         else:
             _note(parsed, pending, directive)
     return pending
+
+
+def _is_on(directive: Directive, *, file: str) -> bool:
+    word, value = directive.word, directive.value.lower()
+    if value not in ("on", "off"):
+        raise ScriptError(
+            f"-- {word}: {directive.value} is neither on nor off",
+            file=file,
+            line=directive.line,
+            hint=f"Write -- {word}: off, or leave it out.",
+        )
+    return value == "on"
 
 
 def _note(parsed: Parsed, pending: _Pending, directive: Directive) -> None:

@@ -80,7 +80,9 @@ def settle_bound(section: Section, unbound: Section) -> Section:
         return section
     settled, _ = settle_sqlite_section(list(section.steps))
     said = [one.foreign_keys for one in (section, settled) if one.foreign_keys is not None]
-    return msgspec.structs.replace(settled, foreign_keys=all(said) if said else None)
+    return msgspec.structs.replace(
+        section, steps=settled.steps, foreign_keys=all(said) if said else None
+    )
 
 
 def _is_pragma(step: Step) -> bool:

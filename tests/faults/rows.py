@@ -168,5 +168,6 @@ ROWS: Final = (
         "another tool's down half, or a folder of the reverse direction",
         "refused before anything is touched",
     ),
+    Row(51, "killed in a migration: what was measured before it", "the first measurement counts"),
     Row(58, "kept texts changed or deleted", "located by verify; rollback refuses"),
 )

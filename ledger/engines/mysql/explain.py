@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ledger.drivers.mysql import MysqlConnection, QueryError
-from ledger.engines.base import Plan
+from ledger.engines.measured import Plan
 from ledger.engines.mysql.guards import READ_ONLY
 
 MARIADB: Final = "EXPLAIN "

@@ -14,6 +14,7 @@ import msgspec
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import MARKER_TABLE, Marker, MarkerEntry, StepResult, Target
 from ledger.engines.entries import entry_id, fenced, require_own
+from ledger.engines.measured import Measured
 from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
 from ledger.errors import TenantError
 from ledger.events import CheckResult, MigrationRef
@@ -73,13 +74,15 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An entry's `body`. `steps` are the results that the ledger may lack.
 
     `told` says that they were handed to a living runner. `before` are the texts of
-    the objects that the step after `step` touches, as they were before it.
+    the objects that the step after `step` touches, as they were before it; `measured` is from before
+    the migration's first step.
     """
 
     steps: tuple[StepResult, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     told: bool = False
     before: tuple[tuple[str, str], ...] = ()
+    measured: Measured | None = None
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):

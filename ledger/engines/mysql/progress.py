@@ -18,6 +18,7 @@ import msgspec
 from ledger import failpoints
 from ledger.drivers.mysql import DriverError, MysqlConnection
 from ledger.engines.base import Intent, Journal, MarkerEntry, StepResult, Work
+from ledger.engines.measured import Measured
 from ledger.engines.mysql.marker import Body, MarkerTable
 from ledger.errors import FencedError, TenantError
 from ledger.events import CheckResult
@@ -28,11 +29,17 @@ RESULTS_MAX: Final = 100
 
 
 class Progress:
-    """One migration under one claim. `step` is the last that landed, `of` as StepResult has it."""
+    """One migration under one claim. `step` is the last that landed, `of` as StepResult has it.
 
-    def __init__(self, work: Work, journal: Journal, table: MarkerTable, *, step: int) -> None:
+    `measured` goes along with whatever is made durable.
+    """
+
+    def __init__(
+        self, work: Work, journal: Journal, table: MarkerTable, *, step: int, measured: Measured
+    ) -> None:
         self.step = step
         self.of = 0
+        self.measured = measured
         self._work = work
         self._journal = journal
         self._table = table
@@ -40,6 +47,7 @@ class Progress:
         self._kept: list[StepResult] = []
         self._untold: list[StepResult] = []
         self._keeps_all = work.python is not None
+        self._measured_saved = False
 
     @property
     def results(self) -> tuple[StepResult, ...]:
@@ -96,8 +104,9 @@ class Progress:
         await self._table.put(
             connection,
             self.entry(),
-            Body(steps=tuple(self._kept), told=told, before=before),
+            Body(steps=tuple(self._kept), told=told, before=before, measured=self.measured),
         )
+        self._measured_saved = True
         if connection.in_transaction:
             await connection.commit()
         self._saved_step = self.step
@@ -109,20 +118,21 @@ class Progress:
         await self._table.put(
             connection,
             self.entry(step=results[-1].number),
-            Body(steps=(*self._kept, *results)),
+            Body(steps=(*self._kept, *results), measured=self.measured),
         )
 
     def committed(self, *results: StepResult) -> None:
         """The transaction of `save_within` has committed."""
         self.done(*results)
         self._saved_step = self.step
+        self._measured_saved = True
         self.tell()
 
     async def finish(self, connection: MysqlConnection, checks: tuple[CheckResult, ...]) -> None:
         """The last write: applied, or (down) forgotten."""
         failpoints.reach("engine.before_marker")
         if self._work.direction == "up":
-            body = Body(steps=tuple(self._kept), checks=checks)
+            body = Body(steps=tuple(self._kept), checks=checks, measured=self.measured)
             await self._table.put(connection, self.entry(applied=True), body)
             if connection.in_transaction:
                 await connection.commit()
@@ -139,6 +149,8 @@ class Progress:
         results without the intent; not where the claim is lost, since then neither is.
         """
         self.tell()
+        if not self._measured_saved:
+            intent = msgspec.structs.replace(intent, bytes_before=self.measured.bytes)
         try:
             await self._journal.intend(intent)
         except FencedError:

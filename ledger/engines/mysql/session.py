@@ -20,7 +20,6 @@ from ledger.engines.base import (
     Journal,
     Marker,
     MarkerEntry,
-    Plan,
     StepResult,
     SyncPlan,
     Target,
@@ -28,6 +27,7 @@ from ledger.engines.base import (
 )
 from ledger.engines.checks import require_checks
 from ledger.engines.entries import adopted, entry_id, require_expected
+from ledger.engines.measured import Measured, Plan
 from ledger.engines.mysql import backup as backups
 from ledger.engines.mysql import drop, fence, guards, python, restore
 from ledger.engines.mysql import wish as wishes
@@ -176,7 +176,8 @@ class MysqlSession:
                 listing = await self.reader.listing(self.connection, programs=False)
                 self.known.looked(listing.all_names)
                 self._bytes = listing.bytes
-            checks = await self._bring_to_end(work, journal, entry, body)
+            measured = self._measured(work, entry, body)
+            checks = await self._bring_to_end(work, journal, entry, body, measured)
             self._remember(work)
             state = await self._lineage.state(self.reader, self.connection)
             drift: tuple[Change, ...] = ()
@@ -184,12 +185,13 @@ class MysqlSession:
                 wish = await wishes.make(self, work.sync, migration=entry_id(work.ref))
                 drift = wishes.left(wish, state.schema)
         news = state.mark.fingerprint not in known
-        before, self._bytes = self._bytes, state.mark.bytes
+        self._bytes = state.mark.bytes
         return Done(
             checks=checks,
             mark=state.mark,
             schema=state.schema if news else None,
-            bytes_before=before,
+            bytes_before=measured.bytes,
+            plans=measured.plans,
             drift=drift,
         )
 
@@ -205,22 +207,37 @@ class MysqlSession:
             server = (self.url.server, self.connection.server.text, self.target.session)
             self._lineage.begin(repr((server, fresh.defaults)))
 
+    def _measured(self, work: Work, entry: MarkerEntry | None, body: Body) -> Measured:
+        """What an earlier attempt measured before the first step; now, if this is the first attempt."""
+        if entry is not None and entry.direction == work.direction:
+            return body.measured or Measured()
+        if work.intent is not None:
+            return Measured(bytes=work.intent.bytes_before)
+        return Measured(bytes=self._bytes, plans=work.plans)
+
     async def _bring_to_end(
-        self, work: Work, journal: Journal, entry: MarkerEntry | None, body: Body
+        self,
+        work: Work,
+        journal: Journal,
+        entry: MarkerEntry | None,
+        body: Body,
+        measured: Measured,
     ) -> tuple[CheckResult, ...]:
         self._require_direction(work, entry)
         if entry is not None and entry.state == "applied" and work.direction == "up":
-            progress = Progress(work, journal, self.table, step=entry.step)
+            progress = Progress(work, journal, self.table, step=entry.step, measured=measured)
             progress.carry(body.steps, told=body.told)
             progress.tell()
             return body.checks
         if entry is None and work.direction == "down":
-            return self._undone(work, journal)
+            return self._undone(work, journal, measured)
         same = entry is not None and entry.direction == work.direction
         self._lineage.attempt()
-        progress = Progress(work, journal, self.table, step=merge(entry, work))
+        progress = Progress(work, journal, self.table, step=merge(entry, work), measured=measured)
         if same:
             progress.carry(body.steps, told=body.told)
+        elif measured.plans is not None:
+            await progress.save(self.connection)
         run = Run(self, work, journal, progress)
         try:
             if work.python is not None:
@@ -237,9 +254,9 @@ class MysqlSession:
             self._lineage.grow(work, progress.results, self.names)
         return checks
 
-    def _undone(self, work: Work, journal: Journal) -> tuple[CheckResult, ...]:
+    def _undone(self, work: Work, journal: Journal, measured: Measured) -> tuple[CheckResult, ...]:
         """No entry is left of it: a run that was killed after its last write has undone it."""
-        progress = Progress(work, journal, self.table, step=0)
+        progress = Progress(work, journal, self.table, step=0, measured=measured)
         progress.carry(
             [
                 StepResult(number=step.number, name=step.name, statement=step.sha256)

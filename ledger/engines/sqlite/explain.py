@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ledger.engines.base import Plan
+from ledger.engines.measured import Plan
 from ledger.engines.sqlite.steps import begin_read, read_only, roll_back
 from ledger.engines.sqlite.trouble import described
 

@@ -18,7 +18,8 @@ import anyio
 
 from ledger import failpoints
 from ledger.drivers.sqlite import CLOSE_SECONDS, call, close
-from ledger.engines.base import Backup, Done, Journal, Marker, Plan, SyncPlan, Work
+from ledger.engines.base import Backup, Done, Journal, Marker, SyncPlan, Work
+from ledger.engines.measured import Plan
 from ledger.engines.sqlite import backup as backups
 from ledger.engines.sqlite import python, restore, stepwise, transaction
 from ledger.engines.sqlite import wish as wishes

@@ -1,4 +1,4 @@
-"""One step, one guard, one check, and foreign keys, on an open sqlite3 connection.
+"""One step, one guard, one check, on an open sqlite3 connection.
 
 Invariant: no statement of a migration can end the transaction that it runs in;
 guards and checks cannot write.
@@ -19,14 +19,10 @@ from ledger import failpoints
 from ledger.engines.base import StepResult
 from ledger.engines.checks import is_true
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, StoppedError, described, is_busy
-from ledger.errors import CheckFailedError
 from ledger.events import CheckResult
 from ledger.scripts.model import Check, SkipIf, Step
 from ledger.scripts.patterns import SQLITE_COMMENT, repeated
 from ledger.scripts.statements import classify
-
-Violations = Mapping[tuple[str, str], int]
-"""How many rows of a table (first) refer to no row of a parent (second)."""
 
 _FIRST_WORDS: Final = re.compile(
     repeated(rf"[\s;\ufeff]+|--[^\n]*+|{SQLITE_COMMENT}")
@@ -43,16 +39,9 @@ TABLE_EXISTS: Final = """
 SELECT 1 FROM main.sqlite_master WHERE type = ? AND name = ? COLLATE NOCASE
 """
 COLUMN_EXISTS: Final = "SELECT 1 FROM pragma_table_xinfo(?) WHERE name = ? COLLATE NOCASE"
-COUNT_VIOLATIONS: Final = """
-SELECT "table", "parent", count(*) FROM pragma_foreign_key_check GROUP BY 1, 2
-"""
-COUNT_VIOLATIONS_OF: Final = """
-SELECT "table", "parent", count(*) FROM pragma_foreign_key_check(?) GROUP BY 1, 2
-"""
 RELOAD_SCHEMA: Final = "PRAGMA writable_schema = RESET"
 """Reads sqlite_master again, also inside a transaction; ends `writable_schema = ON`.
 https://www.sqlite.org/pragma.html#pragma_writable_schema"""
-TABLES: Final = "SELECT name FROM main.sqlite_master WHERE type = 'table'"
 
 
 _ADDS: Final = re.compile(
@@ -270,49 +259,3 @@ def go_on(stop: Stop) -> None:
     """Raises StoppedError once the caller no longer waits."""
     if stop.is_set():
         raise StoppedError
-
-
-def violations(database: sqlite3.Connection) -> Violations:
-    """All rows whose foreign keys lead nowhere, counted.
-
-    A foreign key that cannot even be checked (its parent's columns are not
-    unique) counts as one violation of a parent that is named by SQLite's words.
-    """
-    try:
-        return {(table, parent): rows for table, parent, rows in database.execute(COUNT_VIOLATIONS)}
-    except sqlite3.OperationalError as error:
-        if is_busy(error) or database.in_transaction is False:
-            raise
-    found: dict[tuple[str, str], int] = {}
-    for (table,) in database.execute(TABLES).fetchall():
-        try:
-            found.update(
-                ((child, parent), rows)
-                for child, parent, rows in database.execute(COUNT_VIOLATIONS_OF, (table,))
-            )
-        except sqlite3.OperationalError as error:
-            found[(table, str(error))] = 1
-    return found
-
-
-def worse(found: Violations, tolerated: Violations) -> dict[tuple[str, str], int]:
-    """Violations beyond those that were there before."""
-    return {
-        key: rows - tolerated.get(key, 0)
-        for key, rows in found.items()
-        if rows > tolerated.get(key, 0)
-    }
-
-
-def violated(new: Violations, *, tenant: str, migration: str) -> CheckFailedError:
-    """The error for foreign keys that the migration would leave dangling."""
-    words = "; ".join(
-        f"{rows} row{'s' * (rows != 1)} of {table!r} would refer to nothing in {parent!r}"
-        for (table, parent), rows in sorted(new.items())
-    )
-    return CheckFailedError(
-        f"foreign keys are violated: {words}",
-        hint="Correct the migration; a table rebuild needs `PRAGMA foreign_keys=off` in its file.",
-        tenant=tenant,
-        migration=migration,
-    )

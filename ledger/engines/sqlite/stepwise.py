@@ -17,6 +17,7 @@ import msgspec
 
 from ledger import failpoints
 from ledger.engines.base import Done, Journal, MarkerEntry, StepResult, Work
+from ledger.engines.measured import Measured
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
     admit,
@@ -128,10 +129,12 @@ class Stepwise:
             if attempt.recovered:
                 attempt.look(database)
                 return
-            attempt.count_violations(database)
             entry = own_entry(attempt.marker, self._work)
             if entry and (entry.state, entry.direction) == ("running", self._work.direction):
                 attempt.results = recovered(entry.steps)
+                attempt.measured = entry.measured or Measured()
+            if attempt.measured.references is None:
+                attempt.measure_references(database)
             self._write(database)
         commit(database)
         for step in self._work.section.steps[: self.landed]:
@@ -166,6 +169,7 @@ class Stepwise:
     def close(self, database: sqlite3.Connection) -> None:
         """Foreign keys, checks, and the end of the entry."""
         attempt = self._attempt
+        attempt.landed = self.landed > 0
         if not attempt.sealed:
             self._begin(database)
             attempt.require_foreign_keys(database)
@@ -197,6 +201,7 @@ class Stepwise:
                 step=self.landed,
                 epoch=work.epoch,
                 steps=tuple(self._attempt.results),
+                measured=self._attempt.measured,
             ),
         )
 

@@ -18,6 +18,7 @@ from ledger import failpoints
 from ledger.engines.base import MORE_TIME, Done, Journal, Marker, MarkerEntry, StepResult, Work
 from ledger.engines.checks import require_checks
 from ledger.engines.entries import entry_id, require_expected
+from ledger.engines.measured import Measured, References
 from ledger.engines.sqlite import wish as wishes
 from ledger.engines.sqlite.folders import sync_found
 from ledger.engines.sqlite.inside import Inside
@@ -29,9 +30,9 @@ from ledger.engines.sqlite.marker import (
     put_fence,
     read_marker,
 )
+from ledger.engines.sqlite.references import any_dangles, dangling, new_since, violated
 from ledger.engines.sqlite.steps import (
     RELOAD_SCHEMA,
-    Violations,
     begin_immediate,
     commit,
     controls_transaction,
@@ -40,13 +41,16 @@ from ledger.engines.sqlite.steps import (
     roll_back,
     run_checks,
     run_step,
-    violated,
-    violations,
-    worse,
     writes_schema,
 )
-from ledger.engines.sqlite.trouble import REFUSALS, left_behind, step_failed
-from ledger.errors import DiskFullError, StepFailedError, UnreachableError
+from ledger.engines.sqlite.trouble import (
+    REFUSALS,
+    described,
+    hint_for,
+    left_behind,
+    step_failed,
+)
+from ledger.errors import CheckFailedError, DiskFullError, StepFailedError, UnreachableError
 from ledger.events import CheckResult, Mark
 from ledger.schema import Schema
 from ledger.scripts.model import Step
@@ -89,8 +93,8 @@ class Attempt:
         self._schema = Schema()
         self._read: tuple[str, Schema] | None = None
         self.sealed = False
-        self._bytes_before: int | None = None
-        self._tolerated: Violations | None = None
+        self.measured = Measured()
+        self.landed = False
 
     @property
     def doing(self) -> str:
@@ -114,7 +118,7 @@ class Attempt:
         if self.recovered:
             self.look(database)
         else:
-            self.count_violations(database)
+            self.measure_references(database)
 
     def close(self, database: sqlite3.Connection) -> None:
         """For a Python migration: what follows its own statements. May be called again when busy."""
@@ -151,6 +155,7 @@ class Attempt:
             self.recovered = True
             self.results = recovered(entry.steps)
             self.checks = entry.checks
+            self.measured = entry.measured or Measured()
         elif work.direction == "down" and entry is None:
             self.recovered = True
             self.results = [
@@ -160,7 +165,7 @@ class Attempt:
                 for step in work.section.steps
             ]
         else:
-            self._bytes_before = inside.size(database)
+            self.measured = Measured(bytes=inside.size(database), plans=work.plans)
             # The first write is ours: BEGIN IMMEDIATE succeeds on a read-only file, and the
             # user's first step is not to be blamed for it.
             database.execute(CREATE_MARKER)
@@ -180,9 +185,10 @@ class Attempt:
             ) from error
         self._mark = self.inside.complete(self._mark)
 
-    def count_violations(self, database: sqlite3.Connection) -> None:
+    def measure_references(self, database: sqlite3.Connection) -> None:
         """Remember which foreign keys dangle before the migration: those are not its fault."""
-        self._tolerated = violations(database)
+        if self.work.section.foreign_key_check:
+            self.measured = msgspec.structs.replace(self.measured, references=dangling(database))
 
     def _run(self, database: sqlite3.Connection) -> None:
         """The steps, until foreign keys are no worse than before.
@@ -191,11 +197,11 @@ class Attempt:
         since that is rare and the count reads every child table.
         """
         self._run_steps(database)
-        if not self.new_violations(database):
+        if not self._may_dangle(database):
             return
         roll_back(database)
         self.begin(database)
-        self.count_violations(database)
+        self.measure_references(database)
         self._run_steps(database)
         self.require_foreign_keys(database)
 
@@ -236,8 +242,8 @@ class Attempt:
             )
         return self.wish
 
-    def new_violations(self, database: sqlite3.Connection) -> Violations:
-        """Foreign keys that dangle now and did not before.
+    def _may_dangle(self, database: sqlite3.Connection) -> bool:
+        """Whether some foreign key dangles that may not have done so before.
 
         Steps that only add can leave none; that the schema's foreign keys can be followed
         at all (their parents are unique) is the same for all tenants that have it.
@@ -247,12 +253,12 @@ class Attempt:
             database.execute(RELOAD_SCHEMA)
         self._read = cache.read(database)
         found, _ = self._read
-        if found in cache.sound and self._only_adds():
-            return {}
-        new = worse(violations(database), self._tolerated or {})
-        if not new and not self._tolerated:
-            cache.sound.add(found)
-        return new
+        if not self.work.section.foreign_key_check or (found in cache.sound and self._only_adds()):
+            return False
+        if any_dangles(database):
+            return True
+        cache.sound.add(found)
+        return False
 
     def _all_steps(self) -> tuple[Step, ...]:
         return (*self.work.section.steps, *self.work.sync)
@@ -264,9 +270,15 @@ class Attempt:
         return all(only_adds(step.sql) for step in work.section.steps)
 
     def require_foreign_keys(self, database: sqlite3.Connection) -> None:
-        """Raises CheckFailedError if more foreign keys dangle than before."""
-        if new := self.new_violations(database):
-            raise violated(new, tenant=self.tenant, migration=self.migration)
+        """Raises CheckFailedError if foreign keys dangle that did not before."""
+        if not self._may_dangle(database):
+            return
+        before = self.measured.references or References()
+        new = new_since(dangling(database), before)
+        if new:
+            raise violated(
+                new, before, tenant=self.tenant, migration=self.migration, landed=self.landed
+            )
 
     def seal(self, database: sqlite3.Connection) -> None:
         """The checks, then entry and mark: the transaction is ready to commit."""
@@ -290,6 +302,7 @@ class Attempt:
                     epoch=work.epoch,
                     steps=tuple(self.results),
                     checks=self.checks,
+                    measured=msgspec.structs.replace(self.measured, references=None),
                 ),
             )
         self._mark, self._schema = self.inside.marked(database, self._read)
@@ -298,7 +311,15 @@ class Attempt:
     def finish(self, database: sqlite3.Connection) -> None:
         """COMMIT, and the settings as they were."""
         self.inside.require_in_place()
-        commit(database)
+        try:
+            commit(database)
+        except sqlite3.IntegrityError as error:
+            raise CheckFailedError(
+                f"foreign keys are violated: the COMMIT is refused: {described(error)}",
+                hint=hint_for(error),
+                tenant=self.tenant,
+                migration=self.migration,
+            ) from error
         failpoints.reach("engine.after_commit")
         wanted = self.work.section.foreign_keys
         if wanted is not None and wanted != self.inside.foreign_keys:
@@ -319,7 +340,8 @@ class Attempt:
             checks=self.checks,
             mark=self._mark,
             schema=schema,
-            bytes_before=self._bytes_before,
+            bytes_before=self.measured.bytes,
+            plans=self.measured.plans,
             drift=wishes.left(self._made_wish(), self._schema) if self.work.sync else (),
         )
 

@@ -71,6 +71,11 @@ def described(error: BaseException) -> str:
 
 def hint_for(error: BaseException) -> str:
     """What to do about a result code, or nothing."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return (
+            "Foreign keys are enforced here. A file that rebuilds a table says"
+            " `PRAGMA foreign_keys = OFF` as its first statement; what dangles at its end is found."
+        )
     return _HINTS.get(primary_code(error), "")
 
 
