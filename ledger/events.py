@@ -130,7 +130,10 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
 
 
 class BackupCreated(Event, frozen=True, kw_only=True, tag="backup_created"):
-    """A verified backup. `covers` says what is inside (`database`, `prefix wp_2_`)."""
+    """A verified backup. `covers` says what is inside (`database`, `prefix wp_2_`).
+
+    `left_out` are objects that may be the tenant's and are not in it.
+    """
 
     path: str
     bytes: int
@@ -140,6 +143,7 @@ class BackupCreated(Event, frozen=True, kw_only=True, tag="backup_created"):
     fingerprint: str | None = None
     applied: tuple[MigrationRef, ...] = ()
     duration_us: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 class BackupPruned(Event, frozen=True, kw_only=True, tag="backup_pruned"):

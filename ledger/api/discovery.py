@@ -194,7 +194,11 @@ def _with_neighbours(targets: Sequence[Target]) -> tuple[Target, ...]:
             for one in (prefixes[same_database(target.url)] if target.prefix else ())
             if one != target.prefix and one.startswith(target.prefix)
         )
-        told.append(msgspec.structs.replace(target, neighbours=others) if others else target)
+        told.append(
+            msgspec.structs.replace(target, neighbours=(*target.neighbours, *others))
+            if others
+            else target
+        )
     return tuple(told)
 
 
@@ -240,11 +244,13 @@ async def _from_source(
         for path in await anyio.to_thread.run_sync(
             partial(_files, source, alone=len(config.tenants) == 1)
         ):
-            yield _target(config, source, Path(path).stem, SqliteUrl(path=path))
+            yield _target(
+                config, source, Path(path).stem, SqliteUrl(path=path), prefix=source.prefix
+            )
     elif source.kind == "databases" and isinstance(source.url, MysqlUrl):
         for name in await _databases(source, source.url, engines["mysql"]):
             url = msgspec.structs.replace(source.url, database=name)
-            yield _target(config, source, name, url)
+            yield _target(config, source, name, url, prefix=source.prefix)
     elif source.kind == "prefixes" and isinstance(source.url, MysqlUrl):
         for prefix in await _prefixes(source, source.url, engines["mysql"]):
             yield _target(config, source, prefix.rstrip("_") or prefix, source.url, prefix=prefix)
@@ -345,7 +351,12 @@ async def _from_query(
         where = f"{source.source}, row {number}"
         url, password = parse_url(text, source=where, base=config.base)
         secret = SecretSource(value=password) if password else source.secret
-        yield _target(config, source, name, url, secret=secret)
+        if source.prefix and isinstance(url, SqliteUrl):
+            raise ConfigError(
+                f"{where}: tenant {name} is a SQLite file, and the source has a prefix",
+                hint="Leave such rows out, or give them a [[tenants]] of their own without prefix.",
+            )
+        yield _target(config, source, name, url, prefix=source.prefix, secret=secret)
 
 
 def _target(
@@ -354,7 +365,7 @@ def _target(
     natural: str,
     url: SqliteUrl | MysqlUrl,
     *,
-    prefix: str = "",
+    prefix: str | None = None,
     secret: SecretSource | None = None,
 ) -> Target:
     name = source.name.replace("{name}", natural)
@@ -366,19 +377,22 @@ def _target(
         "charset_collate": CHARSET_COLLATE if mysql else "",
         **config.variables,
         **source.variables,
-        "prefix": prefix,
+        "prefix": prefix or "",
     }
     return Target(
         name=name,
         engine="mysql" if mysql else "sqlite",
         url=url,
         source=source.source,
-        prefix=prefix,
+        prefix=prefix or "",
         secret=source.secret if secret is None else secret,
         variables=variables,
         session=source.session,
         max_connections=source.max_connections,
         create=source.create,
+        neighbours=source.neighbours if prefix else (),
+        tables=source.tables if prefix else (),
+        owns_all=bool(prefix) and source.kind != "prefixes" and not source.tables,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ledger.api.discovery import Engines, Found, choose, discover, require_some
+from ledger.api.touches import Touches
 from ledger.config import Config
 from ledger.drivers.url import SqliteUrl
 from ledger.engines import engine_for
@@ -89,11 +90,16 @@ async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[st
     loaded = await load_catalogues(config, targets)
     catalogues: dict[str, Catalogue] = {}
     followed: list[Target] = []
+    touches = Touches()
     for target in targets:
         catalogue = loaded[_key(config, target)]
         catalogues[target.name] = catalogue
         followed.append(
-            msgspec.structs.replace(target, sets=tuple(one.name for one in catalogue.sets))
+            msgspec.structs.replace(
+                target,
+                sets=tuple(one.name for one in catalogue.sets),
+                touches=touches.of(target, catalogue) if target.prefix else {},
+            )
         )
     warnings = sorted(
         {text for one in loaded.values() for each in one.sets for text in each.warnings}

@@ -177,7 +177,7 @@ async def _one(
     own = folder / "tenants" / target.name
     own.mkdir(mode=0o700)
     try:
-        kept, said = await _content(ready, engine, target, newest, source, own)
+        kept, said = await _content(ready, engine, target, newest, source, own, catalogue)
         async with (
             engine.scratch(target, own) as scratch,
             _scratch_ledger(ready, own) as ctx,
@@ -200,6 +200,7 @@ async def _content(
     newest: KeptBackup | None,
     source: Source,
     folder: Path,
+    catalogue: Catalogue,
 ) -> tuple[KeptBackup, Literal["backup", "live"]]:
     """The newest backup; or a copy of the tenant as it is, which is read only."""
     if newest is not None and source != "live":
@@ -213,6 +214,7 @@ async def _content(
         copy = await session.backup(
             folder / f"copy{SUFFIXES[target.engine]}",
             deadline_seconds=ready.config.timeouts.backup_seconds,
+            pending=[one.id for one in catalogue.order],
         )
     backup = ev.BackupCreated(
         path=str(copy.path),

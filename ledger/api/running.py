@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ledger import events as ev
 from ledger.api.arguments import patterns
 from ledger.api.opened import Chosen, Opened, choose_tenants
+from ledger.api.touches import with_kept
 from ledger.config import MAX_SECONDS
 from ledger.engines.base import Seen, Target
 from ledger.errors import ConfigError
@@ -73,7 +74,7 @@ async def begin(
         watcher=progress,
         reason=reason,
     )
-    return ctx, chosen
+    return ctx, await with_kept(ctx, chosen)
 
 
 async def run_call(

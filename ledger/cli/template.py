@@ -46,6 +46,7 @@ _TAIL: Final = """
 # [[tenants]]                         # one table prefix per tenant
 # mysql = "mysql://app@127.0.0.1:3306/wp"
 # prefixes = ["wp_2_", "wp_3_"]       # or prefixes_query = "SELECT …"
+# tables = ["yoast_*"]                # theirs too, though no migration made them; neighbours = […]: not theirs
 
 # [env.test]                          # `--env test` lays these keys over those above
 # url = "sqlite:///ledger-test.db"

@@ -48,6 +48,9 @@ class TenantSource(msgspec.Struct, frozen=True, kw_only=True):
     `sqlite` has `glob` (absolute); `databases` has `url`, and `pattern` (LIKE)
     or `databases`; `prefixes` has `url`, and `prefixes` or `prefixes_query`;
     `query` has `url` (the control plane's) and `query`, which gives name and URL.
+    `prefix` is what tables of each database begin with (None: nothing is said). In prefix
+    tenants `tables` are patterns of what is declared to be the tenant's own, and `neighbours`
+    begin the names of what is not.
     `name` is a template for the tenant's name, `{name}` being the natural one
     (file stem, database, prefix without its last `_`, the query's first column).
     `migrations` are absolute folders; empty means those of the whole configuration.
@@ -66,6 +69,9 @@ class TenantSource(msgspec.Struct, frozen=True, kw_only=True):
     prefixes: tuple[str, ...] = ()
     prefixes_query: str | None = None
     query: str | None = None
+    prefix: str | None = None
+    tables: tuple[str, ...] = ()
+    neighbours: tuple[str, ...] = ()
     migrations: tuple[Path, ...] = ()
     session: tuple[str, ...] = ()
     variables: dict[str, str] = {}

@@ -44,6 +44,9 @@ class RawTenants(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     databases: str | Strings | None = None
     prefixes: Strings | None = None
     prefixes_query: str | None = None
+    prefix: str | None = None
+    tables: Strings | None = None
+    neighbours: Strings | None = None
     password_env: str | None = None
     password_file: str | None = None
     password_command: Strings | None = None

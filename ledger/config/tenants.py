@@ -16,14 +16,17 @@ from ledger.errors import ConfigError
 
 _COMMON: Final = frozenset({"name", "session", "variables", "migrations"})
 _PASSWORDS: Final = frozenset({"password_env", "password_file", "password_command"})
+_PREFIXED: Final = frozenset({"prefix", "tables", "neighbours"})
 _ALLOWED: Final[dict[str, frozenset[str]]] = {
-    "sqlite": _COMMON | {"sqlite", "create"},
+    "sqlite": _COMMON | {"sqlite", "create", "prefix"},
     "mysql": _COMMON
     | _PASSWORDS
+    | _PREFIXED
     | {"mysql", "databases", "prefixes", "prefixes_query", "max_connections"},
-    "query": _COMMON | _PASSWORDS | {"query", "url", "max_connections", "create"},
+    "query": _COMMON | _PASSWORDS | _PREFIXED | {"query", "url", "max_connections", "create"},
 }
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_$]+")
+_PATTERN: Final = re.compile(r"(?:[A-Za-z0-9_$*?]|\{prefix\})+")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -117,7 +120,8 @@ def read_variables(
             origin.refuse(
                 path,
                 "has the name 'prefix', which is the tenant's own",
-                hint="Give tenants with a table prefix as `prefixes`, or choose another name.",
+                hint="Give tenants with a table prefix as `prefixes`, give `prefix` to `databases`, or"
+                " choose another name.",
             )
     return {name: str(value) for name, value in (given or {}).items()}
 
@@ -147,6 +151,7 @@ def read_tenants(
     if raw.migrations is not None and not all(folders_of(raw.migrations)):
         origin.refuse((*table, "migrations"), "names no folder", hint="Name one, or leave it out.")
     common = _common(raw, table, origin)
+    _require_names(raw, table, origin)
     if kind == "sqlite":
         return _sqlite(raw, table, origin, common), ()
     key = "mysql" if kind == "mysql" else "url"
@@ -171,7 +176,38 @@ def _common(raw: RawTenants, table: tuple[str | int, ...], origin: Origin) -> di
         "variables": read_variables(raw.variables, origin, (*table, "variables")),
         "max_connections": raw.max_connections or 8,
         "create": bool(raw.create),
+        "prefix": raw.prefix,
+        "tables": tuple(raw.tables or ()),
+        "neighbours": tuple(raw.neighbours or ()),
     }
+
+
+def _require_names(raw: RawTenants, table: tuple[str | int, ...], origin: Origin) -> None:
+    """Raises ConfigError for prefixes and patterns that no table's name can fit."""
+    words = "may hold only letters, digits, _ and $"
+    if raw.prefix and not _PREFIX.fullmatch(raw.prefix):
+        origin.refuse((*table, "prefix"), words)
+    if raw.prefix and raw.sqlite is not None:
+        origin.refuse(
+            (*table, "prefix"),
+            "is for databases of a server; a SQLite file is one tenant",
+            hint='Leave it out, or write prefix = "" to have {prefix} stand for nothing.',
+        )
+    if not all(map(_PREFIX.fullmatch, raw.neighbours or ())):
+        origin.refuse((*table, "neighbours"), words, hint='Write neighbours = ["wp_shop_"].')
+    if not all(map(_PATTERN.fullmatch, raw.tables or ())):
+        origin.refuse(
+            (*table, "tables"),
+            f"{words}, and * and ? in patterns",
+            hint='Write tables = ["shop_*"].',
+        )
+    for key in ("tables", "neighbours"):
+        if getattr(raw, key) and not (raw.prefix or raw.prefixes or raw.prefixes_query):
+            origin.refuse(
+                (*table, key),
+                "says whose the tables beside a prefix are, and these tenants have no prefix",
+                hint="Leave it out: without a prefix a whole database is the tenant's.",
+            )
 
 
 def _source_name(raw: RawTenants, table: tuple[str | int, ...], origin: Origin) -> str:
@@ -213,6 +249,8 @@ def _mysql(
     ways = [key for key in ("databases", "prefixes", "prefixes_query") if getattr(raw, key)]
     if len(ways) > 1:
         origin.refuse((*table, ways[1]), f"and {ways[0]} are both set", hint="Keep one.")
+    if raw.prefix is not None and ways and ways != ["databases"]:
+        origin.refuse((*table, "prefix"), f"and {ways[0]} are both set", hint="Keep one.")
     if not ways or ways == ["databases"]:
         return _databases(raw, url, table, origin, common)
     if url.database is None:

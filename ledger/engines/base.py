@@ -7,7 +7,7 @@ together with the step it speaks of wherever the database can do that.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Literal, Protocol
@@ -22,6 +22,7 @@ from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Dialect, PythonModule, Section, Step
+from ledger.scripts.touching import Touched
 
 ABSENT = "absent"
 """The fingerprint of objects none of which exists."""
@@ -51,8 +52,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     `charset_collate` included. `session` statements run on every connection.
     `max_connections` holds for the whole server (`url.server`). `for_restore`
     lets a missing or damaged file be opened, since a restore will replace it.
-    `neighbours` are the prefixes of other tenants in the same database: what starts
-    with a longer one of them is not this tenant's (`wp_` and `wp_2_`).
+    `neighbours` are the prefixes of others in the same database: what starts
+    with a longer one of them is not this tenant's (`wp_` and `wp_2_`). `tables` are
+    patterns of names that are declared to be a prefix tenant's own, `owns_all` says that
+    the database is: all of it that begins with the prefix. `touches` says what migrations
+    touch, by their ids, for all that may be applied.
     """
 
     name: str
@@ -68,6 +72,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     create: bool = False
     for_restore: bool = False
     neighbours: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    owns_all: bool = False
+    touches: Mapping[str, Touched] = {}
 
     @property
     def server(self) -> str:
@@ -251,7 +258,10 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backup(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished, verified, fsynced backup file (mode 0600)."""
+    """A finished, verified, fsynced backup file (mode 0600).
+
+    `left_out` are objects of the database that may be the tenant's, and are not in it.
+    """
 
     path: Path
     bytes: int
@@ -259,6 +269,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     format: Literal["sqlite", "sql.zst"]
     covers: str
     fingerprint: str
+    left_out: tuple[str, ...] = ()
 
 
 class Session(Protocol):
@@ -337,19 +348,34 @@ class Session(Protocol):
         """The tenant's maintenance, while the session is open."""
         ...
 
-    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+    async def backup(
+        self, destination: Path, *, deadline_seconds: float, pending: Sequence[str] = ()
+    ) -> Backup:
         """Write a verified backup at `destination` (its final name; it must not exist).
 
-        Raises BackupError; nothing is left behind at a final name.
+        It also holds what the migrations `pending` (ids) change. Raises BackupError; nothing
+        is left behind at a final name.
         """
         ...
 
+    async def require_restorable(self, backup: Path, *, sha256: str) -> None:
+        """What `restore` checks before it touches the tenant. Raises RestoreError."""
+        ...
+
     async def restore(
-        self, backup: Path, *, sha256: str, epoch: int, ledger: str, deadline_seconds: float
+        self,
+        backup: Path,
+        *,
+        sha256: str,
+        epoch: int,
+        ledger: str,
+        deadline_seconds: float,
+        fingerprint: str = "",
     ) -> Mark:
         """Replace the tenant's content by the backup's, checking its hash first, then set the fence to `epoch`.
 
-        May be repeated after a crash. Raises RestoreError.
+        May be repeated after a crash. Raises RestoreError, also where what was restored
+        has another `fingerprint` than that of the backup.
         """
         ...
 

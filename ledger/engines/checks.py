@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.errors import CheckFailedError
-from ledger.events import CheckResult
+from ledger.errors import CheckFailedError, RestoreError
+from ledger.events import CheckResult, Mark
 from ledger.scripts.model import Check
 
 _FALSE: Final = re.compile(r"\s*(?:[+-]?(?:0+\.?0*|\.0+)|false)?\s*", re.IGNORECASE)
@@ -39,3 +39,19 @@ def require_checks(
             file=first.file,
             line=first.line,
         )
+
+
+def require_fingerprint(mark: Mark, fingerprint: str, *, tenant: str) -> None:
+    """Raises RestoreError if what was restored is not the schema that was backed up (empty: not known)."""
+    if fingerprint and mark.fingerprint != fingerprint:
+        raise RestoreError(
+            f"the restored schema has fingerprint {mark.fingerprint}, the backup had {fingerprint}",
+            tenant=tenant,
+            hint="Run the restore again; if it stays so, restore another backup.",
+        )
+
+
+def shortened(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -178,15 +178,28 @@ def _unwritable(one: Announced, error: OSError) -> BackupError:
 
 
 async def take(
-    ctx: RunContext, target: Target, session: Session, *, label: str, now: datetime
+    ctx: RunContext,
+    target: Target,
+    session: Session,
+    *,
+    label: str,
+    now: datetime,
+    pending: Sequence[Migration] = (),
 ) -> ev.BackupCreated:
-    """Back the tenant up and record it under the claim; durable before this returns."""
+    """Back the tenant up and record it under the claim; durable before this returns.
+
+    `pending` is what is about to be applied: what it changes is in the backup.
+    """
     (one,) = await announce(ctx, [(target, label)], now=now)
     if isinstance(one, BackupError):
         raise one
     began = time.perf_counter_ns()
     try:
-        backup = await session.backup(one.path, deadline_seconds=ctx.settings.backup_seconds)
+        backup = await session.backup(
+            one.path,
+            deadline_seconds=ctx.settings.backup_seconds,
+            pending=[migration.id for migration in pending],
+        )
     except BaseException:
         one.withdraw()
         raise
@@ -199,6 +212,7 @@ async def take(
         fingerprint=backup.fingerprint,
         applied=ctx.state(target.name).applied,
         duration_us=(time.perf_counter_ns() - began) // 1000,
+        left_out=backup.left_out,
     )
     try:
         await ctx.record_claimed(target.name, [created])

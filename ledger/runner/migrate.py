@@ -10,6 +10,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Done, Engine, Marker, Session, Target
+from ledger.engines.checks import shortened
 from ledger.errors import (
     ClaimHeldError,
     ConflictError,
@@ -170,8 +171,7 @@ async def _apply_pending(
                 raise half
         while pending:
             try:
-                following = pending[1] if len(pending) > 1 else None
-                await _apply_one(held, pending[0], following, progress)
+                await _apply_one(held, pending, progress)
                 del pending[0]
             except MarkerMismatchError as mismatch:
                 await _adopt_marker(held, mismatch, catalogue, progress)
@@ -181,10 +181,11 @@ async def _apply_pending(
                     await held.restart(pending[0])
 
 
-async def _apply_one(
-    held: Held, migration: Migration, following: Migration | None, progress: _Progress
-) -> None:
+async def _apply_one(held: Held, pending: Sequence[Migration], progress: _Progress) -> None:
+    """The first of them; the others follow under the same claim."""
     ctx, target = held.ctx, held.target
+    migration = pending[0]
+    following = pending[1] if len(pending) > 1 else None
     wanted = progress.backup is None and backups.wanted(ctx, migration, target)
     if wanted and await held.midway():
         others = [one for one in await held.in_part() if one != migration.id]
@@ -201,8 +202,14 @@ async def _apply_one(
             held.session,
             label=f"pre_{migration.ref.version}",
             now=datetime.now(UTC),
+            pending=pending,
         )
         progress.backup = created.path
+        if created.left_out:
+            progress.warnings.append(
+                f"the backup leaves out {shortened(created.left_out)}: nothing says whether they are this"
+                f" tenant's (tables and neighbours of {target.source} would)"
+            )
     queries = explain.queries_for(ctx.settings.explain, target, target.engine)
     if queries and progress.plans is None:
         progress.plans = await explain.look(held.session, queries)

@@ -164,6 +164,17 @@ ROWS: Final = (
         ),
     ),
     Row(
+        49,
+        "tables of a neighbour that no configuration names (prefixes)",
+        "untouched; a destructive command refuses by table name",
+        (
+            "tests/cli/test_cli_prefixes.py::test_other_sites_of_the_network_stay",
+            "tests/cli/test_cli_prefixes.py::test_a_site_beside_a_site",
+            "tests/cli/test_cli_prefixes.py::test_what_is_unclear_is_refused_by_name",
+            "tests/cli/test_cli_prefixes.py::test_what_appears_later_is_refused",
+        ),
+    ),
+    Row(
         50,
         "another tool's down half, or a folder of the reverse direction",
         "refused before anything is touched",

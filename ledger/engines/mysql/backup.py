@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -35,7 +35,7 @@ from ledger.engines.mysql.clients import (
 from ledger.engines.mysql.container import CHUNK_BYTES, Contents, Writer, read_sql
 from ledger.engines.mysql.dumpfile import statements
 from ledger.engines.mysql.grants import granted
-from ledger.engines.mysql.introspect import Listing, Program, read_program
+from ledger.engines.mysql.introspect import Known, Listing, Program, read_program
 from ledger.errors import BackupError
 
 if TYPE_CHECKING:
@@ -76,11 +76,14 @@ WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'SYSTEM VERSIONED'
 """
 
 
-async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: float) -> Backup:
+async def backup(
+    session: MysqlSession, destination: Path, *, deadline_seconds: float, pending: Sequence[str]
+) -> Backup:
     """See Session.backup."""
     tenant = session.tenant
     connection = session.connection
-    listing = await session.reader.listing(connection)
+    own = await session.reader.listing(connection)
+    listing = await session.reader.listing(connection, also=_about_to_change(session, pending))
     mark, _ = await session.reader.mark(connection)
     program = await dump_program(connection.server, session.shared.dump_programs, tenant=tenant)
     await _require_fit(session, program, listing)
@@ -103,6 +106,9 @@ async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: 
                     charset=charset,
                     collation=collation,
                     database=session.names.database,
+                    names=_held(listing) if session.names.prefix else (),
+                    beyond=tuple(one for one in _held(listing) if one not in _held(own)),
+                    beside=listing.beside if session.names.prefix else (),
                 )
                 sha256 = await anyio.to_thread.run_sync(_finish, writer, contents, temporary)
     except TimeoutError:
@@ -130,7 +136,19 @@ async def backup(session: MysqlSession, destination: Path, *, deadline_seconds: 
         format="sql.zst",
         covers=covers,
         fingerprint=mark.fingerprint or "",
+        left_out=tuple(name for _, name in listing.unclear),
     )
+
+
+def _about_to_change(session: MysqlSession, pending: Sequence[str]) -> Known:
+    """What is there already and pending migrations change: a backup from before them needs it."""
+    touches = session.target.touches
+    names = (touches[one].of(session.names.prefix).altered for one in pending if one in touches)
+    return Known(names=frozenset().union(*names))
+
+
+def _held(listing: Listing) -> tuple[str, ...]:
+    return tuple(sorted({*listing.names, *(name for _, name in listing.programs)}))
 
 
 def _finish(writer: Writer, contents: Contents, temporary: Path) -> str:

@@ -25,7 +25,11 @@ LEVEL: Final = 3
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What stands behind the SQL: the marker's entries, and how many bytes of SQL there are."""
+    """What stands behind the SQL: the marker's entries, and how many bytes of SQL there are.
+
+    Of a prefix tenant, `names` are the tables, views, routines … in it, of which `beyond` are no
+    part of its schema yet, and `beside` those with its prefix that were there and are not in it.
+    """
 
     sql_bytes: int
     covers: str
@@ -34,6 +38,9 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     charset: str = ""
     collation: str = ""
     database: str = ""
+    names: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 class Writer:

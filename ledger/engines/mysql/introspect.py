@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from ledger.drivers.mysql import MysqlConnection, QueryError, escape_like, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.drivers.url import MysqlUrl
-from ledger.engines.base import MARKER_TABLE, Target
+from ledger.engines.base import Target
 from ledger.engines.mysql import catalog
+from ledger.engines.mysql.claims import Claims, Whose
 from ledger.engines.mysql.objects import Names, normalised
 from ledger.engines.mysql.shared import Shared
 from ledger.events import Mark
 from ledger.schema import Definition, Schema, fingerprint
+from ledger.scripts.touching import Touched
 
 LIST_TABLES: Final = """
 SELECT TABLE_NAME, TABLE_TYPE, COALESCE(DATA_LENGTH, 0) + COALESCE(INDEX_LENGTH, 0)
@@ -40,10 +42,13 @@ FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE(){events}
 """
 )
 OWN: Final = {
-    "{tables}": " AND TABLE_NAME LIKE %s",
-    "{routines}": " AND ROUTINE_NAME LIKE %s",
-    "{events}": " AND EVENT_NAME LIKE %s",
+    "{tables}": " AND LEFT(TABLE_NAME, {length}) = %s",
+    "{routines}": " AND LEFT(ROUTINE_NAME, {length}) = %s",
+    "{events}": " AND LEFT(EVENT_NAME, {length}) = %s",
 }
+"""Not LIKE: what escapes its wildcards depends on the session's sql_mode."""
+FOLDS_CASE: Final = "SELECT @@lower_case_table_names"
+MARKED: Final = "SELECT id FROM {marker} WHERE id <> ''"
 TRIGGERS: Final = "SHOW TRIGGERS"
 NAMES: Final = "SHOW TABLES"
 WITH_PROGRAMS: Final = """
@@ -65,6 +70,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """What is the tenant's own: names of tables and views, triggers as rows, programs as (kind, name).
 
     `all_names` are the marker's and the neighbours' too, where they have the prefix.
+    `unclear` are objects with the prefix, as (kind, name), of which nothing says whose they are.
     """
 
     tables: tuple[str, ...]
@@ -74,11 +80,18 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     programs: tuple[tuple[str, str], ...]
     bytes: int
     all_names: tuple[str, ...]
+    unclear: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of tables, views and sequences."""
         return (*self.tables, *self.views, *self.sequences)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Names with the tenant's prefix that are not its own."""
+        own = {*self.names, *(name for _, name in self.programs)}
+        return tuple(sorted({*self.all_names} - own))
 
     @property
     def empty(self) -> bool:
@@ -95,6 +108,23 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     names: frozenset[str]
 
 
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What else is known to be the tenant's: `names`, and what the migrations `ids` touch."""
+
+    names: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+
+
+NOTHING: Final = Known()
+
+
+class Strangers(msgspec.Struct, frozen=True, kw_only=True):
+    """Names that are another's, and names of which nothing says whose they are."""
+
+    others: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+
+
 class SchemaReader:
     """Reads one tenant's schema; `shared` keeps what equal tenants turned out to be."""
 
@@ -103,15 +133,23 @@ class SchemaReader:
         self._names = names
         self._marker = marker
         self._shared = shared
+        self._at_work = Touched()
+        self._folds: bool | None = None
+
+    def work_on(self, touched: Touched) -> None:
+        """Count as the tenant's what a migration touches of which the marker may know nothing yet."""
+        self._at_work = touched
 
     async def mark(self, connection: MysqlConnection) -> tuple[Mark, Schema]:
         """The fingerprint and size now, and the schema behind it."""
         state = await self.state(connection)
         return state.mark, state.schema
 
-    async def state(self, connection: MysqlConnection) -> State:
-        """All of what the tenant is, read now."""
-        listing = await self.listing(connection)
+    async def state(
+        self, connection: MysqlConnection, *, also: Known = NOTHING, but: Iterable[str] = ()
+    ) -> State:
+        """All of what the tenant is, read now; `also` and `but` as for `listing`."""
+        listing = await self.listing(connection, also=also, but=but)
         texts = await self._texts(connection, listing)
         known = self._shared.schema_of(texts)
         if known is None:
@@ -139,18 +177,32 @@ class SchemaReader:
         """The schema alone."""
         return (await self.state(connection)).schema
 
-    async def listing(self, connection: MysqlConnection, *, programs: bool = True) -> Listing:
-        """The names of what is the tenant's own; routines, events and triggers with `programs` only."""
+    async def listing(
+        self,
+        connection: MysqlConnection,
+        *,
+        programs: bool = True,
+        also: Known = NOTHING,
+        but: Iterable[str] = (),
+    ) -> Listing:
+        """The names of what is the tenant's own; routines, events and triggers with `programs` only.
+
+        `also` settles further names, those in `but` do not count.
+        """
         prefix = self._target.prefix
         sql = LIST_ALL if programs else LIST_TABLES
-        arguments = (escape_like(prefix) + "%",) * sql.count("{") if prefix else None
+        arguments = (prefix,) * sql.count("{") if prefix else None
         for place, condition in OWN.items():
-            sql = sql.replace(place, condition if prefix else "")
+            sql = sql.replace(place, condition.format(length=len(prefix)) if prefix else "")
         rows = await connection.fetch(sql, arguments)
-        # LIKE follows the collation, which may not tell A from a.
         all_names = tuple(str(row[0]) for row in rows)
-        neighbours = self._neighbours(all_names)
-        rows = [row for row in rows if row[0] != self._marker and self._own(row[0], neighbours)]
+        rows = [row for row in rows if row[0] != self._marker]
+        unclear: list[tuple[str, str]] = []
+        if prefix:
+            whose = await self._judge(connection, all_names, also)
+            judged = [(row, whose(row[1] in PROGRAMS, str(row[0]))) for row in rows]
+            rows = [row for row, word in judged if word == "own" and row[0] not in but]
+            unclear = [(str(row[1]), str(row[0])) for row, word in judged if word == "unclear"]
         tables = [row for row in rows if row[1] not in PROGRAMS]
         names = {str(row[0]) for row in tables}
         found: list[Row] = []
@@ -164,7 +216,24 @@ class SchemaReader:
             programs=tuple(sorted((row[1], row[0]) for row in rows if row[1] in PROGRAMS)),
             bytes=int(sum(row[2] for row in rows)),
             all_names=all_names,
+            unclear=tuple(sorted(unclear)),
         )
+
+    async def _judge(
+        self, connection: MysqlConnection, names: Sequence[str], also: Known
+    ) -> Callable[[bool, str], Whose]:
+        """Says whose a name with the prefix is; the case of routines and events never counts."""
+        if self._folds is None:
+            self._folds = (await connection.fetch(FOLDS_CASE))[0][0] != 0
+        ids = set(also.ids)
+        if self._marker in names and self._target.touches:
+            sql = MARKED.replace("{marker}", quote_identifier(self._marker))
+            ids |= {str(row[0]) for row in await connection.fetch(sql)}
+        touches = self._target.touches
+        touched = [self._at_work, *(touches[one] for one in ids if one in touches)]
+        of_tables = Claims(self._target, names, touched, also=also.names, folds=self._folds)
+        of_programs = Claims(self._target, names, touched, also=also.names, folds=True)
+        return lambda program, name: (of_programs if program else of_tables).whose(name)
 
     async def fresh_listing(self, connection: MysqlConnection) -> Listing:
         """`listing` of a tenant that is most often empty, which a cheap statement can tell.
@@ -185,14 +254,19 @@ class SchemaReader:
             )
         return await self.listing(connection)
 
-    async def strangers(self, connection: MysqlConnection, names: Sequence[str]) -> tuple[str, ...]:
-        """Those of `names` that are not the tenant's own, but a neighbour's, or its own marker."""
+    async def strangers(
+        self, connection: MysqlConnection, names: Sequence[str], also: Known
+    ) -> Strangers:
+        """Those of `names` that are not the tenant's own by now."""
+        own_marker = tuple(name for name in names if name == self._marker)
         if not self._target.prefix:
-            return tuple(name for name in names if name == self._marker)
+            return Strangers(others=own_marker)
         listing = await self.listing(connection, programs=False)
-        neighbours = self._neighbours(listing.all_names)
-        return tuple(
-            name for name in names if name == self._marker or not self._own(name, neighbours)
+        whose = await self._judge(connection, listing.all_names, also)
+        words = {name: whose(False, name) for name in names}
+        return Strangers(
+            others=own_marker + tuple(name for name in names if words[name] == "other"),
+            unclear=tuple(name for name in names if words[name] == "unclear"),
         )
 
     async def _has_programs(self, connection: MysqlConnection) -> bool:
@@ -203,23 +277,6 @@ class SchemaReader:
         url = self._target.url
         account = f"{url.user}@{url.server}" if isinstance(url, MysqlUrl) else ""
         return self._names.database.lower() in await self._shared.programs(account, ask)
-
-    def _neighbours(self, tables: Sequence[str]) -> tuple[str, ...]:
-        """Longer prefixes of other tenants: those configured, and those whose marker is here."""
-        prefix = self._target.prefix
-        longer = {one for one in self._target.neighbours if len(one) > len(prefix)}
-        if prefix:
-            longer |= {
-                name.removesuffix(MARKER_TABLE)
-                for name in tables
-                if name.endswith(MARKER_TABLE) and name != self._marker
-            }
-        return tuple(one for one in longer if one.startswith(prefix))
-
-    def _own(self, name: str, neighbours: Sequence[str]) -> bool:
-        return name.startswith(self._target.prefix) and not any(
-            name.startswith(other) for other in neighbours
-        )
 
     async def _texts(self, connection: MysqlConnection, listing: Listing) -> str:
         """A hash over what the server itself says of all objects."""

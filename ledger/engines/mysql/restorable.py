@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ledger.engines.checks import shortened
+from ledger.engines.entries import entry_id
+from ledger.engines.mysql.claims import declaration
+from ledger.engines.mysql.container import Contents
 from ledger.engines.mysql.grants import Granted, granted
+from ledger.engines.mysql.introspect import Known
 from ledger.errors import RestoreError
 
 if TYPE_CHECKING:
@@ -93,8 +98,17 @@ def _bare(name: str) -> str:
     return name
 
 
-async def require_taken(session: MysqlSession, wanted: Asked) -> None:
-    """Raises RestoreError for what this server or account would refuse, and what is another tenant's by now."""
+def known_of(contents: Contents) -> Known:
+    """What the backup says of the tenant: what it holds, and which migrations were applied."""
+    return Known(
+        names=frozenset(contents.names),
+        ids=frozenset(entry_id(entry.ref) for entry in contents.entries),
+    )
+
+
+async def require_taken(session: MysqlSession, wanted: Asked, contents: Contents) -> None:
+    """Raises RestoreError for what this server or account would refuse, what is another tenant's by
+    now, and what may be."""
     connection = session.connection
     rows = await connection.fetch(LIMITS)
     values = {str(name).lower(): str(value).upper() for name, value in rows}
@@ -105,7 +119,7 @@ async def require_taken(session: MysqlSession, wanted: Asked) -> None:
         *([] if have.by_role else _not_granted(session, have, wanted)),
         *await _of_other_accounts(session, have, wanted),
         *([] if have.by_role else _logged(have, values, wanted)),
-        *await _of_others(session, wanted),
+        *await _of_others(session, wanted, contents),
     ):
         raise RestoreError(f"{message}; nothing was changed", hint=hint, tenant=session.tenant)
 
@@ -168,15 +182,32 @@ async def _of_other_accounts(
     ]
 
 
-async def _of_others(session: MysqlSession, wanted: Asked) -> list[tuple[str, str]]:
-    """A backup from before a longer prefix was a tenant of its own holds that one's tables too."""
-    others = await session.reader.strangers(session.connection, wanted.names)
-    if not others:
+async def _of_others(
+    session: MysqlSession, wanted: Asked, contents: Contents
+) -> list[tuple[str, str]]:
+    """Other tenants' objects in the backup, and objects here of which nobody knows whose they are.
+
+    A backup from before a longer prefix was a tenant of its own holds that one's tables too.
+    """
+    known = known_of(contents)
+    reader, connection = session.reader, session.connection
+    strangers = await reader.strangers(connection, wanted.names, known)
+    if strangers.others:
+        return [
+            (
+                f"the backup holds {strangers.others[0]}, which is another tenant's by now",
+                "Restore one that was taken since then; or take this tenant's own objects out of the"
+                " file by hand (`zstd -dc FILE`).",
+            )
+        ]
+    here = (await reader.listing(connection, also=known)).unclear
+    unclear = dict.fromkeys((*(name for _, name in here), *strangers.unclear))
+    if not unclear:
         return []
     return [
         (
-            f"the backup holds {others[0]}, which is another tenant's by now",
-            "Restore one that was taken since then; or take this tenant's own objects out of the file"
-            " by hand (`zstd -dc FILE`).",
+            f"it is not known whether {shortened(tuple(unclear))} {'is' if len(unclear) == 1 else 'are'}"
+            f" this tenant's, of prefix {session.names.prefix}: no migration and no configuration says so",
+            declaration(session.target, next(iter(unclear))),
         )
     ]

@@ -18,11 +18,12 @@ import msgspec
 
 from ledger import failpoints
 from ledger.drivers.mysql import NO_DEADLINE, QueryError, quote_identifier
+from ledger.engines.checks import require_fingerprint
 from ledger.engines.mysql.container import Contents, read_contents, read_sql, sha256_of
 from ledger.engines.mysql.drop import drop_object
 from ledger.engines.mysql.dumpfile import statements
 from ledger.engines.mysql.fence import with_restoring
-from ledger.engines.mysql.restorable import Asked, asked, require_taken
+from ledger.engines.mysql.restorable import Asked, asked, known_of, require_taken
 from ledger.errors import RestoreError
 
 if TYPE_CHECKING:
@@ -42,19 +43,26 @@ async def restore(
     epoch: int,
     ledger: str,
     deadline_seconds: float,
+    fingerprint: str,
 ) -> None:
     """Replace the tenant's content; the fence stands at `epoch` already. Raises RestoreError, FencedError."""
-    contents = await _checked(session, backup, sha256)
+    contents = await checked(session, backup, sha256)
     try:
         with anyio.fail_after(deadline_seconds):
             await _say(session, epoch=epoch, restoring=backup.name)
             failpoints.reach("restore.before_write")
-            await _drop_all(session)
+            await _drop_all(session, contents)
             await _set_defaults(session, contents)
             await _feed(session, backup, contents, epoch=epoch)
             failpoints.reach("restore.after_write")
             await session.renew(epoch=epoch, ledger=ledger)
             await _replace_entries(session, contents, epoch=epoch)
+            state = await session.reader.state(
+                session.connection,
+                also=known_of(contents),
+                but={*contents.beyond, *contents.beside},
+            )
+            require_fingerprint(state.mark, fingerprint, tenant=session.tenant)
     except TimeoutError:
         raise RestoreError(
             f"the restore was not done within {deadline_seconds:g} s; the tenant holds a part of it",
@@ -65,7 +73,7 @@ async def restore(
         raise _unusable(session, backup, str(error)) from error
 
 
-async def _checked(session: MysqlSession, backup: Path, sha256: str) -> Contents:
+async def checked(session: MysqlSession, backup: Path, sha256: str) -> Contents:
     """The file is what was recorded, whole, and will be taken here. Raises RestoreError."""
     try:
         found = await anyio.to_thread.run_sync(sha256_of, backup)
@@ -76,7 +84,7 @@ async def _checked(session: MysqlSession, backup: Path, sha256: str) -> Contents
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _unusable(session, backup, str(reason)) from error
-    await require_taken(session, wanted)
+    await require_taken(session, wanted, contents)
     return contents
 
 
@@ -116,13 +124,15 @@ async def _replace_entries(session: MysqlSession, contents: Contents, *, epoch: 
     )
 
 
-async def _drop_all(session: MysqlSession) -> None:
-    """The tenant's own objects, the marker apart.
+async def _drop_all(session: MysqlSession, contents: Contents) -> None:
+    """The tenant's own objects, the marker apart, and what was left out of the backup.
 
     Routines and events first: if the account may not drop one, no row is gone yet.
     """
     connection = session.connection
-    listing = await session.reader.listing(connection)
+    listing = await session.reader.listing(
+        connection, also=known_of(contents), but=frozenset(contents.beside)
+    )
     # The dump's rows have no COMMIT behind them, whatever the tenant's `session` has set.
     await connection.execute("SET SESSION foreign_key_checks = 0, autocommit = 1")
     names = list(listing.programs)

@@ -53,6 +53,7 @@ from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Step
+from ledger.scripts.touching import Touched, touched
 
 
 class MysqlSession:
@@ -171,6 +172,7 @@ class MysqlSession:
             body = Body()
             if entry is not None:
                 body = await self.table.read_body(self.connection, entry_id(work.ref))
+            self.reader.work_on(touched((*work.section.steps, *work.sync), "mysql"))
             await self._look_at_fresh()
             if self._bytes is None:
                 listing = await self.reader.listing(self.connection, programs=False)
@@ -179,6 +181,8 @@ class MysqlSession:
             measured = self._measured(work, entry, body)
             checks = await self._bring_to_end(work, journal, entry, body, measured)
             self._remember(work)
+            if work.direction == "down":
+                self.reader.work_on(Touched())
             state = await self._lineage.state(self.reader, self.connection)
             drift: tuple[Change, ...] = ()
             if work.sync:
@@ -399,6 +403,7 @@ class MysqlSession:
     async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
         """See Session.plan_sync: a scratch database is made beside the tenant, and dropped."""
         with translated(self.target, "compare with a scratch database"):
+            self.reader.work_on(touched(wish, "mysql"))
             made = await wishes.make(self, wish)
             live = await self.reader.schema(self.connection)
             return await wishes.plan(self, made, live, after=0)
@@ -417,13 +422,29 @@ class MysqlSession:
         """See Session.upkeep."""
         return MysqlUpkeep(self)
 
-    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+    async def backup(
+        self, destination: Path, *, deadline_seconds: float, pending: Sequence[str] = ()
+    ) -> Backup:
         """See Session.backup."""
         with translated(self.target, "back up"):
-            return await backups.backup(self, destination, deadline_seconds=deadline_seconds)
+            return await backups.backup(
+                self, destination, deadline_seconds=deadline_seconds, pending=pending
+            )
+
+    async def require_restorable(self, backup: Path, *, sha256: str) -> None:
+        """See Session.require_restorable."""
+        with translated(self.target, "read the backup"):
+            await restore.checked(self, backup, sha256)
 
     async def restore(
-        self, backup: Path, *, sha256: str, epoch: int, ledger: str, deadline_seconds: float
+        self,
+        backup: Path,
+        *,
+        sha256: str,
+        epoch: int,
+        ledger: str,
+        deadline_seconds: float,
+        fingerprint: str = "",
     ) -> Mark:
         """See Session.restore."""
         with translated(self.target, "restore"):
@@ -436,6 +457,7 @@ class MysqlSession:
                     epoch=epoch,
                     ledger=ledger,
                     deadline_seconds=deadline_seconds,
+                    fingerprint=fingerprint,
                 )
             finally:
                 self._dirty, self._remembered = True, None

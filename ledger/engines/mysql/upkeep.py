@@ -17,6 +17,7 @@ import anyio
 from ledger import failpoints
 from ledger.drivers.mysql import Row
 from ledger.drivers.mysql import quote_identifier as quoted
+from ledger.engines.mysql.claims import declaration
 from ledger.engines.mysql.marker import require_ledger
 from ledger.engines.mysql.trouble import translated
 from ledger.engines.mysql.upkeep_sql import (
@@ -171,9 +172,17 @@ class MysqlUpkeep:
         session = self._session
         prefix = session.names.prefix
         with translated(session.target, "read the table"):
-            own = (await session.reader.listing(session.connection)).tables
+            listing = await session.reader.listing(session.connection, programs=False)
             names = (table.replace("{prefix}", prefix), prefix + table)
-            name = next((one for one in names if one in own), None)
+            name = next((one for one in names if one in listing.tables), None)
+            unclear = next((one for _, one in listing.unclear if one in names), None)
+            if name is None and unclear is not None:
+                raise TenantError(
+                    f"it is not known whether {unclear} is this tenant's, of prefix {prefix}: no"
+                    " migration and no configuration says so",
+                    hint=declaration(session.target, unclear),
+                    tenant=self._tenant,
+                )
             if name is None:
                 raise no_table(table, tenant=self._tenant)
             rows = await session.connection.fetch(COLUMNS, (name,))

@@ -92,7 +92,9 @@ async def _make(
                 raise step_failed(
                     error, step, target=session.target, migration=migration
                 ) from error
-        reader = SchemaReader(session.target, names, session.table.name, session.shared)
+        # What is there was just made, for this tenant.
+        target = msgspec.structs.replace(session.target, owns_all=True)
+        reader = SchemaReader(target, names, session.table.name, session.shared)
         listing = await reader.listing(other)
         _require_own(session, steps, listing.tables, migration=migration)
         schema = await catalog.read(other, listing, names)

@@ -19,6 +19,7 @@ import anyio
 from ledger import failpoints
 from ledger.drivers.sqlite import CLOSE_SECONDS, call, close
 from ledger.engines.base import Backup, Done, Journal, Marker, SyncPlan, Work
+from ledger.engines.checks import require_fingerprint
 from ledger.engines.measured import Plan
 from ledger.engines.sqlite import backup as backups
 from ledger.engines.sqlite import python, restore, stepwise, transaction
@@ -324,16 +325,30 @@ class SqliteSession:
         """See ledger.engines.base.Session.upkeep."""
         return SqliteUpkeep(self)
 
-    async def backup(self, destination: Path, *, deadline_seconds: float) -> Backup:
+    async def backup(
+        self, destination: Path, *, deadline_seconds: float, pending: Sequence[str] = ()
+    ) -> Backup:
         """See ledger.engines.base.Session.backup."""
         return await backups.backup(self, destination, deadline_seconds=deadline_seconds)
 
+    async def require_restorable(self, backup: Path, *, sha256: str) -> None:
+        """See ledger.engines.base.Session.require_restorable: `restore` replaces nothing before it."""
+
     async def restore(
-        self, backup: Path, *, sha256: str, epoch: int, ledger: str, deadline_seconds: float
+        self,
+        backup: Path,
+        *,
+        sha256: str,
+        epoch: int,
+        ledger: str,
+        deadline_seconds: float,
+        fingerprint: str = "",
     ) -> Mark:
         """See ledger.engines.base.Session.restore; the target may be missing or damaged."""
-        return await restore.restore(
+        mark = await restore.restore(
             self,
             restore.Source(path=backup, sha256=sha256, epoch=epoch, ledger=ledger),
             deadline_seconds=deadline_seconds,
         )
+        require_fingerprint(mark, fingerprint, tenant=self.tenant)
+        return mark

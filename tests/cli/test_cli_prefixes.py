@@ -1,0 +1,288 @@
+"""Prefix tenants beside what no configuration names: other sites, a second install, plugins' tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.terminal import Ended, Terminal
+from tests.cli.test_cli_mysql import address
+from tests.conftest import MakeDatabase
+from tests.servers import Server, queries, query
+
+FIRST = """\
+CREATE TABLE {prefix}notes (id INT PRIMARY KEY, words VARCHAR(40));
+INSERT INTO {prefix}notes VALUES (1, 'one');
+-- migrate:down
+DROP TABLE {prefix}notes;
+"""
+NO_WAY_BACK = "ALTER TABLE {prefix}posts ADD COLUMN note INT;\n"
+
+
+class Network:
+    """A database of WordPress tables, of which the configuration names some prefixes."""
+
+    def __init__(self, terminal: Terminal, server: Server, database: str) -> None:
+        self.terminal = terminal
+        self.server = server
+        self.database = database
+        self.environment = {"TEST_PASSWORD": server.password}
+        terminal.write("migrations/app/001_notes.sql", FIRST)
+
+    def configure(self, *lines: str, head: str = "") -> None:
+        """The configuration's one source."""
+        named = ['password_env = "TEST_PASSWORD"'] if self.server.password else []
+        url = f'mysql = "{address(self.server, self.database)}"'
+        text = "\n".join(
+            [f'{head}migrations = "migrations/app"', "[[tenants]]", url, *named, *lines]
+        )
+        self.terminal.write("ledger.toml", text + "\n")
+
+    def ok(self, *arguments: str) -> Ended:
+        return self.terminal.ok(*arguments, env=self.environment)
+
+    def refused(self, *arguments: str) -> str:
+        """A command that fails for its tenant; what it said."""
+        ended = self.terminal.run(*arguments, env=self.environment)
+        assert ended.code == 3, ended
+        return " ".join((ended.out + ended.err).split())
+
+    def sql(self, *statements: str) -> Any:
+        return queries(self.server, statements, database=self.database)
+
+    def count(self, table: str) -> int:
+        return int(
+            query(self.server, f"SELECT COUNT(*) FROM `{table}`", database=self.database)[0][0]
+        )
+
+    def tables(self) -> set[str]:
+        rows = query(self.server, "SHOW TABLES", database=self.database)
+        return {str(row[0]) for row in rows}
+
+    def site(self, prefix: str) -> None:
+        """Some of a site's tables, with a row each."""
+        for name in ("posts", "options"):
+            self.sql(
+                f"CREATE TABLE {prefix}{name} (id INT PRIMARY KEY)",
+                f"INSERT INTO {prefix}{name} VALUES (1)",
+            )
+
+
+@pytest.fixture
+def network(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sql_server: Server,
+    make_database: MakeDatabase,
+) -> Network:
+    """An empty database on each server in turn."""
+    terminal = Terminal(tmp_path, monkeypatch, capsys)
+    return Network(terminal, sql_server, make_database(sql_server, "wp"))
+
+
+def test_other_sites_of_the_network_stay(network: Network) -> None:
+    """`wp_2_…` is site 2's and `wp_20_…` site 20's, named or not, there before the backup or not."""
+    for prefix in ("wp_", "wp_2_", "wp_20_"):
+        network.site(prefix)
+    network.sql(
+        "CREATE VIEW wp_2_seen AS SELECT id FROM wp_2_posts",
+        "CREATE TRIGGER wp_2_watch BEFORE INSERT ON wp_2_posts FOR EACH ROW SET NEW.id = NEW.id + 10",
+        "CREATE PROCEDURE wp_2_proc() SELECT 1",
+        "CREATE EVENT wp_2_event ON SCHEDULE EVERY 1 DAY DO DELETE FROM wp_2_posts WHERE id = 9",
+    )
+    network.configure('prefixes = ["wp_"]')
+    network.ok("migrate", "--all-tenants")
+    network.terminal.write("migrations/app/002_note.sql", NO_WAY_BACK)
+    network.ok("migrate", "--all-tenants")
+    network.sql(
+        "INSERT INTO wp_2_posts VALUES (2)",
+        "INSERT INTO wp_20_posts VALUES (2)",
+        "INSERT INTO wp_posts VALUES (2, 2)",
+        "CREATE OR REPLACE VIEW wp_2_seen AS SELECT id + 1 AS id FROM wp_2_posts",
+        "DROP EVENT wp_2_event",
+        "CREATE PROCEDURE wp_2_later() SELECT 1",
+    )
+    network.site("wp_3_")
+    assert "all valid" in network.ok("validate").out
+    network.ok("rollback", "--all-tenants", "-y")
+    assert [network.count(f"wp_{one}posts") for one in ("", "2_", "20_", "3_")] == [1, 2, 2, 1]
+    assert query(network.server, "SELECT MAX(id) FROM wp_2_seen", database=network.database) == (
+        (13,),
+    )
+    programs = query(
+        network.server,
+        "SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()"
+        " UNION ALL SELECT EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE()"
+        " ORDER BY 1",
+        database=network.database,
+    )
+    assert [row[0] for row in programs] == ["wp_2_later", "wp_2_proc"]
+    network.ok("restore", "--all-tenants", "-y")
+    assert network.count("wp_2_posts") == 2 and network.count("wp_3_posts") == 1
+
+
+def test_a_site_beside_a_site(network: Network) -> None:
+    """All of `wp_2_…` is site 2's, its plugins' tables too; not `wp_2_3_…`, not `wp_20_…`."""
+    for prefix in ("wp_2_", "wp_20_", "wp_2_3_"):
+        network.site(prefix)
+    network.sql("CREATE TABLE wp_2_shop_orders (id INT PRIMARY KEY)")
+    network.configure('prefixes = ["wp_2_"]')
+    network.ok("migrate", "--all-tenants")
+    for table in ("wp_2_posts", "wp_20_posts", "wp_2_3_posts", "wp_2_shop_orders"):
+        network.sql(f"INSERT INTO {table} VALUES (2)")
+    network.sql("CREATE TABLE wp_2_late (id INT)")
+    network.ok("rollback", "--all-tenants", "-y", "--by", "backup")
+    tables = ("wp_2_posts", "wp_20_posts", "wp_2_3_posts", "wp_2_shop_orders")
+    assert [network.count(one) for one in tables] == [1, 2, 2, 0]
+    assert "wp_2_late" not in network.tables()
+
+
+@pytest.mark.parametrize("command", ["rollback", "restore"])
+def test_what_is_unclear_is_refused_by_name(network: Network, command: str) -> None:
+    """A second install and a plugin's tables look alike: nothing is dropped until the file says."""
+    network.site("wp_")
+    network.site("wp_shop_")
+    network.sql("CREATE TABLE wp_yoast_links (id INT PRIMARY KEY)")
+    network.configure('prefixes = ["wp_"]')
+    network.terminal.write("migrations/app/002_note.sql", NO_WAY_BACK)
+    told = network.ok("migrate", "--all-tenants")
+    assert "leaves out wp_shop_options, wp_shop_posts, wp_yoast_links" in told.out + told.err
+    assert "all valid" in network.ok("validate").out
+    network.sql("INSERT INTO wp_shop_posts VALUES (2)", "INSERT INTO wp_yoast_links VALUES (7)")
+    network.sql("INSERT INTO wp_posts VALUES (2, 2)")
+    arguments = [command, "--all-tenants", "-y", *(["--to", "0"] if command == "rollback" else [])]
+    said = network.refused(*arguments)
+    assert "wp_shop_options" in said and "wp_yoast_links" in said
+    assert 'tables = ["' in said and "neighbours" in said and "ledger.toml:" in said
+    assert network.count("wp_posts") == 2 and network.count("wp_shop_posts") == 2
+
+    network.configure('prefixes = ["wp_"]', 'neighbours = ["wp_shop_"]')
+    said = network.refused(*arguments)
+    assert "wp_yoast_links" in said and "wp_shop" not in said
+    network.configure('prefixes = ["wp_"]', 'neighbours = ["wp_shop_"]', 'tables = ["yoast_*"]')
+    network.ok(*arguments)
+    assert network.count("wp_posts") == 1
+    # No backup holds it from before it was declared.
+    assert network.count("wp_yoast_links") == 1 and network.count("wp_shop_posts") == 2
+
+
+def test_what_is_declared_is_backed_up(network: Network) -> None:
+    """`tables` with and without the prefix: they are restored, and dropped if they are new."""
+    network.site("wp_")
+    network.sql("CREATE TABLE wp_yoast_links (id INT PRIMARY KEY)", "CREATE TABLE wp_rank (id INT)")
+    network.sql("CREATE PROCEDURE wp_yoast_proc() SELECT 1")
+    network.configure('prefixes = ["wp_"]', 'tables = ["yoast_*", "{prefix}rank"]')
+    told = network.ok("migrate", "--all-tenants")
+    assert "leaves out" not in told.out + told.err
+    assert "all valid" in network.ok("validate").out
+    network.sql(
+        "INSERT INTO wp_yoast_links VALUES (1)",
+        "DROP TABLE wp_rank",
+        "DROP PROCEDURE wp_yoast_proc",
+        "CREATE TABLE wp_yoast_new (id INT)",
+    )
+    assert network.terminal.run("validate", env=network.environment).code == 4
+    network.ok("restore", "--all-tenants", "-y")
+    assert network.count("wp_yoast_links") == 0 and network.count("wp_rank") == 0
+    assert "wp_yoast_new" not in network.tables()
+    network.sql("CALL wp_yoast_proc()")
+
+
+def test_tables_all(network: Network) -> None:
+    """`tables = ["*"]` is everything with the prefix, without the sites and installs that go on with it."""
+    for prefix in ("wp_", "wp_2_"):
+        network.site(prefix)
+    network.sql("CREATE TABLE wp_yoast_links (id INT PRIMARY KEY)")
+    network.configure('prefixes = ["wp_"]', 'tables = ["*"]')
+    network.ok("migrate", "--all-tenants")
+    network.sql("INSERT INTO wp_yoast_links VALUES (1)", "INSERT INTO wp_2_posts VALUES (2)")
+    network.ok("rollback", "--all-tenants", "-y", "--by", "backup")
+    assert network.count("wp_yoast_links") == 0 and network.count("wp_2_posts") == 2
+    network.site("wp_shop_")
+    assert "wp_shop_posts" in network.refused("restore", "--all-tenants", "-y")
+
+
+def test_what_appears_later_is_refused(network: Network) -> None:
+    """A table, a view, a routine or an event that came after the backup and that nobody declared."""
+    network.site("wp_")
+    network.configure('prefixes = ["wp_"]')
+    network.ok("migrate", "--all-tenants")
+    for make, name, drop in (
+        ("CREATE TABLE wp_new_x (id INT)", "wp_new_x", "DROP TABLE wp_new_x"),
+        ("CREATE VIEW wp_new_v AS SELECT 1 AS x", "wp_new_v", "DROP VIEW wp_new_v"),
+        ("CREATE FUNCTION wp_new_f() RETURNS INT DETERMINISTIC RETURN 1", "wp_new_f", "DROP FUNCTION wp_new_f"),
+        ("CREATE EVENT wp_new_e ON SCHEDULE EVERY 1 DAY DO DO 1", "wp_new_e", "DROP EVENT wp_new_e"),
+    ):  # fmt: skip
+        network.sql(make)
+        assert name in network.refused("restore", "--all-tenants", "-y")
+        assert name in network.refused("rollback", "--all-tenants", "-y", "--by", "backup")
+        network.sql(drop)
+    network.ok("restore", "--all-tenants", "-y")
+
+
+def test_what_a_migration_touches_is_its_own(network: Network) -> None:
+    """A plugin's table that a migration alters or fills is in the backup from before it."""
+    network.site("wp_")
+    network.sql("CREATE TABLE wp_rank_a (id INT PRIMARY KEY)", "CREATE TABLE wp_rank_b (id INT)")
+    network.sql("INSERT INTO wp_rank_a VALUES (1)")
+    network.configure('prefixes = ["wp_"]')
+    network.ok("migrate", "--all-tenants", "--to", "001")
+    assert "all valid" in network.ok("validate").out
+    network.terminal.write(
+        "migrations/app/002_rank.sql",
+        "ALTER TABLE {prefix}rank_a ADD COLUMN n INT;\nINSERT INTO {prefix}rank_b VALUES (5);\n",
+    )
+    # A file that waits says nothing yet of what stands here.
+    assert "all valid" in network.ok("validate").out
+    network.ok("rehearse", "--all-tenants", "--from", "live")
+    told = network.ok("migrate", "--all-tenants")
+    assert "leaves out" not in told.out + told.err
+    assert "all valid" in network.ok("validate").out
+    network.ok("rollback", "--all-tenants", "-y")
+    rows = query(network.server, "SELECT * FROM wp_rank_a", database=network.database)
+    assert rows == ((1,),) and network.count("wp_rank_b") == 0
+    assert "all valid" in network.ok("validate").out
+    (network.terminal.folder / "migrations/app/002_rank.sql").unlink()
+    # Its file is gone: the backup and the ledger's text say whose the tables are.
+    network.ok("restore", "--all-tenants", "-y")
+
+
+def test_reset_and_maintenance_leave_others_alone(network: Network) -> None:
+    """`reset --drop-all` drops what migrations made, `maintain` works on what is the tenant's."""
+    network.site("wp_")
+    network.site("wp_2_")
+    network.sql("CREATE TABLE wp_rank (id INT PRIMARY KEY, at DATE)")
+    network.sql("INSERT INTO wp_rank VALUES (1, '2001-01-01')")
+    network.configure('prefixes = ["wp_"]')
+    network.ok("migrate", "--all-tenants")
+    network.ok("maintain", "--task", "optimize", "--all-tenants")
+    events = network.ok("history", "wp", "--format", "jsonl").lines()
+    assert [one["table"] for one in events[-1]["body"]["tables"]] == [
+        "wp_notes", "wp_options", "wp_posts",
+    ]  # fmt: skip
+    archive = ["maintain", "--task", "archive", "--column", "at", "--older-than", "365d"]
+    said = network.refused(*archive, "--table", "rank", "--apply", "-y", "--all-tenants")
+    assert "wp_rank" in said and "tables = [" in said
+    assert network.count("wp_rank") == 1
+    network.ok("reset", "--drop-all", "--tenant", "wp", "--yes-drop", "wp")
+    assert network.tables() >= {"wp_posts", "wp_2_posts", "wp_rank"}
+    assert "wp_notes" not in network.tables()
+
+
+def test_names_are_compared_as_the_server_does(network: Network) -> None:
+    """`_` is no wildcard, whatever the session's sql_mode; `WP_` is not `wp_` where case counts."""
+    network.site("wp_")
+    network.site("wpx")
+    network.sql("CREATE TABLE WP_notes2 (id INT)")
+    network.configure(
+        'prefixes = ["wp_"]', "session = [\"SET sql_mode = 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES'\"]"
+    )
+    network.ok("migrate", "--all-tenants")
+    network.sql("INSERT INTO wp_posts VALUES (2)", "INSERT INTO wpxposts VALUES (2)")
+    network.ok("restore", "--all-tenants", "-y")
+    assert network.count("wp_posts") == 1 and network.count("wpxposts") == 2
+    assert "wp_notes" not in network.tables()
+    assert "WP_notes2" in network.tables()
