@@ -22,6 +22,7 @@
         ├── CheckFailedError                a verify check did not hold
         ├── FencedError                     a newer claim has passed; this runner must not write
         ├── MarkerMismatchError             the tenant's marker and the ledger disagree on what is applied
+        ├── UnfinishedError                 a migration has landed in part, and is not among those to run
         ├── ClaimHeldError                  another living runner holds the tenant
         ├── InDoubtError                    a step's outcome cannot be settled without a person
         ├── BackupError                     a backup could not be made or verified
@@ -246,6 +247,12 @@ class MarkerMismatchError(TenantError):
         super().__init__(message, hint=hint, tenant=tenant)
         self.missing = missing
         self.extra = extra
+
+
+class UnfinishedError(TenantError):
+    """A migration has landed in part in the tenant, and none that is to run brings it to its end."""
+
+    code = "unfinished"
 
 
 class ClaimHeldError(TenantError):

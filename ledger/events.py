@@ -294,7 +294,10 @@ class Completed(Event, frozen=True, kw_only=True, tag="completed"):
 
 
 class Failed(Event, frozen=True, kw_only=True, tag="failed"):
-    """The end event of a claim that did not reach its end. `error` is a stable word, `message` the database's."""
+    """The end event of a claim that did not reach its end. `error` is a stable word, `message` the database's.
+
+    `landed` are the up steps of the migration that have landed in the tenant and stay.
+    """
 
     command: Command
     error: str
@@ -310,6 +313,7 @@ class Failed(Event, frozen=True, kw_only=True, tag="failed"):
     in_doubt: bool = False
     evidence: dict[str, str] = {}
     duration_us: int = 0
+    landed: tuple[int, ...] = ()
 
 
 class RolledBack(Event, frozen=True, kw_only=True, tag="rolled_back"):
@@ -391,7 +395,8 @@ class DriftDetected(Event, frozen=True, kw_only=True, tag="drift_detected"):
 
     With `kind` "regressed", `applied` is what the tenant's own marker says and
     becomes the applied set. "cleared" says that an earlier drift is gone, and with `failure`
-    that the last failure has left nothing behind in the tenant. `wish` is the
+    that the last failure has left nothing behind in the tenant, with `whole` that it holds nothing
+    (any more) of migrations that had landed in part. `wish` is the
     SET/VERSION whose section sync asks for what it could not bring about: the schema is
     the recorded one all the same.
     """
@@ -403,6 +408,7 @@ class DriftDetected(Event, frozen=True, kw_only=True, tag="drift_detected"):
     applied: tuple[MigrationRef, ...] = ()
     wish: str = ""
     failure: bool = False
+    whole: bool = False
 
 
 class Reset(Event, frozen=True, kw_only=True, tag="reset"):

@@ -24,8 +24,8 @@ from ledger import events as ev
 from ledger.errors import ChainBrokenError
 from ledger.events import Holder, Mark, MigrationRef, Recorded
 
-PROJECTION: Final = "fleet"
-"""The name under which the store keeps this projection."""
+PROJECTION: Final = "fleet2"
+"""The name under which the store keeps this projection; another one for another shape of the rows."""
 
 Applied = tuple[MigrationRef, ...]
 
@@ -96,13 +96,39 @@ class Resolution(msgspec.Struct, kw_only=True, frozen=True):
     how: str
 
 
+class Half(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A migration that was begun and has not come to its end, and of which the tenant holds something.
+
+    `landed` are its up steps that were recorded, those that a guard left out (`skipped`)
+    included, of `of`. With an open `intent` one more may have landed.
+    """
+
+    ref: MigrationRef
+    landed: tuple[int, ...] = ()
+    skipped: tuple[int, ...] = ()
+    of: int = 0
+    intent: OpenIntent | None = None
+
+    @property
+    def id(self) -> str:
+        """`SET/VERSION`."""
+        return f"{self.ref.set}/{self.ref.version}"
+
+    @property
+    def applied(self) -> tuple[int, ...]:
+        """The up steps that have run here."""
+        return tuple(step for step in self.landed if step not in self.skipped)
+
+
 class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One tenant as its stream tells it.
 
     `version` is the stream's version, `seq` and `at` its last event's. `skipped`
     is the reason for which the last run set the tenant aside. `drift` is
     `schema` or `regressed` until it is cleared. `landed` are the steps recorded of
-    the migration that is not at its end yet; `landed_in` is its id and direction.
+    the migration that is not at its end yet; `landed_in` is its id and direction, `passed` are
+    those of them that a guard left out, `begun` is the migration (up) that was begun last, with
+    `begun_steps`. `left` are the migrations in part that something else was begun after: see `halves`.
     `validated_at` is when checks were last run, by a migration or by `validate`.
     """
 
@@ -125,7 +151,40 @@ class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
     backup_seq: int = 0
     landed: list[int] = []
     landed_in: str = ""
+    passed: list[int] = []
+    begun: MigrationRef | None = None
+    begun_steps: int = 0
+    left: dict[str, Half] = {}
     validated_at: str = ""
+
+    @property
+    def halves(self) -> tuple[Half, ...]:
+        """The migrations that have landed in part, in the order in which they were begun."""
+        now = self.half_at_hand()
+        return (*self.left.values(), now) if now is not None else tuple(self.left.values())
+
+    def half_at_hand(self) -> Half | None:
+        """The migration at hand, if it has landed in part."""
+        ref = self.begun
+        if ref is None:
+            return None
+        here = self.landed_in == f"{ref.set}/{ref.version} up"
+        was = self.intent
+        if was is not None and (was.set, was.version, was.direction) != (
+            ref.set,
+            ref.version,
+            "up",
+        ):
+            was = None
+        if was is None and not (here and len(self.landed) > len(self.passed)):
+            return None
+        return Half(
+            ref=ref,
+            landed=tuple(self.landed) if here else (),
+            skipped=tuple(self.passed) if here else (),
+            of=self.begun_steps,
+            intent=was,
+        )
 
 
 class RunState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -255,10 +314,17 @@ def _ended(state: TenantState) -> None:
     state.failure = None
     state.intent = None
     state.resolution = None
-    state.landed = []
-    state.landed_in = ""
+    _forget_steps(state)
     state.drift = ""
     state.drift_changes = 0
+
+
+def _forget_steps(state: TenantState) -> None:
+    state.landed = []
+    state.landed_in = ""
+    state.passed = []
+    state.begun = None
+    state.begun_steps = 0
 
 
 def _started(fleet: FleetState, state: TenantState, row: Fact, event: ev.Started) -> None:
@@ -269,6 +335,8 @@ def _started(fleet: FleetState, state: TenantState, row: Fact, event: ev.Started
     if event.command != "maintain":
         state.failure = None
     ref = event.migration
+    if ref is not None:
+        _begin(state, ref, event.direction, event.steps)
     state.claim = Claim(
         run=run,
         actor=actor,
@@ -279,6 +347,29 @@ def _started(fleet: FleetState, state: TenantState, row: Fact, event: ev.Started
         command=event.command,
         migration=f"{ref.set}/{ref.version}" if ref else None,
     )
+
+
+def _begin(state: TenantState, ref: MigrationRef, direction: str, steps: int) -> None:
+    """Work on a migration begins, or goes on; one in part that was at hand before is set aside."""
+    was = state.begun
+    if was is not None and (
+        direction == "down" or (was.set, was.version) != (ref.set, ref.version)
+    ):
+        half = state.half_at_hand()
+        if half is not None:
+            state.left = {**state.left, half.id: half}
+            state.intent = None
+        _forget_steps(state)
+    if direction == "down":
+        return
+    state.begun, state.begun_steps = ref, steps
+    again = state.left.get(f"{ref.set}/{ref.version}")
+    if again is not None:
+        state.left = {key: one for key, one in state.left.items() if one is not again}
+        state.landed_in = f"{ref.set}/{ref.version} up"
+        state.landed = list(again.landed)
+        state.passed = list(again.skipped)
+        state.intent = again.intent
 
 
 def _backup_created(
@@ -313,13 +404,24 @@ def _step_done(
     if state.landed_in != here:
         state.landed_in = here
         state.landed = []
+        state.passed = []
     state.landed.append(event.step)
+    if event.__class__ is ev.StepSkipped:
+        state.passed.append(event.step)
 
 
 def _completed(fleet: FleetState, state: TenantState, row: Fact, event: ev.Completed) -> None:
     _ended(state)
+    _whole(state, event.migration)
     state.mark = event.mark
     state.applied = fleet.grow(state.applied, event.migration)
+
+
+def _whole(state: TenantState, *refs: MigrationRef) -> None:
+    """Nothing of these migrations is left in part."""
+    if state.left:
+        gone = {f"{ref.set}/{ref.version}" for ref in refs}
+        state.left = {key: one for key, one in state.left.items() if key not in gone}
 
 
 def _canonical(ref: MigrationRef) -> MigrationRef:
@@ -363,6 +465,7 @@ def _failed(fleet: FleetState, state: TenantState, row: Fact, event: ev.Failed) 
 
 def _rolled_back(fleet: FleetState, state: TenantState, row: Fact, event: ev.RolledBack) -> None:
     _ended(state)
+    _whole(state, event.migration)
     state.mark = event.mark
     gone = (event.migration.set, event.migration.version)
     state.applied = fleet.intern(
@@ -372,6 +475,7 @@ def _rolled_back(fleet: FleetState, state: TenantState, row: Fact, event: ev.Rol
 
 def _restored(fleet: FleetState, state: TenantState, row: Fact, event: ev.Restored) -> None:
     _ended(state)
+    state.left = {}
     state.mark = event.mark
     state.applied = fleet.intern(event.applied)
 
@@ -380,6 +484,7 @@ def _added(
     fleet: FleetState, state: TenantState, row: Fact, event: ev.Baselined | ev.Imported
 ) -> None:
     _ended(state)
+    _whole(state, *event.migrations)
     state.mark = event.mark
     applied = state.applied
     for ref in event.migrations:
@@ -389,6 +494,7 @@ def _added(
 
 def _reset(fleet: FleetState, state: TenantState, row: Fact, event: ev.Reset) -> None:
     _ended(state)
+    state.left = {}
     state.mark = event.mark
     state.applied = fleet.intern(event.applied)
 
@@ -423,16 +529,18 @@ def _skipped(fleet: FleetState, state: TenantState, row: Fact, event: ev.TenantS
 def _drift(fleet: FleetState, state: TenantState, row: Fact, event: ev.DriftDetected) -> None:
     if event.wish:
         return
-    state.drift = "" if event.kind == "cleared" else event.kind
-    state.drift_changes = len(event.changes)
+    if not event.whole:
+        state.drift = "" if event.kind == "cleared" else event.kind
+        state.drift_changes = len(event.changes)
     state.skipped = state.skipped_detail = ""
     if event.failure:
         state.failure = None
     if event.kind == "regressed":
         state.applied = fleet.intern(event.applied)
+    if event.kind == "regressed" or event.whole:
         state.intent = None
-        state.landed = []
-        state.landed_in = ""
+        state.left = {}
+        _forget_steps(state)
 
 
 def _validated(fleet: FleetState, state: TenantState, row: Fact, event: ev.Validated) -> None:

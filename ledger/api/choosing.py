@@ -12,7 +12,7 @@ from ledger.api.opened import Chosen
 from ledger.engines.base import Target
 from ledger.errors import UnknownTenantError, UsageError
 from ledger.events import MigrationRef, Recorded
-from ledger.plan import Catalogue, decide_rollback
+from ledger.plan import Catalogue, decide_rollback, standing
 from ledger.projections import Applied, FleetState, RunState
 from ledger.runner.context import RunContext
 from ledger.runner.holder import life_of
@@ -62,7 +62,7 @@ async def rollback_chooser(
             settled[target.name] = frozenset()
         if target.name not in settled:
             first = decide_rollback(
-                ctx.state(target.name).applied,
+                standing(ctx.state(target.name)),
                 migrations,
                 version=migration,
                 to=to,
@@ -104,7 +104,8 @@ def _cut_short(run: RunState) -> bool:
 
 async def _require_known(ctx: RunContext, chosen: Chosen, version: str, *, applied: bool) -> None:
     """Raises UsageError for a version that is not `applied`; or, without that, never was and cannot be."""
-    refs = {ref for target in chosen.targets for ref in ctx.state(target.name).applied}
+    states = [ctx.state(target.name) for target in chosen.targets]
+    refs = {ref for one in states for ref in (one.applied if applied else standing(one))}
     if _named(refs, version):
         return
     names = sorted(f"{ref.set}/{ref.version}" for ref in refs)
@@ -130,16 +131,29 @@ def _named(refs: Iterable[MigrationRef], version: str) -> bool:
 
 
 async def _applied_by_run(ctx: RunContext, run: str) -> dict[str, frozenset[tuple[str, str]]]:
-    """What a run applied, tenant by tenant. Raises UsageError for a run that is not recorded."""
+    """What a run applied, or left in part, tenant by tenant. Raises UsageError for a run that is not recorded."""
     if run not in ctx.fleet.runs:
         raise UsageError(f"no run has the id {run}", hint="`ledger runs` lists them.")
     applied: dict[str, set[tuple[str, str]]] = {}
-    async for rows in ctx.store.read(Filter(run=run, types=("completed",))):
+    halves = {
+        name: {half.id for half in state.halves}
+        for name, state in ctx.fleet.tenants.items()
+        if state.left or state.landed
+    }
+    async for rows in ctx.store.read(Filter(run=run, types=("completed", "step_applied"))):
         for row in rows:
             event = row.event
-            if isinstance(event, ev.Completed) and row.tenant is not None:
+            if row.tenant is None:
+                continue
+            if isinstance(event, ev.Completed):
                 key = (event.migration.set, event.migration.version)
-                applied.setdefault(row.tenant, set()).add(key)
+            elif isinstance(event, ev.StepApplied) and event.direction == "up":
+                key = (event.set, event.version)
+                if f"{event.set}/{event.version}" not in halves.get(row.tenant, ()):
+                    continue
+            else:
+                continue
+            applied.setdefault(row.tenant, set()).add(key)
     return {tenant: frozenset(keys) for tenant, keys in applied.items()}
 
 

@@ -72,8 +72,9 @@ async def version_documents(
 def _migrations(
     target: Target, one_set: MigrationSet, state: TenantState, joined: dict[_Key, _Joined]
 ) -> dict[str, dict[str, Any]]:
-    """Every migration of the folder, and what is applied of the set although its file is gone."""
+    """Every migration of the folder, and what is applied of the set, or in part, although its file is gone."""
     applied = {ref.version: ref for ref in state.applied if ref.set == one_set.name}
+    halves = {half.ref.version: half for half in state.halves if half.ref.set == one_set.name}
     found: dict[str, dict[str, Any]] = {}
     for migration in one_set.migrations:
         entry = _described(migration)
@@ -82,6 +83,11 @@ def _migrations(
     for version, ref in applied.items():
         said = {"version": version, "name": ref.name}
         found[version] = said | _state(target, ref, joined)
+    for version, half in halves.items():
+        entry = found.setdefault(
+            version, {"version": version, "name": half.ref.name} | _state(target, None, joined)
+        )
+        entry["steps_landed"] = list(half.applied)
     return found
 
 

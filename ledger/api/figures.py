@@ -23,7 +23,11 @@ async def fleet_stats(
     async for rows in store.read(Filter(types=("completed", "step_applied"))):
         gathering.feed(rows)
     marks = {target.name: fleet.tenant(target.name).mark for target in chosen.targets}
-    return gathering.finish(marks, migration=migration, steps=steps)
+    in_part = {
+        target.name: tuple(half.id for half in fleet.tenant(target.name).halves)
+        for target in chosen.targets
+    }
+    return gathering.finish(marks, migration=migration, steps=steps, in_part=in_part)
 
 
 async def with_estimates(

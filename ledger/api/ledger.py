@@ -21,7 +21,7 @@ from ledger.engines.base import Target
 from ledger.fleet.planning import Decisions, refuse_edited
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
-from ledger.plan import Catalogue, Options, unsettled
+from ledger.plan import Catalogue, Options, standing, unsettled
 from ledger.projections import FleetState
 from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.kept import kept_backups
@@ -165,7 +165,7 @@ class Ledger(Reading):
             todo = [
                 target
                 for target in chosen.targets
-                if choose(target, chosen.catalogues[target.name])(ctx.state(target.name).applied)
+                if choose(target, chosen.catalogues[target.name])(standing(ctx.state(target.name)))
             ]
             options = {"by": by} | ({"run": run} if run else {})
             return await run_call(

@@ -17,7 +17,7 @@ from ledger.engines import engine_for
 from ledger.engines.base import Target
 from ledger.errors import ConfigError, UsageError
 from ledger.folder import load_sets
-from ledger.plan import Catalogue
+from ledger.plan import Catalogue, standing
 from ledger.projections import FleetState
 from ledger.scripts.graph import order_sets
 from ledger.scripts.model import Dialect, MigrationSet
@@ -123,7 +123,7 @@ def gone_tenants(fleet: FleetState, found: Found, patterns: Sequence[str]) -> tu
         return ()
     named = {target.name for target in found.targets}
     return tuple(
-        sorted(name for name in fleet.tenants.keys() - named if fleet.tenants[name].applied)
+        sorted(name for name in fleet.tenants.keys() - named if standing(fleet.tenants[name]))
     )
 
 

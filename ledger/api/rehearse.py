@@ -21,18 +21,19 @@ from ledger.api.opened import Chosen, Opened
 from ledger.drivers.url import SqliteUrl
 from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target
-from ledger.errors import LedgerError, UsageError
+from ledger.errors import LedgerError, UnfinishedError, UsageError
 from ledger.fleet.each import each_target
 from ledger.fleet.planning import Decisions, refuse_edited
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.plan import Catalogue, Options
-from ledger.projections import FleetState
+from ledger.projections import FleetState, TenantState
 from ledger.runner.backups import SUFFIXES
 from ledger.runner.context import RunContext, Settings
 from ledger.runner.holder import new_run_id
-from ledger.runner.kept import KeptBackup, kept_backups
+from ledger.runner.kept import KeptBackup, kept_backups, kept_schema
 from ledger.runner.rehearsal import Rehearsal, not_rehearsed
 from ledger.runner.rehearse import rehearse_tenant
+from ledger.schema import Schema
 from ledger.stores import open_store
 
 Source = Literal["auto", "backup", "live"]
@@ -104,12 +105,13 @@ async def rehearse(
     Raises ChecksumMismatchError, as `migrate` would, if a migration was edited after it ran.
     """
     began = anyio.current_time()
-    refuse_edited(chosen.targets, chosen.catalogues, Decisions(fleet, options))
+    decisions = Decisions(fleet, options)
+    refuse_edited(chosen.targets, chosen.catalogues, decisions)
     targets = choose_sample(chosen.targets, fleet, sample)
     newest = {
         one.tenant: one
         for one in await kept_backups(ready.store)
-        if source == "backup" or not _is_ahead(one, fleet)
+        if source == "backup" or not (_is_ahead(one, fleet) or fleet.tenant(one.tenant).halves)
     }
     timeouts = ready.config.timeouts
     engines = Engines(
@@ -122,6 +124,9 @@ async def rehearse(
 
         async def work(target: Target) -> Rehearsal:
             try:
+                problem = decisions.problem(target.name, chosen.catalogues[target.name])
+                if isinstance(problem, UnfinishedError):
+                    raise problem
                 return await _one(
                     ready,
                     engines[target.engine],
@@ -131,6 +136,7 @@ async def rehearse(
                     newest.get(target.name),
                     source,
                     folder,
+                    whole=await _recorded(ready, fleet.tenant(target.name)),
                 )
             except LedgerError as error:
                 return not_rehearsed(target.name, error)
@@ -173,6 +179,8 @@ async def _one(
     newest: KeptBackup | None,
     source: Source,
     folder: Path,
+    *,
+    whole: Schema | None,
 ) -> Rehearsal:
     own = folder / "tenants" / target.name
     own.mkdir(mode=0o700)
@@ -182,7 +190,9 @@ async def _one(
             engine.scratch(target, own) as scratch,
             _scratch_ledger(ready, own) as ctx,
         ):
-            made = await rehearse_tenant(ctx, engine, scratch, catalogue, options, kept)
+            made = await rehearse_tenant(
+                ctx, engine, scratch, catalogue, options, kept, whole=whole
+            )
         return msgspec.structs.replace(
             made,
             source=said,
@@ -191,6 +201,14 @@ async def _one(
         )
     finally:
         await anyio.to_thread.run_sync(shutil.rmtree, own)
+
+
+async def _recorded(ready: Opened, state: TenantState) -> Schema | None:
+    """The schema from before what has landed in part; None where nothing has, or it is not kept."""
+    mark = state.mark
+    if not state.halves or mark is None or mark.fingerprint is None:
+        return None
+    return await kept_schema(ready.store, mark.fingerprint)
 
 
 async def _content(

@@ -10,7 +10,7 @@ from ledger.errors import UsageError
 from ledger.fleet.progress import Progress
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
-from ledger.plan import Catalogue, Options, decide
+from ledger.plan import Catalogue, Options, decide, standing
 from ledger.runner.context import RunContext
 from ledger.runner.outcome import Outcome
 from ledger.runner.reset import Resetting, drop_tenant, mark_tenant, marked_refs, plan_drop
@@ -102,7 +102,7 @@ async def reset(
         target
         for target in chosen.targets
         if choose is None
-        or choose(target, chosen.catalogues[target.name])(ctx.state(target.name).applied)
+        or choose(target, chosen.catalogues[target.name])(standing(ctx.state(target.name)))
     ]
     mode = "drop_all" if drop_all else "mark_only" if mark_only else "undo"
     return await run_call(

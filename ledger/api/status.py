@@ -10,7 +10,7 @@ from ledger.api.discovery import Lost
 from ledger.api.opened import Chosen
 from ledger.engines.base import Target
 from ledger.fleet.planning import Decisions
-from ledger.plan import Catalogue, Options, State, interrupted, state_name
+from ledger.plan import Catalogue, Options, State, interrupted, state_name, unfinished
 from ledger.projections import Claim, FleetState
 from ledger.scripts.model import MigrationSet
 from ledger.scripts.version import version_key
@@ -113,16 +113,20 @@ def _rows(
     claim = fleet.lock(state, now)
     lock = _lock(fleet, claim) if claim is not None else None
     decision = decisions.of(target.name, catalogue)
+    problem = decisions.problem(target.name, catalogue)
+    left = unfinished(state, decision.pending)
     error = None
     if state.failure is not None:
         error = state.failure.message
     elif claim is None and state.claim is not None and interrupted(state):
         was = state.claim
         error = f"the {was.command} by {was.actor} (run {was.run}) was interrupted"
+    elif problem is not None and left:
+        error = str(problem)
     elif state.skipped:
         error = state.skipped_detail or state.skipped
-    elif decision.problem is not None:
-        error = str(decision.problem)
+    elif problem is not None:
+        error = str(problem)
     rows = []
     for one_set in catalogue.sets:
         name = one_set.name
@@ -138,6 +142,7 @@ def _rows(
                     state,
                     pending=bool(pending) or decision.problem is not None,
                     running=lock is not None,
+                    unfinished=bool(left),
                 ),
                 applied=applied,
                 pending=pending,

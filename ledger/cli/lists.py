@@ -149,6 +149,8 @@ def what_happened(body: dict[str, Any]) -> str:
     for key in ("task", "table", "name", "path", "message", "detail", "kind", "how", "reason"):
         if body.get(key) and not (key == "name" and ref is not body):
             words.append(one_line(str(body[key])))
+    if landed := body.get("landed"):
+        words.append(f"(steps landed: {', '.join(map(str, landed))})")
     if "checks" in body:
         passed = sum(bool(check.get("passed")) for check in body["checks"])
         words.append(f"{passed} of {len(body['checks'])} checks")

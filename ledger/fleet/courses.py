@@ -48,7 +48,7 @@ class Courses:
         state = self._ctx.state(target.name)
         if target.name in self._but or target.for_restore:
             return None
-        if state.claim or state.intent or state.landed or state.resolution:
+        if state.claim or state.intent or state.landed or state.resolution or state.left:
             return None
         decision = self._decisions.of(target.name, self._catalogue_of(target.name))
         key = (

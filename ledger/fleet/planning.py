@@ -9,7 +9,15 @@ import msgspec
 
 from ledger.engines.base import Target
 from ledger.errors import ChecksumMismatchError, LedgerError
-from ledger.plan import Catalogue, Decision, Options, decide, without_file
+from ledger.plan import (
+    Catalogue,
+    Decision,
+    Options,
+    decide,
+    unfinished,
+    unfinished_problem,
+    without_file,
+)
 from ledger.projections import FleetState
 from ledger.stats import Estimate, FleetEstimate
 
@@ -18,12 +26,16 @@ GONE_SHOWN: Final = 5
 
 
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One statement that a run would execute; `skip_if` is its guard as written."""
+    """One statement that a run would execute; `skip_if` is its guard as written.
+
+    With `landed` it has run in an earlier attempt, and is not run again.
+    """
 
     number: int
     name: str
     sql: str
     skip_if: str = ""
+    landed: bool = False
 
 
 class PlannedMigration(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +58,7 @@ class PlannedMigration(msgspec.Struct, frozen=True, kw_only=True):
 class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run would do to one tenant. `problem` says why it would refuse the tenant.
 
+    `in_part` are the migrations of which only some steps have landed in it.
     `estimates` are of `migrations`, one for each, where they were asked for.
     """
 
@@ -56,6 +69,7 @@ class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
     hint: str = ""
     estimates: tuple[Estimate, ...] = ()
+    in_part: tuple[str, ...] = ()
 
 
 class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +102,14 @@ class Decisions:
         if decision is None:
             decision = self._made[key] = decide(applied, catalogue, self._options)
         return decision
+
+    def problem(self, tenant: str, catalogue: Catalogue) -> LedgerError | None:
+        """Why a run would refuse the tenant: as decided, or for what has landed in it in part."""
+        decision = self.of(tenant, catalogue)
+        if decision.problem is not None:
+            return decision.problem
+        left = unfinished(self._fleet.tenant(tenant), decision.pending)
+        return unfinished_problem(left, catalogue) if left else None
 
 
 def refuse_edited(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
 
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError
@@ -16,13 +19,15 @@ from ledger.fleet.planning import (
     problem_text,
 )
 from ledger.lint import rebuild_with_foreign_keys
-from ledger.plan import Catalogue
-from ledger.projections import Applied, FleetState
+from ledger.plan import Catalogue, standing
+from ledger.projections import Applied, FleetState, Half
 from ledger.runner.context import RunContext
 from ledger.runner.undo import How, WayBack, also_undone, ways_back
 from ledger.scripts.model import Migration, Section
 from ledger.scripts.placeholders import bind
 from ledger.scripts.pragmas import enforces_foreign_keys
+
+UNKNOWN: Final = "a run began it and has no end; the rollback looks first how far it has come"
 
 Choose = Callable[[Target, Catalogue], Callable[[Applied], Sequence[MigrationRef]]]
 
@@ -62,19 +67,42 @@ def migrate_plan(
             looked.add((id(decision), enforced))
             found = _deleting(decision.pending, enforced=enforced)
             notes += [text for text in found if text not in notes]
-        message, hint = problem_text(decision.problem)
-        applied = fleet.tenant(target.name).applied
+        message, hint = problem_text(decisions.problem(target.name, catalogues[target.name]))
+        state = fleet.tenant(target.name)
+        applied = state.applied
         tenants.append(
             TenantPlan(
                 tenant=target.name,
                 engine=target.engine,
                 version=applied[-1].version if applied else None,
-                migrations=planned,
+                migrations=_with_landed(planned, state.halves),
                 problem=message,
                 hint=hint,
+                in_part=tuple(half.id for half in state.halves),
             )
         )
     return FleetPlan(command="migrate", tenants=tuple(tenants), warnings=tuple(notes))
+
+
+def _with_landed(
+    planned: tuple[PlannedMigration, ...], halves: Sequence[Half]
+) -> tuple[PlannedMigration, ...]:
+    """The same, with the steps marked that have landed in an earlier attempt."""
+    if not halves:
+        return planned
+    landed = {half.id: half.landed for half in halves}
+    return tuple(
+        msgspec.structs.replace(
+            one,
+            steps=tuple(
+                msgspec.structs.replace(step, landed=step.number in landed[one.id])
+                for step in one.steps
+            ),
+        )
+        if one.id in landed
+        else one
+        for one in planned
+    )
 
 
 def _deleting(pending: Sequence[Migration], *, enforced: bool) -> Iterator[str]:
@@ -123,13 +151,14 @@ async def rollback_plan(
     tenants = []
     for target in targets:
         catalogue = catalogues[target.name]
-        applied = ctx.state(target.name).applied
+        state = ctx.state(target.name)
+        applied = state.applied
         planned: tuple[PlannedMigration, ...] = ()
         message, hint = "", ""
         try:
-            refs = list(choose(target, catalogue)(applied))
+            refs = list(choose(target, catalogue)(standing(state)))
             ways = await ways_back(ctx, engine_of(target.engine), target, catalogue, refs, by)
-            planned = tuple(_describe_way(way, applied) for way in ways)
+            planned = tuple(_describe_way(way, standing(state)) for way in ways)
         except LedgerError as error:
             message, hint = problem_text(error)
         tenants.append(
@@ -140,6 +169,7 @@ async def rollback_plan(
                 migrations=planned,
                 problem=message,
                 hint=hint,
+                in_part=tuple(half.id for half in state.halves),
             )
         )
     return FleetPlan(command="rollback", tenants=tuple(tenants))
@@ -162,4 +192,5 @@ def _describe_way(way: WayBack, applied: Applied) -> PlannedMigration:
         direction="down",
         steps=_steps(way.script.down if way.script else None),
         how="python" if way.script is not None and way.script.python else "script",
+        notes=(UNKNOWN,) if way.unknown else (),
     )

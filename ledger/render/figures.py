@@ -18,6 +18,7 @@ _SIZES: Final = (
     Column("bytes", "Size", number=True),
     Column("growth_bytes", "By migrations", number=True),
     Column("migrations", "Migrations", number=True),
+    Column("in_part", "In part"),
 )
 _GROWTH: Final = (
     Column("migration", "Migration"),

@@ -61,13 +61,13 @@ def plan_lines(plan: FleetPlan, *, with_sql: bool) -> Iterator[str]:
         are = "is" if total == 1 else "are"
         yield f"Nothing to do: {count_text(total, 'tenant')} {are} current."
         return
-    groups: dict[tuple[str | None, bytes, str], list[TenantPlan]] = {}
+    groups: dict[tuple[str | None, bytes, str, tuple[str, ...]], list[TenantPlan]] = {}
     texts: dict[int, bytes] = {}
     for tenant in plan.pending:
         shared = id(tenant.migrations)
         if shared not in texts:
             texts[shared] = msgspec.json.encode(tenant.migrations)
-        key = (tenant.version, texts[shared], tenant.problem)
+        key = (tenant.version, texts[shared], tenant.problem, tenant.in_part)
         groups.setdefault(key, []).append(tenant)
     for group in sorted(groups.values(), key=len, reverse=True):
         yield from _group(group, with_sql=with_sql)
@@ -85,8 +85,10 @@ def plan_lines(plan: FleetPlan, *, with_sql: bool) -> Iterator[str]:
 def _group(group: list[TenantPlan], *, with_sql: bool) -> Iterator[str]:
     names = ", ".join(one_line(tenant.tenant) for tenant in group[:NAMES_SHOWN])
     more = f" and {len(group) - NAMES_SHOWN:,} more" if len(group) > NAMES_SHOWN else ""
-    version = group[0].version
-    yield f"{count_text(len(group), 'tenant')}, {f'at {version}' if version else 'new'}: {names}{more}"
+    version, in_part = group[0].version, ", ".join(group[0].in_part)
+    at = f"at {version}" if version else "at no version" if in_part else "new"
+    at += f" and a part of {in_part}" if in_part else ""
+    yield f"{count_text(len(group), 'tenant')}, {at}: {names}{more}"
     if group[0].problem:
         yield f"  refused: {one_line(group[0].problem)}"
         if group[0].hint:
@@ -101,6 +103,8 @@ def _migration(
 ) -> Iterator[str]:
     sign = "+" if migration.direction == "up" else "-"
     words = [count_text(len(migration.steps), "step")]
+    if landed := sum(step.landed for step in migration.steps):
+        words[0] += f", {landed} of them landed"
     if estimates:
         words.append(estimate_text(estimates))
     elif migration.estimated_seconds is not None:
@@ -116,6 +120,7 @@ def _migration(
         yield f"      note: {one_line(note)}"
     for step in migration.steps:
         guard = f"  (skipped if {one_line(step.skip_if)})" if step.skip_if else ""
+        guard = "  (has landed)" if step.landed else guard
         yield f"      {step_name(step.number, step.name)}{guard}"
         if with_sql:
             for line in plain(step.sql).splitlines():

@@ -104,6 +104,8 @@ def _ended(event: ev.AnyEvent, symbols: Symbols) -> Iterator[str]:
         at = f" at step {event.step}" if event.step else ""
         place = f" ({event.file}:{event.line})" if event.file else ""
         yield f"{symbols.failed} Failed{at}: {one_line(event.message)}{place}"
+        if event.landed:
+            yield f"  Steps that have landed, and stay: {', '.join(map(str, event.landed))}"
     elif isinstance(event, ev.LockCleared):
         yield f"{symbols.done} Released the claim: {one_line(event.reason)}"
     elif isinstance(event, ev.DriftDetected) and event.wish:

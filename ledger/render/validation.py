@@ -11,7 +11,7 @@ from ledger.drift import Cluster
 from ledger.fleet.validation import ValidationReport
 from ledger.render.rows import Column, Format, write_json, write_rows
 from ledger.render.text import Symbols, count_text, one_line
-from ledger.runner.validate import Finding
+from ledger.runner.validate import Finding, Part
 
 _COLUMNS: Final = (
     Column("tenant", "Tenant"),
@@ -73,9 +73,28 @@ def _finding(finding: Finding, symbols: Symbols, *, against: str, verbose: bool)
             yield f"    {sign} {one_line(check.name)}{detail}"
     for missing in finding.missing:
         yield f"    {symbols.failed} {missing} is recorded as applied, and the tenant does not have it"
+    for part in finding.in_part:
+        yield f"    {symbols.failed} {_part(part)}"
+    if finding.interrupted:
+        yield (
+            f"    {symbols.failed} a {finding.interrupted} was interrupted:"
+            f" `ledger {finding.interrupted}` goes on with it"
+        )
     if finding.changes:
         where = one_line(against) if against else "the recorded schema"
         yield f"    {symbols.failed} {count_text(len(finding.changes), 'difference')} from {where}"
+
+
+def _part(part: Part) -> str:
+    if part.direction == "down":
+        return (
+            f"{part.migration} is being rolled back (up to its down step {part.step}):"
+            f" `ledger rollback {part.migration}` goes on with it"
+        )
+    return (
+        f"{part.migration} has landed in part (up to step {part.step}): `ledger migrate` goes on with"
+        f" it, `ledger rollback {part.migration}` undoes it"
+    )
 
 
 def _drift(cluster: Cluster, against: str) -> Iterator[str]:

@@ -288,6 +288,7 @@ def failed_event(
     migration: ev.MigrationRef | None,
     direction: ev.Direction,
     duration_us: int,
+    landed: tuple[int, ...] = (),
 ) -> ev.Failed:
     """The end event of a claim that met `error`."""
     return ev.Failed(
@@ -305,4 +306,5 @@ def failed_event(
         in_doubt=error.code == "in_doubt",
         evidence=getattr(error, "evidence", {}),
         duration_us=duration_us,
+        landed=landed,
     )

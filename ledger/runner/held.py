@@ -16,14 +16,24 @@ import msgspec
 
 from ledger import events as ev
 from ledger import failpoints
-from ledger.engines.base import Done, Engine, Intent, Marker, Session, Target, Work
+from ledger.engines.base import (
+    Done,
+    Engine,
+    Intent,
+    Marker,
+    MarkerEntry,
+    Session,
+    StepResult,
+    Target,
+    Work,
+)
 from ledger.engines.measured import Plan
 from ledger.errors import FencedError, LedgerError, ScriptError, TenantError
 from ledger.events import AnyEvent, MigrationRef
 from ledger.runner.claim import StateChangedError, claim, started
 from ledger.runner.context import RunContext, failed_event
 from ledger.runner.journal import TenantJournal
-from ledger.runner.told import as_intent
+from ledger.runner.told import as_intent, step_event
 from ledger.schema import encode_schema
 from ledger.scripts.created import created_checks
 from ledger.scripts.model import Migration
@@ -67,6 +77,21 @@ class Held:
     def pending(self) -> list[AnyEvent]:
         """Results that are durable in the tenant and not yet in the ledger."""
         return self._journal.pending if self._journal else []
+
+    def landed(self) -> tuple[int, ...]:
+        """The up steps of what is worked on that have landed, recorded already or not."""
+        ref = self.ref
+        if ref is None or self.direction != "up":
+            return ()
+        halves = self.ctx.state(self.target.name).halves
+        found = {
+            step
+            for half in halves
+            if half.id == f"{ref.set}/{ref.version}"
+            for step in half.applied
+        }
+        found |= {one.step for one in self.pending() if isinstance(one, ev.StepApplied)}
+        return tuple(sorted(found))
 
     async def apply(
         self,
@@ -157,6 +182,34 @@ class Held:
             self.target.name, [self._started(migration, "up")], scripts=migration.contents
         )
 
+    async def take_up(self, entry: MarkerEntry) -> None:
+        """Record what the marker knows of a migration in part and the ledger does not, under this claim."""
+        ref = entry.ref
+        name = f"{ref.set}/{ref.version}"
+        self.ref, self.direction = ref, "up"
+        state = self.ctx.state(self.target.name)
+        known = {step for half in state.halves if half.id == name for step in half.landed}
+        results = {one.number: one for one in entry.steps}
+        news = [
+            step_event(
+                ref,
+                "up",
+                msgspec.structs.replace(
+                    results.get(step) or StepResult(number=step, name=f"step {step}", statement=""),
+                    recovered=True,
+                ),
+                of=entry.step,
+            )
+            for step in range(1, entry.step + 1)
+            if step not in known
+        ]
+        if news or not known:
+            if any([await self.ctx.store.script(sha) is None for _, sha in ref.sources]):
+                # Of a ledger that was put back from a copy: an event names no text that is not kept.
+                ref = msgspec.structs.replace(ref, sources=())
+            began = started(self.ctx, self.epoch, self.target.engine, ref, "up", 0)
+            await self.ctx.record_claimed(self.target.name, [began, *news])
+
     def _started(self, migration: Migration, direction: ev.Direction) -> ev.Started:
         section = migration.up if direction == "up" else migration.down
         return started(
@@ -244,6 +297,7 @@ async def _fail(held: Held, error: LedgerError) -> TenantError:
             migration=held.ref,
             direction=held.direction,
             duration_us=held.lap_us(),
+            landed=held.landed(),
         ),
     ]
     if held.ended:

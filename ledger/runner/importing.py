@@ -22,6 +22,7 @@ from ledger.plan import Catalogue
 from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
 from ledger.runner.held import claimed
+from ledger.runner.migrate import refuse_forgetting
 from ledger.runner.outcome import Outcome, failure
 from ledger.scripts.foreign import SOURCES, Mapped, Source, map_history
 from ledger.scripts.model import Migration
@@ -117,6 +118,7 @@ async def _adopt(
         claimed(ctx, engine, target, session, contents=contents) as held,
     ):
         refs: list[MigrationRef] = [*ctx.state(target.name).applied, *(one.ref for one in new)]
+        await refuse_forgetting(held, refs)
         mark = await session.adopt(refs, epoch=held.epoch, ledger=ctx.ledger_id)
         await held.end(
             ev.Imported(migrations=tuple(one.ref for one in new), source=source, mark=mark)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ledger import events as ev
-from ledger.engines.base import Done, Engine, Marker, Session, Target
+from ledger.engines.base import Done, Engine, Marker, MarkerEntry, Session, Target
 from ledger.engines.checks import shortened
 from ledger.errors import (
     ClaimHeldError,
@@ -19,8 +19,19 @@ from ledger.errors import (
     LockedError,
     MarkerMismatchError,
     TenantError,
+    UnfinishedError,
 )
-from ledger.plan import Catalogue, Decision, Options, decide, unsettled
+from ledger.plan import (
+    Catalogue,
+    Decision,
+    Options,
+    decide,
+    half_text,
+    in_middle,
+    unfinished,
+    unfinished_problem,
+    unsettled,
+)
 from ledger.projections import TenantState
 from ledger.runner import backups, explain
 from ledger.runner.claim import StateChangedError, at_work, require_free
@@ -81,18 +92,29 @@ async def migrate_tenant(
         while True:
             try:
                 decision = _decide(ctx, target, catalogue, options)
-                if not decision.pending and not inspect:
+                left = unfinished(ctx.state(target.name), decision.pending)
+                if not decision.pending and not inspect and not left:
                     await _clear_aside(ctx, target, nothing_left=progress.nothing_left)
                     return _finished(ctx, target, progress)
                 opened = False
                 async with engine.open(target) as session:
                     opened = True
-                    if inspect and not decision.pending:
-                        await _inspect(ctx, engine, target, session, catalogue, progress)
+                    if left or (inspect and not decision.pending):
+                        await _inspect(
+                            ctx, engine, target, session, catalogue, decision.pending, progress
+                        )
                         inspect = False
                     else:
                         await _apply_pending(
-                            ctx, engine, target, session, catalogue, options, decision, progress
+                            ctx,
+                            engine,
+                            target,
+                            session,
+                            catalogue,
+                            options,
+                            decision,
+                            progress,
+                            inspect=inspect,
                         )
                         inspect = False
             except StateChangedError:
@@ -149,12 +171,14 @@ async def _apply_pending(
     options: Options,
     decision: Decision,
     progress: _Progress,
+    *,
+    inspect: bool,
 ) -> None:
     """One claim: all pending migrations, each with its own start and end event."""
     pending = [ctx.bound(one, target.variables) for one in decision.pending]
     first = pending[0]
     state = ctx.state(target.name)
-    look = unsettled(state)
+    look = unsettled(state) or inspect
     _refuse_undoing_in_doubt(state)
     async with claimed(
         ctx,
@@ -166,9 +190,11 @@ async def _apply_pending(
         contents=first.contents,
     ) as held:
         if look:
-            half = half_done(await held.marker(), ctx.state(target.name), target.name)
+            marker = await held.marker()
+            half = half_done(marker, ctx.state(target.name), target.name)
             if half is not None:
                 raise half
+            await _require_whole(held, marker, pending, catalogue)
         while pending:
             try:
                 await _apply_one(held, pending, progress)
@@ -256,7 +282,7 @@ async def _adopt_marker(
     progress.repairs += 1
     if progress.repairs > MAX_REPAIRS:
         raise mismatch
-    await _believe_marker(held, catalogue)
+    await believe_marker(held, catalogue)
     held.ctx.watcher.note(held.target.name, mismatch.message)
     progress.warnings.append(mismatch.message)
 
@@ -267,23 +293,29 @@ async def _inspect(
     target: Target,
     session: Session,
     catalogue: Catalogue,
+    pending: Sequence[Migration],
     progress: _Progress,
 ) -> None:
     """Compare the marker of a tenant that looks different, and claim it if they disagree.
 
-    Whoever works on it just now compares for himself.
+    A tenant that another run works on is left to that run, unless it is to be asked what of a
+    migration has landed. Raises UnfinishedError if something has that none of `pending` ends.
     """
     state = await ctx.refresh(target.name)
-    if await at_work(ctx, target.name):
+    left = unfinished(state, pending)
+    if not left and await at_work(ctx, target.name):
         return
     _refuse_undoing_in_doubt(state)
     found = await _disagreement(ctx, target, session)
-    half = half_done(await session.marker(), state if found is None else None, target.name)
-    if half is not None or found is not None or state.claim is not None:
+    marker = await session.marker()
+    half = half_done(marker, state if found is None else None, target.name)
+    begun = left or in_part(marker, pending)
+    if half is not None or begun or found is not None or state.claim is not None:
         async with claimed(ctx, engine, target, session) as held:
             if half is not None:
                 raise half
-            await _believe_marker(held, catalogue)
+            await believe_marker(held, catalogue)
+            await _require_whole(held, await held.marker(), pending, catalogue)
     progress.nothing_left = True
     if found is not None:
         message = (
@@ -292,6 +324,65 @@ async def _inspect(
         )
         ctx.watcher.note(target.name, message)
         progress.warnings.append(message)
+
+
+def in_part(marker: Marker, pending: Sequence[Migration]) -> tuple[MarkerEntry, ...]:
+    """The marker's migrations of which up steps have landed and which none of `pending` brings to its end."""
+    coming = {one.id for one in pending}
+    return tuple(
+        entry
+        for entry in marker.entries
+        if entry.state != "applied"
+        and entry.direction == "up"
+        and f"{entry.ref.set}/{entry.ref.version}" not in coming
+        and (entry.step > len(entry.steps) or not all(one.skipped for one in entry.steps))
+    )
+
+
+async def _require_whole(
+    held: Held, marker: Marker, pending: Sequence[Migration], catalogue: Catalogue
+) -> None:
+    """Raises UnfinishedError for what the marker alone knows to have landed in part; it is recorded."""
+    ctx, tenant = held.ctx, held.target.name
+    if in_part(marker, ()) or in_middle(ctx.state(tenant)):
+        await take_up(held)
+    left = unfinished(ctx.state(tenant), pending)
+    if left:
+        held.ref, held.direction = left[0].ref, "up"
+        raise unfinished_problem(left, catalogue)
+
+
+async def take_up(held: Held) -> None:
+    """Record what the tenant holds of migrations in part, by its marker: also that it holds nothing more."""
+    ctx, tenant = held.ctx, held.target.name
+    marker = await held.session.marker()
+    there = {f"{entry.ref.set}/{entry.ref.version}" for entry in marker.entries}
+    halves = ctx.state(tenant).halves
+    if halves and not any(half.intent is not None or half.id in there for half in halves):
+        # It was put back, by other means than ours.
+        await ctx.record_claimed(tenant, [ev.DriftDetected(kind="cleared", whole=True)])
+    for entry in in_part(marker, ()):
+        await held.take_up(entry)
+
+
+async def refuse_forgetting(held: Held, refs: Sequence[ev.MigrationRef]) -> None:
+    """Raises UnfinishedError where a migration has landed in part that is not among `refs`.
+
+    Counting `refs` as applied makes the marker anew, which would forget how far that one has come.
+    """
+    ctx, tenant = held.ctx, held.target.name
+    counted = {f"{ref.set}/{ref.version}" for ref in refs}
+    if in_part(await held.marker(), ()):
+        await take_up(held)
+    for half in ctx.state(tenant).halves:
+        if half.id not in counted:
+            raise UnfinishedError(
+                half_text(half),
+                migration=half.id,
+                tenant=tenant,
+                hint="Bring it to its end with `ledger migrate`, or undo it with `ledger rollback"
+                f" {half.id}`, first.",
+            )
 
 
 def half_done(marker: Marker, state: TenantState | None, tenant: str) -> TenantError | None:
@@ -356,7 +447,7 @@ async def _disagreement(
     )
 
 
-async def _believe_marker(held: Held, catalogue: Catalogue) -> None:
+async def believe_marker(held: Held, catalogue: Catalogue) -> None:
     """Take the tenant's own word for what is applied: it commits together with the steps.
 
     A ledger that was put back from a copy lacks the texts of what ran since.

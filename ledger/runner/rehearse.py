@@ -35,9 +35,12 @@ async def rehearse_tenant(
     catalogue: Catalogue,
     options: Options,
     kept: KeptBackup,
+    *,
+    whole: Schema | None = None,
 ) -> Rehearsal:
     """Restore `kept` in the scratch place, and run there what is pending: up, down and up again.
 
+    `whole` is the schema to come back to where `kept` holds a migration in part.
     `ctx` belongs to the scratch ledger. Raises TenantError where a migration names what
     lies outside, and so would touch something live.
     """
@@ -66,7 +69,7 @@ async def rehearse_tenant(
     seen = msgspec.structs.replace(seen, bytes_after=size)
     if not up.migrations:
         return seen
-    seen = await stage.back(seen, before)
+    seen = await stage.back(seen, whole or before)
     if seen.result == "failed":
         return seen
     again = await migrate_tenant(ctx, engine, target, catalogue, options)

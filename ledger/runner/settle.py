@@ -15,6 +15,7 @@ from ledger.projections import Claim
 from ledger.runner.claim import StateChangedError, require_free
 from ledger.runner.context import RunContext
 from ledger.runner.held import claimed
+from ledger.runner.migrate import refuse_forgetting
 from ledger.runner.outcome import Outcome, failure
 from ledger.scripts.model import Migration
 
@@ -51,6 +52,7 @@ async def _adopt(ctx: RunContext, engine: Engine, target: Target, new: Sequence[
         claimed(ctx, engine, target, session, contents=contents) as held,
     ):
         refs: list[MigrationRef] = [*ctx.state(target.name).applied, *(one.ref for one in new)]
+        await refuse_forgetting(held, refs)
         mark = await session.adopt(refs, epoch=held.epoch, ledger=ctx.ledger_id)
         await held.end(
             ev.Baselined(migrations=tuple(one.ref for one in new), reason=ctx.reason, mark=mark)

@@ -12,17 +12,19 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.errors import BackupError, LedgerError, RestoreError
+from ledger.errors import BackupError, LedgerError, RestoreError, ScriptError
 from ledger.events import MigrationRef
-from ledger.plan import Catalogue
-from ledger.projections import Applied
+from ledger.plan import Catalogue, half_text, in_middle, standing
+from ledger.projections import Applied, Half
 from ledger.runner import backups
 from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.kept import KeptBackup, backup_before, kept_backups, kept_migration
+from ledger.runner.migrate import believe_marker, take_up
 from ledger.runner.outcome import Outcome, failure
 from ledger.scripts.model import Migration
+from ledger.scripts.undoing import undoing
 
 WITHOUT = (
     "(Going back without a backup of the present state: `ledger restore`, which takes none, or"
@@ -35,11 +37,15 @@ Choose = Callable[[Applied], Sequence[MigrationRef]]
 
 
 class WayBack(msgspec.Struct, frozen=True, kw_only=True):
-    """How one migration is undone: by `script` (its bound down steps), or from `backup`."""
+    """How one migration is undone: by `script` (its bound down steps), or from `backup`.
+
+    `unknown`: a run began it and has no end; the rollback looks first how far it has come.
+    """
 
     ref: MigrationRef
     script: Migration | None = None
     backup: KeptBackup | None = None
+    unknown: bool = False
 
 
 async def ways_back(
@@ -63,7 +69,7 @@ async def ways_back(
         way = await _way_back(ctx, engine, target, catalogue, ref, by)
         ways.append(way)
         if way.backup is not None:
-            gone = also_undone(ctx.state(target.name).applied, way.backup)
+            gone = also_undone(standing(ctx.state(target.name)), way.backup)
             if by == "auto":
                 _refuse_more(target, way, gone - {(one.set, one.version) for one in refs})
     return ways
@@ -96,7 +102,11 @@ async def _way_back(
     by: How,
 ) -> WayBack:
     name = f"{ref.set}/{ref.version}"
-    if by != "backup":
+    state = ctx.state(target.name)
+    half = next((one for one in in_middle(state) if one.id == name), None)
+    if half is not None and not half.landed and half.intent is None:
+        return WayBack(ref=ref, unknown=True)
+    if by != "backup" and (half is None or ref in state.applied):
         migration = await kept_migration(ctx, ref, engine.dialect, catalogue)
         if migration.path.endswith(".py") and migration.python is None:
             raise RestoreError(
@@ -116,7 +126,15 @@ async def _way_back(
                 file=migration.path,
                 hint="Write a `-- migrate:down` section, or roll back with --by backup.",
             )
+    elif by != "backup" and half is not None:
+        script = await _script_of_half(ctx, engine, target, catalogue, half)
+        if script is not None:
+            return WayBack(ref=ref, script=script)
+        if by == "script":
+            raise _no_script(target, half)
     backup = backup_before(await kept_backups(ctx.store, target.name), ref)
+    if backup is None and half is not None:
+        raise _no_script(target, half)
     if backup is None:
         raise RestoreError(
             "has no down steps, and there is no backup from before it",
@@ -125,6 +143,34 @@ async def _way_back(
             hint="Write a `NAME.down.sql` beside the migration file.",
         )
     return WayBack(ref=ref, backup=backup)
+
+
+async def _script_of_half(
+    ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, half: Half
+) -> Migration | None:
+    """The bound migration with the down steps that undo what has landed; None where that cannot be told."""
+    if half.intent is not None:
+        return None
+    try:
+        migration = await kept_migration(ctx, half.ref, engine.dialect, catalogue)
+    except ScriptError:
+        return None
+    bound = ctx.bound(migration, target.variables)
+    section = undoing(bound, half.applied)
+    return None if section is None else msgspec.structs.replace(bound, down=section)
+
+
+def _no_script(target: Target, half: Half) -> RestoreError:
+    return RestoreError(
+        f"{half_text(half)}, and which of its down steps undo that cannot be told; there is no"
+        " backup from before it"
+        if half.intent is None
+        else f"{half_text(half)}, so that what is to be undone cannot be told from its steps",
+        tenant=target.name,
+        migration=half.id,
+        hint="Roll back with --by backup where there is one; or undo by hand what has landed, then"
+        " run `ledger reset --to VERSION --mark-only` for the version that is left.",
+    )
 
 
 async def rollback_tenant(
@@ -138,15 +184,19 @@ async def rollback_tenant(
 ) -> Outcome:
     """Undo what `choose` picks from the applied set, newest first; each migration ends with its event."""
     began = time.perf_counter_ns()
-    before = ctx.state(target.name).applied
+    before = standing(ctx.state(target.name))
     saved: list[str] = []
     warnings: list[str] = []
     failed: LedgerError | None = None
     try:
-        while refs := list(choose(ctx.state(target.name).applied)):
+        while refs := list(choose(standing(ctx.state(target.name)))):
             ways = await ways_back(ctx, engine, target, catalogue, refs, by)
             try:
                 async with engine.open(target) as session:
+                    if any(way.unknown for way in ways):
+                        await _look_how_far(ctx, engine, target, session, catalogue)
+                        before = standing(ctx.state(target.name))
+                        continue
                     await _undo(ctx, engine, target, session, ways, saved, warnings)
                 break
             except StateChangedError:
@@ -154,7 +204,8 @@ async def rollback_tenant(
     except LedgerError as error:
         failed = error
     applied = ctx.state(target.name).applied
-    undone = tuple(f"{ref.set}/{ref.version}" for ref in reversed(before) if ref not in applied)
+    left = standing(ctx.state(target.name))
+    undone = tuple(f"{ref.set}/{ref.version}" for ref in reversed(before) if ref not in left)
     if failed is not None:
         return failure(target.name, failed, done=undone, duration_us=_since(began))
     return Outcome(
@@ -166,6 +217,15 @@ async def rollback_tenant(
         backup=saved[-1] if saved else None,
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+async def _look_how_far(
+    ctx: RunContext, engine: Engine, target: Target, session: Session, catalogue: Catalogue
+) -> None:
+    """Record what a run that has no end has left of the migration that it began."""
+    async with claimed(ctx, engine, target, session) as held:
+        await believe_marker(held, catalogue)
+        await take_up(held)
 
 
 def _since(began_ns: int) -> int:

@@ -7,28 +7,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from ledger import events as ev
 from ledger.drift import compare
-from ledger.engines.base import Engine, Session, Target
+from ledger.engines.base import Engine, Marker, Session, Target
 from ledger.errors import FencedError, LedgerError
 from ledger.events import Change, CheckResult
 from ledger.plan import Catalogue
+from ledger.projections import TenantState
 from ledger.runner.claim import require_free
 from ledger.runner.context import RunContext
 from ledger.runner.kept import kept_migration, kept_schema
-from ledger.runner.migrate import record_skip
+from ledger.runner.migrate import in_part, record_skip
 from ledger.schema import Schema, fingerprint
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A migration that stands in its middle in the tenant: the last of its steps that has landed there."""
+
+    migration: str
+    direction: ev.Direction
+    step: int
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What `validate` saw of one tenant. `valid` is true when everything held.
 
     `missing` are migrations that the ledger calls applied and the tenant's
-    marker does not know (the tenant regressed). `error` is set if the tenant
+    marker does not know (the tenant regressed). `in_part` are migrations in their middle,
+    `interrupted` is a restore or a reset that is. `error` is set if the tenant
     could not be looked at. `recorded` is the fingerprint of what `changes` are against.
     """
 
@@ -37,6 +47,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     checks: tuple[CheckResult, ...] = ()
     changes: tuple[Change, ...] = ()
     missing: tuple[str, ...] = ()
+    in_part: tuple[Part, ...] = ()
+    interrupted: Literal["", "restore", "reset"] = ""
     fingerprint: str | None = None
     recorded: str | None = None
     error: str | None = None
@@ -126,7 +138,13 @@ async def _look(
                 name = f"{ref.version}: {result.name}"
                 checks.append(msgspec.structs.replace(result, name=name))
     marker = await session.marker()
-    known = {(one.ref.set, one.ref.version) for one in marker.entries if one.state == "applied"}
+    known = {
+        (one.ref.set, one.ref.version)
+        for one in marker.entries
+        if one.state == "applied" or one.direction == "down"
+    }
+    parts = _parts(state, marker)
+    whole = not parts and not marker.unfinished
     missing = tuple(
         f"{ref.set}/{ref.version}" for ref in state.applied if (ref.set, ref.version) not in known
     )
@@ -142,13 +160,33 @@ async def _look(
         changes = compare(await recorded_schema(ctx, recorded), live)
     return Finding(
         tenant=target.name,
-        valid=all(check.passed for check in checks) and not changes and not missing,
+        valid=all(check.passed for check in checks) and not changes and not missing and whole,
         checks=tuple(checks),
         changes=changes,
         missing=missing,
+        in_part=parts,
+        interrupted=marker.unfinished,
         fingerprint=found,
         recorded=recorded,
     )
+
+
+def _parts(state: TenantState, marker: Marker) -> tuple[Part, ...]:
+    """By the marker, and by an announced step of which the marker knows nothing yet."""
+    found = {
+        f"{one.ref.set}/{one.ref.version}": Part(
+            migration=f"{one.ref.set}/{one.ref.version}", direction=one.direction, step=one.step
+        )
+        for one in marker.entries
+        if one.direction == "down" and one.state != "applied"
+    }
+    for entry in in_part(marker, ()):
+        name = f"{entry.ref.set}/{entry.ref.version}"
+        found[name] = Part(migration=name, direction="up", step=entry.step)
+    for half in state.halves:
+        if half.intent is not None and half.id not in found:
+            found[half.id] = Part(migration=half.id, direction="up", step=half.intent.step - 1)
+    return tuple(found.values())
 
 
 async def recorded_schema(ctx: RunContext, wanted: str) -> Schema:
@@ -177,7 +215,8 @@ async def _record(
                 kind="regressed", found=", ".join(finding.missing) + " missing", applied=applied
             )
         )
-    elif not against_recorded:
+    elif not against_recorded or finding.in_part or finding.interrupted:
+        # What a migration in its middle has made is no drift.
         pass
     elif finding.changes:
         events.append(

@@ -7,6 +7,7 @@ crash, or a size that no engine gave, is left out and not taken for nought.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -18,13 +19,15 @@ from ledger.stats.percentile import percentile
 class Size(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant's size when it was last recorded, and what its migrations added to it, in bytes.
 
-    `bytes` and `growth_bytes` are None where nothing was measured.
+    `bytes` and `growth_bytes` are None where nothing was measured. `in_part` are the migrations
+    that stand in their middle, and so are among none of the figures.
     """
 
     tenant: str
     bytes: int | None
     growth_bytes: int | None
     migrations: int
+    in_part: tuple[str, ...] = ()
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,12 +121,16 @@ class Gathering:
         *,
         migration: str | None = None,
         steps: int | None = None,
+        in_part: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> Stats:
-        """The figures; `marks` are the tenants as last recorded.
+        """The figures; `marks` are the tenants as last recorded, `in_part` what stands in its middle there.
 
         With `migration` (VERSION or SET/VERSION) only its growth and steps; at most `steps` steps.
         """
-        sizes = [self._size(tenant, marks.get(tenant)) for tenant in self._tenants]
+        sizes = [
+            self._size(tenant, marks.get(tenant), in_part.get(tenant, ()))
+            for tenant in self._tenants
+        ]
         sizes.sort(key=lambda one: (-(one.bytes or 0), one.tenant))
         slow = [self._slow(key) for key in self._steps if _wanted(key[0], migration)]
         slow.sort(key=lambda one: (-one.median_us, one.migration, one.direction, one.step))
@@ -135,12 +142,13 @@ class Gathering:
             steps=tuple(slow[:steps]),
         )
 
-    def _size(self, tenant: str, mark: Mark | None) -> Size:
+    def _size(self, tenant: str, mark: Mark | None, in_part: tuple[str, ...]) -> Size:
         return Size(
             tenant=tenant,
             bytes=mark.bytes if mark else None,
             growth_bytes=self._growth.get(tenant),
             migrations=self._migrations.get(tenant, 0),
+            in_part=in_part,
         )
 
     def _one(self, migration: str) -> Growth:

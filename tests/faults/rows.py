@@ -180,5 +180,14 @@ ROWS: Final = (
         "refused before anything is touched",
     ),
     Row(51, "killed in a migration: what was measured before it", "the first measurement counts"),
+    Row(
+        53,
+        "a migration's file deleted or renamed after it landed in half",
+        "stays failed, undone from the kept text",
+        (
+            "tests/fleet/test_in_part.py::"
+            "test_without_its_file_the_tenant_stays_failed_until_it_is_undone",
+        ),
+    ),
     Row(58, "kept texts changed or deleted", "located by verify; rollback refuses"),
 )

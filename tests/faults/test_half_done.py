@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.faults.conftest import MakeWorld
-from tests.faults.world import World
+from tests.faults.world import State, World
 
 SHORT = "lease_seconds = 1\nparallel = 1\n"
 ALL = ("migrate", "--all-tenants")
@@ -92,3 +94,64 @@ def test_a_rollback_that_left_nothing_is_over_once_a_run_has_looked(
     assert (row(world, tenant)["state"], row(world, tenant)["error"]) == ("current", None)
     world.ok("verify")
     world.check_nothing_to_do()
+
+
+def contents(state: State) -> dict[str, dict[str, Any]]:
+    """The rows of every table: a definition that was dumped and read back may be worded otherwise."""
+    return {
+        tenant: {name: rows for name, (_, rows) in tables.items()}
+        for tenant, tables in state.items()
+    }
+
+
+@pytest.mark.fault(53)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("back", ["file", "undo"])
+def test_killed_in_its_middle_and_then_without_its_file(
+    kind: str, back: str, make_world: MakeWorld
+) -> None:
+    """No end was recorded: the tenant is called failed, not current, until it is undone or goes on."""
+    world = make_world(kind, head=SHORT)
+    world.ok("migrate", "--all-tenants", "--to", "002")
+    before, tenant = world.state(), world.tenants[-1]
+    file = world.root / "migrations" / "003_log.sql"
+    text = file.read_text()
+    point = "engine.after_marker" if kind == "sqlite" else "engine.after_statement"
+    assert world.run("migrate", "--tenant", tenant, failpoint=point).killed
+    file.unlink()
+    while row(world, tenant)["lock"] is not None:
+        pass
+    assert row(world, tenant)["state"] == "failed"
+    ended = world.run(*ALL)
+    assert ended.code == 3, ended
+    assert "no file describes it any more" in ended.err + ended.out
+    assert row(world, tenant)["state"] == "failed"
+    if back == "undo":
+        world.ok("rollback", "--tenant", tenant, "-y")
+        assert contents(world.state()) == contents(before)
+        assert row(world, tenant)["state"] == "current"
+    file.write_text(text)
+    world.ok(*ALL)
+    world.check_ledger(["001", "002", "003"])
+    world.check_nothing_to_do()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rollback_after_a_claim_that_left_nothing_undoes_nothing(
+    kind: str, make_world: MakeWorld
+) -> None:
+    """What was begun last is what it means: it is looked at, and nothing of it is there."""
+    world = make_world(kind, head=SHORT)
+    world.ok("migrate", "--all-tenants", "--to", "002")
+    before, tenant = world.state(), world.tenants[-1]
+    assert world.run("migrate", "--tenant", tenant, failpoint="runner.after_claim").killed
+    while row(world, tenant)["lock"] is not None:
+        pass
+    planned = world.ok("rollback", "--tenant", tenant, "--dry-run", "--format", "json").json()
+    assert [one["id"] for one in planned["tenants"][0]["migrations"]] == ["migrations/003"]
+    ended = world.ok("rollback", "--tenant", tenant, "-y", "--format", "json").json()
+    assert [one["result"] for one in ended["outcomes"]] == ["current"]
+    assert world.state() == before
+    assert row(world, tenant)["state"] == "pending"
+    world.ok(*ALL)
+    world.check_ledger(["001", "002", "003"])

@@ -314,7 +314,7 @@ async def test_what_a_half_landed_migration_means_for_a_backup(tmp_path: Path) -
     )
     async with fleet.open() as ledger:
         assert not (await ledger.migrate()).success
-        undone = await ledger.rollback()
+        undone = await ledger.rollback(migration="002")
         assert undone.applied == {"t0": ("migrations/002",)}
         assert undone.outcomes[0].warnings == (
             "migrations/003 has landed in part, and stays so: `ledger migrate` brings it to its end",

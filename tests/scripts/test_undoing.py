@@ -1,0 +1,77 @@
+"""Which down steps undo what has landed of a migration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from ledger.scripts.model import Dialect
+from ledger.scripts.parse import parse_migration
+from ledger.scripts.source import SourceFile
+from ledger.scripts.undoing import undoing
+from ledger.scripts.version import FileName
+
+
+def chosen(
+    up: Sequence[str], down: Sequence[str], ran: set[int], dialect: Dialect = "mysql"
+) -> list[str] | None:
+    """The down statements that are to run, or None."""
+    text = ";\n".join(up) + ";\n-- migrate:down\n" + ";\n".join(down) + ";\n"
+    migration = parse_migration(
+        SourceFile(file="001_m.sql", text=text, checksum="c"),
+        dialect,
+        set_name="app",
+        identity=FileName(version="001", name="m", kind="sql", key=(1,)),
+    )
+    section = undoing(migration, ran)
+    if section is None:
+        return None
+    assert [step.number for step in section.steps] == list(range(1, len(section.steps) + 1))
+    return [step.sql.strip().rstrip(";") for step in section.steps]
+
+
+ADD_A = "ALTER TABLE t ADD COLUMN a INT"
+DROP_A = "ALTER TABLE t DROP COLUMN a"
+ADD_B = "ALTER TABLE `t` ADD b INT AFTER a"
+DROP_B = "ALTER TABLE t DROP b"
+CREATE = "CREATE TABLE logs (id INT)"
+DROP = "DROP TABLE logs"
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "ran", "expected"),
+    [
+        ([ADD_A, ADD_B], [DROP_B, DROP_A], {1}, [DROP_A]),
+        ([ADD_A, ADD_B], [DROP_B, DROP_A], {1, 2}, [DROP_B, DROP_A]),
+        ([ADD_A, CREATE], [DROP, DROP_A], {1}, [DROP_A]),
+        ([CREATE, "CREATE INDEX i ON logs (id)"], [DROP], {1}, [DROP]),
+        ([CREATE, "CREATE INDEX i ON t (a)"], ["DROP INDEX i ON t", DROP], {1}, [DROP]),
+        (["INSERT INTO t VALUES (1)", CREATE], [DROP, "DELETE FROM t"], {1}, ["DELETE FROM t"]),
+        (["SET @a = 1", ADD_A, CREATE], [DROP, DROP_A], {1}, []),
+        (["CREATE VIEW v AS SELECT 1", ADD_A], [DROP_A, "DROP VIEW v"], {1}, ["DROP VIEW v"]),
+    ],
+)
+def test_what_has_landed_is_undone_and_nothing_else(
+    up: list[str], down: list[str], ran: set[int], expected: list[str]
+) -> None:
+    """A table that an up step has not made is not this migration's to drop."""
+    assert chosen(up, down, ran) == expected
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "ran"),
+    [
+        ([ADD_A, ADD_B], ["ALTER TABLE t DROP a, DROP b"], {1}),
+        (["CALL fill()", ADD_A], [DROP_A], {1}),
+        ([ADD_A, ADD_B], [DROP_B], {1}),
+        ([ADD_A, ADD_B], [DROP_A, "CALL clean()"], {1}),
+        ([ADD_A, "UPDATE u SET x = 1"], ["DELETE FROM other", DROP_A], {1}),
+        ([ADD_A, "CALL fill()"], ["DROP TABLE filled", DROP_A], {1}),
+        (["INSERT INTO t VALUES (1)", "UPDATE t SET a = 2"], ["DELETE FROM t"], {1}),
+        (["RENAME TABLE a TO b", "RENAME TABLE b TO c"], ["RENAME TABLE c TO a"], {1}),
+    ],
+)
+def test_what_cannot_be_told_is_not_chosen(up: list[str], down: list[str], ran: set[int]) -> None:
+    """Both at once, neither, or a statement that may do anything."""
+    assert chosen(up, down, ran) is None
