@@ -576,17 +576,19 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def envelope(self) -> bytes:
         """The public JSON envelope of docs/interface.md, one line without a line end. Raises ChainBrokenError."""
         self.document()
-        return _ENVELOPE_ENCODER.encode(
-            _Envelope(
-                seq=self.seq,
-                stream=self.stream,
-                version=self.version,
-                type=self.type,
-                at=self.at,
-                run=self.run,
-                actor=self.actor,
-                tenant=self.tenant,
-                body=msgspec.Raw(self.body),
+        return plain_json(
+            _ENVELOPE_ENCODER.encode(
+                _Envelope(
+                    seq=self.seq,
+                    stream=self.stream,
+                    version=self.version,
+                    type=self.type,
+                    at=self.at,
+                    run=self.run,
+                    actor=self.actor,
+                    tenant=self.tenant,
+                    body=msgspec.Raw(self.body),
+                )
             )
         )
 
@@ -622,9 +624,23 @@ DECODED_AT_ONCE: Final = 64
 """More bodies decoded together are slower again: they live so long that the garbage collector looks at them."""
 
 
+HIDDEN: Final = (*range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Characters that act on a terminal and that JSON leaves as they are: DEL and C1 controls, line
+separators, and those that change the direction of a text."""
+
+_ESCAPED: Final = {code: f"\\u{code:04x}" for code in HIDDEN}
+
+
+def plain_json(encoded: bytes) -> bytes:
+    """The same JSON with such characters escaped: they can stand nowhere but in its strings."""
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    return encoded.decode().translate(_ESCAPED).encode()
+
+
 def encode_body(event: AnyEvent) -> bytes:
     """The body's stored bytes: compact JSON, UTF-8, with its `type` and `schema`."""
-    return _ENCODER.encode(event)
+    return plain_json(_ENCODER.encode(event))
 
 
 _OF_STEPS: Final[frozenset[type[Any]]] = frozenset({StepStarted, StepApplied, StepSkipped})

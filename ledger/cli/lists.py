@@ -247,7 +247,8 @@ def findings(settings: Settings, found: Sequence[Finding]) -> int:
     if settings.format == "table":
         for one in found:
             sys.stdout.write(
-                f"{one.file}:{one.line}: {one.severity}: {one_line(one.message)} [{one.rule}]\n"
+                f"{one_line(one.file)}:{one.line}: {one.severity}: {one_line(one.message)}"
+                f" [{one.rule}]\n"
             )
             if one.hint:
                 sys.stdout.write(f"    {one_line(one.hint)}\n")

@@ -17,7 +17,7 @@ from typing import Final
 from ledger.cli.options import Settings
 from ledger.errors import LedgerError, UsageError
 from ledger.render.errors import redact, write_log
-from ledger.render.text import one_line
+from ledger.render.text import one_line, plain_json
 
 FILE_MODE: Final = 0o640
 _FIELDS: Final = ("tenant", "run", "event", "seq")
@@ -169,5 +169,5 @@ class _Formatter(logging.Formatter):
                 "message": text,
             }
             document |= {key: getattr(record, key) for key in _FIELDS if hasattr(record, key)}
-            return json.dumps(document, ensure_ascii=False)
+            return plain_json(json.dumps(document, ensure_ascii=False))
         return f"[{time}] {record.levelname} {record.name}: {one_line(text)}"

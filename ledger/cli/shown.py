@@ -16,7 +16,7 @@ from ledger.cli.session import same_command
 from ledger.errors import LedgerError
 from ledger.render.errors import write_error, write_log
 from ledger.render.rows import write_json
-from ledger.render.text import Symbols, count_text, one_line, shell_word
+from ledger.render.text import Symbols, count_text, one_line, shell_word, write_lines
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
@@ -97,8 +97,8 @@ async def report(settings: Settings, ledger: Ledger, made: RunReport) -> int:
         tenant = made.outcomes[0].tenant
         target = (await ledger.tenants(tenant))[0]
         events = [row async for row in ledger.history(tenant, run=made.run)]
-        for line in tell(events, where=str(target.url), symbols=Symbols(sys.stdout)):
-            sys.stdout.write(line + "\n")
+        lines = tell(events, where=str(target.url), symbols=Symbols(sys.stdout))
+        write_lines(lines, out=sys.stdout)
     write_report(made, form=settings.format, out=sys.stdout, again=same_command(settings))
     if made.command == "migrate":
         gone(settings, ledger.gone)

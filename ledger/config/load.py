@@ -11,6 +11,7 @@ from typing import Any, Final
 from ledger.config.model import Config, TenantSource, Timeouts
 from ledger.config.raw import RawConfig, convert, read_text
 from ledger.config.tenants import Origin, folders_of, read_secret, read_tenants, read_variables
+from ledger.drivers.trusted import refuse_changed_by_others
 from ledger.errors import ConfigError, UsageError
 
 PLACES: Final = ("ledger.toml", "pyproject.toml")
@@ -140,6 +141,21 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
+def _refuse_dangerous(raw: RawConfig, file: Path) -> None:
+    """A file that says what is run, or where passwords go, is its owner's alone. Raises ConfigError."""
+    tables = (raw, *raw.tenants)
+    for key, why in _DANGEROUS.items():
+        if any(getattr(table, key, None) for table in tables):
+            refuse_changed_by_others(file, why=f"its {key} {why}")
+
+
+_DANGEROUS: Final = {
+    "password_command": "is run by this account",
+    "password_file": "goes to the server that it names",
+    "allow_python": "lets Python files run",
+}
+
+
 def _resolve(raw: RawConfig, origin: Origin) -> Config:
     if not all(folders_of(raw.migrations)):
         origin.refuse(("migrations",), "names no folder", hint='Write migrations = "migrations".')
@@ -150,6 +166,7 @@ def _resolve(raw: RawConfig, origin: Origin) -> Config:
         source, more = read_tenants(table, index, origin)
         tenants.append(source)
         warnings += more
+    _refuse_dangerous(raw, origin.file)
     return Config(
         path=origin.file,
         base=origin.base,

@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from ledger.drivers.trusted import refuse_changed_by_others
 from ledger.drivers.url import Secret, SecretSource
 from ledger.errors import ConfigError
 
@@ -109,6 +110,7 @@ async def read_secret(source: SecretSource, *, refused: Secret | None = None) ->
 
 
 async def _from_file(path: str) -> Secret:
+    refuse_changed_by_others(path, why="it is a password")
     try:
         text = (await anyio.to_thread.run_sync(_read_bounded, path)).decode("utf-8")
     except (OSError, ValueError) as error:

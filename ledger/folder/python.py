@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ledger.drivers.trusted import refuse_changed_by_others
 from ledger.errors import LedgerError, ScriptError
 from ledger.events import MigrationRef
 from ledger.scripts.contents import PYTHON_PART
@@ -57,6 +58,7 @@ def load_python(
             file=source.file,
             hint="If you trust everything in this folder, set `allow_python = true`.",
         )
+    refuse_changed_by_others(source.file, why="it is run as Python")
     file_name = parse_file_name(Path(source.file).name, file=source.file)
     module = _run(source)
     own = getattr(module, "version", None)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from ledger.drivers.trusted import refuse_changed_by_others
 from ledger.errors import ScriptError
 from ledger.folder.entries import Entries, look_through, looks_like_sql
 from ledger.folder.files import is_folder, list_folder, read_bounded, require_inside
@@ -88,6 +89,8 @@ def _is_set(entry: Path, root: Path) -> bool:
 
 
 def _load_set(folder: Path, dialect: Dialect, name: str | None, allow_python: bool) -> MigrationSet:
+    if allow_python:
+        refuse_changed_by_others(folder, why="what lies in it is run as Python (allow_python)")
     name = name or folder.resolve().name
     said = _read_said(folder)
     files = look_through(folder, undoing={one.rollback_file for one in said.entries.values()})

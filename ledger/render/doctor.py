@@ -8,7 +8,7 @@ from typing import Final, Protocol, TextIO
 import msgspec
 
 from ledger.render.rows import Column, Format, write_json, write_rows
-from ledger.render.text import Symbols, count_text, one_line
+from ledger.render.text import Symbols, count_text, one_line, write_lines
 
 _COLUMNS: Final = (
     Column("area", "Area"),
@@ -57,8 +57,7 @@ def write_doctor(report: Report, *, form: Format, out: TextIO, verbose: bool) ->
         document = {"sound": report.sound, "tenants": report.tenants, "summary": report.summary}
         write_json({**document, "findings": rows}, out=out)
     elif form == "table":
-        for line in doctor_lines(report, verbose=verbose, symbols=Symbols(out)):
-            out.write(line + "\n")
+        write_lines(doctor_lines(report, verbose=verbose, symbols=Symbols(out)), out=out)
     else:
         write_rows(rows, _COLUMNS, form=form, out=out)
 

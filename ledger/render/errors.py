@@ -10,7 +10,7 @@ import re
 from typing import Final, TextIO
 
 from ledger.errors import LedgerError
-from ledger.render.text import plain
+from ledger.render.text import plain, plain_json
 
 _URL_PASSWORD: Final = re.compile(r"(\w+://[^\s:/@'\"]*):\S+@")
 
@@ -37,7 +37,7 @@ def write_error(error: LedgerError, *, log_format: str, out: TextIO) -> None:
             "line": error.line,
             "exit_code": error.exit_code,
         }
-        out.write(json.dumps(document, ensure_ascii=False) + "\n")
+        out.write(plain_json(json.dumps(document, ensure_ascii=False)) + "\n")
         return
     write_text("error", str(error), hint=error.hint, out=out)
     for key, value in getattr(error, "evidence", {}).items():
@@ -58,7 +58,7 @@ def write_log(level: str, message: str, *, log_format: str, out: TextIO, **field
     """A line of progress or a warning, as text or as a JSON object."""
     if log_format == "json":
         document = {"level": level, "message": redact(message), **fields}
-        out.write(json.dumps(document, ensure_ascii=False) + "\n")
+        out.write(plain_json(json.dumps(document, ensure_ascii=False)) + "\n")
     elif level == "info":
         out.write(plain(redact(message)) + "\n")
     else:

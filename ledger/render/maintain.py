@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TextIO
 
 from ledger.render.rows import Column, Format, write_json, write_rows
-from ledger.render.text import Symbols, bytes_text, count_text, one_line
+from ledger.render.text import Symbols, bytes_text, count_text, one_line, write_lines
 
 _COLUMNS: Final = (
     Column("tenant", "Tenant"),
@@ -30,9 +30,8 @@ def write_maintained(document: Mapping[str, Any], *, form: Format, out: TextIO) 
     elif form == "table":
         symbols = Symbols(out)
         for one in document["tenants"]:
-            for line in _tenant(one, symbols, applied=document["applied"]):
-                out.write(line + "\n")
-        out.write(_summary(document) + "\n")
+            write_lines(_tenant(one, symbols, applied=document["applied"]), out=out)
+        write_lines([_summary(document)], out=out)
     else:
         empty = {column.key: None for column in _COLUMNS}
         rows = (empty | dict(one) for one in document["tenants"])

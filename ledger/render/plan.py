@@ -10,7 +10,7 @@ import msgspec
 from ledger.fleet.planning import FleetPlan, PlannedMigration, TenantPlan
 from ledger.render.figures import estimate_text, fleet_estimate_lines
 from ledger.render.rows import Column, Format, write_json, write_rows
-from ledger.render.text import count_text, one_line, plain, seconds_text, step_name
+from ledger.render.text import count_text, one_line, plain, seconds_text, step_name, write_lines
 from ledger.stats import Estimate
 
 _COLUMNS: Final = (
@@ -30,8 +30,7 @@ def write_plan(plan: FleetPlan, *, form: Format, out: TextIO, with_sql: bool = F
     if form == "json":
         write_json(plan, out=out)
     elif form == "table":
-        for line in plan_lines(plan, with_sql=with_sql):
-            out.write(line + "\n")
+        write_lines(plan_lines(plan, with_sql=with_sql), out=out)
     else:
         write_rows(_rows(plan), _COLUMNS, form=form, out=out)
 

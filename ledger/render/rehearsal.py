@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from ledger.render.rows import Column, Format, write_json, write_rows
-from ledger.render.text import Symbols, bytes_text, count_text, one_line, seconds_text, short_time
+from ledger.render.text import (
+    Symbols,
+    bytes_text,
+    count_text,
+    one_line,
+    seconds_text,
+    short_time,
+    write_lines,
+)
 
 _COLUMNS: Final = (
     Column("tenant", "Tenant"),
@@ -46,9 +54,8 @@ def write_rehearsal(document: Mapping[str, Any], *, form: Format, out: TextIO) -
         write_rows((_row(one) for one in tenants), _COLUMNS, form=form, out=out)
         symbols = Symbols(out)
         for one in tenants:
-            for line in _story(one, symbols):
-                out.write(line + "\n")
-        out.write(_summary(document) + "\n")
+            write_lines(_story(one, symbols), out=out)
+        write_lines([_summary(document)], out=out)
     else:
         empty = {column.key: None for column in _ROWS}
         write_rows((empty | dict(one) for one in tenants), _ROWS, form=form, out=out)

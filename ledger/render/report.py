@@ -10,7 +10,7 @@ import msgspec
 
 from ledger.fleet.report import RunReport
 from ledger.render.rows import Column, Format, write_json, write_rows
-from ledger.render.text import count_text, one_line, seconds_text
+from ledger.render.text import count_text, one_line, seconds_text, write_lines
 from ledger.runner.outcome import Outcome
 
 _COLUMNS: Final = (
@@ -63,8 +63,7 @@ def write_report(report: RunReport, *, form: Format, out: TextIO, again: str) ->
         ]
         write_rows(rows, _COLUMNS, form=form, out=out)
     else:
-        for line in report_lines(report, again=again):
-            out.write(line + "\n")
+        write_lines(report_lines(report, again=again), out=out)
 
 
 def report_lines(report: RunReport, *, again: str) -> Iterator[str]:

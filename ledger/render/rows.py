@@ -1,7 +1,8 @@
 """Rows and columns as a table, JSON, JSON Lines or CSV.
 
 Invariant: json, jsonl and csv hold every value whole and need no terminal;
-only the table is shaped for a person.
+only the table is shaped for a person. None of them has a raw control character but line
+feeds and tabs, and no cell of a CSV is a formula.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TextIO
 
 import msgspec
 
-from ledger.render.text import cell
+from ledger.render.text import cell, csv_cell, plain_json
 
 Format = Literal["table", "json", "jsonl", "csv"]
 FORMATS: Final[tuple[Format, ...]] = ("table", "json", "jsonl", "csv")
@@ -58,7 +59,7 @@ class RowWriter:
         elif self._form == "csv":
             self._csv.writerow([_csv_value(row.get(column.key)) for column in self._columns])
         else:
-            text = (encoded or msgspec.json.encode(row)).decode()
+            text = plain_json((encoded or msgspec.json.encode(row)).decode())
             if self._form == "jsonl":
                 self._out.write(text + "\n")
             else:
@@ -86,11 +87,13 @@ class RowWriter:
 
 
 def _csv_value(value: object) -> object:
-    if value is None or isinstance(value, (str, int, float)):
+    if value is None or isinstance(value, (int, float)):
         return value
+    if isinstance(value, str):
+        return csv_cell(value)
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        return " ".join(value)
-    return msgspec.json.encode(value).decode()
+        return csv_cell(" ".join(value))
+    return csv_cell(msgspec.json.encode(value).decode())
 
 
 def write_rows(
@@ -110,10 +113,12 @@ def write_rows(
 def write_json(value: object, *, out: TextIO) -> None:
     """Write one JSON document, on one line for a program and indented for a terminal."""
     data: Any = msgspec.to_builtins(value)
-    if out.isatty():
-        out.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-    else:
-        out.write(msgspec.json.encode(data).decode() + "\n")
+    text = (
+        json.dumps(data, indent=2, ensure_ascii=False)
+        if out.isatty()
+        else msgspec.json.encode(data).decode()
+    )
+    out.write(plain_json(text) + "\n")
 
 
 def write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, out: TextIO) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from ledger.render.rows import Column, Format, write_rows
+from ledger.render.text import plain_json
 from ledger.schema import Schema, Table, encode_schema
 
 _COLUMNS: Final = (
@@ -20,7 +21,8 @@ _COLUMNS: Final = (
 def write_schema(schema: Schema, *, form: Format, out: TextIO) -> None:
     """JSON is what `validate --schema` reads; the other forms are rows."""
     if form == "json":
-        out.write(msgspec.json.format(encode_schema(schema), indent=2).decode() + "\n")
+        text = msgspec.json.format(encode_schema(schema), indent=2).decode()
+        out.write(plain_json(text) + "\n")
         return
     write_rows(_rows(schema), _COLUMNS, form=form, out=out, empty="Nothing is in it.")
 

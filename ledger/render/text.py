@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, TextIO
 
-_CONTROL: Final = {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
-}
-_CONTROL.update(
-    {code: f"\\u{code:04x}" for code in (0x202A, 0x202B, 0x202D, 0x202E, 0x2066, 0x2067)}
-)
+from ledger.events import HIDDEN
 
+_CONTROL: Final = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(32), *HIDDEN)
+    if chr(code) not in "\n\t"
+}
+
+
+_JSON_CONTROL: Final = {code: f"\\u{code:04x}" for code in HIDDEN}
 
 _OWN_NUMBER: Final = re.compile(r"^step\s+\d+\s*[:.)-]\s*", re.IGNORECASE)
 
@@ -26,6 +29,30 @@ _OWN_NUMBER: Final = re.compile(r"^step\s+\d+\s*[:.)-]\s*", re.IGNORECASE)
 def plain(text: str) -> str:
     """The text with control characters and direction overrides written out; line feeds and tabs stay."""
     return text.translate(_CONTROL)
+
+
+def write_lines(lines: Iterable[str], *, out: TextIO) -> None:
+    """Write each line, without control characters whatever it was made of."""
+    for line in lines:
+        out.write(plain(line) + "\n")
+
+
+def plain_json(text: str) -> str:
+    """The same JSON, with the control characters that JSON lets stand in strings escaped too."""
+    return text.translate(_JSON_CONTROL)
+
+
+FORMULA: Final = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+"""What a cell begins with that a spreadsheet takes for a formula, or strips before it looks; the last are wide ones."""
+
+
+def csv_cell(text: str) -> str:
+    """A text for a cell: control characters written out, and an apostrophe before what would be a formula.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    shown = plain(text)
+    return f"'{shown}" if text.lstrip(" ")[:1] in tuple(FORMULA) else shown
 
 
 def one_line(text: str) -> str:

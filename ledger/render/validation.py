@@ -10,7 +10,7 @@ import msgspec
 from ledger.drift import Cluster
 from ledger.fleet.validation import ValidationReport
 from ledger.render.rows import Column, Format, write_json, write_rows
-from ledger.render.text import Symbols, count_text, one_line
+from ledger.render.text import Symbols, count_text, one_line, write_lines
 from ledger.runner.validate import Finding, Part
 
 _COLUMNS: Final = (
@@ -39,14 +39,13 @@ def write_validation(
         for warning in report.warnings:
             out.write(f"warning: {one_line(warning)}\n")
         for finding in report.findings:
-            for line in _finding(finding, symbols, against=report.against, verbose=verbose):
-                out.write(line + "\n")
+            lines = _finding(finding, symbols, against=report.against, verbose=verbose)
+            write_lines(lines, out=out)
         for cluster in report.drift:
-            for line in _drift(cluster, report.against):
-                out.write(line + "\n")
+            write_lines(_drift(cluster, report.against), out=out)
         if report.against:
-            out.write(_compliance(report) + "\n")
-        out.write(_summary(report) + "\n")
+            write_lines([_compliance(report)], out=out)
+        write_lines([_summary(report)], out=out)
     else:
         write_rows(
             (msgspec.to_builtins(finding) for finding in report.findings),

@@ -33,6 +33,7 @@ def command(settings: Settings, *, folder: str, tenants: int) -> None:
     from ledger.cli.session import open_and_work
     from ledger.config import in_working_folder, load_config
     from ledger.folder import load_set
+    from ledger.render.text import one_line, plain
 
     root = Path(folder)
     in_working_folder(root)
@@ -40,7 +41,9 @@ def command(settings: Settings, *, folder: str, tenants: int) -> None:
     base = anyio.run(load_set, root / "migrations" / SET, "sqlite").migrations[0]
     made = write_tenants(root, tenants, [step.sql for step in base.up.steps if step.skip_if])
     if not settings.quiet:
-        sys.stderr.write(f"{root}: {made} tenants made, with 100 rows each. Migrating all …\n")
+        sys.stderr.write(
+            f"{one_line(str(root))}: {made} tenants made, with 100 rows each. Migrating all …\n"
+        )
 
     async def work(ledger: Ledger) -> int:
         report = await ledger.migrate(reason="ledger demo")
@@ -48,7 +51,7 @@ def command(settings: Settings, *, folder: str, tenants: int) -> None:
         if settings.format == "table":
             sys.stdout.write("\n")
             lists.status(settings, await ledger.status(), limit=SHOWN)
-            sys.stdout.write(_next(root))
+            sys.stdout.write(plain(_next(root)))
         return code
 
     raise click.exceptions.Exit(open_and_work(settings, config, work))

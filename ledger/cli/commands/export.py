@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.options import Settings, chosen_or_all, ledger_command, tenant_options
+from ledger.render.text import plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,10 +61,10 @@ def _documents(settings: Settings, documents: Sequence[dict[str, Any]]) -> None:
     """One document as it is, several as a JSON array; with --format jsonl a line each."""
     if settings.format == "jsonl":
         for document in documents:
-            sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+            sys.stdout.write(plain_json(json.dumps(document, ensure_ascii=False)) + "\n")
         return
     whole = documents[0] if len(documents) == 1 else documents
-    sys.stdout.write(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(plain_json(json.dumps(whole, indent=2, ensure_ascii=False)) + "\n")
 
 
 async def _events(ledger: Ledger, patterns: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import click
 
 from ledger.cli.options import Settings, ledger_command
 from ledger.errors import UsageError
-from ledger.render.text import shell_word
+from ledger.render.text import shell_word, write_lines
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
@@ -111,4 +111,4 @@ def _say_next(root: Path, made: list[str], variables: tuple[str, ...]) -> None:
         "  ledger new create_users         write the first migration",
         "  ledger migrate --all-tenants    apply it",
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    write_lines(lines, out=sys.stdout)

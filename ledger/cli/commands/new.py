@@ -19,10 +19,11 @@ def command(settings: Settings, *, name: str, set_name: str | None) -> None:
 
     from ledger.cli.files import new_migration
     from ledger.config import load_config
+    from ledger.render.text import write_lines
 
     config = load_config(settings.config, env=settings.env)
     path = anyio.run(new_migration, config, name, set_name)
-    sys.stdout.write(f"{_from_here(path)}\n")
+    write_lines([str(_from_here(path))], out=sys.stdout)
 
 
 def _from_here(path: Path) -> Path:
