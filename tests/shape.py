@@ -124,9 +124,9 @@ def functions() -> Iterator[tuple[int, str]]:
 
 def public_names() -> list[str]:
     """What `from ledger import …` offers."""
-    import ledger
+    from ledger import _public
 
-    return sorted(name for name in ledger.__all__ if not name.startswith("_"))
+    return sorted(_public.__all__)
 
 
 def report() -> bool:

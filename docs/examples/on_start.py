@@ -6,8 +6,7 @@ import sys
 
 import anyio
 
-from ledger import Ledger
-from ledger.errors import LedgerError
+from ledger import Ledger, LedgerError
 
 
 async def main(config: str) -> int:
