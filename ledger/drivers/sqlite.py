@@ -9,10 +9,12 @@ interrupted and waited for, since cancelling an await does not stop the SQL.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -90,6 +92,84 @@ async def connect(
     finally:
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await close(connection)
+
+
+@asynccontextmanager
+async def looking(
+    path: str | Path,
+    *,
+    busy_timeout_ms: int = 250,
+    prepare: Callable[[sqlite3.Connection], None] | None = None,
+) -> AsyncIterator[aiosqlite.Connection]:
+    """Open a database to read it, whatever a killed writer has left beside it.
+
+    A journal or a WAL that has to be recovered first is recovered, as any program that opens the
+    database does. A WAL database in a folder that cannot be written is read as it lies. Raises
+    sqlite3.Error if the database cannot be read.
+    """
+
+    def read_only(database: sqlite3.Connection) -> None:
+        if prepare is not None:
+            prepare(database)
+        database.execute("PRAGMA query_only = ON")
+        database.execute("SELECT 1 FROM main.sqlite_master LIMIT 1").fetchone()
+
+    async with AsyncExitStack() as stack:
+        connection = await open_somehow(
+            (
+                partial(connect, path, mode="ro", busy_timeout_ms=busy_timeout_ms),
+                partial(connect, path, mode="rw", busy_timeout_ms=busy_timeout_ms),
+            ),
+            path,
+            stack,
+            read_only,
+        )
+        yield connection
+
+
+Opener = Callable[..., AbstractAsyncContextManager[aiosqlite.Connection]]
+
+
+async def open_somehow(
+    ways: Sequence[Opener],
+    path: str | Path,
+    stack: AsyncExitStack,
+    prepare: Callable[[sqlite3.Connection], None],
+) -> aiosqlite.Connection:
+    """The first of these ways to open a file that works; then as it lies, if it cannot change.
+
+    Raises what the first one raised.
+    """
+    first: sqlite3.OperationalError | None = None
+    for way in ways:
+        try:
+            return await stack.enter_async_context(way(prepare=prepare))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _NOT_OPENED:
+                raise first or error from None
+            first = first or error
+    if lies_still(path):
+        return await stack.enter_async_context(
+            connect(path, mode="ro", immutable=True, prepare=prepare)
+        )
+    raise first or sqlite3.OperationalError("unable to open database file")
+
+
+_NOT_OPENED: Final = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+
+
+def lies_still(path: str | Path) -> bool:
+    """Whether a file is in a folder where we cannot write, and no process has left anything beside it.
+
+    A WAL database is open nowhere if it has no -wal and no -shm file.
+    """
+    real = Path(path).resolve()
+    beside = (real.with_name(real.name + suffix) for suffix in ("-wal", "-shm", "-journal"))
+    return (
+        real.is_file()
+        and not os.access(real.parent, os.W_OK)
+        and not any(one.exists() for one in beside)
+    )
 
 
 async def close(connection: aiosqlite.Connection) -> None:

@@ -189,5 +189,10 @@ ROWS: Final = (
             "test_without_its_file_the_tenant_stays_failed_until_it_is_undone",
         ),
     ),
+    Row(
+        57,
+        "a hot journal or a WAL to recover, met by a looking command",
+        "recovered; where that cannot be written, the hint says who can",
+    ),
     Row(58, "kept texts changed or deleted", "located by verify; rollback refuses"),
 )

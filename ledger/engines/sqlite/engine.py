@@ -9,13 +9,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import anyio
 import msgspec
 
-from ledger.drivers.sqlite import call, connect
+from ledger.drivers.sqlite import call, connect, looking
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
@@ -65,7 +66,7 @@ class SqliteEngine:
         async with AsyncExitStack() as stack:
             session = SqliteSession(
                 Inside(target, path, cache=self._cache, descriptors=self._descriptors),
-                lambda prepare: connect(path, busy_timeout_ms=BUSY_TIMEOUT_MS, prepare=prepare),
+                partial(connect, path, busy_timeout_ms=BUSY_TIMEOUT_MS),
                 stack,
                 lock_seconds=self._lock_seconds,
             )
@@ -77,7 +78,9 @@ class SqliteEngine:
                 if not target.for_restore:
                     raise session.damage from error
             except sqlite3.Error as error:
-                session.damage = unusable(error, tenant=target.name, doing=f"open {path}")
+                session.damage = unusable(
+                    error, tenant=target.name, doing=f"open {path}", path=path
+                )
                 if not target.for_restore or primary_code(error) not in _DAMAGED:
                     raise session.damage from error
             yield session
@@ -121,14 +124,14 @@ class SqliteEngine:
         read_only = msgspec.structs.replace(target, create=False)
         try:
             require_file(read_only, path)
-            async with connect(path, mode="ro", busy_timeout_ms=5000) as connection:
+            async with looking(path, busy_timeout_ms=5000) as connection:
                 return await call(
                     connection, lambda database: look(database, target, path, quick=quick)
                 )
         except FileNotFoundError as error:
             raise _missing(target, path) from error
         except sqlite3.Error as error:
-            raise unusable(error, tenant=target.name, doing=f"read {path}") from error
+            raise unusable(error, tenant=target.name, doing=f"read {path}", path=path) from error
 
     async def query(
         self,
@@ -147,14 +150,13 @@ class SqliteEngine:
             raise TypeError(f"the SQLite engine cannot query {url}")
 
         def read(database: sqlite3.Connection) -> list[tuple[object, ...]]:
-            database.execute("PRAGMA query_only = ON")
             return database.execute(sql).fetchmany(limit + 1)
 
         try:
-            async with connect(url.path, mode="ro", busy_timeout_ms=5000) as connection:
+            async with looking(url.path, busy_timeout_ms=5000) as connection:
                 rows = await call(connection, read)
         except (sqlite3.Error, sqlite3.Warning) as error:
-            raise unusable(error, tenant=str(url), doing="run the query") from error
+            raise unusable(error, tenant=str(url), doing="run the query", path=url.path) from error
         if len(rows) > limit:
             raise UnreachableError(
                 f"the query on {url} gives more than {limit} rows", hint="Narrow the query."

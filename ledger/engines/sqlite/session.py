@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ import aiosqlite
 import anyio
 
 from ledger import failpoints
-from ledger.drivers.sqlite import CLOSE_SECONDS, call, close
+from ledger.drivers.sqlite import CLOSE_SECONDS, Opener, call, close, open_somehow
 from ledger.engines.base import Backup, Done, Journal, Marker, SyncPlan, Work
 from ledger.engines.checks import require_fingerprint
 from ledger.engines.measured import Plan
@@ -68,10 +68,7 @@ class SqliteSession:
     def __init__(
         self,
         inside: Inside,
-        opener: Callable[
-            [Callable[[sqlite3.Connection], None]],
-            AbstractAsyncContextManager[aiosqlite.Connection],
-        ],
+        opener: Opener,
         stack: AsyncExitStack,
         *,
         lock_seconds: float,
@@ -101,7 +98,7 @@ class SqliteSession:
         """Open the database. Raises sqlite3.Error, UnreachableError and LockedError."""
 
         async def attempt() -> aiosqlite.Connection:
-            return await self._stack.enter_async_context(self._opener(self.inside.prepare))
+            return await open_somehow((self._opener,), self.path, self._stack, self.inside.prepare)
 
         self._connection = await self._patiently(attempt, doing="open the database")
         self.damage = None

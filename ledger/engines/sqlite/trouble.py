@@ -7,6 +7,7 @@ what is wrong, the code SQLite gave, and what to do next.
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Final
 
 from ledger.drivers.locks import lock_holders
@@ -34,6 +35,20 @@ _HINTS: Final = {
     "the command again.",
     sqlite3.SQLITE_NOMEM: "Free memory, then run the command again.",
 }
+
+_UNRECOVERED: Final = (
+    "A program that was killed has left changes beside the file that have to be brought in or rolled"
+    " back first, which writes. Open it once (the application, or any command here) as a user who may"
+    " write the file and its folder."
+)
+_EXACT_HINTS: Final = {
+    sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY: "Foreign keys are enforced here. A file that rebuilds a"
+    " table says `PRAGMA foreign_keys = OFF` as its first statement; what dangles at its end is found.",
+    sqlite3.SQLITE_READONLY_ROLLBACK: _UNRECOVERED,
+    sqlite3.SQLITE_READONLY_RECOVERY: _UNRECOVERED,
+    sqlite3.SQLITE_READONLY_CANTINIT: _UNRECOVERED,
+}
+"""By the extended result code."""
 
 
 class BusyError(Exception):
@@ -71,11 +86,9 @@ def described(error: BaseException) -> str:
 
 def hint_for(error: BaseException) -> str:
     """What to do about a result code, or nothing."""
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-        return (
-            "Foreign keys are enforced here. A file that rebuilds a table says"
-            " `PRAGMA foreign_keys = OFF` as its first statement; what dangles at its end is found."
-        )
+    extended = getattr(error, "sqlite_errorcode", None)
+    if extended in _EXACT_HINTS:
+        return _EXACT_HINTS[extended]
     return _HINTS.get(primary_code(error), "")
 
 
@@ -97,12 +110,22 @@ def refused(error: BaseException, *, tenant: str, doing: str) -> TenantError:
     return unusable(error, tenant=tenant, doing=doing)
 
 
-def unusable(error: BaseException, *, tenant: str, doing: str) -> UnreachableError:
-    """The database cannot be used. `doing` completes "cannot …"."""
+def unusable(error: BaseException, *, tenant: str, doing: str, path: str = "") -> UnreachableError:
+    """The database cannot be used. `doing` completes "cannot …"; `path` is its file, where it was to be opened."""
     what = described(error)
     if primary_code(error) == sqlite3.SQLITE_NOTADB:
         what = f"the file is not a SQLite database, or it is encrypted ({code_name(error)})"
-    return UnreachableError(f"cannot {doing}: {what}", hint=hint_for(error), tenant=tenant)
+    hint = hint_for(error)
+    if path and primary_code(error) == sqlite3.SQLITE_CANTOPEN and _has_wal(path):
+        hint = _UNRECOVERED
+    return UnreachableError(f"cannot {doing}: {what}", hint=hint, tenant=tenant)
+
+
+def _has_wal(path: str) -> bool:
+    try:
+        return Path(f"{path}-wal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 def locked(*, tenant: str, path: str, doing: str, seconds: float) -> LockedError:
