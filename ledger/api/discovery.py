@@ -377,8 +377,9 @@ def _target(
         "charset_collate": CHARSET_COLLATE if mysql else "",
         **config.variables,
         **source.variables,
-        "prefix": prefix or "",
     }
+    if prefix is not None:
+        variables["prefix"] = prefix
     return Target(
         name=name,
         engine="mysql" if mysql else "sqlite",

@@ -2,7 +2,7 @@
 
 Invariant: a text is replaced in one pass, so that a value's own braces stay;
 every `{word}` that nothing stands for is an error unless it is inside a string
-literal or a comment; what a migration does not use costs nothing to bind.
+literal or a comment (`{prefix}` in a literal too); what a migration does not use costs nothing to bind.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from ledger.scripts.split import BLOCK_COMMENT
 from ledger.scripts.transaction import settle_bound
 
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NOT_LINE_FEED: Final = re.compile(r"[^\n]")
+_PREFIX: Final = "{prefix}"
 _SAFE: Final = re.compile(r"[A-Za-z0-9_$]*")
 # Literals and comments. A double-quoted text is a string in MySQL, an identifier in SQLite.
 # What is opened and never closed shields nothing; it is matched so that it is read only once.
@@ -80,14 +82,29 @@ def unknown_placeholders(migration: Migration, names: Iterable[str]) -> tuple[Un
     for text, file, line in _texts(migration):
         if placeholder_names(text) <= known:
             continue
-        shielded = _SHIELDED[migration.dialect].sub(
-            lambda match: match[0] if match["open"] else re.sub(r"[^\n]", " ", match[0]), text
-        )
+        shielded = _shielded(text, migration.dialect)
         for match in _PLACEHOLDER.finditer(shielded):
             if match[1] not in known:
                 at = line + shielded.count("\n", 0, match.start())
                 found.append(Unknown(name=match[1], file=file, line=at))
     return tuple(found)
+
+
+def _shielded(text: str, dialect: Dialect) -> str:
+    """The text with literals and comments blanked, line by line.
+
+    `{prefix}` stays in a literal ('{prefix}user_roles' is an option's name): no data means it.
+    """
+
+    def blank(match: re.Match[str]) -> str:
+        if match["open"]:
+            return match[0]
+        if match[0][0] in "'\"":
+            parts = match[0].split(_PREFIX)
+            return _PREFIX.join(_NOT_LINE_FEED.sub(" ", part) for part in parts)
+        return _NOT_LINE_FEED.sub(" ", match[0])
+
+    return _SHIELDED[dialect].sub(blank, text)
 
 
 def _texts(migration: Migration) -> Iterable[tuple[str, str, int]]:
@@ -140,7 +157,7 @@ def bind_statement(
         return text
     if "prefix" in variables:
         validate_identifier_value("prefix", variables["prefix"], source=file)
-    shielded = _SHIELDED[dialect].sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    shielded = _shielded(text, dialect)
     for match in _PLACEHOLDER.finditer(shielded):
         if match[1] not in variables:
             at = line + shielded.count("\n", 0, match.start())
@@ -149,6 +166,14 @@ def bind_statement(
 
 
 def _unknown_error(unknown: Unknown, variables: Mapping[str, str]) -> ScriptError:
+    if unknown.name == "prefix":
+        return ScriptError(
+            "{prefix} stands for nothing in a tenant that has no table prefix",
+            file=unknown.file,
+            line=unknown.line,
+            hint='Give its [[tenants]] the prefix that its tables have (prefix = "wp_", or prefixes);'
+            ' with prefix = "" it stands for nothing, as meant.',
+        )
     near = difflib.get_close_matches(unknown.name, list(variables), n=1, cutoff=0.5)
     known = ", ".join(f"{{{name}}}" for name in sorted(variables)) or "none"
     return ScriptError(

@@ -50,8 +50,9 @@ def address(server: Server, database: str = "") -> str:
 def configure(terminal: Terminal, server: Server, tenants: str, head: str = "") -> dict[str, str]:
     """Write the configuration; returns the environment that holds the server's password."""
     named = 'password_env = "TEST_PASSWORD"\n' if server.password else ""
+    none = "" if "prefixes" in tenants else 'prefix = ""\n'
     terminal.write(
-        "ledger.toml", f'{head}migrations = "migrations/app"\n[[tenants]]\n{named}{tenants}\n'
+        "ledger.toml", f'{head}migrations = "migrations/app"\n[[tenants]]\n{named}{none}{tenants}\n'
     )
     return {"TEST_PASSWORD": server.password}
 
@@ -266,7 +267,8 @@ def test_a_wrong_password_is_one_clear_failure(
     url = f"mysql://nobody_here@{sql_server.url.host}:{sql_server.url.port}/{database}{socket}"
     terminal.write(
         "ledger.toml",
-        f'migrations = "migrations/app"\n[[tenants]]\nmysql = "{url}"\npassword_env = "WRONG"\n',
+        f'migrations = "migrations/app"\n[[tenants]]\nmysql = "{url}"\nprefix = ""\n'
+        'password_env = "WRONG"\n',
     )
     ended = terminal.run("migrate", "--all-tenants", env={"WRONG": CANARY})
     assert ended.code == 3 and f"{database}: unreachable" in ended.out

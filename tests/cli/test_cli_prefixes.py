@@ -1,13 +1,14 @@
-"""Prefix tenants beside what no configuration names: other sites, a second install, plugins' tables."""
+"""Tenants with a table prefix, and what lies beside them: other sites, a second install, plugins' tables."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.terminal import Ended, Terminal
+from tests.cli.terminal import Ended, Terminal, sqlite_run
 from tests.cli.test_cli_mysql import address
 from tests.conftest import MakeDatabase
 from tests.servers import Server, queries, query
@@ -248,6 +249,77 @@ def test_what_a_migration_touches_is_its_own(network: Network) -> None:
     (network.terminal.folder / "migrations/app/002_rank.sql").unlink()
     # Its file is gone: the backup and the ledger's text say whose the tables are.
     network.ok("restore", "--all-tenants", "-y")
+
+
+def test_each_database_is_a_site(network: Network, make_database: MakeDatabase) -> None:
+    """`databases` with a `prefix`: the tables of each are under it, its plugins' tables too; what has
+    no prefix, and another site's, is not the tenant's."""
+    other = make_database(network.server, "wp")
+    url = address(network.server)
+    source = network.terminal.folder / "ledger.toml"
+    network.configure(f'databases = ["{network.database}", "{other}"]', 'prefix = "wp_"')
+    source.write_text(source.read_text().replace(address(network.server, network.database), url))
+    network.site("wp_")
+    network.site("wp_2_")
+    network.sql(
+        "CREATE TABLE wp_yoast (id INT PRIMARY KEY)", "CREATE TABLE stats (id INT PRIMARY KEY)"
+    )
+    assert "2 migrated" in network.ok("migrate", "--all-tenants").out
+    found = network.ok("tenants", "--format", "json").json()
+    assert {one["tenant"]: one["prefix"] for one in found} == {
+        network.database: "wp_",
+        other: "wp_",
+    }
+    assert query(network.server, "SELECT words FROM wp_notes", database=other) == (("one",),)
+    for table in ("wp_yoast", "stats", "wp_2_posts"):
+        network.sql(f"INSERT INTO {table} VALUES (2)")
+    assert "all valid" in network.ok("validate").out
+    network.ok("restore", "--tenant", network.database, "-y")
+    assert [network.count(one) for one in ("wp_yoast", "stats", "wp_2_posts")] == [0, 1, 2]
+    assert "wp_notes" not in network.tables()
+    assert query(network.server, "SHOW TABLES", database=other) != ()
+
+
+def test_a_query_brings_sites(network: Network) -> None:
+    """`query` with a `prefix`; a SQLite file has none."""
+    url = address(network.server, network.database)
+    control = network.terminal.folder / "control.db"
+    sqlite_run(control, "CREATE TABLE t (name, url)", f"INSERT INTO t VALUES ('one', '{url}')")
+    named = 'password_env = "TEST_PASSWORD"\n' if network.server.password else ""
+    network.terminal.write(
+        "ledger.toml",
+        'migrations = "migrations/app"\n[[tenants]]\nquery = "SELECT name, url FROM t"\n'
+        f'url = "sqlite:///control.db"\n{named}prefix = "site_"\n',
+    )
+    network.ok("migrate", "--all-tenants")
+    assert {"site_notes", "site_ledger_marker"} == network.tables()
+    sqlite_run(control, "INSERT INTO t VALUES ('file', 'sqlite:///file.db')")
+    ended = network.terminal.run("plan", env=network.environment)
+    assert ended.code == 2 and "file is a SQLite file" in ended.err
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE {prefix}x (id INT);",
+        "CREATE TABLE x (id VARCHAR(40) DEFAULT '{prefix}user_roles');",
+        "CREATE TABLE x (id INT);\n-- migrate:down\nDROP TABLE {prefix}x;",
+    ],
+)
+def test_no_prefix_is_an_error(network: Network, statement: str) -> None:
+    """`{prefix}` where a tenant has none: an error of the plan, with the line; `prefix = ""` means it."""
+    network.terminal.write(
+        "migrations/app/001_notes.sql", f"-- a {{prefix}} in a comment\n{statement}"
+    )
+    network.configure()
+    for command in (["plan"], ["migrate", "--all-tenants"]):
+        ended = network.terminal.run(*command, env=network.environment)
+        assert ended.code == 2 and 'prefix = "wp_"' in ended.err, ended
+        assert re.search(r"001_notes.sql:[24]: \{prefix\} stands for nothing", ended.err)
+    assert network.tables() == set()
+    network.configure('prefix = ""')
+    network.ok("migrate", "--all-tenants")
+    assert "x" in network.tables()
 
 
 def test_reset_and_maintenance_leave_others_alone(network: Network) -> None:

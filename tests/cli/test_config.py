@@ -238,6 +238,31 @@ ERRORS = {
         "holds a password too",
         "Remove",
     ),
+    "prefix of files": (
+        f"{GLOBBED}prefix = 'wp_'",
+        3,
+        "is for databases of a server",
+        'prefix = ""',
+    ),
+    "prefix and prefixes": (
+        "[[tenants]]\nmysql = 'mysql://h/x'\nprefixes = ['wp_']\nprefix = 'wp_'",
+        4,
+        "prefixes are both set",
+        "Keep one",
+    ),
+    "a prefix that is none": (f"{SERVER}databases = 'x'\nprefix = 'wp-'", 4, "may hold only", ""),
+    "tables without a prefix": (
+        f"{SERVER}databases = 'x'\ntables = ['shop_*']",
+        4,
+        "these tenants have no prefix",
+        "a whole database",
+    ),
+    "a pattern that is none": (
+        "[[tenants]]\nmysql = 'mysql://h/x'\nprefixes = ['wp_']\ntables = ['shop%']",
+        4,
+        "* and ? in patterns",
+        'tables = ["shop_*"]',
+    ),
     "query without url": ("[[tenants]]\nquery = 'SELECT 1'", 2, "has no url", "Add url"),
     "name template": (f"{GLOBBED}name = '{{stem}}'", 3, "no other braces", ""),
 }

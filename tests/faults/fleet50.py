@@ -120,9 +120,9 @@ class Fleet(World):
         url = "sqlite:///ledger.db"
         if ledger == "mariadb":
             url = f"{here}/{create_database(server, 'ledger')}"
-        tenants = ['[[tenants]]\nsqlite = "data/*.db"']
+        tenants = ['[[tenants]]\nsqlite = "data/*.db"\nprefix = ""']
         tenants += [
-            f'[[tenants]]\nmysql = "{here}"\ndatabases = ["{database}"]\nname = "{name}"'
+            f'[[tenants]]\nmysql = "{here}"\ndatabases = ["{database}"]\nname = "{name}"\nprefix = ""'
             for name, database in self.databases.items()
         ]
         prefixes = ", ".join(f'"{name}_"' for name in PREFIXES)

@@ -73,7 +73,7 @@ def test_a_full_tenant_fails_alone(make_world: MakeWorld) -> None:
     text = config.read_text()
     config.write_text(
         text.replace('sqlite = "data/*.db"', 'sqlite = "data/a.db"')
-        + '\n[[tenants]]\nsqlite = "data/b.db"\nsession = ["PRAGMA max_page_count = 4"]\n'
+        + '\n[[tenants]]\nsqlite = "data/b.db"\nprefix = ""\nsession = ["PRAGMA max_page_count = 4"]\n'
     )
     full = world.run(*ALL)
     assert full.code == 3, full
@@ -159,7 +159,7 @@ def test_no_room_at_all_under_a_tenant(make_world: MakeWorld, small_disk: SmallD
     with closing(sqlite3.connect(small / "b.db")) as database:
         database.execute("PRAGMA user_version = 1")
     config = world.root / "ledger.toml"
-    text = config.read_text() + '\n[[tenants]]\nsqlite = "small/b.db"\n'
+    text = config.read_text() + '\n[[tenants]]\nsqlite = "small/b.db"\nprefix = ""\n'
     config.write_text(text if mounted else text + 'session = ["PRAGMA max_page_count = 1"]\n')
     filler = fill(small) if mounted else None
     full = world.run(*ALL)
@@ -197,7 +197,7 @@ def test_a_full_disk_is_called_so_wherever_sqlite_meets_it(
         )
     )
     config = world.root / "ledger.toml"
-    text = config.read_text() + '\n[[tenants]]\nsqlite = "small/b.db"\n'
+    text = config.read_text() + '\n[[tenants]]\nsqlite = "small/b.db"\nprefix = ""\n'
     small = world.root / "small"
     mounted = small_disk(small)
     with closing(sqlite3.connect(small / "b.db")) as database:

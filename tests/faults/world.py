@@ -190,7 +190,9 @@ class SqliteWorld(World):
         for name in tenants:
             with closing(sqlite3.connect(self.file(name))) as database:
                 database.execute("PRAGMA user_version = 1")
-        self.configure(f'url = "sqlite:///ledger.db"\n{head}', '[[tenants]]\nsqlite = "data/*.db"')
+        self.configure(
+            f'url = "sqlite:///ledger.db"\n{head}', '[[tenants]]\nsqlite = "data/*.db"\nprefix = ""'
+        )
 
     def file(self, tenant: str) -> Path:
         """The tenant's file."""
@@ -265,7 +267,7 @@ class ServerWorld(World):
         self.configure(
             f"{where}{head}",
             f'[[tenants]]\nmysql = "{self.url}"\ndatabases = ["{self.whole}"]\n'
-            f'name = "whole"\n{password}\n'
+            f'name = "whole"\nprefix = ""\n{password}\n'
             f'[[tenants]]\nmysql = "{self.url}/{self.shared}"\nprefixes = ["p1_", "p2_"]\n'
             f"{password}",
         )

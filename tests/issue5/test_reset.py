@@ -427,9 +427,9 @@ def test_a_neighbour_prefix_is_never_touched(
     line = next(one for one in text.splitlines() if one.startswith("databases"))
     url = next(one for one in text.splitlines() if one.startswith("mysql"))
     config.write_text(
-        text.replace(line, 'prefixes = ["wp_", "wp_2_"]').replace(
-            url, url.replace(f":{mariadb.url.port}/", f":{mariadb.url.port}/{database}")
-        )
+        text.replace('prefix = ""', "")
+        .replace(line, 'prefixes = ["wp_", "wp_2_"]')
+        .replace(url, url.replace(f":{mariadb.url.port}/", f":{mariadb.url.port}/{database}"))
     )
     place.migration(
         "001_notes.sql",
