@@ -5,6 +5,7 @@
     │   ├── ConfigError             exit 2  a wrong configuration: file and key named
     │   ├── UnknownTenantError      exit 2  no tenant matches what was asked for
     │   └── ScriptError             exit 2  a migration file that cannot be used: file and line named
+    │       └── EmptyMigrationError         it has no step, and does not say that it is meant so
     ├── StoppedError                exit 1  a signal ended the command before it had begun anything
     ├── ChecksumMismatchError       exit 1  an applied migration was edited afterwards
     ├── OutOfOrderError             exit 1  a pending version is lower than an applied one
@@ -103,6 +104,10 @@ class UnknownTenantError(UsageError):
 
 class ScriptError(UsageError):
     """A migration file, or a set of them, cannot be used; nothing has run."""
+
+
+class EmptyMigrationError(ScriptError):
+    """A pending migration has no step, and does not say by `-- no-steps: WHY` that it is meant so."""
 
 
 class StoppedError(LedgerError):

@@ -144,8 +144,7 @@ def _not_atomic(migration: Migration) -> Iterator[Finding]:
 
 
 def _missing_down(migration: Migration) -> Iterator[Finding]:
-    python = migration.python
-    if (migration.down is None or not migration.down.steps) and (python is None or not python.down):
+    if not migration.undoes:
         yield Finding(
             rule="missing-down",
             severity="warning",
@@ -153,6 +152,19 @@ def _missing_down(migration: Migration) -> Iterator[Finding]:
             line=1,
             message="it has no down part: it can be undone from a backup only",
             hint="Add a `-- migrate:down` section.",
+        )
+
+
+def _empty(migration: Migration) -> Iterator[Finding]:
+    """What a run refuses: nobody can tell it from a file that was never written to its end."""
+    if not migration.has_steps and not migration.no_steps:
+        yield Finding(
+            rule="empty",
+            severity="error",
+            file=migration.path,
+            line=1,
+            message="it has no step",
+            hint="Write its statements, or, if it is meant to have none, -- no-steps: WHY.",
         )
 
 
@@ -180,6 +192,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rebuild_with_foreign_keys,
     _not_atomic,
     _missing_down,
+    _empty,
     _impossible_wish,
 )
 

@@ -15,6 +15,7 @@ import msgspec
 
 from ledger.errors import (
     ChecksumMismatchError,
+    EmptyMigrationError,
     LedgerError,
     OutOfOrderError,
     ScriptError,
@@ -101,18 +102,30 @@ def decide(applied: Applied, catalogue: Catalogue, options: Options) -> Decision
     edited = _edited(have, catalogue.order)
     if edited is not None:
         return Decision(problem=edited)
-    wanted = _up_to(catalogue, options.to)
+    wanted = up_to(catalogue, options.to)
     pending = tuple(one for one in wanted if (one.ref.set, one.ref.version) not in have)
     late = _late(pending, have, catalogue)
     if late and not options.out_of_order:
         return Decision(problem=_late_problem(late))
-    missing = _missing_dependency(pending, have)
-    if missing is not None:
-        return Decision(problem=missing)
+    problem = _empty(pending) or _missing_dependency(pending, have)
+    if problem is not None:
+        return Decision(problem=problem)
     warnings = _unsettleable(pending, catalogue)
     if warnings and options.strict:
         return Decision(problem=_strict_problem(warnings))
     return Decision(pending=pending, warnings=warnings)
+
+
+def _empty(pending: Iterable[Migration]) -> EmptyMigrationError | None:
+    for migration in pending:
+        if not migration.has_steps and not migration.no_steps:
+            return EmptyMigrationError(
+                "has no step",
+                migration=migration.id,
+                file=migration.path,
+                hint="Write its statements, or, if it is meant to have none, -- no-steps: WHY.",
+            )
+    return None
 
 
 def unfinished(state: TenantState, pending: Sequence[Migration]) -> tuple[Half, ...]:
@@ -202,7 +215,11 @@ def _edited(
     return None
 
 
-def _up_to(catalogue: Catalogue, to: str | None) -> list[Migration]:
+def up_to(catalogue: Catalogue, to: str | None) -> list[Migration]:
+    """The migrations that `to` asks for, with what they depend on, in order; all without it.
+
+    Raises UsageError if it names none.
+    """
     caps: dict[str, tuple[int, ...]] = {}
     for one_set in catalogue.sets:
         if one_set.target is not None:

@@ -18,11 +18,10 @@ from ledger.api.choosing import pick_backup, rollback_chooser
 from ledger.api.reading import Reading
 from ledger.api.running import Tenants, changed_tenants, run_call
 from ledger.engines.base import Target
-from ledger.fleet.planning import Decisions, refuse_edited
+from ledger.fleet.planning import Decisions, refuse_wrong_files
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
-from ledger.plan import Catalogue, Options, standing, unsettled
-from ledger.projections import FleetState
+from ledger.plan import Catalogue, standing, unsettled, up_to
 from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.kept import kept_backups
 from ledger.runner.outcome import Outcome
@@ -92,7 +91,7 @@ class Ledger(Reading):
                 queries = await read_queries(explain, chosen)
                 ctx.settings = msgspec.structs.replace(ctx.settings, explain=queries)
             decisions = Decisions(ctx.fleet, options)
-            refuse_edited(chosen.targets, chosen.catalogues, decisions)
+            refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
             plan = migrate_plan(
                 chosen.targets, chosen.catalogues, ctx.fleet, decisions, chosen.warnings
             )
@@ -238,13 +237,10 @@ class Ledger(Reading):
 
         async with self._ready(create=True) as ready:
             ctx, chosen = await self._begin(ready, "baseline", tenants, reason=reason)
-            decisions = Decisions(FleetState(), Options(to=to))
-            for target in chosen.targets:
-                decisions.of(target.name, chosen.catalogues[target.name])
+            wanted = {id(one): up_to(one, to) for one in chosen.catalogues.values()}
 
             async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-                pending = decisions.of(target.name, catalogue).pending
-                bound = [ctx.bound(one, target.variables) for one in pending]
+                bound = [ctx.bound(one, target.variables) for one in wanted[id(catalogue)]]
                 return await baseline_tenant(ctx, ready.engines[target.engine], target, bound)
 
             return await run_call(

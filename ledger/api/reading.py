@@ -24,7 +24,7 @@ from ledger.api.status import Status, build_status
 from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.events import Recorded
-from ledger.fleet.planning import Decisions, FleetPlan, gone_files, refuse_edited
+from ledger.fleet.planning import Decisions, FleetPlan, gone_files, refuse_wrong_files
 from ledger.fleet.state import load_fleet, replay_fleet
 from ledger.projections import RunState
 from ledger.runner.kept import KeptBackup, kept_backups
@@ -74,7 +74,7 @@ class Reading(Opening):
             chosen = await self._choose(ready, tenants)
             fleet = await load_fleet(ready.store)
             decisions = Decisions(fleet, self._options(to, out_of_order))
-            refuse_edited(chosen.targets, chosen.catalogues, decisions)
+            refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
             gone = gone_files(chosen.targets, chosen.catalogues, fleet)
             warnings = (*chosen.warnings, *gone)
             plan = migrate_plan(chosen.targets, chosen.catalogues, fleet, decisions, warnings)

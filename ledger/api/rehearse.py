@@ -23,7 +23,7 @@ from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError, UnfinishedError, UsageError
 from ledger.fleet.each import each_target
-from ledger.fleet.planning import Decisions, refuse_edited
+from ledger.fleet.planning import Decisions, refuse_wrong_files
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.plan import Catalogue, Options
 from ledger.projections import FleetState, TenantState
@@ -106,7 +106,7 @@ async def rehearse(
     """
     began = anyio.current_time()
     decisions = Decisions(fleet, options)
-    refuse_edited(chosen.targets, chosen.catalogues, decisions)
+    refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
     targets = choose_sample(chosen.targets, fleet, sample)
     newest = {
         one.tenant: one

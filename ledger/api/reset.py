@@ -10,7 +10,7 @@ from ledger.errors import UsageError
 from ledger.fleet.progress import Progress
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
-from ledger.plan import Catalogue, Options, decide, standing
+from ledger.plan import Catalogue, standing, up_to
 from ledger.runner.context import RunContext
 from ledger.runner.outcome import Outcome
 from ledger.runner.reset import Resetting, drop_tenant, mark_tenant, marked_refs, plan_drop
@@ -33,8 +33,9 @@ def _marked(catalogue: Catalogue, to: str) -> tuple[tuple[Migration, ...], froze
     if to == "0":
         return (), frozenset(one.name for one in catalogue.sets)
     found = catalogue.find(to)
-    up_to = decide((), catalogue, Options(to=to)).pending
-    return up_to, frozenset((found.ref.set,)) if found is not None else frozenset()
+    return tuple(up_to(catalogue, to)), frozenset(
+        (found.ref.set,)
+    ) if found is not None else frozenset()
 
 
 async def plan_reset(
@@ -48,7 +49,7 @@ async def plan_reset(
         if drop_all:
             plans.append(await plan_drop(ctx, engine, target, catalogue))
             continue
-        up_to, sets = _marked(catalogue, to or "0")
+        wanted, sets = _marked(catalogue, to or "0")
         was = ctx.state(target.name).applied
         plans.append(
             Resetting(
@@ -56,7 +57,7 @@ async def plan_reset(
                 engine=target.engine,
                 was=tuple(f"{ref.set}/{ref.version}" for ref in was),
                 applied=tuple(
-                    f"{ref.set}/{ref.version}" for ref in marked_refs(was, up_to, sets=sets)
+                    f"{ref.set}/{ref.version}" for ref in marked_refs(was, wanted, sets=sets)
                 ),
             )
         )
@@ -92,10 +93,10 @@ async def reset(
         if drop_all:
             return await drop_tenant(ctx, engine, target, catalogue)
         if choose is not None:
-            wanted = choose(target, catalogue)
-            return await rollback_tenant(ctx, engine, target, catalogue, wanted, by=by)
-        up_to, sets = marked[target.name]
-        bound = [ctx.bound(one, target.variables) for one in up_to]
+            after = choose(target, catalogue)
+            return await rollback_tenant(ctx, engine, target, catalogue, after, by=by)
+        wanted, sets = marked[target.name]
+        bound = [ctx.bound(one, target.variables) for one in wanted]
         return await mark_tenant(ctx, engine, target, bound, sets=sets)
 
     todo = [

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ledger.engines.base import Target
-from ledger.errors import ChecksumMismatchError, LedgerError
+from ledger.errors import ChecksumMismatchError, EmptyMigrationError, LedgerError
 from ledger.plan import (
     Catalogue,
     Decision,
@@ -110,6 +110,17 @@ class Decisions:
             return decision.problem
         left = unfinished(self._fleet.tenant(tenant), decision.pending)
         return unfinished_problem(left, catalogue) if left else None
+
+
+def refuse_wrong_files(
+    targets: Sequence[Target], catalogues: Mapping[str, Catalogue], decisions: Decisions
+) -> None:
+    """Raise where a file is wrong and not a tenant: as `refuse_edited`, or EmptyMigrationError."""
+    refuse_edited(targets, catalogues, decisions)
+    for target in targets:
+        problem = decisions.of(target.name, catalogues[target.name]).problem
+        if isinstance(problem, EmptyMigrationError):
+            raise problem
 
 
 def refuse_edited(

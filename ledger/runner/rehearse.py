@@ -175,7 +175,7 @@ class _Stage:
         for number in reversed(range(len(done))):
             one = done[number]
             migration = known.get(one.migration)
-            if migration is None or migration.down is None:
+            if migration is None or not migration.undoes:
                 done[number] = msgspec.structs.replace(one, down="none")
                 break
             began = time.perf_counter_ns()

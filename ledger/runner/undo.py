@@ -116,7 +116,7 @@ async def _way_back(
                 file=migration.path,
                 hint="Put the file back as it was, or roll back with --by backup.",
             )
-        if migration.down is not None:
+        if migration.undoes:
             return WayBack(ref=ref, script=ctx.bound(migration, target.variables))
         if by == "script":
             raise RestoreError(

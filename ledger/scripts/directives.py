@@ -33,7 +33,7 @@ class Directive(NamedTuple):
 _COMMENT: Final = re.compile(rf"{BLOCK_COMMENT}|#[^\n]*|(?P<comment>--[^\n]*)")
 WORDS: Final = (
     "migrate:", "depends:", "step:", "skip-if:", "check:", "placeholders:", "verify-step:",
-    "redo-safe", "secret", "foreign-key-check:",
+    "redo-safe", "secret", "foreign-key-check:", "no-steps:",
 )  # fmt: skip
 """Every directive; a value follows a colon."""
 _VALUED: Final = "|".join(word.rstrip(":") for word in WORDS if word.endswith(":"))
@@ -189,6 +189,22 @@ def parse_skip_if(directive: Directive, *, file: str) -> SkipIf:
         hint="Write column TABLE.COLUMN, table NAME, index NAME, view NAME, or sql: SELECT …"
         + ("" if known else f" ({nearest(word, list(_SKIP_KINDS))})"),
     )
+
+
+def require_reason(directive: Directive, section: SectionName, *, file: str) -> None:
+    """Hold `-- no-steps: WHY` to its form and its place. Raises ScriptError."""
+    problem = ""
+    if not directive.value:
+        problem = "-- no-steps: says nothing"
+    elif section != "up":
+        problem = f"-- no-steps: stands in the section {section}"
+    if problem:
+        raise ScriptError(
+            problem,
+            file=file,
+            line=directive.line,
+            hint="Write after it, in the section up, why the migration has no step.",
+        )
 
 
 def parse_depends(directive: Directive, *, file: str, set_name: str) -> tuple[tuple[str, str], ...]:

@@ -110,7 +110,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     version) pairs. `sync` are the CREATE statements of a schema that is wished for,
     which is brought about after `up`. `contents` maps a SHA-256 to a text that the ledger keeps;
     `ref.sources` says which part each is. `uses` are the names of all
-    placeholders in its texts, `warnings` what its author should know.
+    placeholders in its texts, `warnings` what its author should know. `no_steps` says why it
+    is meant to have none.
     """
 
     ref: MigrationRef
@@ -127,6 +128,22 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect = "sqlite"
     uses: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    no_steps: str = ""
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether applying it does anything; what Python does is not known."""
+        return bool(self.up.steps or self.sync) or self.path.endswith(".py")
+
+    @property
+    def undoes(self) -> bool:
+        """Whether its down part undoes it. An empty one does not, unless there is nothing to undo.
+
+        A Python migration without its module has none.
+        """
+        if self.path.endswith(".py"):
+            return self.python is not None and self.python.down is not None
+        return self.down is not None and (bool(self.down.steps) or not self.has_steps)
 
     @property
     def id(self) -> str:

@@ -73,9 +73,10 @@ def parse_migration(
     main = parsed["file"]
     _require_sidecars_alone(parsed)
     up = settle(main, "up")
+    no_steps = _no_steps(main, up.section)
     undo = parsed.get("down", main)
     has_down = "down" in parsed or "down" in main.opened
-    back = settle(undo, "down") if has_down else None
+    back = settle(undo, "down") if has_down or no_steps else None
     texts = {part: (one.checksum, one.text) for part, one in files.items() if one is not None}
     if said := encode_said(manifest, depends):
         texts["manifest"] = (sha256_hex(said), said)
@@ -104,13 +105,29 @@ def parse_migration(
         warnings=(
             *(
                 ()
-                if up.section.steps or main.steps.get("sync")
+                if up.section.steps or main.steps.get("sync") or no_steps
                 else (f"{source.file}: the migration has no step",)
             ),
             *up.warnings,
             *(back.warnings if back else ()),
         ),
+        no_steps=no_steps,
     )
+
+
+def _no_steps(main: Parsed, up: Section) -> str:
+    """Why the migration is meant to have no step, or nothing. Raises ScriptError where it has one."""
+    if main.no_steps is None:
+        return ""
+    steps = [*up.steps, *main.steps.get("sync", ())]
+    if steps:
+        raise ScriptError(
+            f"-- no-steps: stands in a migration with a step in line {steps[0].line}",
+            file=main.file,
+            line=main.no_steps.line,
+            hint="Remove the directive or the statements.",
+        )
+    return main.no_steps.value
 
 
 def _require_sidecars_alone(parsed: dict[str, Parsed]) -> None:

@@ -19,6 +19,7 @@ from ledger.scripts.directives import (
     parse_section,
     parse_skip_if,
     read_directives,
+    require_reason,
 )
 from ledger.scripts.layouts import Direction
 from ledger.scripts.marks import (
@@ -67,6 +68,7 @@ class Parsed(msgspec.Struct):
     depends: list[tuple[str, str]] = []
     placeholders: bool = True
     foreign_key_check: bool = True
+    no_steps: Directive | None = None
 
 
 def parse_file(
@@ -135,6 +137,9 @@ def _take_directives(parsed: Parsed, pending: _Pending, directives: list[Directi
             pending = _Pending()
         elif word == "depends":
             parsed.depends += parse_depends(directive, file=parsed.file, set_name=parsed.set_name)
+        elif word == "no-steps":
+            require_reason(directive, parsed.section, file=parsed.file)
+            parsed.no_steps = directive
         elif word == "placeholders":
             parsed.placeholders = _is_on(directive, file=parsed.file)
         elif word == "foreign-key-check":

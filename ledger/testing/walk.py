@@ -27,7 +27,7 @@ async def walk(config: Config, tenant: str, *, require_down: bool) -> Walked:
     async with Ledger.open(config, actor="test") as ledger:
         for migration in await _migrations(config):
             await _go(ledger, migration, require_down=require_down)
-            (both_ways if _has_down(migration) else only_up).append(migration.id)
+            (both_ways if migration.undoes else only_up).append(migration.id)
     return Walked(both_ways=tuple(both_ways), only_up=tuple(only_up))
 
 
@@ -45,16 +45,12 @@ async def read_schema(config: Config) -> Schema:
             return await session.schema()
 
 
-def _has_down(migration: Migration) -> bool:
-    return migration.down is not None
-
-
 async def _go(ledger: Ledger, migration: Migration, *, require_down: bool) -> None:
     config = ledger.config
     before = await read_schema(config)
     _require(await ledger.migrate(to=migration.id), migration, "up")
     after = await read_schema(config)
-    if not _has_down(migration):
+    if not migration.undoes:
         if require_down:
             raise AssertionError(f"{migration.id} has no down section")
         return
