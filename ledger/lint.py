@@ -13,12 +13,13 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger.scripts.connection import breakable
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Migration, MigrationSet, Section, Step
 from ledger.scripts.placeholders import bind, unknown_placeholders
 from ledger.scripts.pragmas import switches_foreign_keys
 from ledger.scripts.statements import classify
-from ledger.scripts.wording import label, reason
+from ledger.scripts.wording import label, lost, reason
 
 Severity = Literal["error", "warning"]
 
@@ -141,6 +142,14 @@ def _not_atomic(migration: Migration) -> Iterator[Finding]:
                     f"{label(kind)}: a crash here could not be settled ({reason(kind)})",
                     "Add `-- verify-step: SELECT …`, or `-- redo-safe` if running it twice does no harm.",
                 )
+        for step, what in breakable(section.steps if section else ()):
+            yield _at(
+                step,
+                "connection",
+                "warning",
+                f"{step.name}: a crash just before it could not be gone on from ({lost(what)})",
+                "Ask the tables instead of the connection, where that is possible.",
+            )
 
 
 def _missing_down(migration: Migration) -> Iterator[Finding]:

@@ -24,10 +24,11 @@ from ledger.errors import (
 )
 from ledger.events import MigrationRef
 from ledger.projections import Applied, Half, TenantState
+from ledger.scripts.connection import breakable
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Migration, MigrationSet
 from ledger.scripts.statements import classify
-from ledger.scripts.wording import reason
+from ledger.scripts.wording import lost, reason
 
 State = Literal[
     "current",
@@ -318,6 +319,10 @@ def _unsettleable(pending: Sequence[Migration], catalogue: Catalogue) -> tuple[s
             kind = _kind(step.sql)
             if not (kind.settleable or kind.redo_safe or step.redo_safe or step.verify_step):
                 found.append(f"{step.file}:{step.line}: {step.name}: {reason(kind)}")
+        found += [
+            f"{step.file}:{step.line}: {step.name}: {lost(what)}"
+            for step, what in breakable(migration.up.steps)
+        ]
     return tuple(found)
 
 

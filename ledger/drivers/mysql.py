@@ -45,10 +45,7 @@ NO_SECRET: Final = SecretSource()
 NO_DEADLINE: Final = math.inf
 
 _NO_SUCH_THREAD: Final = 1094
-_SESSION: Final = (
-    "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, SESSION lock_wait_timeout = {seconds},"
-    " autocommit = 1"
-)
+_SESSION: Final = "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, SESSION lock_wait_timeout = {seconds}, autocommit = 1"
 
 Row = tuple[Any, ...]
 
@@ -148,6 +145,20 @@ class MysqlConnection:
         result = self._raw._result
         return int(result.warning_count or 0) if result is not None else 0
 
+    @property
+    def row_count(self) -> int:
+        """What ROW_COUNT() would be now: the last statement's affected rows, -1 after an answer of rows."""
+        result = self._raw._result
+        if result is None or result.description is not None:
+            return -1
+        return int(result.affected_rows or 0)
+
+    @property
+    def made_id(self) -> bool:
+        """Whether the last statement's answer names a number for an AUTO_INCREMENT column."""
+        result = self._raw._result
+        return result is not None and result.description is None and bool(result.insert_id)
+
     async def execute(
         self, sql: str, args: Sequence[object] | None = None, *, seconds: float | None = None
     ) -> int:
@@ -172,6 +183,11 @@ class MysqlConnection:
         rows = await self._run(sql, args, seconds=seconds)
         names = [field[0] for field in self._last_description]
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    async def columns(self, sql: str) -> list[tuple[int, int]]:
+        """Run one query and return the protocol's type and flags of each column of its answer."""
+        await self._run(sql, None, seconds=None)
+        return [(one.type_code, one.flags) for one in self._raw._result.fields or ()]
 
     async def executemany(
         self, sql: str, rows: Sequence[Sequence[object]], *, seconds: float | None = None

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from ledger.errors import ScriptError
+from ledger.scripts.connection import uses
 from ledger.scripts.directives import (
     Directive,
     SectionName,
@@ -317,6 +318,7 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
     if parsed.section == "sync":
         require_wish(statement, parsed.dialect, file=parsed.file)
     elif parsed.dialect == "mysql":
+        _require_own_connection(statement, file=parsed.file)
         require_whole_routine(statement, kind, file=parsed.file)
     steps = parsed.steps.setdefault(parsed.section, [])
     steps.append(
@@ -334,6 +336,13 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
             placeholders=parsed.placeholders,
         )
     )
+
+
+def _require_own_connection(statement: Statement, *, file: str) -> None:
+    """Refuse what the connection of a run cannot give to a statement. Raises ScriptError."""
+    refusal = uses(statement.sql).refusal
+    if refusal is not None:
+        raise ScriptError(refusal[0], file=file, line=statement.line, hint=refusal[1])
 
 
 def _finish(parsed: Parsed, script: Script, pending: _Pending, *, kept: bool) -> None:

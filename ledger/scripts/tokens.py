@@ -43,20 +43,26 @@ _MYSQL: Final = re.compile(
 _END: Final = Token("other", "", "")
 
 
-def tokens(sql: str, dialect: Dialect) -> Iterator[Token]:
-    """All tokens of a statement, comments skipped."""
+def placed(sql: str, dialect: Dialect) -> Iterator[tuple[int, int, Token]]:
+    """All tokens of a statement with where they begin and end, comments skipped."""
     for match in (_MYSQL if dialect == "mysql" else _SQLITE).finditer(sql):
         kind = match.lastgroup
         text = match[0]
         if kind == "word":
-            yield Token("word", text, text.upper())
+            yield match.start(), match.end(), Token("word", text, text.upper())
         elif kind == "quoted":
             mark = text[0]
-            yield Token("quoted", text[1:-1].replace(mark * 2, mark), "")
+            name = text[1:-1].replace(mark * 2, mark)
+            yield match.start(), match.end(), Token("quoted", name, "")
         elif kind == "string":
-            yield Token("string", text, "")
+            yield match.start(), match.end(), Token("string", text, "")
         elif kind == "other":
-            yield Token("other", text, "")
+            yield match.start(), match.end(), Token("other", text, "")
+
+
+def tokens(sql: str, dialect: Dialect) -> Iterator[Token]:
+    """All tokens of a statement, comments skipped."""
+    return (token for _, _, token in placed(sql, dialect))
 
 
 class Cursor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from ledger.scripts.connection import Lost
 from ledger.scripts.kinds import StatementKind, Unsettled
 
 _VERBS: Final = {
@@ -32,6 +33,17 @@ _REASONS: Final[Mapping[Unsettled, str]] = {
     "tablespace": "nothing in the schema shows whether it ran",
     "file_read": "it depends on a file beside the migration",
 }
+
+
+_LOST: Final[Mapping[Lost, str]] = {
+    "count": "it reads what the statement before it leaves, which a crash between them loses",
+    "random": "on MySQL, a new connection cannot go on with the random numbers of another",
+}
+
+
+def lost(what: Lost) -> str:
+    """Why a step could not go on over another connection."""
+    return _LOST[what]
 
 
 def label(kind: StatementKind) -> str:

@@ -19,6 +19,7 @@ class Row(msgspec.Struct, frozen=True):
 SQLITE: Final = "tests/engines/test_sqlite_faults.py::"
 MYSQL: Final = "tests/engines/test_mysql_faults.py::"
 CRASHES: Final = "tests/engines/test_mysql_crashes.py::"
+CONNECTION: Final = "tests/engines/test_mysql_connection.py::"
 OUTSIDE: Final = "tests/stores/test_outside.py::"
 SERVER: Final = "tests/stores/test_server_faults.py::"
 
@@ -161,6 +162,16 @@ ROWS: Final = (
             "tests/fleet/test_migrate.py::"
             "test_a_tenant_put_back_behind_our_back_is_noticed_and_brought_forward",
             "tests/fleet/test_migrate.py::test_a_ledger_put_back_behind_our_back_believes_the_tenants",
+        ),
+    ),
+    Row(
+        47,
+        "a later step needs what a lost connection knew (variables, LAST_INSERT_ID, ROW_COUNT …)",
+        "equal to an undisturbed run, or in doubt by name",
+        (
+            f"{CONNECTION}test_after_a_corrected_failure",
+            f"{CONNECTION}test_after_a_kill",
+            f"{CONNECTION}test_what_nobody_saw_is_in_doubt_by_name",
         ),
     ),
     Row(

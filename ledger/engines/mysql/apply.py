@@ -29,11 +29,13 @@ from ledger.drivers.mysql import (
 from ledger.engines.base import ABSENT, MORE_TIME, Intent, Journal, StepResult, Work
 from ledger.engines.entries import entry_id
 from ledger.engines.mysql import guards, objects, settle
+from ledger.engines.mysql.connection import ConnectionState, Kept
 from ledger.engines.mysql.progress import SAVE_SECONDS, Progress
 from ledger.engines.mysql.shared import kind_of
 from ledger.engines.mysql.trouble import LOCK_WAIT, TRY_AGAIN, lost, step_failed
 from ledger.errors import InDoubtError, StepFailedError, TenantError, UnreachableError
 from ledger.events import AheadStep
+from ledger.scripts.connection import needs, uses
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
 
@@ -64,7 +66,13 @@ class Run:
     """One attempt at a migration. All methods raise TenantError and its subclasses only."""
 
     def __init__(
-        self, session: MysqlSession, work: Work, journal: Journal, progress: Progress
+        self,
+        session: MysqlSession,
+        work: Work,
+        journal: Journal,
+        progress: Progress,
+        *,
+        kept: Kept | None = None,
     ) -> None:
         self.session = session
         self.work = work
@@ -74,6 +82,14 @@ class Run:
         self._ahead: set[int] = set()
         self._unsaved_ddl = False
         self._own: list[StepResult] = []
+        asked = needs(work.section.steps, work.checks, unknown=work.python is not None)
+        self.state = ConnectionState(
+            asked,
+            landed=progress.step,
+            kept=kept,
+            mysql=session.connection.server.flavor == "mysql",
+        )
+        progress.keep(self.state)
         self._deadline = anyio.current_time() + (work.timeout_seconds or math.inf)
 
     def seconds(self) -> float:
@@ -82,27 +98,42 @@ class Run:
 
     async def replay(self, step: Step, kind: StatementKind) -> None:
         """A step that landed in an earlier attempt: what its connection knew of it is lost."""
-        if kind.kind != "session" or _is_lock(kind):
+        self.state.lose(step)
+        if kind.kind != "session" or _is_lock(kind) or not self.state.runs_again(step):
             return
-        if not kind.settleable:
-            raise InDoubtError(
-                f"step {step.number} ({step.name}) made a temporary table, which ended with the "
-                "connection that an earlier attempt had",
-                step=step.number,
-                evidence={"statement": _shown(step)},
-                hint="Restore the tenant (`ledger resolve TENANT --restore`), and make the table an "
-                "ordinary one.",
-                tenant=self.session.tenant,
-                migration=self.migration,
-                file=step.file,
-                line=step.line,
-            )
         try:
-            await self._try(step, kind)
+            await self._try(step, kind, again=True)
         except (ConnectionLostError, QueryTimeoutError) as error:
             raise self._lost(error, step) from error
         except QueryError as error:
             raise await self._failed(error, step) from error
+
+    async def restore(self) -> None:
+        """All steps that landed in earlier attempts were passed: the connection knows what it knew."""
+        await self.state.restore(self.session.connection)
+
+    def _require_known(self, step: Step) -> bool:
+        """Whether the step is to run: not if a person said that it has. Raises InDoubtError where it
+        needs of a lost connection what was not kept.
+        """
+        why = self.state.missing(step)
+        word = self.work.resolved if self.work.resolved_step == step.number else None
+        if not why or word == "not_applied":
+            return True
+        if word == "applied":
+            return False
+        raise InDoubtError(
+            f"step {step.number} ({step.name}) cannot go on: {why}",
+            step=step.number,
+            evidence={"statement": _shown(step), "reason": why},
+            hint=f"Restore the tenant (`ledger resolve {self.session.tenant} --restore`), or bring "
+            "about by hand what the step does and say `--applied`; `--not-applied` runs it with "
+            "what there is.",
+            tenant=self.session.tenant,
+            migration=self.migration,
+            file=step.file,
+            line=step.line,
+        )
 
     async def take_up(
         self, step: Step, kind: StatementKind, intent: Intent, before: Mapping[str, str]
@@ -110,6 +141,7 @@ class Run:
         """A step that was announced and whose outcome is not known; whether it had landed."""
         verdict = await settle.verdict(self, step, kind, intent, before)
         if verdict.landed:
+            self.state.took_up(step)
             self._land(
                 StepResult(
                     number=step.number,
@@ -145,6 +177,11 @@ class Run:
             self._end_own()
         if kind.kind in ("call", "other"):
             self.session.known.forget()
+        if self.state.already_gone(step) or not self._require_known(step):
+            self._land(
+                msgspec.structs.replace(_result(step, time.perf_counter_ns()), recovered=True)
+            )
+            return
         if step.skip_if is not None:
             await self._before_other(step)
             try:
@@ -154,6 +191,7 @@ class Run:
             except QueryError as error:
                 raise await self._failed(error, step) from error
             if reason:
+                self.state.passed(step)
                 self._land(_result(step, time.perf_counter_ns(), skipped=reason))
                 return
         if kind.kind == "transaction":
@@ -245,6 +283,9 @@ class Run:
             msgspec.structs.replace(result, before=before, after=after, existed=existed)
         )
         self._unsaved_ddl = True
+        following = self.work.section.steps[step.number : step.number + 1]
+        if any(uses(one.sql).reads_last for one in following):
+            await self._before_other(step)
 
     async def _is_there(self, kind: StatementKind) -> bool | None:
         """Whether what a CREATE may find is there; None where it would not be the tenant's own.
@@ -323,6 +364,7 @@ class Run:
             or kind.kind != "ddl"
             or not kind.makes(*MAKES)
             or kind.replaces
+            or uses(step.sql).reads
         ):
             return ()
         pairs = objects.touched(kind)
@@ -353,8 +395,8 @@ class Run:
                 failpoints.reach("engine.before_begin")
                 began = time.perf_counter_ns()
                 await connection.begin()
-                rows = await connection.execute(step.sql, seconds=self.seconds())
-                result = _result(step, began, rows=rows, warnings=await connection.warnings())
+                rows, warnings = await self._send(step)
+                result = _result(step, began, rows=rows, warnings=warnings)
                 failpoints.reach("engine.before_marker")
                 await self.progress.save_within(connection, result)
                 failpoints.reach("engine.in_transaction")
@@ -399,6 +441,7 @@ class Run:
         try:
             if kind.transaction == "commit" and connection.in_transaction:
                 result = _result(step, time.perf_counter_ns())
+                self.state.ran(step, rows=0, warnings=0)
                 await self.progress.save_within(connection, *self._own, result)
                 failpoints.reach("engine.in_transaction")
                 await connection.execute(step.sql, seconds=self.seconds())
@@ -420,11 +463,9 @@ class Run:
 
     async def _within(self, step: Step) -> None:
         """A step inside the file's own transaction: it lands with its COMMIT."""
-        connection = self.session.connection
         began = time.perf_counter_ns()
         try:
-            rows = await connection.execute(step.sql, seconds=self.seconds())
-            warnings = await connection.warnings()
+            rows, warnings = await self._send(step)
         except QueryTimeoutError as error:
             self._own = []
             raise await self._timed_out(error, step) from error
@@ -468,7 +509,19 @@ class Run:
         except QueryError as error:
             raise await self._failed(error, step) from error
 
-    async def _try(self, step: Step, kind: StatementKind) -> StepResult:
+    async def _send(self, step: Step) -> tuple[int, tuple[ServerWarning, ...]]:
+        """Run the statement once: its rows and warnings. What it leaves in the connection is seen."""
+        connection, state = self.session.connection, self.state
+        text = await state.before(connection, step)
+        rows = await connection.execute(text, seconds=self.seconds())
+        state.ran(step, rows=connection.row_count, warnings=connection.warning_count)
+        made_id = connection.made_id
+        counted = await state.count_found(connection, step)
+        warnings = () if counted else await connection.warnings()
+        await state.look(connection, step, made_id=made_id)
+        return rows, warnings
+
+    async def _try(self, step: Step, kind: StatementKind, *, again: bool = False) -> StepResult:
         """Run a statement; one that waited in vain for a lock is run again, a bounded number of times."""
         if _is_lock(kind):
             return _result(
@@ -476,13 +529,14 @@ class Run:
                 time.perf_counter_ns(),
                 notes=("LOCK TABLES is not run: each step is a transaction of its own",),
             )
-        connection = self.session.connection
         began = time.perf_counter_ns()
         attempt = 1
         while True:
             try:
-                rows = await connection.execute(step.sql, seconds=self.seconds())
-                warnings = await connection.warnings()
+                if again:
+                    await self.session.connection.execute(step.sql, seconds=self.seconds())
+                    return _result(step, began)
+                rows, warnings = await self._send(step)
                 return _result(step, began, rows=rows, warnings=warnings)
             except QueryError as error:
                 if error.code not in TRY_AGAIN or attempt == ATTEMPTS:

@@ -15,6 +15,7 @@ from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import MARKER_TABLE, Marker, MarkerEntry, StepResult, Target
 from ledger.engines.entries import entry_id, fenced, require_own
 from ledger.engines.measured import Measured
+from ledger.engines.mysql.connection import Kept
 from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
 from ledger.errors import TenantError
 from ledger.events import CheckResult, MigrationRef
@@ -75,7 +76,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `told` says that they were handed to a living runner. `before` are the texts of
     the objects that the step after `step` touches, as they were before it; `measured` is from before
-    the migration's first step.
+    the migration's first step. `connection` is what the connection knew once `step` had landed.
     """
 
     steps: tuple[StepResult, ...] = ()
@@ -83,6 +84,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     told: bool = False
     before: tuple[tuple[str, str], ...] = ()
     measured: Measured | None = None
+    connection: Kept | None = None
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from ledger import failpoints
 from ledger.drivers.mysql import DriverError, MysqlConnection
 from ledger.engines.base import Intent, Journal, MarkerEntry, StepResult, Work
 from ledger.engines.measured import Measured
+from ledger.engines.mysql.connection import ConnectionState, Kept
 from ledger.engines.mysql.marker import Body, MarkerTable
 from ledger.errors import FencedError, TenantError
 from ledger.events import CheckResult
@@ -48,6 +49,14 @@ class Progress:
         self._untold: list[StepResult] = []
         self._keeps_all = work.python is not None
         self._measured_saved = False
+        self._state: ConnectionState | None = None
+        self._connection: Kept | None = None
+        self._saved_connection: Kept | None = None
+
+    def keep(self, state: ConnectionState) -> None:
+        """From here on the marker says what the connection knows too."""
+        self._state = state
+        self._connection = self._saved_connection = state.now if state.restored else None
 
     @property
     def results(self) -> tuple[StepResult, ...]:
@@ -76,12 +85,24 @@ class Progress:
         self.step = results[-1].number
         self._kept.extend(results)
         self._untold.extend(results)
+        self._connection = self._known()
 
     def tell(self) -> None:
         """Hand to the runner what it has not heard."""
         untold, self._untold = self._untold, []
         for result in untold:
             self._journal.landed(msgspec.structs.replace(result, of=self.of) if self.of else result)
+
+    def _known(self) -> Kept | None:
+        return self._state.now if self._state is not None else None
+
+    def _knows_more(self) -> bool:
+        """Whether the marker lacks what no intent says; the last statement's count is left out."""
+        known, saved = (
+            msgspec.structs.replace(one or Kept(), last=None)
+            for one in (self._connection, self._saved_connection)
+        )
+        return known != saved
 
     def entry(self, *, step: int | None = None, applied: bool = False) -> MarkerEntry:
         """The marker's entry as it is to be."""
@@ -104,12 +125,19 @@ class Progress:
         await self._table.put(
             connection,
             self.entry(),
-            Body(steps=tuple(self._kept), told=told, before=before, measured=self.measured),
+            Body(
+                steps=tuple(self._kept),
+                told=told,
+                before=before,
+                measured=self.measured,
+                connection=self._connection,
+            ),
         )
         self._measured_saved = True
         if connection.in_transaction:
             await connection.commit()
         self._saved_step = self.step
+        self._saved_connection = self._connection
         self.tell()
         failpoints.reach("engine.after_marker")
 
@@ -118,7 +146,7 @@ class Progress:
         await self._table.put(
             connection,
             self.entry(step=results[-1].number),
-            Body(steps=(*self._kept, *results), measured=self.measured),
+            Body(steps=(*self._kept, *results), measured=self.measured, connection=self._known()),
         )
 
     def committed(self, *results: StepResult) -> None:
@@ -126,6 +154,7 @@ class Progress:
         self.done(*results)
         self._saved_step = self.step
         self._measured_saved = True
+        self._saved_connection = self._connection
         self.tell()
 
     async def finish(self, connection: MysqlConnection, checks: tuple[CheckResult, ...]) -> None:
@@ -147,7 +176,10 @@ class Progress:
 
         If that fails, the marker is written instead, since the runner may record the
         results without the intent; not where the claim is lost, since then neither is.
+        What the connection knows no intent says: where it has changed, the marker does.
         """
+        if self._knows_more():
+            await self.save(connection)
         self.tell()
         if not self._measured_saved:
             intent = msgspec.structs.replace(intent, bytes_before=self.measured.bytes)

@@ -16,6 +16,7 @@ from ledger.drivers.mysql import QueryError
 from ledger.engines.mysql.marker import Body
 from ledger.errors import CheckFailedError, LedgerError, StepFailedError, TenantError
 from ledger.events import CheckResult
+from ledger.scripts.connection import uses
 from ledger.scripts.model import PythonCall, Step, sha256_hex
 from ledger.scripts.statements import classify
 from ledger.scripts.wording import label
@@ -67,8 +68,13 @@ class Tenant:
                 hint="Leave it out: each statement of rows is a transaction of its own.",
                 tenant=self.name,
             )
+        refusal = uses(text).refusal
+        if refusal is not None:
+            raise StepFailedError(refusal[0], step=step.number, hint=refusal[1], tenant=self.name)
         if kind.kind == "session":
             run.session.soil()
+        elif uses(text).changes:
+            run.session.left_something()
         if step.number <= self._last_landed:
             self._require_same(step)
             await run.replay(step, kind)
@@ -90,7 +96,8 @@ class Tenant:
         try:
             await connection.execute("START TRANSACTION READ ONLY")
             try:
-                rows = await connection.fetch(sql, parameters, seconds=self._run.seconds())
+                text = self._run.state.filled(connection.with_parameters(sql, parameters))
+                rows = await connection.fetch(text, seconds=self._run.seconds())
             finally:
                 await connection.rollback()
         except QueryError as error:
@@ -148,6 +155,8 @@ async def run_module(run: Run, body: Body) -> tuple[CheckResult, ...]:
             migration=run.migration,
         )
     tenant = Tenant(run, body, _file_of(function))
+    await run.state.begin(run.session.connection)
+    await run.restore()
     verify = module.verify if run.work.direction == "up" else None
     try:
         await _steps(function, tenant, run)

@@ -51,6 +51,7 @@ from ledger.engines.mysql.upkeep import MysqlUpkeep
 from ledger.errors import MarkerMismatchError, StepFailedError
 from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
+from ledger.scripts.connection import uses
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Step
 from ledger.scripts.touching import Touched, touched
@@ -73,7 +74,7 @@ class MysqlSession:
         self.shared = shared
         self._remembered: Remembered | None = None
         self._found_ledger: Fence = Fence()
-        self._dirty = False
+        self._dirty = self._used = False
         self._plain = False
         self._fresh: fence.Taken | None = None
         self.known = Known(target.prefix)
@@ -104,6 +105,10 @@ class MysqlSession:
     def reusable(self) -> bool:
         """Whether the connection, once reset, is what a new one would be."""
         return self._plain and not self._dirty
+
+    def left_something(self) -> None:
+        """A statement may have left something: the next migration gets a connection that is as new."""
+        self._used = True
 
     def soil(self) -> None:
         """A statement changed the connection's settings: the next migration gets a new one."""
@@ -136,7 +141,7 @@ class MysqlSession:
 
     async def _at(self, *, epoch: int, ledger: str) -> Remembered:
         """The marker under our fence."""
-        if self._dirty:
+        if self._dirty or self._used:
             await self._renew()
         if self._remembered is None or self._remembered.epoch != epoch:
             await self._fence(epoch=epoch, ledger=ledger)
@@ -156,7 +161,7 @@ class MysqlSession:
         self.connection = await open_connection(
             self.url, self.target.secret, session=self.target.session
         )
-        self._dirty = False
+        self._dirty = self._used = False
 
     async def apply(
         self, work: Work, journal: Journal, *, known: frozenset[str] = frozenset()
@@ -242,7 +247,7 @@ class MysqlSession:
             progress.carry(body.steps, told=body.told)
         elif measured.plans is not None:
             await progress.save(self.connection)
-        run = Run(self, work, journal, progress)
+        run = Run(self, work, journal, progress, kept=body.connection if same else None)
         try:
             if work.python is not None:
                 checks = await python.run_module(run, body)
@@ -275,6 +280,8 @@ class MysqlSession:
         work = run.work
         landed = run.progress.step
         self._require_landed(run)
+        await run.state.begin(self.connection)
+        passed = False
         announced = (
             {one.step: one for one in work.intent.singly()} if work.intent is not None else {}
         )
@@ -282,14 +289,22 @@ class MysqlSession:
             kind = kind_of(step.sql)
             if kind.kind == "session":
                 self._dirty = True
+            elif uses(step.sql).changes:
+                self.left_something()
             if step.number <= landed:
                 await run.replay(step, kind)
-            elif step.number in announced:
+                continue
+            if not passed:
+                passed = True
+                await run.restore()
+            if step.number in announced:
                 if not await run.take_up(step, kind, announced[step.number], before):
                     # It runs only now: those announced with it had not begun.
                     announced = {}
             else:
                 await run.run(step, kind)
+        if not passed:
+            await run.restore()
         await run.end()
         if work.sync:
             await wishes.bring_about(run)

@@ -1,0 +1,343 @@
+"""What a MySQL or MariaDB statement reads of its connection, and what it leaves there for later ones.
+
+A run that goes on after a kill has another connection than the one that the earlier
+steps had. Invariant: a statement whose text shows that it depends on something of
+its connection says so here; code that is not in the text (CALL, EXECUTE) counts as
+reading and changing everything.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final, Literal
+
+import msgspec
+
+from ledger.scripts.model import Check, Step
+from ledger.scripts.statements import classify
+from ledger.scripts.tokens import Token, placed, tokens
+
+What = Literal["rows", "found", "warnings", "errors", "sequence", "diagnostics"]
+Lost = Literal["count", "random"]
+
+ONE_SHOT: Final = frozenset({"insert_id", "rand_seed1", "rand_seed2"})
+"""Settings that other statements use up or carry on, so that setting them again is no repetition."""
+
+SEEDS: Final = frozenset({"rand_seed1", "rand_seed2"})
+_NAMES: Final = ("character_set_client", "character_set_connection", "character_set_results",
+                 "collation_connection")  # fmt: skip
+_SCOPES: Final = frozenset({"SESSION", "LOCAL", "GLOBAL", "PERSIST", "PERSIST_ONLY"})
+_ELSEWHERE: Final = frozenset({"GLOBAL", "PERSIST", "PERSIST_ONLY"})
+_STORED: Final = frozenset({"VIEW", "PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "PACKAGE"})
+_IDS: Final = frozenset({"LAST_INSERT_ID", "IDENTITY"})
+_LAST: Final[dict[str, What]] = {"ROW_COUNT": "rows", "FOUND_ROWS": "found"}
+_COUNTS: Final[dict[str, What]] = {"WARNING_COUNT": "warnings", "ERROR_COUNT": "errors"}
+_USE: Final = (
+    "USE makes another database the connection's own",
+    "A migration runs in its tenant's own database; leave the database's name out.",
+)
+_WORTH_READING: Final = re.compile(
+    r"@|\b(?:row_count|found_rows|last_insert_id|identity|lastval|previous|rand|temporary|drop"
+    r"|diagnostics|prepare|execute)\b|\A\s*+(?:/\*M?!\d*+\s*+)?set\b",
+    re.IGNORECASE,
+)
+
+
+class Read(msgspec.Struct, frozen=True):
+    """`sql[start:end]` reads `what` of the statement before, or of the sequence `of`."""
+
+    start: int
+    end: int
+    what: What
+    of: str = ""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A session variable that SET assigns. `computed`: its value does not stand in the statement."""
+
+    name: str
+    computed: bool
+    default: bool = False
+
+
+class Uses(msgspec.Struct, frozen=True, kw_only=True):
+    """What one statement has to do with its connection. Names of variables are in lower case.
+
+    `first` is its first word. `opaque`: it runs code that its text does not show. `selects`:
+    FOUND_ROWS is another afterwards. `again`: it may be run again as it stands, and has to be (SET ROLE).
+    `source` is the expression that PREPARE takes its text from. `stored`: what it names is
+    the text of a view or a routine, and is not run. `refusal`: why a migration cannot have
+    it, and what to write instead.
+    """
+
+    first: str = ""
+    variables: frozenset[str] = frozenset()
+    settings: tuple[Setting, ...] = ()
+    opaque: bool = False
+    selects: bool = False
+    inserts: bool = False
+    reads: tuple[Read, ...] = ()
+    insert_id: bool = False
+    random: bool = False
+    again: bool = False
+    makes_temporary: str = ""
+    drops: tuple[str, ...] = ()
+    prepares: str = ""
+    source: str = ""
+    executes: str = ""
+    deallocates: str = ""
+    stored: bool = False
+    refusal: tuple[str, str] | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the connection is not as good as a new one after it."""
+        return bool(
+            self.variables
+            or self.settings
+            or self.opaque
+            or self.again
+            or self.makes_temporary
+            or self.prepares
+        )
+
+    @property
+    def reads_last(self) -> bool:
+        """Whether it reads what the statement just before it left."""
+        return any(one.what not in ("sequence", "found") for one in self.reads)
+
+
+@lru_cache(maxsize=4096)
+def uses(sql: str) -> Uses:
+    """What the statement reads and leaves. Never raises."""
+    kind = classify(sql, "mysql")
+    first = next((one.upper for one in tokens(sql, "mysql")), "")
+    plain = Uses(
+        first=first,
+        selects=kind.kind in ("query", "call", "other"),
+        inserts=kind.kind in ("dml", "call", "other"),
+        opaque=kind.kind == "call",
+    )
+    if first == "USE":
+        return msgspec.structs.replace(plain, refusal=_USE)
+    if _WORTH_READING.search(sql) is None:
+        return plain
+    found = list(placed(sql, "mysql"))
+    words = [token for _, _, token in found]
+    if first == "CREATE" and any(one.upper in _STORED for one in words[:12]):
+        return Uses(stored=True)
+    if first == "GET":
+        return _diagnostics(words, len(sql))
+    return msgspec.structs.replace(
+        plain,
+        selects=plain.selects or any(one.upper == "SELECT" for one in words),
+        reads=tuple(_reads(found)),
+        insert_id=any(one.upper in _IDS for one in words),
+        random=any(
+            one.upper == "RAND" and after.text == "(" for one, after in itertools.pairwise(words)
+        ),
+        **{"variables": frozenset(_variables(words))} | _own(first, words, found, sql),
+    )
+
+
+def _own(
+    first: str, words: list[Token], found: list[tuple[int, int, Token]], sql: str
+) -> dict[str, object]:
+    """What the statements that are about the connection itself do."""
+    name = words[1].text.lower() if len(words) > 1 else ""
+    upper = [one.upper for one in words]
+    if first == "SET":
+        role = "ROLE" in upper[1:3] or (upper[1:2] == ["TRANSACTION"])
+        return {"settings": tuple(_settings(words[1:])), "again": role}
+    if first == "PREPARE" and len(found) > 3:
+        return {"prepares": name, "source": sql[found[3][0] :]} | _within_text(words)
+    if first == "EXECUTE":
+        return {"executes": "" if name == "immediate" else name} | _within_text(words)
+    if first == "DEALLOCATE" or upper[:2] == ["DROP", "PREPARE"]:
+        return {"deallocates": words[2].text.lower() if len(words) > 2 else ""}
+    if first == "CREATE" and {"TEMPORARY", "TEMP"} & set(upper[:5]) and "TABLE" in upper[:6]:
+        return {"makes_temporary": classify(sql, "mysql").target.rpartition(".")[2].lower()}
+    if first == "DROP" and {"TABLE", "TABLES"} & set(upper[1:3]):
+        touched = classify(sql, "mysql").touched
+        return {"drops": tuple(one.rpartition(".")[2].lower() for one in touched)}
+    return {}
+
+
+def _within_text(words: Sequence[Token]) -> dict[str, object]:
+    """The variables that a text to be executed names, besides those beside it."""
+    texts = [one.text[1:-1] for one in words if one.kind == "string"]
+    inner = {name for text in texts for name in uses(text).variables}
+    return {"variables": frozenset(inner | set(_variables(words)))}
+
+
+def _variables(words: Sequence[Token]) -> Iterator[str]:
+    """User variables: an @ and a name, but not @@name, and not an account's name@host."""
+    for number, token in enumerate(words[:-1]):
+        if token.kind != "other" or token.text != "@":
+            continue
+        after = words[number + 1]
+        before = words[number - 1] if number else None
+        account = before is not None and before.kind in ("string", "quoted")
+        if after.kind == "other" or account or (before is not None and before.text == "@"):
+            continue
+        name = after.text[1:-1] if after.kind == "string" else after.text
+        rest = number + 2
+        while after.kind == "word" and rest + 1 < len(words) and words[rest].text == ".":
+            name += "." + words[rest + 1].text
+            rest += 2
+        yield name.lower()
+
+
+def _reads(found: list[tuple[int, int, Token]]) -> Iterator[Read]:
+    words = [token for _, _, token in found]
+    for number, (start, _, token) in enumerate(found):
+        after = words[number + 1 : number + 4]
+        texts = [one.text for one in after]
+        if token.upper in _LAST and texts[:2] == ["(", ")"]:
+            yield Read(start, found[number + 2][1], _LAST[token.upper])
+        elif token.upper in _COUNTS and (at := _system_variable(words, number)) is not None:
+            yield Read(found[at][0], found[number][1], _COUNTS[token.upper])
+        elif token.upper == "LASTVAL" and texts[:1] == ["("]:
+            end = number + 2
+            while end < len(words) and words[end].text != ")":
+                end += 1
+            if end < len(words):
+                name = "".join(_quoted(one) for one in words[number + 2 : end])
+                yield Read(start, found[end][1], "sequence", name)
+        elif token.upper == "PREVIOUS" and [one.upper for one in after[:2]] == ["VALUE", "FOR"]:
+            end = number + 3
+            while end + 2 < len(words) and words[end + 1].text == ".":
+                end += 2
+            name = "".join(_quoted(one) for one in words[number + 3 : end + 1])
+            yield Read(start, found[end][1], "sequence", name)
+
+
+def _quoted(token: Token) -> str:
+    if token.kind == "other":
+        return token.text
+    return "`" + token.text.replace("`", "``") + "`"
+
+
+def _system_variable(words: Sequence[Token], number: int) -> int | None:
+    """Where the @@ stands before this name, with or without its scope."""
+    at = number - 2
+    if number >= 4 and words[number - 1].text == "." and words[number - 2].upper in _SCOPES:
+        at = number - 4
+    return at if at >= 0 and words[at].text == words[at + 1].text == "@" else None
+
+
+def _settings(words: Sequence[Token]) -> Iterator[Setting]:
+    for clause in _clauses(words):
+        upper = [one.upper for one in clause]
+        while upper and (upper[0] in _SCOPES or clause[0].text == "@" == clause[1].text):
+            drop = 2 if clause[0].text == "@" else 1
+            if upper[0] in _ELSEWHERE:
+                upper = []
+                break
+            clause, upper = clause[drop:], upper[drop:]
+            if upper and clause[0].text == ".":
+                clause, upper = clause[1:], upper[1:]
+        if not upper or clause[0].text == "@" or upper[0] in ("PASSWORD", "ROLE", "RESOURCE"):
+            continue
+        if upper[0] in ("NAMES", "CHARSET") or upper[:2] == ["CHARACTER", "SET"]:
+            yield from (Setting(one, computed=False) for one in _NAMES)
+        elif upper[0] == "TRANSACTION":
+            continue
+        elif len(clause) > 2 and "=" in (clause[1].text, clause[2].text):
+            value = clause[2:] if clause[1].text == "=" else clause[3:]
+            name = clause[0].text.lower()
+            yield Setting(
+                name,
+                computed=name in ONE_SHOT or any(one.text in ("(", "@") for one in value),
+                default=[one.upper for one in value] == ["DEFAULT"],
+            )
+
+
+def _clauses(words: Sequence[Token]) -> Iterator[Sequence[Token]]:
+    """Split at the commas outside parentheses."""
+    depth = begin = 0
+    for number, token in enumerate(words):
+        depth += (token.text == "(") - (token.text == ")") if token.kind == "other" else 0
+        if depth == 0 and token.kind == "other" and token.text == ",":
+            yield words[begin:number]
+            begin = number + 1
+    yield words[begin:]
+
+
+def _diagnostics(words: Sequence[Token], end: int) -> Uses:
+    """GET DIAGNOSTICS @a = ROW_COUNT, @b = NUMBER: what it asks is known without asking."""
+    variables = frozenset(_variables(words))
+    if any(one.upper in ("CONDITION", "STACKED") for one in words):
+        return Uses(
+            variables=variables,
+            refusal=(
+                "GET DIAGNOSTICS CONDITION reads the warnings of the statement before it, and "
+                "those are read when that step is recorded",
+                "Put both statements into a procedure, and CALL it.",
+            ),
+        )
+    return Uses(variables=variables, reads=(Read(0, end, "diagnostics"),))
+
+
+def diagnostics_asked(sql: str) -> tuple[tuple[str, What], ...]:
+    """(variable, what) for each assignment of a GET DIAGNOSTICS."""
+    words = [token for _, _, token in placed(sql, "mysql")]
+    asked: list[tuple[str, What]] = []
+    start = next((n for n, one in enumerate(words) if one.upper == "DIAGNOSTICS"), len(words))
+    for clause in _clauses(words[start + 1 :]):
+        for name in _variables(clause):
+            asked.append((name, "rows" if clause[-1].upper == "ROW_COUNT" else "warnings"))
+    return tuple(asked)
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What some step of a section asks of the ones before it that is not simply kept.
+
+    `variables` are all that it names, those of secret steps apart. `found`: FOUND_ROWS();
+    `insert_id`: LAST_INSERT_ID(); `sequences` are those whose last value is asked for, as
+    they are quoted; `opaque`: some code's text is not in it.
+    """
+
+    variables: frozenset[str] = frozenset()
+    found: bool = False
+    insert_id: bool = False
+    sequences: frozenset[str] = frozenset()
+    opaque: bool = False
+
+
+def needs(steps: Sequence[Step], checks: Sequence[Check] = (), *, unknown: bool = False) -> Needs:
+    """The needs of these steps and checks. `unknown`: the steps are not known beforehand."""
+    found = [uses(one.sql) for one in steps] + [uses(one.sql) for one in checks]
+    secret = {name for one in steps if one.secret for name in uses(one.sql).variables}
+    asked = [(two.what, two.of) for one in found for two in one.reads]
+    return Needs(
+        variables=frozenset(name for one in found for name in one.variables) - secret,
+        found=unknown
+        or any(what == "found" for what, _ in asked)
+        or any(one.executes for one in found),
+        insert_id=unknown or any(one.insert_id or one.opaque for one in found),
+        sequences=frozenset(of for what, of in asked if what == "sequence"),
+        opaque=unknown or any(one.opaque for one in found),
+    )
+
+
+def breakable(steps: Sequence[Step]) -> Iterator[tuple[Step, Lost]]:
+    """Steps that could not go on if the run ended just before them, and what would be lost."""
+    seeded = False
+    for before, step in zip((None, *steps), steps, strict=False):
+        own = uses(step.sql)
+        if own.stored:
+            continue
+        if before is not None and own.reads_last and not _lands_with_its_count(before):
+            yield step, "count"
+        if own.random and seeded:
+            yield step, "random"
+        seeded = seeded or any(one.name in SEEDS for one in own.settings)
+
+
+def _lands_with_its_count(step: Step) -> bool:
+    """Whether the marker is written together with the step: then its count is in it."""
+    return classify(step.sql, "mysql").kind in ("dml", "query", "session", "transaction")
