@@ -58,6 +58,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self.url, database=database)
 
     @property
+    def collation(self) -> str:
+        """What the server's own client has as collation of its connection."""
+        return "utf8mb4_0900_ai_ci" if self.flavor == "mysql" else "utf8mb4_general_ci"
+
+    @property
     def password(self) -> str:
         """The password in clear, for drivers and clients; empty when there is none."""
         return "" if self.secret.value is None else self.secret.value.reveal()

@@ -45,7 +45,9 @@ NO_SECRET: Final = SecretSource()
 NO_DEADLINE: Final = math.inf
 
 _NO_SUCH_THREAD: Final = 1094
-_SESSION: Final = "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, SESSION lock_wait_timeout = {seconds}, autocommit = 1"
+# Without COLLATE: the collation is the one that the server's own client has there, which decides
+# what literals and variables compare with, and what CREATE TABLE … AS and stored programs are made with.
+_SESSION: Final = "SET NAMES utf8mb4, SESSION lock_wait_timeout = {seconds}, autocommit = 1"
 
 Row = tuple[Any, ...]
 

@@ -50,6 +50,18 @@ CASES: dict[str, tuple[str, ...]] = {
         "CREATE TABLE kinds AS SELECT @i AS i, @u AS u, @d AS d, @f AS f, @s AS s, @b AS b, @l AS l",
         "INSERT INTO posts (author, note) SELECT @`odd name` + @'q.x', CONCAT_WS('|', HEX(@b), @s,"
         " HEX(@l), CHARSET(@l), COLLATION(@l), COLLATION(@s), @n IS NULL, @u, @d * 2, @f, @e = '')"),
+    "comparing with columns": (
+        "CREATE TABLE own (name VARCHAR(20)) CHARACTER SET utf8mb4", "INSERT INTO own VALUES ('a'), ('Ä'), ('b')",
+        "SET @x = 'A'", "UPDATE own SET name = CONCAT(name, '!') WHERE name = @x",
+        "CREATE TABLE made AS SELECT 'text' AS a, @x AS b, CONCAT(name, @x) AS c, _utf8mb4'x' AS d FROM own",
+        "CREATE PROCEDURE mend (given VARCHAR(20) CHARACTER SET utf8mb4)"
+        " UPDATE own SET name = 'found' WHERE name = given AND name = 'Ä'",
+        "CREATE FUNCTION same (given VARCHAR(20) CHARACTER SET utf8mb4) RETURNS INT READS SQL DATA"
+        " RETURN (SELECT COUNT(*) FROM own WHERE name = given)",
+        "CREATE VIEW seen AS SELECT CONCAT(name, 'z') AS a, 'literal' AS b FROM own WHERE name > 'a'",
+        "CREATE TRIGGER noted BEFORE INSERT ON own FOR EACH ROW SET NEW.name = CONCAT(NEW.name, 't')",
+        "CREATE EVENT later ON SCHEDULE AT '2036-01-01 00:00:00' DO DELETE FROM own WHERE name = 'x'",
+        "CALL mend('ä')", "INSERT INTO own VALUES ('ü')", LOG.format("same('ÜT')", "same")),
     "last_insert_id": ("INSERT INTO users (name) VALUES ('new')", "UPDATE users SET score = 1",
                        "ALTER TABLE users ADD y INT", "SET @id = LAST_INSERT_ID()",
                        LOG.format("LAST_INSERT_ID()", "of"), "DELETE FROM users WHERE id = 8",
@@ -119,6 +131,16 @@ MARIADB: dict[str, tuple[str, ...]] = {
               "EXECUTE IMMEDIATE 'SET @im = 9'", "DELETE FROM users WHERE id = 8",
               LOG.format("@im", "immediate")),
 }  # fmt: skip
+PROGRAMS = {
+    one: f"SELECT {name}, CHARACTER_SET_CLIENT, COLLATION_CONNECTION FROM information_schema.{one}S"
+    f" WHERE {schema} = DATABASE() ORDER BY 1"
+    for one, name, schema in (
+        ("ROUTINE", "ROUTINE_NAME", "ROUTINE_SCHEMA"), ("VIEW", "TABLE_NAME", "TABLE_SCHEMA"),
+        ("TRIGGER", "TRIGGER_NAME", "TRIGGER_SCHEMA"), ("EVENT", "EVENT_NAME", "EVENT_SCHEMA"),
+    )
+}  # fmt: skip
+"""What stored programs were made under."""
+
 IN_DOUBT = {"temporary": "temporary table pile"}
 """Cases that nothing can go on with in their middle, and what names the reason."""
 
@@ -132,18 +154,22 @@ def _steps(server: Server, case: str) -> tuple[str, ...]:
 def _content(tenant: Tenant) -> dict[str, Rows]:
     names = sorted(tenant.tables())
     columns = {"posts": "author, note"}
-    return {
-        name: tenant.rows(
-            f"SELECT {columns.get(name, '*')} FROM `{name}` ORDER BY {'id' if name == 'posts' else 1}"
-        )
-        for name in names
-    } | {
-        f"{name} as made": tenant.rows(
-            "SELECT COLUMN_NAME, COLUMN_TYPE, COLLATION_NAME FROM information_schema.COLUMNS"
-            f" WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{name}' ORDER BY ORDINAL_POSITION"
-        )
-        for name in names
-    }
+    return (
+        {
+            name: tenant.rows(
+                f"SELECT {columns.get(name, '*')} FROM `{name}` ORDER BY {'id' if name == 'posts' else 1}"
+            )
+            for name in names
+        }
+        | {
+            f"{name} as made": tenant.rows(
+                "SELECT COLUMN_NAME, COLUMN_TYPE, COLLATION_NAME FROM information_schema.COLUMNS"
+                f" WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{name}' ORDER BY ORDINAL_POSITION"
+            )
+            for name in names
+        }
+        | {what: tenant.rows(sql) for what, sql in PROGRAMS.items()}
+    )
 
 
 def _by_the_client(tenant: Tenant, steps: Sequence[str]) -> dict[str, Rows]:

@@ -57,7 +57,7 @@ async def test_nothing_of_one_tenant_is_left_for_the_next(
                 check("SELECT @left IS NULL", "variable"),
                 check("SELECT @@group_concat_max_len <> 77", "setting"),
                 check(f"SELECT DATABASE() = '{second.database}'", "database"),
-                check("SELECT @@collation_connection = 'utf8mb4_general_ci'", "names"),
+                check(f"SELECT @@collation_connection = '{second.server.collation}'", "names"),
                 check("SELECT count(*) >= 0 FROM scrap", "temporary table"),
             ]
         )
