@@ -132,7 +132,8 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
 class BackupCreated(Event, frozen=True, kw_only=True, tag="backup_created"):
     """A verified backup. `covers` says what is inside (`database`, `prefix wp_2_`).
 
-    `left_out` are objects that may be the tenant's and are not in it.
+    `left_out` are objects that may be the tenant's and are not in it; `broken` are views that
+    refer to what is not there, of which it holds the definition.
     """
 
     path: str
@@ -144,6 +145,7 @@ class BackupCreated(Event, frozen=True, kw_only=True, tag="backup_created"):
     applied: tuple[MigrationRef, ...] = ()
     duration_us: int = 0
     left_out: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
 
 class BackupPruned(Event, frozen=True, kw_only=True, tag="backup_pruned"):

@@ -260,7 +260,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 class Backup(msgspec.Struct, frozen=True, kw_only=True):
     """A finished, verified, fsynced backup file (mode 0600).
 
-    `left_out` are objects of the database that may be the tenant's, and are not in it.
+    `left_out` are objects of the database that may be the tenant's, and are not in it;
+    `broken` are views that refer to what is not there, kept by their definition.
     """
 
     path: Path
@@ -270,6 +271,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     covers: str
     fingerprint: str
     left_out: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
 
 class Session(Protocol):
@@ -371,10 +373,12 @@ class Session(Protocol):
         ledger: str,
         deadline_seconds: float,
         fingerprint: str = "",
+        unmade: list[str] | None = None,
     ) -> Mark:
         """Replace the tenant's content by the backup's, checking its hash first, then set the fence to `epoch`.
 
-        May be repeated after a crash. Raises RestoreError, also where what was restored
+        Names of broken views that could not be made again are added to `unmade`. May be
+        repeated after a crash. Raises RestoreError, also where what was restored
         has another `fingerprint` than that of the backup.
         """
         ...

@@ -17,6 +17,7 @@ import anyio
 from ledger import events as ev
 from ledger.drivers.folders import sync_folder
 from ledger.engines.base import Session, Target
+from ledger.engines.checks import shortened
 from ledger.errors import BackupError, ConfigError, FencedError
 from ledger.runner.context import RunContext
 from ledger.scripts.model import Migration
@@ -213,6 +214,7 @@ async def take(
         applied=ctx.state(target.name).applied,
         duration_us=(time.perf_counter_ns() - began) // 1000,
         left_out=backup.left_out,
+        broken=backup.broken,
     )
     try:
         await ctx.record_claimed(target.name, [created])
@@ -223,6 +225,22 @@ async def take(
     one.recorded()
     ctx.watcher.note(target.name, f"backup {backup.path}")
     return created
+
+
+def told(created: ev.BackupCreated, target: Target) -> list[str]:
+    """What a person should know of a backup that does not hold everything."""
+    notes = []
+    if created.left_out:
+        notes.append(
+            f"the backup leaves out {shortened(created.left_out)}: nothing says whether they are this"
+            f" tenant's (tables and neighbours of {target.source} would)"
+        )
+    if created.broken:
+        notes.append(
+            f"of {shortened(created.broken)} the backup holds the definition alone: what the view refers"
+            " to is not there, or may not be read"
+        )
+    return notes
 
 
 def _prepare(folder: Path, path: Path, note: Path) -> list[Path]:

@@ -10,7 +10,6 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Done, Engine, Marker, MarkerEntry, Session, Target
-from ledger.engines.checks import shortened
 from ledger.errors import (
     ClaimHeldError,
     ConflictError,
@@ -231,11 +230,7 @@ async def _apply_one(held: Held, pending: Sequence[Migration], progress: _Progre
             pending=pending,
         )
         progress.backup = created.path
-        if created.left_out:
-            progress.warnings.append(
-                f"the backup leaves out {shortened(created.left_out)}: nothing says whether they are this"
-                f" tenant's (tables and neighbours of {target.source} would)"
-            )
+        progress.warnings += backups.told(created, target)
     queries = explain.queries_for(ctx.settings.explain, target, target.engine)
     if queries and progress.plans is None:
         progress.plans = await explain.look(held.session, queries)

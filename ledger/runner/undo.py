@@ -260,6 +260,7 @@ async def _undo(
                 error.hint = f"{error.hint} {WITHOUT}"
                 raise
             saved.append(created.path)
+            warnings += backups.told(created, target)
         if first.script is not None:
             undoing = {f"{way.ref.set}/{way.ref.version}" for way in ways}
             warnings += [
@@ -272,7 +273,7 @@ async def _undo(
             if way.script is not None:
                 await _by_script(held, way.script, following)
             elif way.backup is not None:
-                await bring_back(held, way.backup)
+                warnings += await bring_back(held, way.backup)
                 if following is not None:
                     raise StateChangedError
 
@@ -295,8 +296,12 @@ async def _by_script(held: Held, migration: Migration, following: WayBack | None
         raise StateChangedError
 
 
-async def bring_back(held: Held, kept: KeptBackup) -> None:
-    """Replace the tenant's content by a backup's; the applied set is again what it was then."""
+async def bring_back(held: Held, kept: KeptBackup) -> list[str]:
+    """Replace the tenant's content by a backup's; the applied set is again what it was then.
+
+    What to warn of is returned.
+    """
+    unmade: list[str] = []
     ctx, target = held.ctx, held.target
     backup = kept.backup
     mark = await held.session.restore(
@@ -306,6 +311,7 @@ async def bring_back(held: Held, kept: KeptBackup) -> None:
         ledger=ctx.ledger_id,
         deadline_seconds=ctx.settings.backup_seconds,
         fingerprint=backup.fingerprint or "",
+        unmade=unmade,
     )
     applied = ctx.state(target.name).applied
     then = {(ref.set, ref.version) for ref in backup.applied}
@@ -321,6 +327,11 @@ async def bring_back(held: Held, kept: KeptBackup) -> None:
             mark=mark,
         )
     )
+    return [
+        f"the view {name} was broken when the backup was taken, and could not be made again; the file"
+        f" {backup.path} ends with its definition"
+        for name in unmade
+    ]
 
 
 async def restore_tenant(
@@ -328,6 +339,7 @@ async def restore_tenant(
 ) -> Outcome:
     """Restore one backup of the tenant."""
     began = time.perf_counter_ns()
+    warnings: list[str] = []
     try:
         while True:
             try:
@@ -335,7 +347,7 @@ async def restore_tenant(
                     engine.open(target) as session,
                     claimed(ctx, engine, target, session, direction="down") as held,
                 ):
-                    await bring_back(held, kept)
+                    warnings += await bring_back(held, kept)
                 break
             except StateChangedError:
                 continue
@@ -348,4 +360,5 @@ async def restore_tenant(
         version=applied[-1].version if applied else None,
         duration_us=_since(began),
         backup=kept.backup.path,
+        warnings=tuple(warnings),
     )

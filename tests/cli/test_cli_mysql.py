@@ -192,24 +192,6 @@ def test_a_failed_statement_goes_on_from_there(
     assert [event["body"]["step"] for event in steps] == [1, 2]
 
 
-def test_back_from_what_cannot_be_backed_up(
-    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
-) -> None:
-    """A migration dropped a view's table: the backup before a rollback fails, which names the way without."""
-    database = make_database(sql_server)
-    env = configure(terminal, sql_server, f'mysql = "{address(sql_server, database)}"')
-    query(sql_server, "CREATE TABLE old (id INT)", database=database)
-    query(sql_server, "CREATE VIEW seen AS SELECT id FROM old", database=database)
-    terminal.ok("migrate", "--all-tenants", env=env)
-    terminal.write("migrations/app/002_old.sql", "DROP TABLE old;\n")
-    terminal.ok("migrate", "--all-tenants", env=env)
-    ended = terminal.run("rollback", "002", "--all-tenants", "-y", env=env)
-    assert ended.code == 3 and "seen" in ended.out and "`ledger restore`" in ended.out
-    assert columns(sql_server, database, "old") == []
-    terminal.ok("restore", "--all-tenants", "-y", env=env)
-    assert columns(sql_server, database, "seen") == ["id"]
-
-
 def test_an_optimizer_hint_stays_with_its_statement(
     terminal: Terminal, sql_server: Server, make_database: MakeDatabase
 ) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import anyio
+import msgspec
 from anyio.abc import ByteReceiveStream, Process
 
 from ledger import failpoints
@@ -25,6 +26,7 @@ from ledger.drivers.mysql import SERVER_FULL, quote_identifier
 from ledger.drivers.secrets import read_secret
 from ledger.drivers.url import Secret
 from ledger.engines.base import Backup
+from ledger.engines.mysql.broken_views import BrokenView, broken_views
 from ledger.engines.mysql.clients import (
     PACKAGES,
     DumpProgram,
@@ -85,6 +87,7 @@ async def backup(
     own = await session.reader.listing(connection)
     listing = await session.reader.listing(connection, also=_about_to_change(session, pending))
     mark, _ = await session.reader.mark(connection)
+    broken = await broken_views(connection, session.names, listing.views)
     program = await dump_program(connection.server, session.shared.dump_programs, tenant=tenant)
     await _require_fit(session, program, listing)
     await _require_seen(session)
@@ -97,7 +100,8 @@ async def backup(
         with anyio.fail_after(deadline_seconds):
             async with _temporary(destination) as (temporary, file):
                 writer = Writer(file)
-                await _dump(session, program, listing, writer, more)
+                whole = _without(listing, broken)
+                await _dump(session, program, whole, writer, more)
                 contents = Contents(
                     sql_bytes=writer.sql_bytes,
                     covers=covers,
@@ -109,6 +113,7 @@ async def backup(
                     names=_held(listing) if session.names.prefix else (),
                     beyond=tuple(one for one in _held(listing) if one not in _held(own)),
                     beside=listing.beside if session.names.prefix else (),
+                    broken=broken,
                 )
                 sha256 = await anyio.to_thread.run_sync(_finish, writer, contents, temporary)
     except TimeoutError:
@@ -137,6 +142,15 @@ async def backup(
         covers=covers,
         fingerprint=mark.fingerprint or "",
         left_out=tuple(name for _, name in listing.unclear),
+        broken=tuple(one.name for one in broken),
+    )
+
+
+def _without(listing: Listing, broken: Sequence[BrokenView]) -> Listing:
+    """What the program can dump."""
+    names = {one.name for one in broken}
+    return msgspec.structs.replace(
+        listing, views=tuple(name for name in listing.views if name not in names)
     )
 
 

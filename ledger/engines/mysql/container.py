@@ -17,6 +17,7 @@ import msgspec
 import zstandard
 
 from ledger.engines.base import MarkerEntry
+from ledger.engines.mysql.broken_views import BrokenView
 
 SKIPPABLE: Final = 0x184D2A5E
 CHUNK_BYTES: Final = 1 << 20
@@ -28,7 +29,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What stands behind the SQL: the marker's entries, and how many bytes of SQL there are.
 
     Of a prefix tenant, `names` are the tables, views, routines … in it, of which `beyond` are no
-    part of its schema yet, and `beside` those with its prefix that were there and are not in it.
+    part of its schema yet, and `beside` those with its prefix that were there and are not in it. `broken` are
+    views that refer to what is not there.
     """
 
     sql_bytes: int
@@ -41,6 +43,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     names: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    broken: tuple[BrokenView, ...] = ()
 
 
 class Writer:

@@ -9,7 +9,7 @@ take it, have been checked; an interrupted restore refuses to be migrated and is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,8 @@ import msgspec
 from ledger import failpoints
 from ledger.drivers.mysql import NO_DEADLINE, QueryError, quote_identifier
 from ledger.engines.checks import require_fingerprint
+from ledger.engines.mysql import broken_views
+from ledger.engines.mysql.broken_views import BrokenView
 from ledger.engines.mysql.container import Contents, read_contents, read_sql, sha256_of
 from ledger.engines.mysql.drop import drop_object
 from ledger.engines.mysql.dumpfile import statements
@@ -44,16 +46,25 @@ async def restore(
     ledger: str,
     deadline_seconds: float,
     fingerprint: str,
+    unmade: list[str] | None,
 ) -> None:
     """Replace the tenant's content; the fence stands at `epoch` already. Raises RestoreError, FencedError."""
+    await broken_views.sweep(session)
     contents = await checked(session, backup, sha256)
     try:
         with anyio.fail_after(deadline_seconds):
             await _say(session, epoch=epoch, restoring=backup.name)
             failpoints.reach("restore.before_write")
-            await _drop_all(session, contents)
+            standing = await broken_views.as_backed_up(session, contents.broken)
+            await _drop_all(session, contents, standing)
             await _set_defaults(session, contents)
+            # Over nothing but stand-ins, which also have the columns that its own tables lack.
+            left: Sequence[BrokenView] = [
+                one for one in contents.broken if one.name not in standing
+            ]
+            left = await broken_views.make_again(session, left, contents.broken)
             await _feed(session, backup, contents, epoch=epoch)
+            left = await broken_views.make_again(session, left, contents.broken)
             failpoints.reach("restore.after_write")
             await session.renew(epoch=epoch, ledger=ledger)
             await _replace_entries(session, contents, epoch=epoch)
@@ -62,7 +73,10 @@ async def restore(
                 also=known_of(contents),
                 but={*contents.beyond, *contents.beside},
             )
-            require_fingerprint(state.mark, fingerprint, tenant=session.tenant)
+            if not left:
+                require_fingerprint(state.mark, fingerprint, tenant=session.tenant)
+            elif unmade is not None:
+                unmade += [one.name for one in left]
     except TimeoutError:
         raise RestoreError(
             f"the restore was not done within {deadline_seconds:g} s; the tenant holds a part of it",
@@ -124,8 +138,9 @@ async def _replace_entries(session: MysqlSession, contents: Contents, *, epoch: 
     )
 
 
-async def _drop_all(session: MysqlSession, contents: Contents) -> None:
-    """The tenant's own objects, the marker apart, and what was left out of the backup.
+async def _drop_all(session: MysqlSession, contents: Contents, standing: frozenset[str]) -> None:
+    """The tenant's own objects, apart from the marker, what was left out of the backup, and views
+    that are `standing` as they were then.
 
     Routines and events first: if the account may not drop one, no row is gone yet.
     """
@@ -136,7 +151,7 @@ async def _drop_all(session: MysqlSession, contents: Contents) -> None:
     # The dump's rows have no COMMIT behind them, whatever the tenant's `session` has set.
     await connection.execute("SET SESSION foreign_key_checks = 0, autocommit = 1")
     names = list(listing.programs)
-    names += [("VIEW", name) for name in listing.views]
+    names += [("VIEW", name) for name in listing.views if name not in standing]
     names += [("TABLE", name) for name in listing.tables]
     names += [("SEQUENCE", name) for name in listing.sequences]
     for kind, name in names:

@@ -460,6 +460,7 @@ class MysqlSession:
         ledger: str,
         deadline_seconds: float,
         fingerprint: str = "",
+        unmade: list[str] | None = None,
     ) -> Mark:
         """See Session.restore."""
         with translated(self.target, "restore"):
@@ -473,6 +474,7 @@ class MysqlSession:
                     ledger=ledger,
                     deadline_seconds=deadline_seconds,
                     fingerprint=fingerprint,
+                    unmade=unmade,
                 )
             finally:
                 self._dirty, self._remembered = True, None

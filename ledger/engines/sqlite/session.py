@@ -340,6 +340,7 @@ class SqliteSession:
         ledger: str,
         deadline_seconds: float,
         fingerprint: str = "",
+        unmade: list[str] | None = None,
     ) -> Mark:
         """See ledger.engines.base.Session.restore; the target may be missing or damaged."""
         mark = await restore.restore(
