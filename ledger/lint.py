@@ -38,8 +38,16 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 Rule = Callable[[Migration], Iterator[Finding]]
 
 
-def lint_set(one: MigrationSet, variables: Mapping[str, str]) -> list[Finding]:
-    """All findings of a set, by file and line. `variables` are what its placeholders stand for."""
+Equip = Callable[[sqlite3.Connection], None]
+
+
+def lint_set(
+    one: MigrationSet, variables: Mapping[str, str], *, equip: Equip | None = None
+) -> list[Finding]:
+    """All findings of a set, by file and line. `variables` are what its placeholders stand for.
+
+    `equip` gives a connection what its tenants' application gives it.
+    """
     found: list[Finding] = []
     for migration in one.migrations:
         unknown = list(_unknown_placeholder(migration, variables))
@@ -51,6 +59,7 @@ def lint_set(one: MigrationSet, variables: Mapping[str, str]) -> list[Finding]:
         )
         for rule in RULES:
             found += rule(bound)
+        found += _impossible_wish(bound, equip)
         if not unknown:
             found += _refused_by_parser(bound)
     return sorted(set(found), key=lambda each: (each.file, each.line, each.rule))
@@ -177,11 +186,13 @@ def _empty(migration: Migration) -> Iterator[Finding]:
         )
 
 
-def _impossible_wish(migration: Migration) -> Iterator[Finding]:
+def _impossible_wish(migration: Migration, equip: Equip | None) -> Iterator[Finding]:
     """SQLite: a section sync is made in an empty database, here as in a run."""
     if migration.dialect != "sqlite":
         return
     with closing(sqlite3.connect(":memory:")) as database:
+        if equip is not None and migration.sync:
+            equip(database)
         for step in migration.sync:
             try:
                 database.execute(step.sql)
@@ -202,7 +213,6 @@ RULES: Final[tuple[Rule, ...]] = (
     _not_atomic,
     _missing_down,
     _empty,
-    _impossible_wish,
 )
 
 

@@ -24,6 +24,7 @@ import anyio
 import msgspec
 
 from ledger.config import Config, TenantSource
+from ledger.drivers.application import load
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, parse_url
 from ledger.engines.base import Engine, Target
 from ledger.errors import (
@@ -84,9 +85,13 @@ class Engines:
 
 
 async def discover(config: Config, engines: Engines) -> Found:
-    """Ask every source. Raises ConfigError for unsafe or repeated names and repeated databases."""
+    """Ask every source. Raises ConfigError for unsafe or repeated names and repeated databases, and for
+    an application's functions that cannot be imported."""
     targets: dict[str, Target] = {}
     lost: list[Lost] = []
+    for source in config.tenants:
+        if source.application is not None:
+            load(source.application)
     own = same_database(config.url)
     places: dict[tuple[object, ...], Target] = {}
     for source, found in zip(config.tenants, await _all_sources(config, engines), strict=True):
@@ -389,6 +394,7 @@ def _target(
         secret=source.secret if secret is None else secret,
         variables=variables,
         session=source.session,
+        application=None if mysql else source.application,
         max_connections=source.max_connections,
         create=source.create,
         neighbours=source.neighbours if prefix else (),

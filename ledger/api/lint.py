@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ledger.api.discovery import CHARSET_COLLATE
 from ledger.config import Config, TenantSource
+from ledger.drivers.application import Application, equip, load
 from ledger.drivers.url import MysqlUrl
 from ledger.errors import ScriptError
 from ledger.folder import find_sets, load_set
@@ -19,14 +23,16 @@ async def lint_config(config: Config) -> list[Finding]:
     A set that cannot be loaded is a finding too, its first problem.
     """
     found: set[Finding] = set()
+    applications = _applications(config)
     for (folder, dialect), variables in sets_wanted(config).items():
+        equipped = partial(_equip, applications=applications.get(folder, ()))
         for name, path in (await find_sets(folder)).items():
             try:
                 loaded = await load_set(path, dialect, name=name, allow_python=config.allow_python)
             except ScriptError as error:
                 found.add(_unusable(error, path))
             else:
-                found.update(lint_set(loaded, variables))
+                found.update(lint_set(loaded, variables, equip=equipped))
     return sorted(found, key=lambda each: (each.file, each.line, each.rule))
 
 
@@ -42,6 +48,22 @@ def sets_wanted(config: Config) -> dict[tuple[Path, Dialect], dict[str, str]]:
         for folder in config.migrations:
             wanted[folder, "sqlite"] = _built_in("sqlite") | config.variables
     return wanted
+
+
+def _applications(config: Config) -> dict[Path, list[Application]]:
+    """What the applications of each folder's tenants bring. Raises ConfigError."""
+    wanted: dict[Path, list[Application]] = {}
+    for source in config.tenants:
+        if source.application is not None:
+            load(source.application)
+            for folder in source.migrations or config.migrations:
+                wanted.setdefault(folder, []).append(source.application)
+    return wanted
+
+
+def _equip(database: sqlite3.Connection, applications: Sequence[Application]) -> None:
+    for one in applications:
+        equip(database, one)
 
 
 def _dialect(source: TenantSource) -> Dialect:

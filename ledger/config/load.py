@@ -153,6 +153,8 @@ _DANGEROUS: Final = {
     "password_command": "is run by this account",
     "password_file": "goes to the server that it names",
     "allow_python": "lets Python files run",
+    "functions": "is imported and called",
+    "extensions": "are loaded",
 }
 
 

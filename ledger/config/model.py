@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger.drivers.application import Application
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 
 MAX_SECONDS: Final = 31_536_000.0
@@ -74,6 +75,7 @@ class TenantSource(msgspec.Struct, frozen=True, kw_only=True):
     neighbours: tuple[str, ...] = ()
     migrations: tuple[Path, ...] = ()
     session: tuple[str, ...] = ()
+    application: Application | None = None
     variables: dict[str, str] = {}
     max_connections: int = 8
     create: bool = False

@@ -52,6 +52,8 @@ class RawTenants(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     password_command: Strings | None = None
     max_connections: Positive | None = None
     session: Strings | None = None
+    functions: str | None = None
+    extensions: Strings | None = None
     variables: Variables | None = None
     migrations: str | Strings | None = None
     create: bool | None = None

@@ -11,20 +11,27 @@ import msgspec
 
 from ledger.config.model import TenantSource
 from ledger.config.raw import RawTenants, find_line, key_path
+from ledger.drivers.application import Application
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, parse_url
 from ledger.errors import ConfigError
 
 _COMMON: Final = frozenset({"name", "session", "variables", "migrations"})
 _PASSWORDS: Final = frozenset({"password_env", "password_file", "password_command"})
+_APPLICATION: Final = frozenset({"functions", "extensions"})
 _PREFIXED: Final = frozenset({"prefix", "tables", "neighbours"})
 _ALLOWED: Final[dict[str, frozenset[str]]] = {
-    "sqlite": _COMMON | {"sqlite", "create", "prefix"},
+    "sqlite": _COMMON | _APPLICATION | {"sqlite", "create", "prefix"},
     "mysql": _COMMON
     | _PASSWORDS
     | _PREFIXED
     | {"mysql", "databases", "prefixes", "prefixes_query", "max_connections"},
-    "query": _COMMON | _PASSWORDS | _PREFIXED | {"query", "url", "max_connections", "create"},
+    "query": _COMMON
+    | _PASSWORDS
+    | _PREFIXED
+    | _APPLICATION
+    | {"query", "url", "max_connections", "create"},
 }
+_FUNCTION: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_$]+")
 _PATTERN: Final = re.compile(r"(?:[A-Za-z0-9_$*?]|\{prefix\})+")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -173,6 +180,7 @@ def _common(raw: RawTenants, table: tuple[str | int, ...], origin: Origin) -> di
         "name": name,
         "migrations": origin.paths(raw.migrations),
         "session": tuple(raw.session or ()),
+        "application": _application(raw, table, origin),
         "variables": read_variables(raw.variables, origin, (*table, "variables")),
         "max_connections": raw.max_connections or 8,
         "create": bool(raw.create),
@@ -180,6 +188,31 @@ def _common(raw: RawTenants, table: tuple[str | int, ...], origin: Origin) -> di
         "tables": tuple(raw.tables or ()),
         "neighbours": tuple(raw.neighbours or ()),
     }
+
+
+def _application(
+    raw: RawTenants, table: tuple[str | int, ...], origin: Origin
+) -> Application | None:
+    if raw.functions is not None and not _FUNCTION.fullmatch(raw.functions):
+        origin.refuse(
+            (*table, "functions"), "is not MODULE:NAME", hint='Write functions = "app.db:prepare".'
+        )
+    if not all(raw.extensions or ()):
+        origin.refuse((*table, "extensions"), "names no file", hint="Name a file, or leave it out.")
+    if raw.functions is None and not raw.extensions:
+        return None
+    return Application(
+        source=_source_name(raw, table, origin),
+        functions=raw.functions or "",
+        extensions=tuple(_extension(one, origin) for one in raw.extensions or ()),
+        folder=str(origin.base),
+    )
+
+
+def _extension(text: str, origin: Origin) -> str:
+    """A name without a folder is left to the system's loader, unless such a file is there."""
+    path = origin.path_of(text)
+    return str(path) if "/" in text or path.exists() else text
 
 
 def _require_names(raw: RawTenants, table: tuple[str | int, ...], origin: Origin) -> None:

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from ledger.drivers.application import Application
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.measured import Measured, Plan
@@ -68,6 +69,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     secret: SecretSource = SecretSource()
     variables: dict[str, str] = {}
     session: tuple[str, ...] = ()
+    application: Application | None = None
     max_connections: int = 8
     create: bool = False
     for_restore: bool = False

@@ -55,6 +55,7 @@ class Courses:
             id(decision),
             tuple(sorted(target.variables.items())),
             target.session,
+            target.application,
             target.create,
         )
         if key not in self._made:
@@ -86,6 +87,7 @@ class Courses:
                     timeout_seconds=migration.manifest.timeout_seconds
                     or ctx.settings.statement_seconds,
                     session=target.session,
+                    application=target.application,
                     create=target.create,
                 )
             )

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ledger import events as ev
+from ledger.drivers.application import Application
 from ledger.scripts.model import Check, Section
 
 LENGTH: Final = struct.Struct("!I")
@@ -37,7 +38,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One migration as orders refer to it: see ledger.engines.base.Work for what the fields mean.
 
-    `applied` are the migrations that `expected` names. `session` and `create` are the targets'.
+    `applied` are the migrations that `expected` names. `session`, `application` and `create` are
+    the targets'.
     """
 
     number: int
@@ -48,6 +50,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     applied: tuple[ev.MigrationRef, ...]
     timeout_seconds: float
     session: tuple[str, ...]
+    application: Application | None
     create: bool
 
 

@@ -178,6 +178,7 @@ class Worker:
             url=SqliteUrl(path=order.path),
             source="",
             session=task.session,
+            application=task.application,
             create=task.create,
         )
         require_file(target, order.path)

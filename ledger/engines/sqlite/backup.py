@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ledger import failpoints
+from ledger.drivers.application import Application, equip
 from ledger.drivers.folders import sync_folder
 from ledger.drivers.url import file_uri
 from ledger.engines.base import Backup
@@ -81,7 +82,7 @@ def write(inside: Inside, database: sqlite3.Connection, destination: Path, stop:
         try:
             _copy(database, partial, stop)
             roll_back(database)
-            verify(partial, stop)
+            verify(partial, stop, inside.target.application)
             digest, size = seal(partial)
             go_on(stop)
             failpoints.reach("backup.before_rename")
@@ -133,9 +134,9 @@ def _copy(database: sqlite3.Connection, partial: Path, stop: Stop) -> None:
         copy.close()
 
 
-def verify(path: Path, stop: Stop) -> None:
-    """Raises sqlite3.DatabaseError with the first finding of a full integrity_check, as far as
-    it can be made without the application (see ledger.engines.sqlite.soundness).
+def verify(path: Path, stop: Stop, application: Application | None = None) -> None:
+    """Raises sqlite3.DatabaseError with the first finding of a full integrity_check; without the
+    `application` as far as it can be made without it (see ledger.engines.sqlite.soundness).
 
     The file is opened as immutable: a copy of a WAL database would otherwise get
     a -wal and a -shm file beside it.
@@ -143,8 +144,10 @@ def verify(path: Path, stop: Stop) -> None:
     copy = sqlite3.connect(
         file_uri(path, mode="ro") + "&immutable=1", uri=True, isolation_level=None
     )
-    copy.set_progress_handler(stop.is_set, PROGRESS_OPERATIONS)
     try:
+        if application is not None:
+            equip(copy, application)
+        copy.set_progress_handler(stop.is_set, PROGRESS_OPERATIONS)
         found = find_damage(copy, most=1)
     finally:
         copy.close()

@@ -11,9 +11,11 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from ledger.drivers.application import equip
 from ledger.engines.base import Target
 from ledger.engines.sqlite.steps import or_busy
-from ledger.errors import UnreachableError
+from ledger.engines.sqlite.trouble import OF_THE_FILE, BusyError, described, is_busy, primary_code
+from ledger.errors import ConfigError, UnreachableError
 
 FULL: Final = 2
 EXTRA: Final = 3
@@ -33,6 +35,7 @@ def prepare_connection(
     Returns whether foreign keys are enforced. Raises BusyError while another
     connection keeps all others from reading.
     """
+    equip_for(database, target)
     or_busy(database, f"PRAGMA synchronous = {synchronous}")
     for statement in target.session:
         try:
@@ -43,9 +46,32 @@ def prepare_connection(
                 hint=f"Correct `session` in {target.source}.",
                 tenant=target.name,
             ) from error
-    if target.session:
+    if target.session or target.application is not None:
         keep_durable(database, synchronous=synchronous)
     return foreign_keys_enforced(database)
+
+
+def equip_for(database: sqlite3.Connection, target: Target) -> None:
+    """The application's functions, collations and extensions, where the target names any.
+
+    Raises BusyError; sqlite3.Error for a file that cannot be used; UnreachableError for all else.
+    """
+    if target.application is None:
+        return
+    try:
+        equip(database, target.application)
+    except ConfigError as error:
+        raise UnreachableError(error.message, hint=error.hint, tenant=target.name) from error
+    except sqlite3.Error as error:
+        if is_busy(error):
+            raise BusyError from error
+        if primary_code(error) in OF_THE_FILE:
+            raise
+        raise UnreachableError(
+            f"{target.application.functions} failed: {described(error)}",
+            hint=f"Correct it, or `functions` in {target.source}.",
+            tenant=target.name,
+        ) from error
 
 
 def foreign_keys_enforced(database: sqlite3.Connection) -> bool:

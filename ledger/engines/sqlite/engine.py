@@ -20,13 +20,14 @@ from ledger.drivers.sqlite import call, connect, looking
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.sqlite.connection import equip_for
 from ledger.engines.sqlite.diagnose import look
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.peek import Descriptors, differs, open_files
 from ledger.engines.sqlite.session import SqliteSession
 from ledger.engines.sqlite.tenant_file import require_file
-from ledger.engines.sqlite.trouble import LOCK_SECONDS, primary_code, unusable
+from ledger.engines.sqlite.trouble import LOCK_SECONDS, BusyError, locked, primary_code, unusable
 from ledger.errors import UnreachableError
 from ledger.scripts.model import Dialect
 
@@ -124,12 +125,15 @@ class SqliteEngine:
         read_only = msgspec.structs.replace(target, create=False)
         try:
             require_file(read_only, path)
-            async with looking(path, busy_timeout_ms=5000) as connection:
+            equipped = partial(equip_for, target=target)
+            async with looking(path, busy_timeout_ms=5000, prepare=equipped) as connection:
                 return await call(
                     connection, lambda database: look(database, target, path, quick=quick)
                 )
         except FileNotFoundError as error:
             raise _missing(target, path) from error
+        except BusyError as error:
+            raise locked(tenant=target.name, path=path, doing="look", seconds=5.0) from error
         except sqlite3.Error as error:
             raise unusable(error, tenant=target.name, doing=f"read {path}", path=path) from error
 

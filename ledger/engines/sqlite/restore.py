@@ -181,7 +181,7 @@ def _prepare(session: SqliteSession, source: Source, partial: Path, stop: thread
             hint="It was truncated or changed; take an older backup (`ledger backups`).",
         )
     try:
-        verify(partial, stop)
+        verify(partial, stop, session.inside.target.application)
         with closing(_connect(partial)) as copy:
             return _fence_copy(session, source, partial, copy)
     except sqlite3.Error as error:

@@ -298,12 +298,20 @@ class SqliteSession:
 
     async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
         """See Session.plan_sync."""
-        made = wishes.make(wish, self.inside.cache, tenant=self.tenant)
+        made = self._made(wish)
         return wishes.plan(made, await self.schema(), after=0)
 
     async def scratch_schema(self, steps: Sequence[Step]) -> Schema:
         """See Session.scratch_schema: in memory, where ATTACH is refused."""
-        return wishes.make(steps, self.inside.cache, tenant=self.tenant).schema
+        return self._made(steps).schema
+
+    def _made(self, wish: Sequence[Step]) -> wishes.Wish:
+        return wishes.make(
+            wish,
+            self.inside.cache,
+            tenant=self.tenant,
+            application=self.inside.target.application,
+        )
 
     async def mark(self) -> Mark:
         """What `Done.mark` holds, read now."""

@@ -238,7 +238,11 @@ class Attempt:
     def _made_wish(self) -> wishes.Wish:
         if self.wish is None:
             self.wish = wishes.make(
-                self.work.sync, self.inside.cache, tenant=self.tenant, migration=self.migration
+                self.work.sync,
+                self.inside.cache,
+                tenant=self.tenant,
+                migration=self.migration,
+                application=self.inside.target.application,
             )
         return self.wish
 

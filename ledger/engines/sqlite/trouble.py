@@ -36,6 +36,9 @@ _HINTS: Final = {
     sqlite3.SQLITE_NOMEM: "Free memory, then run the command again.",
 }
 
+OF_THE_FILE: Final = frozenset(_HINTS)
+"""Primary result codes that say something of the file or its place, and not of a statement."""
+
 _UNRECOVERED: Final = (
     "A program that was killed has left changes beside the file that have to be brought in or rolled"
     " back first, which writes. Open it once (the application, or any command here) as a user who may"

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from ledger.drivers.application import Application, equip
 from ledger.engines.base import SyncPlan
 from ledger.engines.sqlite.ddl import column_definitions
 from ledger.engines.sqlite.introspect import READ_DEFINITIONS, SchemaCache
@@ -36,9 +37,18 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     columns: dict[tuple[str, str], str]
 
 
-def make(steps: Sequence[Step], cache: SchemaCache, *, tenant: str, migration: str = "") -> Wish:
+def make(
+    steps: Sequence[Step],
+    cache: SchemaCache,
+    *,
+    tenant: str,
+    migration: str = "",
+    application: Application | None,
+) -> Wish:
     """Run the steps in a database in memory. Raises StepFailedError for one that SQLite refuses."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
+        if application is not None:
+            equip(scratch, application)
         scratch.set_authorizer(_authorize)
         for step in steps:
             try:
