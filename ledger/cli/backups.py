@@ -42,10 +42,18 @@ def checks(settings: Settings, found: Sequence[BackupCheck]) -> int:
         row = msgspec.to_builtins(one) | {"sound": one.sound, "problem": one.problem}
         if settings.format == "table":
             row |= {"at": short_time(one.at), "bytes": bytes_text(one.bytes)}
+        if one.sound and settings.quiet and settings.format == "table":
+            continue
         rows.append(row)
-    write_rows(rows, _CHECKS, form=settings.format, out=sys.stdout, empty="No backups.")
+    write_rows(
+        rows,
+        _CHECKS,
+        form=settings.format,
+        out=sys.stdout,
+        empty="" if settings.quiet else "No backups.",
+    )
     bad = sum(not one.sound for one in found)
-    if settings.format == "table" and found:
+    if settings.format == "table" and found and not settings.quiet:
         sys.stdout.write(f"\n{count_text(len(found), 'backup')}, {bad} bad\n")
     return CHECK_FOUND if bad else 0
 

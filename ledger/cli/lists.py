@@ -254,11 +254,12 @@ def findings(settings: Settings, found: Sequence[Finding]) -> int:
                 sys.stdout.write(f"    {one_line(one.hint)}\n")
         errors = sum(one.severity == "error" for one in found)
         warnings = len(found) - errors
-        sys.stdout.write(
-            f"{count_text(errors, 'error')}, {count_text(warnings, 'warning')}.\n"
-            if found
-            else "Nothing found.\n"
-        )
+        if not settings.quiet:
+            sys.stdout.write(
+                f"{count_text(errors, 'error')}, {count_text(warnings, 'warning')}.\n"
+                if found
+                else "Nothing found.\n"
+            )
     else:
         write_rows(
             (msgspec.to_builtins(one) for one in found),

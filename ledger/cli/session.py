@@ -15,10 +15,9 @@ import click
 from ledger.cli.logs import logging_to
 from ledger.cli.options import Settings
 from ledger.config import Config, load_config
-from ledger.fleet.progress import Progress
 from ledger.fleet.signals import receiving
 from ledger.render.errors import redact, write_log
-from ledger.render.progress import make_view
+from ledger.render.progress import View, make_view
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
@@ -55,13 +54,14 @@ def _work(
 
 
 async def _with_ledger(
-    config: Config, view: Progress, work: Callable[[Ledger], Awaitable[int | None]]
+    config: Config, view: View, work: Callable[[Ledger], Awaitable[int | None]]
 ) -> int:
     from ledger.api import Ledger
 
     try:
         async with receiving() as signals, Ledger.open(config, progress=view) as ledger:
             ledger.signals = signals
+            signals.before_exit = view.restore
             return await work(ledger) or 0
     finally:
         view.close()

@@ -93,13 +93,20 @@ async def report(settings: Settings, ledger: Ledger, made: RunReport) -> int:
     from ledger.render.story import tell
 
     ledger.progress.close()
-    if settings.verbose and settings.format == "table" and len(made.outcomes) == 1 and made.run:
+    if (
+        settings.verbose
+        and not settings.quiet
+        and settings.format == "table"
+        and len(made.outcomes) == 1
+        and made.run
+    ):
         tenant = made.outcomes[0].tenant
         target = (await ledger.tenants(tenant))[0]
         events = [row async for row in ledger.history(tenant, run=made.run)]
         lines = tell(events, where=str(target.url), symbols=Symbols(sys.stdout))
         write_lines(lines, out=sys.stdout)
-    write_report(made, form=settings.format, out=sys.stdout, again=same_command(settings))
+    again = same_command(settings)
+    write_report(made, form=settings.format, out=sys.stdout, again=again, quiet=settings.quiet)
     if made.command == "migrate":
         gone(settings, ledger.gone)
     return made.exit_code
@@ -110,7 +117,13 @@ def validation(settings: Settings, ledger: Ledger, made: ValidationReport) -> in
     from ledger.render.validation import write_validation
 
     ledger.progress.close()
-    write_validation(made, form=settings.format, out=sys.stdout, verbose=settings.verbose > 0)
+    write_validation(
+        made,
+        form=settings.format,
+        out=sys.stdout,
+        verbose=settings.verbose > 0,
+        quiet=settings.quiet,
+    )
     return made.exit_code
 
 
@@ -120,7 +133,7 @@ def maintained(settings: Settings, ledger: Ledger, made: MaintainReport) -> int:
 
     ledger.progress.close()
     document = msgspec.to_builtins(made)
-    write_maintained(document, form=settings.format, out=sys.stdout)
+    write_maintained(document, form=settings.format, out=sys.stdout, quiet=settings.quiet)
     return made.exit_code
 
 
@@ -133,7 +146,7 @@ def rehearsal(settings: Settings, ledger: Ledger, made: RehearsalReport) -> int:
     document["summary"] = made.summary
     for one, tenant in zip(document["tenants"], made.tenants, strict=True):
         one["down"] = tenant.down
-    write_rehearsal(document, form=settings.format, out=sys.stdout)
+    write_rehearsal(document, form=settings.format, out=sys.stdout, quiet=settings.quiet)
     return made.exit_code
 
 
@@ -154,7 +167,7 @@ def verified(settings: Settings, made: VerifyReport) -> int:
         return made.exit_code
     for problem in made.problems:
         sys.stdout.write(f"{one_line(problem)}\n")
-    if made.sound:
+    if made.sound and not settings.quiet:
         events, texts = count_text(made.events, "event"), count_text(made.texts, "kept text")
         sys.stdout.write(f"{events} verified, the chain holds; hash {made.hash}\n")
         sys.stdout.write(f"{texts} verified\n")

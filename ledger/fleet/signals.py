@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import NoReturn
 
 import anyio
 import anyio.abc
@@ -25,10 +26,15 @@ Listener = Callable[[signal.Signals], None]
 
 
 class Signals:
-    """Who is told of the first signal. `received` is that signal, once it has come."""
+    """Who is told of the first signal. `received` is that signal, once it has come.
+
+    `before_exit` is called where a signal ends the process at once: it puts the terminal in order,
+    and must not wait.
+    """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.before_exit: Callable[[], None] | None = None
         self._listener: Listener | None = None
         self._run_over = False
 
@@ -50,6 +56,13 @@ class Signals:
             scope.deadline = anyio.current_time() + GRACE_SECONDS
         else:
             scope.cancel()
+
+    def end_process(self, number: int) -> NoReturn:
+        """Leave all as kill -9 would, but for the terminal."""
+        if self.before_exit is not None:
+            with suppress(Exception):
+                self.before_exit()
+        os._exit(128 + number)
 
 
 @asynccontextmanager
@@ -82,13 +95,13 @@ async def _receive(
         task_status.started()
         async for number in received:
             if signals.received is not None:
-                os._exit(128 + number)
+                signals.end_process(number)
             signals.tell(signal.Signals(number), scope)
             if scope.cancel_called:
-                group.start_soon(_end_late, number)
+                group.start_soon(_end_late, signals, number)
 
 
-async def _end_late(number: int) -> None:
+async def _end_late(signals: Signals, number: int) -> None:
     """What was cancelled and does not end is left as kill -9 would leave it."""
     await anyio.sleep(GRACE_SECONDS)
-    os._exit(128 + number)
+    signals.end_process(number)

@@ -50,28 +50,39 @@ class Report(Protocol):
     def summary(self) -> dict[str, int]: ...
 
 
-def write_doctor(report: Report, *, form: Format, out: TextIO, verbose: bool) -> None:
-    """The report as text, one JSON document, or a row a finding. `verbose` shows what is fine of tenants too."""
+def write_doctor(
+    report: Report, *, form: Format, out: TextIO, verbose: bool, quiet: bool = False
+) -> None:
+    """The report as text, one JSON document, or a row a finding. `verbose` shows what is fine of tenants too;
+    with `quiet` there is nothing but what failed.
+    """
     rows = [msgspec.to_builtins(one) for one in report.findings]
     if form == "json":
         document = {"sound": report.sound, "tenants": report.tenants, "summary": report.summary}
         write_json({**document, "findings": rows}, out=out)
     elif form == "table":
-        write_lines(doctor_lines(report, verbose=verbose, symbols=Symbols(out)), out=out)
+        lines = doctor_lines(report, verbose=verbose, quiet=quiet, symbols=Symbols(out))
+        write_lines(lines, out=out)
     else:
         write_rows(rows, _COLUMNS, form=form, out=out)
 
 
-def doctor_lines(report: Report, *, verbose: bool, symbols: Symbols) -> Iterator[str]:
+def doctor_lines(
+    report: Report, *, verbose: bool, symbols: Symbols, quiet: bool = False
+) -> Iterator[str]:
     """The host, the ledger and the backups whole; of tenants what is not fine, and how many are."""
     signs = {"ok": symbols.done, "warning": "!", "failed": symbols.failed}
     for one in report.findings:
+        if quiet and one.level != "failed":
+            continue
         if one.area == "tenant" and one.level == "ok" and not verbose:
             continue
         where = one.tenant or one.area
         yield f"{signs[one.level]} {one_line(where)}: {one.check}: {one_line(one.detail)}"
         if one.hint and one.level != "ok":
             yield f"    hint: {one_line(one.hint)}"
+    if quiet:
+        return
     wrong = {one.tenant for one in report.findings if one.tenant and one.level == "failed"}
     counts = report.summary
     yield (

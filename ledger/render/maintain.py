@@ -23,15 +23,27 @@ _COLUMNS: Final = (
 )
 
 
-def write_maintained(document: Mapping[str, Any], *, form: Format, out: TextIO) -> None:
-    """The report as text, JSON, or one row a tenant; `document` is the whole report as plain values."""
+def write_maintained(
+    document: Mapping[str, Any], *, form: Format, out: TextIO, quiet: bool = False
+) -> None:
+    """The report as text, JSON, or one row a tenant; `document` is the whole report as plain values.
+
+    With `quiet` the text has only what failed.
+    """
     if form == "json":
         write_json(document, out=out)
     elif form == "table":
         symbols = Symbols(out)
         for one in document["tenants"]:
+            if (
+                quiet
+                and (document["applied"] or not one.get("found"))
+                and one.get("result") != "failed"
+            ):
+                continue
             write_lines(_tenant(one, symbols, applied=document["applied"]), out=out)
-        write_lines([_summary(document)], out=out)
+        if not quiet:
+            write_lines([_summary(document)], out=out)
     else:
         empty = {column.key: None for column in _COLUMNS}
         rows = (empty | dict(one) for one in document["tenants"])

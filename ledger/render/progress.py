@@ -5,24 +5,35 @@ Invariant: nothing here raises; a closed or full stderr costs the view, not the 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
 
 from ledger.fleet.progress import Progress
 from ledger.render.errors import write_log
+from ledger.render.terminal import width_of
 from ledger.render.text import Symbols, bare_step_name, count_text, one_line, seconds_text
 from ledger.runner.outcome import GOOD
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.text import Text
 
 FINE: Final = GOOD | {"valid"}
 """Every other outcome is a failure, and stays in sight."""
 
 SHOWN_RUNNING: Final = 8
 """So many running tenants are named below the bar; the others are counted."""
+
+
+class View(Progress, Protocol):
+    """A progress that is on a stream."""
+
+    def restore(self) -> None:
+        """Put the terminal in order, for a process that ends at once: waits for nothing."""
+        ...
 
 
 def make_view(
@@ -32,10 +43,10 @@ def make_view(
     verbose: int = 0,
     log_format: Literal["text", "json"] = "text",
     colour: bool = True,
-) -> Progress:
+) -> View:
     """The view that fits: bars if `stderr` is a terminal and text is wanted, lines otherwise."""
     if stderr.isatty() and log_format == "text" and not quiet:
-        return BarView(stderr, colour=colour)
+        return BarView(stderr, verbose=verbose, colour=colour)
     return LineView(stderr, quiet=quiet, verbose=verbose, log_format=log_format)
 
 
@@ -63,11 +74,9 @@ class LineView:
     def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
         """A line if there are many tenants; the story of a single one is told at its end."""
         if self._verbose and not self._quiet and not self._told_later:
-            sign = self._symbols.skipped if skipped else self._symbols.done
-            reason = f" ({skipped})" if skipped else ""
             self._write(
                 "info",
-                f"{name}: {sign} step {number}/{of} {bare_step_name(step_name)}{reason}",
+                _step_line(self._symbols, name, number, of, step_name, skipped),
                 event="step",
                 tenant=name,
                 step=number,
@@ -113,6 +122,9 @@ class LineView:
     def close(self) -> None:
         """Nothing is left open."""
 
+    def restore(self) -> None:
+        """Nothing was changed."""
+
     @property
     def _told_later(self) -> bool:
         """The story of a single tenant comes at its end, whole: see story.py."""
@@ -125,13 +137,33 @@ class LineView:
             self._out.flush()
 
 
-class BarView:
-    """One bar for the fleet, the tenants now running with their step, failures as they happen."""
+def _step_line(
+    symbols: Symbols, name: str, number: int, of: int, step_name: str, skipped: str
+) -> str:
+    sign = symbols.skipped if skipped else symbols.done
+    reason = f" ({skipped})" if skipped else ""
+    return f"{name}: {sign} step {number}/{of} {bare_step_name(step_name)}{reason}"
 
-    def __init__(self, out: TextIO, *, colour: bool = True) -> None:
+
+class BarView:
+    """One bar for the fleet, the tenants now running with their step, failures as they happen.
+
+    With `verbose`, each step and each tenant that is done stays above the bar.
+    """
+
+    def __init__(self, out: TextIO, *, verbose: int = 0, colour: bool = True) -> None:
         from rich.console import Console
         from rich.live import Live
 
+        class Steady(Console):
+            """A console that never hides the cursor: a process that is killed or stopped cannot show it."""
+
+            def show_cursor(self, show: bool = True) -> bool:
+                return False
+
+        self._out = out
+        self._verbose = verbose
+        self._symbols = Symbols(out)
         self._lock = threading.Lock()
         self._running: dict[str, str] = {}
         self._counts: dict[str, int] = {}
@@ -139,7 +171,7 @@ class BarView:
         self._command = ""
         self._began = time.monotonic()
         self._open = False
-        self._console = Console(file=out, highlight=False, no_color=True if not colour else None)
+        self._console = Steady(file=out, highlight=False, no_color=True if not colour else None)
         self._live = Live(
             get_renderable=self._draw,
             console=self._console,
@@ -153,7 +185,7 @@ class BarView:
         self._total, self._command, self._began = total, command, time.monotonic()
         if total and not self._open:
             with suppress(OSError, ValueError):
-                self._live.start()
+                self._live.start(refresh=True)
                 self._open = True
 
     def tenant_started(self, name: str) -> None:
@@ -162,10 +194,12 @@ class BarView:
             self._running[name] = ""
 
     def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
-        """The tenant's line says where it is."""
+        """The tenant's line says where it is; the story of a single tenant is told at its end."""
         with self._lock:
             if name in self._running:
                 self._running[name] = f"step {number}/{of} {bare_step_name(step_name)}"
+        if self._verbose and self._total > 1:
+            self._print(_step_line(self._symbols, name, number, of, step_name, skipped))
 
     def note(self, name: str, text: str) -> None:
         """The tenant's line says it until the next step; a wait or a take-over stays above the bar."""
@@ -173,6 +207,8 @@ class BarView:
             with self._lock:
                 if name in self._running:
                     self._running[name] = "backed up"
+            if self._verbose and self._total > 1:
+                self._print(f"{name}: {text}")
         else:
             self._print(f"{name}: {text}", style="yellow")
 
@@ -183,8 +219,11 @@ class BarView:
         with self._lock:
             self._running.pop(name, None)
             self._counts[outcome] = self._counts.get(outcome, 0) + 1
+        said = f"{name}: {outcome.replace('_', ' ')}" + (f", {detail}" if detail else "")
         if outcome not in FINE:
-            self._print(f"{name}: {outcome.replace('_', ' ')}, {detail}", style="red")
+            self._print(said, style="red")
+        elif self._verbose and self._total > 1:
+            self._print(f"{said} ({seconds_text(duration_seconds)})")
 
     def message(self, text: str) -> None:
         """A line above the bar."""
@@ -197,11 +236,17 @@ class BarView:
             with suppress(OSError, ValueError):
                 self._live.stop()
 
+    def restore(self) -> None:
+        """The cursor is shown, below the bar."""
+        if self._open:
+            os.write(self._out.fileno(), b"\x1b[?25h\n")
+
     def _print(self, text: str, style: str = "") -> None:
         from rich.text import Text
 
         with suppress(OSError, ValueError):
-            self._console.print(Text(one_line(text), style=style))
+            # The terminal wraps what is too wide: a name that is broken here cannot be copied.
+            self._console.print(Text(one_line(text), style=style), soft_wrap=True)
 
     def _draw(self) -> Group:
         from rich.console import Group
@@ -225,9 +270,17 @@ class BarView:
             ProgressBar(total=self._total, completed=finished, width=30),
             Text(" · ".join(words)),
         )
-        rows = [Text(f"  {one_line(name)}  {one_line(at)}") for name, at in running[:SHOWN_RUNNING]]
+        rows = [self._running_line(name, at) for name, at in running[:SHOWN_RUNNING]]
         if len(running) > SHOWN_RUNNING:
             rows.append(Text(f"  and {count_text(len(running) - SHOWN_RUNNING, 'more tenant')}"))
-        for row in rows:
-            row.no_wrap, row.overflow = True, "ellipsis"
         return Group(line, *rows)
+
+    def _running_line(self, name: str, at: str) -> Text:
+        """The tenant's name whole, on more than one line if it must be, and as much of its step as fits."""
+        from rich.text import Text
+
+        shown = f"  {one_line(name)}"
+        room = self._console.width - width_of(shown) - len("  ")
+        step = Text(one_line(at))
+        step.truncate(max(0, room), overflow="ellipsis")
+        return Text(f"{shown}  {step.plain}".rstrip(), overflow="fold")

@@ -45,17 +45,27 @@ _ROWS: Final = (
 _SIGNS: Final = {"added": "+", "missing": "-", "changed": "~"}
 
 
-def write_rehearsal(document: Mapping[str, Any], *, form: Format, out: TextIO) -> None:
-    """The report as text, JSON, or one row a tenant; `document` is the whole report as plain values."""
+def write_rehearsal(
+    document: Mapping[str, Any], *, form: Format, out: TextIO, quiet: bool = False
+) -> None:
+    """The report as text, JSON, or one row a tenant; `document` is the whole report as plain values.
+
+    With `quiet` the text has only what failed.
+    """
     tenants: Sequence[Mapping[str, Any]] = document["tenants"]
     if form == "json":
         write_json(document, out=out)
     elif form == "table":
+        if quiet:
+            tenants = [one for one in tenants if one["result"] in ("failed", "error")]
+            if not tenants:
+                return
         write_rows((_row(one) for one in tenants), _COLUMNS, form=form, out=out)
         symbols = Symbols(out)
         for one in tenants:
             write_lines(_story(one, symbols), out=out)
-        write_lines([_summary(document)], out=out)
+        if not quiet:
+            write_lines([_summary(document)], out=out)
     else:
         empty = {column.key: None for column in _ROWS}
         write_rows((empty | dict(one) for one in tenants), _ROWS, form=form, out=out)

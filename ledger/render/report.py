@@ -45,8 +45,13 @@ _DONE: Final = {
 }
 
 
-def write_report(report: RunReport, *, form: Format, out: TextIO, again: str) -> None:
-    """The report as text, JSON, or one row a tenant. `again` is the command line that continues it."""
+def write_report(
+    report: RunReport, *, form: Format, out: TextIO, again: str, quiet: bool = False
+) -> None:
+    """The report as text, JSON, or one row a tenant. `again` is the command line that continues it.
+
+    With `quiet` the text has only what failed.
+    """
     if form == "json":
         document = msgspec.to_builtins(report)
         document |= {
@@ -63,7 +68,8 @@ def write_report(report: RunReport, *, form: Format, out: TextIO, again: str) ->
         ]
         write_rows(rows, _COLUMNS, form=form, out=out)
     else:
-        write_lines(report_lines(report, again=again), out=out)
+        lines = quiet_lines if quiet else report_lines
+        write_lines(lines(report, again=again), out=out)
 
 
 def report_lines(report: RunReport, *, again: str) -> Iterator[str]:
@@ -90,6 +96,14 @@ def report_lines(report: RunReport, *, again: str) -> Iterator[str]:
     counts = ", ".join(f"{count:,} {_DONE[result]}" for result, count in report.summary.items())
     run = f" · run {report.run}" if report.run else ""
     yield f"{counts} · {count_text(total, 'tenant')} in {seconds_text(report.duration_us / 1e6)}{run}"
+    if not report.success:
+        yield f"To continue: {again}"
+
+
+def quiet_lines(report: RunReport, *, again: str) -> Iterator[str]:
+    """The failures, and how to continue."""
+    if report.failures:
+        yield from _failures(report, len(report.outcomes))
     if not report.success:
         yield f"To continue: {again}"
 

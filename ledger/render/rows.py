@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import csv
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, TextIO
 
 import msgspec
 
+from ledger.render.terminal import width_of, write_terminal_table
 from ledger.render.text import cell, csv_cell, plain_json
 
 Format = Literal["table", "json", "jsonl", "csv"]
@@ -122,9 +122,9 @@ def write_json(value: object, *, out: TextIO) -> None:
 
 
 def write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, out: TextIO) -> None:
-    """A table; on a terminal long cells fold, elsewhere nothing is ever cut or folded."""
+    """A table; on a terminal as wide as that is (terminal.py), elsewhere no column is left out."""
     if out.isatty():
-        _terminal_table(columns, rows, out)
+        write_terminal_table(columns, rows, out=out)
     else:
         _plain_table(columns, rows, out)
 
@@ -132,61 +132,10 @@ def write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, out
 def _plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], out: TextIO) -> None:
     """Two spaces between columns and none at a line's end; nothing heavy is imported for it."""
     lines = [[column.title for column in columns], *rows]
-    widths = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
+    widths = [max(width_of(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         cells = []
         for text, width, column in zip(line, widths, columns, strict=True):
-            gap = " " * (width - _width(text))
+            gap = " " * (width - width_of(text))
             cells.append(gap + text if column.number else text + gap)
         out.write("  ".join(cells).rstrip() + "\n")
-
-
-def _width(text: str) -> int:
-    """Terminal columns: wide characters take two, combining ones none."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
-
-
-NEVER_FOLDED: Final = 24
-"""Columns up to this width keep their cells on one line; names are not to be torn apart."""
-
-
-def _terminal_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], out: TextIO) -> None:
-    """Columns without any value are left out: the width is for what there is."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-    shown = [index for index in range(len(columns)) if any(row[index] for row in rows)]
-    for index in shown:
-        short = max(_width(row[index]) for row in rows) <= NEVER_FOLDED
-        table.add_column(
-            columns[index].title,
-            justify="right" if columns[index].number else "left",
-            overflow="fold",
-            no_wrap=short,
-        )
-    for row in rows:
-        cells = [row[index] for index in shown]
-        table.add_row(*(Text(value, style=_STYLES.get(value, "")) for value in cells))
-    Console(file=out, highlight=False).print(table)
-
-
-_STYLES: Final = {
-    "current": "green",
-    "done": "green",
-    "pending": "yellow",
-    "new": "yellow",
-    "running": "cyan",
-    "failed": "bold red",
-    "in_doubt": "bold red",
-    "drifted": "red",
-    "regressed": "red",
-    "unreachable": "red",
-    "error": "bold red",
-    "warning": "yellow",
-}

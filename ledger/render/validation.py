@@ -27,25 +27,35 @@ NAMES_SHOWN: Final = 10
 
 
 def write_validation(
-    report: ValidationReport, *, form: Format, out: TextIO, verbose: bool = False
+    report: ValidationReport,
+    *,
+    form: Format,
+    out: TextIO,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> None:
-    """The report as text, JSON, or one row a tenant. `verbose` lists the checks that held, too."""
+    """The report as text, JSON, or one row a tenant. `verbose` lists the checks that held, too;
+    with `quiet` there is nothing but what does not hold.
+    """
     if form == "json":
         document = msgspec.to_builtins(report)
         document |= {"valid": report.valid, "differences": report.differences}
         write_json(document | {"compliant": report.compliant}, out=out)
     elif form == "table":
         symbols = Symbols(out)
-        for warning in report.warnings:
+        for warning in () if quiet else report.warnings:
             out.write(f"warning: {one_line(warning)}\n")
         for finding in report.findings:
-            lines = _finding(finding, symbols, against=report.against, verbose=verbose)
+            lines = _finding(
+                finding, symbols, against=report.against, verbose=verbose and not quiet
+            )
             write_lines(lines, out=out)
         for cluster in report.drift:
             write_lines(_drift(cluster, report.against), out=out)
-        if report.against:
+        if report.against and not quiet:
             write_lines([_compliance(report)], out=out)
-        write_lines([_summary(report)], out=out)
+        if not quiet:
+            write_lines([_summary(report)], out=out)
     else:
         write_rows(
             (msgspec.to_builtins(finding) for finding in report.findings),

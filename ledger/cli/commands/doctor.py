@@ -37,7 +37,13 @@ def command(
     async def work(ledger: Ledger) -> int:
         made = await ledger.doctor(selection, quick=quick, parallel=parallel)
         ledger.progress.close()
-        write_doctor(made, form=settings.format, out=sys.stdout, verbose=settings.verbose > 0)
+        write_doctor(
+            made,
+            form=settings.format,
+            out=sys.stdout,
+            verbose=settings.verbose > 0,
+            quiet=settings.quiet,
+        )
         return made.exit_code
 
     run(settings, work)
