@@ -18,8 +18,10 @@ from ledger.events import (
     GENESIS_HASH,
     TYPE_NAMES,
     Completed,
+    FleetSeen,
     Recorded,
     RolledBack,
+    RunStarted,
     event_hash,
     migrations_in,
 )
@@ -158,6 +160,10 @@ class TextCheck:
             if row.type not in _NAMING:
                 continue
             event = row.event
+            if isinstance(event, FleetSeen):
+                self._name(event.fleet, "", "fleet", row.seq)
+            elif isinstance(event, RunStarted) and event.plan:
+                self._name(event.plan, "", "plan", row.seq)
             for ref in migrations_in(event):
                 for part, sha256 in ref.sources:
                     self._name(sha256, f"{ref.set}/{ref.version}", part, row.seq)
@@ -186,7 +192,7 @@ class TextCheck:
 _NAMING: Final = frozenset(
     TYPE_NAMES[kind]
     for kind in TYPE_NAMES
-    if {"migration", "migrations", "applied", "lost"} & set(kind.__struct_fields__)
+    if {"migration", "migrations", "applied", "lost", "fleet", "plan"} & set(kind.__struct_fields__)
 )
 
 

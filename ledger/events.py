@@ -455,8 +455,28 @@ class Maintained(Event, frozen=True, kw_only=True, tag="maintained"):
     mark: Mark = Mark()
 
 
+class FleetSeen(Event, frozen=True, kw_only=True, tag="fleet_seen"):
+    """The tenants that the sources name, or what those follow, are not what they were when last seen.
+
+    `fleet` is the SHA-256 of the kept text that lists all `tenants` with their migrations,
+    `previous` that of the one before it; `came` and `gone` are the names of tenants that only one
+    of them lists. `scope` tells configurations that share a ledger apart.
+    """
+
+    scope: str
+    fleet: str
+    tenants: int
+    previous: str = ""
+    came: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
 class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
-    """One invocation began to act. `tenants` is how many it chose."""
+    """One invocation began to act. `tenants` is how many it chose.
+
+    `plan` is the SHA-256 of the kept text that lists them in order, with the migrations to apply or
+    undo on each.
+    """
 
     command: Command
     tenants: int
@@ -465,6 +485,7 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     target: str | None = None
     options: dict[str, str] = {}
     reason: str = ""
+    plan: str = ""
 
 
 class RunFinished(Event, frozen=True, kw_only=True, tag="run_finished"):
@@ -497,6 +518,7 @@ AnyEvent = (
     | DriftDetected
     | Reset
     | Maintained
+    | FleetSeen
     | RunStarted
     | RunFinished
 )

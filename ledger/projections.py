@@ -204,10 +204,20 @@ class RunState(msgspec.Struct, kw_only=True, omit_defaults=True):
     reason: str = ""
     holder: Holder | None = None
     version: int = 0
+    plan: str = ""
+
+
+class Seen(msgspec.Struct, kw_only=True, frozen=True):
+    """The fleet as one configuration last saw it: the SHA-256 of the kept text that lists it."""
+
+    scope: str
+    fleet: str
+    at: str
+    seq: int
 
 
 class FleetState(msgspec.Struct, kw_only=True):
-    """All tenants and runs as of `seq`.
+    """All tenants and runs as of `seq`; `seen` is what each configuration last saw, by its scope.
 
     `stored_seq` is where the stored rows stand that it was loaded from, and
     `touched` names those that changed since.
@@ -217,6 +227,7 @@ class FleetState(msgspec.Struct, kw_only=True):
     stored_seq: int = 0
     tenants: dict[str, TenantState] = msgspec.field(default_factory=dict)
     runs: dict[str, RunState] = msgspec.field(default_factory=dict)
+    seen: dict[str, Seen] = msgspec.field(default_factory=dict)
     touched: set[str] = msgspec.field(default_factory=set)
     pool: dict[Applied, Applied] = msgspec.field(default_factory=dict)
     grown: dict[tuple[int, MigrationRef], Applied] = msgspec.field(default_factory=dict)
@@ -573,7 +584,11 @@ _TENANT_HANDLERS: Final[Mapping[type[Any], _Handler]] = {
 
 
 def _fold_run(fleet: FleetState, row: Fact, event: ev.AnyEvent) -> None:
-    _, version, at, name, actor, _, _ = row
+    seq, version, at, name, actor, _, _ = row
+    if isinstance(event, ev.FleetSeen):
+        fleet.seen[event.scope] = Seen(scope=event.scope, fleet=event.fleet, at=at, seq=seq)
+        fleet.touched.add(f"seen/{event.scope}")
+        return
     run = fleet.runs.get(name)
     if run is None:
         run = fleet.runs[name] = RunState(run=name)
@@ -588,6 +603,7 @@ def _fold_run(fleet: FleetState, row: Fact, event: ev.AnyEvent) -> None:
         run.target = event.target
         run.reason = event.reason
         run.holder = event.holder
+        run.plan = event.plan
     elif isinstance(event, ev.LeaseRenewed):
         run.renewed_at = at
         run.lease_seconds = event.lease_seconds
@@ -605,17 +621,20 @@ class _StoredTenant(msgspec.Struct, kw_only=True, omit_defaults=True):
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _TENANT_DECODER: Final = msgspec.json.Decoder(_StoredTenant)
 _RUN_DECODER: Final = msgspec.json.Decoder(RunState)
+_SEEN_DECODER: Final = msgspec.json.Decoder(Seen)
 _APPLIED_DECODER: Final = msgspec.json.Decoder(Applied)
 
 
 def dump(fleet: FleetState, keys: Iterable[str]) -> dict[str, bytes]:
-    """The stored rows for `keys` (`tenant/NAME`, `run/ID`), with the applied sets that they refer to."""
+    """The stored rows for `keys` (`tenant/NAME`, `run/ID`, `seen/SCOPE`), with the applied sets that they refer to."""
     rows: dict[str, bytes] = {}
     digests: dict[int, str] = {}
     for key in keys:
         kind, _, name = key.partition("/")
         if kind == "run":
             rows[key] = _ENCODER.encode(fleet.runs[name])
+        elif kind == "seen":
+            rows[key] = _ENCODER.encode(fleet.seen[name])
         elif kind == "tenant":
             state = fleet.tenants[name]
             digest = digests.get(id(state.applied))
@@ -660,6 +679,8 @@ def _load(seq: int, rows: Iterable[tuple[str, bytes]]) -> FleetState:
             applied[name] = fleet.intern(_APPLIED_DECODER.decode(content))
         elif kind == "run":
             fleet.runs[name] = _RUN_DECODER.decode(content)
+        elif kind == "seen":
+            fleet.seen[name] = _SEEN_DECODER.decode(content)
         else:
             stored.append(_TENANT_DECODER.decode(content))
     for row in stored:
@@ -670,4 +691,5 @@ def _load(seq: int, rows: Iterable[tuple[str, bytes]]) -> FleetState:
 
 def all_keys(fleet: FleetState) -> list[str]:
     """Every row key of a state."""
-    return [f"tenant/{name}" for name in fleet.tenants] + [f"run/{run}" for run in fleet.runs]
+    keys = [f"tenant/{name}" for name in fleet.tenants]
+    return keys + [f"run/{run}" for run in fleet.runs] + [f"seen/{one}" for one in fleet.seen]

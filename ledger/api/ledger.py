@@ -120,6 +120,7 @@ class Ledger(Reading):
                     signals=self.signals,
                 ),
                 self.progress,
+                decisions,
             )
             return msgspec.structs.replace(report, warnings=(*plan.warnings, *report.warnings))
 
@@ -176,6 +177,9 @@ class Ledger(Reading):
                 self.progress,
                 target_version=to or migration,
                 options=options,
+                work_of=lambda target: choose(target, chosen.catalogues[target.name])(
+                    standing(ctx.state(target.name))
+                ),
             )
 
     async def restore(
@@ -251,6 +255,9 @@ class Ledger(Reading):
                 self._bounds(parallel),
                 self.progress,
                 target_version=to,
+                work_of=lambda target: [
+                    one.ref for one in wanted[id(chosen.catalogues[target.name])]
+                ],
             )
 
     async def reset(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ledger.api.opened import Chosen, Opened
 from ledger.api.running import run_call
 from ledger.engines.base import Target
+from ledger.events import MigrationRef
 from ledger.fleet.planning import Decisions
 from ledger.fleet.pool import LANES, Pool, how_many, with_pool
 from ledger.fleet.progress import Progress
@@ -29,9 +30,18 @@ async def migrate_fleet(
     options: Options,
     bounds: Bounds,
     progress: Progress,
+    decisions: Decisions,
 ) -> RunReport:
     """Migrate `todo`; tenants in `changed` have their markers compared first."""
     config = ready.config
+    refs: dict[int, tuple[MigrationRef, ...]] = {}
+
+    def work_of(target: Target) -> tuple[MigrationRef, ...]:
+        """Made once for all tenants for which the same was decided."""
+        pending = decisions.of(target.name, chosen.catalogues[target.name]).pending
+        if id(pending) not in refs:
+            refs[id(pending)] = tuple(one.ref for one in pending)
+        return refs[id(pending)]
 
     async def run(pool: Pool[Turn] | None) -> RunReport:
         async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
@@ -57,7 +67,15 @@ async def migrate_fleet(
             )
         )
         return await run_call(
-            ctx, chosen, todo, work, bounds, progress, target_version=options.to, quick=quick
+            ctx,
+            chosen,
+            todo,
+            work,
+            bounds,
+            progress,
+            target_version=options.to,
+            quick=quick,
+            work_of=work_of,
         )
 
     workers = min(how_many(config.workers, todo, chosen.catalogues), bounds.parallel)

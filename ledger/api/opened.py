@@ -20,7 +20,7 @@ from ledger.folder import load_sets
 from ledger.plan import Catalogue, standing
 from ledger.projections import FleetState
 from ledger.scripts.graph import order_sets
-from ledger.scripts.model import Dialect, MigrationSet
+from ledger.scripts.model import Dialect, MigrationSet, sha256_hex
 from ledger.stores import open_store
 from ledger.stores.base import Store
 
@@ -70,7 +70,8 @@ def _require_asyncio() -> None:
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     """The tenants of one call, with the catalogue that each follows (by tenant name).
 
-    `ledger` is the ledger's file, if it is one.
+    `ledger` is the ledger's file, if it is one. `scope` names the configuration that found them,
+    `known` has the catalogues of tenants that were found, chosen or not, as far as they were loaded.
     """
 
     found: Found
@@ -79,6 +80,16 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     engines: Engines
     ledger: Path | None = None
     warnings: tuple[str, ...] = ()
+    scope: str = ""
+    known: dict[str, Catalogue] = {}
+    out_of_order: bool = False
+
+
+def scope_of(config: Config) -> str:
+    """What tells this configuration from others that share its ledger: its file, and its environment."""
+    if config.path is None:
+        return ""
+    return sha256_hex(f"{config.path.resolve()}\n{config.env or ''}")[:16]
 
 
 async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[str]) -> Chosen:
@@ -111,6 +122,15 @@ async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[st
         engines=engines,
         ledger=Path(config.url.path) if isinstance(config.url, SqliteUrl) else None,
         warnings=tuple(warnings),
+        scope=scope_of(config),
+        known=catalogues
+        if len(targets) == len(found.targets)
+        else {
+            target.name: loaded[key]
+            for target in found.targets
+            if (key := _key(config, target)) in loaded
+        },
+        out_of_order=config.out_of_order == "apply",
     )
 
 

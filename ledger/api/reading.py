@@ -25,7 +25,7 @@ from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.events import Recorded
 from ledger.fleet.planning import Decisions, FleetPlan, gone_files, refuse_wrong_files
-from ledger.fleet.state import load_fleet, replay_fleet
+from ledger.fleet.state import load_fleet
 from ledger.projections import RunState
 from ledger.runner.kept import KeptBackup, kept_backups
 from ledger.runner.undo import How
@@ -222,13 +222,25 @@ class Reading(Opening):
             return await live_schema(ready, chosen, tenant)
 
     async def status(self, tenants: Tenants = "*", *, at: str | None = None) -> Status:
-        """Where every chosen tenant stands, now or at a time; reads the ledger only."""
+        """Where every chosen tenant stands, now or at a time; reads the ledger only.
+
+        At a time: the tenants that there were then, by the migrations as they were then, as far as
+        runs recorded them.
+        """
         require_arguments(at=at)
         names = patterns(tenants)
         async with self._reading() as ready:
+            if at is not None:
+                from ledger.api.then import status_then
+
+                then = await status_then(
+                    ready, names, at, choose=self._choose, options=self._options(None, None)
+                )
+                self.gone = then.gone
+                return then
             chosen = await self._choose(ready, names)
             store = ready.store
-            fleet = await (load_fleet(store) if at is None else replay_fleet(store, until=at))
+            fleet = await load_fleet(store)
             self.gone = gone_tenants(fleet, chosen.found, names)
             return build_status(
                 fleet,

@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ledger import events as ev
+from ledger import projections
 from ledger.api.arguments import patterns
 from ledger.api.opened import Chosen, Opened, choose_tenants
 from ledger.api.touches import with_kept
 from ledger.config import MAX_SECONDS
 from ledger.engines.base import Seen, Target
-from ledger.errors import ConfigError
+from ledger.errors import ChainBrokenError, ConfigError
 from ledger.fleet.progress import Progress
+from ledger.fleet.recorded import RecordedFleet, kept, read_fleet, record_fleet, record_plan
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds, run_fleet
 from ledger.fleet.state import load_fleet, save_after_run
@@ -21,6 +23,7 @@ from ledger.projections import FleetState
 from ledger.runner.backups import prepare_folder
 from ledger.runner.context import BackupPolicy, RunContext, Settings
 from ledger.runner.holder import new_run_id
+from ledger.runner.kept import kept_text
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.preflight import preflight
 
@@ -88,10 +91,12 @@ async def run_call(
     target_version: str | None = None,
     options: dict[str, str] | None = None,
     quick: Quick | None = None,
+    work_of: Callable[[Target], Sequence[ev.MigrationRef]] | None = None,
 ) -> RunReport:
     """Run what is to do; every other chosen tenant is `current`, every lost source a failure.
 
-    No run is recorded if nothing is to do.
+    No run is recorded if nothing is to do. `work_of` gives the migrations that are to be applied, or
+    undone, on a tenant, for the record.
     """
     bounds.failure_budget(len(todo))
     outcomes = {target.name: _current(ctx, target) for target in chosen.targets}
@@ -111,6 +116,16 @@ async def run_call(
                 parallel=bounds.parallel,
                 statement_bytes=_longest(chosen),
             )
+        await record_seen(ctx, chosen)
+        seen = ctx.fleet.seen.get(chosen.scope)
+        plan = record_plan(
+            ctx.command,
+            todo,
+            work_of,
+            fleet=seen.fleet if seen is not None else "",
+            target=target_version,
+            options=options or {},
+        )
         report = await run_fleet(
             ctx,
             todo,
@@ -120,9 +135,12 @@ async def run_call(
             target_version=target_version,
             options=options,
             quick=quick,
+            plan=kept(plan),
         )
         outcomes.update((one.tenant, one) for one in report.outcomes)
         run, duration_us, interrupted = report.run, report.duration_us, report.interrupted
+        await save_after_run(ctx)
+    elif await record_seen(ctx, chosen):
         await save_after_run(ctx)
     return RunReport(
         run=run,
@@ -132,6 +150,48 @@ async def run_call(
         interrupted=interrupted,
         warnings=warnings,
     )
+
+
+async def record_seen(ctx: RunContext, chosen: Chosen) -> bool:
+    """Record which tenants there are and what they follow, if that is not what was last seen.
+
+    Not where a source did not answer: its tenants are not gone.
+    """
+    if chosen.found.lost:
+        return False
+    last = ctx.fleet.seen.get(chosen.scope)
+    before = None
+    if last is not None and len(chosen.known) < len(chosen.found.targets):
+        before = await _seen_before(ctx, last)
+    fleet = record_fleet(
+        chosen.found.targets, chosen.known, before, out_of_order=chosen.out_of_order
+    )
+    now = kept(fleet)
+    if last is not None and last.fleet == now.sha256:
+        return False
+    if last is not None and before is None:
+        before = await _seen_before(ctx, last)
+    old = before.names if before is not None else fleet.names
+    await ctx.record_fleet(
+        ev.FleetSeen(
+            scope=chosen.scope,
+            fleet=now.sha256,
+            tenants=len(fleet.tenants),
+            previous=last.fleet if last is not None else "",
+            came=tuple(sorted(fleet.names - old)),
+            gone=tuple(sorted(old - fleet.names)),
+        ),
+        scripts={now.sha256: now.text},
+    )
+    return True
+
+
+async def _seen_before(ctx: RunContext, last: projections.Seen) -> RecordedFleet | None:
+    """What was last seen; None for a text that is missing or was changed, which `verify` names."""
+    try:
+        return read_fleet(await kept_text(ctx.store, last.fleet, "fleet"))
+    except ChainBrokenError:
+        return None
 
 
 def _longest(chosen: Chosen) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -66,12 +67,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The fleet. `summary` counts tenants (in a set) by state.
 
     `gone` are tenants with applied migrations that no source names any more, if all were asked for.
+    `basis` says by what a status of an earlier time was made: the tenants and migrations that a run
+    had `recorded` by then, or, where none had, `today`'s tenants that had events, and today's files.
     """
 
     ledger: LedgerHead
     tenants: tuple[TenantStatus, ...]
     summary: dict[str, int]
     gone: tuple[str, ...] = ()
+    basis: Literal["", "recorded", "today"] = ""
 
     @property
     def needs_attention(self) -> bool:

@@ -23,6 +23,7 @@ from ledger import events as ev
 from ledger.engines.base import Target
 from ledger.errors import LedgerError, UsageError
 from ledger.fleet.progress import Progress
+from ledger.fleet.recorded import Kept
 from ledger.fleet.report import RunReport
 from ledger.fleet.signals import GRACE_SECONDS, Signals
 from ledger.fleet.ways import Ways
@@ -113,6 +114,7 @@ async def run_fleet(
     target_version: str | None = None,
     options: dict[str, str] | None = None,
     quick: Quick | None = None,
+    plan: Kept | None = None,
 ) -> RunReport:
     """Do `work` on every target, and record the run. One outcome for each, whatever happens.
 
@@ -136,7 +138,9 @@ async def run_fleet(
                 target=target_version,
                 options=options or {},
                 reason=ctx.reason,
-            )
+                plan=plan.sha256 if plan is not None else "",
+            ),
+            scripts={plan.sha256: plan.text} if plan is not None else None,
         )
         progress.run_started(len(targets), ctx.command)
         async with anyio.create_task_group() as background:

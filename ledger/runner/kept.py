@@ -103,8 +103,13 @@ async def _kept_migration(
 
 
 async def _text(store: Store, ref: MigrationRef, part: str, sha256: str) -> str:
+    return await kept_text(store, sha256, part, migration=f"{ref.set}/{ref.version}")
+
+
+async def kept_text(store: Store, sha256: str, part: str, *, migration: str = "") -> str:
+    """A text that an event names. Raises ChainBrokenError if it is missing, or was changed."""
     text = await store.script(sha256)
-    bad = BadText(sha256=sha256, migration=f"{ref.set}/{ref.version}", part=part)
+    bad = BadText(sha256=sha256, migration=migration, part=part)
     if text is None:
         raise ChainBrokenError(bad.what, seq=0, hint=MISSING_HINT)
     found = sha256_hex(text)

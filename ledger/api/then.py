@@ -1,0 +1,125 @@
+"""Where the fleet stood at an earlier time: by its events, its tenants and its migrations of then.
+
+Invariant: nothing of today is taken for something of then where a run recorded how it was; the
+sources and the folders are not asked.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from ledger.api.choosing import matches_any
+from ledger.api.discovery import Found
+from ledger.api.opened import Chosen, Opened, scope_of
+from ledger.api.status import Status, build_status
+from ledger.drivers.url import SqliteUrl
+from ledger.engines.base import Target
+from ledger.errors import UnknownTenantError
+from ledger.fleet.recorded import UNKNOWN, RecordedFleet, RecordedSet, catalogue_of, read_fleet
+from ledger.fleet.state import replay_fleet
+from ledger.plan import Catalogue, Options, standing
+from ledger.projections import FleetState, TenantState, parse_time
+from ledger.runner.kept import kept_text
+from ledger.scripts.model import Dialect
+from ledger.stores.base import Filter, Head
+from ledger.stores.filters import moment_text
+
+Choose = Callable[[Opened, Sequence[str]], Awaitable[Chosen]]
+
+
+async def status_then(
+    ready: Opened, names: Sequence[str], at: str, *, choose: Choose, options: Options
+) -> Status:
+    """The status as it was at the time `at`, of the tenants that `names` mean.
+
+    Where no run had recorded the fleet by then, `choose` gives today's; those of its tenants count
+    that had events. Raises UnknownTenantError, ChainBrokenError.
+    """
+    moment = moment_text(at)
+    store = ready.store
+    fleet = await replay_fleet(store, until=moment)
+    recorded = await _recorded(ready, fleet)
+    if recorded is None:
+        today = await choose(ready, names)
+        targets = tuple(one for one in today.targets if fleet.tenant(one.name).version)
+        chosen = msgspec.structs.replace(today, targets=targets, found=Found(targets=targets))
+    else:
+        options = msgspec.structs.replace(options, out_of_order=recorded.out_of_order)
+        chosen = _chosen(ready, fleet, recorded, names)
+    status = build_status(
+        fleet,
+        chosen,
+        gone=_gone(fleet, recorded, names),
+        head=await _head(ready, fleet, moment),
+        url=store.url,
+        now=parse_time(moment),
+        options=msgspec.structs.replace(options, strict=False),
+    )
+    return msgspec.structs.replace(status, basis="today" if recorded is None else "recorded")
+
+
+async def _recorded(ready: Opened, fleet: FleetState) -> RecordedFleet | None:
+    """The fleet as this configuration last recorded it; where it never did, as any other did."""
+    own = fleet.seen.get(scope_of(ready.config))
+    seen = own or max(fleet.seen.values(), key=lambda one: one.seq, default=None)
+    if seen is None:
+        return None
+    return read_fleet(await kept_text(ready.store, seen.fleet, "fleet"))
+
+
+def _chosen(
+    ready: Opened, fleet: FleetState, recorded: RecordedFleet, names: Sequence[str]
+) -> Chosen:
+    catalogues = [catalogue_of(one) for one in recorded.catalogues]
+    targets: list[Target] = []
+    followed: dict[str, Catalogue] = {}
+    for name, engine, index in recorded.tenants:
+        if not matches_any(name, names):
+            continue
+        targets.append(Target(name=name, engine=engine, url=SqliteUrl(path=""), source="ledger"))
+        state = fleet.tenant(name)
+        followed[name] = _applied(state, engine) if index == UNKNOWN else catalogues[index]
+    for pattern in names:
+        if pattern != "*" and not any(fnmatch.fnmatchcase(one.name, pattern) for one in targets):
+            raise UnknownTenantError(
+                f"there was no tenant {pattern!r} then",
+                hint="`ledger history` shows when tenants came and went (fleet_seen).",
+            )
+    return Chosen(
+        found=Found(targets=tuple(targets)),
+        targets=tuple(targets),
+        catalogues=followed,
+        engines=ready.engines,
+    )
+
+
+def _applied(state: TenantState, engine: Dialect) -> Catalogue:
+    """The sets of a tenant of which is known only what it has applied."""
+    names = sorted({ref.set for ref in state.applied})
+    return catalogue_of([RecordedSet(name=name, dialect=engine) for name in names])
+
+
+def _gone(
+    fleet: FleetState, recorded: RecordedFleet | None, names: Sequence[str]
+) -> tuple[str, ...]:
+    """Tenants that had migrations and that no source named any more."""
+    if recorded is None or list(names) != ["*"]:
+        return ()
+    return tuple(
+        sorted(
+            name
+            for name, state in fleet.tenants.items()
+            if name not in recorded.names and standing(state)
+        )
+    )
+
+
+async def _head(ready: Opened, fleet: FleetState, moment: str) -> Head:
+    """The last event before the time."""
+    async for rows in ready.store.read(Filter(until=moment, last=1)):
+        for row in rows:
+            return Head(seq=row.seq, hash=row.hash)
+    return Head(seq=fleet.seq, hash="")

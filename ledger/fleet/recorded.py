@@ -1,0 +1,206 @@
+"""What a run was to do and what the fleet was then, as texts that the ledger keeps by their hash.
+
+Invariant: equal fleets and equal plans are the same bytes, so that keeping one again costs
+nothing; what was read from disk and from the sources then can be read back without either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from ledger.engines.base import Target
+from ledger.events import MigrationRef
+from ledger.plan import Catalogue
+from ledger.scripts.graph import order_sets
+from ledger.scripts.model import Dialect, Migration, MigrationSet, Section, Step, sha256_hex
+from ledger.scripts.version import version_key
+
+UNKNOWN: Final = -1
+"""The index of the catalogue of a tenant that no run has chosen since it came."""
+
+
+class RecordedMigration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A migration as it lay in the folder: its hash, and what it depends on. Its text may not be kept."""
+
+    ref: MigrationRef
+    depends: tuple[tuple[str, str], ...] = ()
+
+
+class RecordedSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A set of migrations; `target` caps a run."""
+
+    name: str
+    dialect: Dialect
+    migrations: tuple[RecordedMigration, ...] = ()
+    target: str | None = None
+
+
+class RecordedFleet(msgspec.Struct, frozen=True, kw_only=True):
+    """All tenants that the sources named: name, engine, and the index of the catalogue it follows."""
+
+    tenants: tuple[tuple[str, Dialect, int], ...]
+    catalogues: tuple[tuple[RecordedSet, ...], ...]
+    out_of_order: bool = False
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The tenants' names."""
+        return frozenset(name for name, _, _ in self.tenants)
+
+
+class RecordedPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A run's plan: its tenants in order, each with the index of its `work`, under these options.
+
+    `work` are migrations to apply or undo, in order; `fleet` is the SHA-256 of the RecordedFleet.
+    """
+
+    command: str
+    target: str | None
+    options: dict[str, str]
+    fleet: str
+    tenants: tuple[tuple[str, int], ...]
+    work: tuple[tuple[MigrationRef, ...], ...]
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A text and its SHA-256."""
+
+    sha256: str
+    text: str
+
+
+def kept(value: RecordedFleet | RecordedPlan) -> Kept:
+    """The value as a text."""
+    text = _ENCODER.encode(value).decode()
+    return Kept(sha256=sha256_hex(text), text=text)
+
+
+def read_fleet(text: str) -> RecordedFleet:
+    """The value of a kept text, whose hash was checked."""
+    return _FLEET.decode(text)
+
+
+def read_plan(text: str) -> RecordedPlan:
+    """The value of a kept text, whose hash was checked."""
+    return _PLAN.decode(text)
+
+
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+_FLEET: Final = msgspec.json.Decoder(RecordedFleet)
+_PLAN: Final = msgspec.json.Decoder(RecordedPlan)
+
+
+def record_fleet(
+    found: Sequence[Target],
+    catalogues: Mapping[str, Catalogue],
+    before: RecordedFleet | None,
+    *,
+    out_of_order: bool,
+) -> RecordedFleet:
+    """All tenants that were `found`; of one that was not chosen, its catalogue is as it was `before`."""
+    kept_sets: list[tuple[RecordedSet, ...]] = []
+    places: dict[int, int] = {}
+    for catalogue in catalogues.values():
+        if id(catalogue) in places:
+            continue
+        sets = tuple(_recorded(one) for one in catalogue.sets)
+        places[id(catalogue)] = _place(kept_sets, sets)
+    old = {name: index for name, _, index in before.tenants} if before is not None else {}
+    tenants: list[tuple[str, Dialect, int]] = []
+    for target in found:
+        catalogue_now = catalogues.get(target.name)
+        index = UNKNOWN
+        if catalogue_now is not None:
+            index = places[id(catalogue_now)]
+        elif before is not None and old.get(target.name, UNKNOWN) != UNKNOWN:
+            index = _place(kept_sets, before.catalogues[old[target.name]])
+        tenants.append((target.name, target.engine, index))
+    return RecordedFleet(
+        tenants=tuple(tenants), catalogues=tuple(kept_sets), out_of_order=out_of_order
+    )
+
+
+def _place(places: list[tuple[RecordedSet, ...]], sets: tuple[RecordedSet, ...]) -> int:
+    if sets not in places:
+        places.append(sets)
+    return places.index(sets)
+
+
+def _recorded(one: MigrationSet) -> RecordedSet:
+    return RecordedSet(
+        name=one.name,
+        dialect=one.dialect,
+        target=one.target,
+        migrations=tuple(
+            RecordedMigration(ref=_bare(each.ref), depends=each.depends) for each in one.migrations
+        ),
+    )
+
+
+def _bare(ref: MigrationRef) -> MigrationRef:
+    """Without where its texts are kept: they are kept only once it runs."""
+    return msgspec.structs.replace(ref, sources=())
+
+
+def record_plan(
+    command: str,
+    todo: Sequence[Target],
+    work_of: Callable[[Target], Sequence[MigrationRef]] | None,
+    *,
+    fleet: str,
+    target: str | None,
+    options: dict[str, str],
+) -> RecordedPlan:
+    """The plan of a run over `todo`."""
+    work: dict[tuple[MigrationRef, ...], int] = {}
+    known: dict[int, int] = {}
+    alive: list[object] = []  # An id says which object it is only while that lives.
+    tenants: list[tuple[str, int]] = []
+    for one in todo:
+        refs = work_of(one) if work_of is not None else ()
+        index = known.get(id(refs))
+        if index is None:
+            alive.append(refs)
+            index = known[id(refs)] = work.setdefault(tuple(map(_bare, refs)), len(work))
+        tenants.append((one.name, index))
+    return RecordedPlan(
+        command=command,
+        target=target,
+        options=options,
+        fleet=fleet,
+        tenants=tuple(tenants),
+        work=tuple(work),
+    )
+
+
+def catalogue_of(sets: Sequence[RecordedSet]) -> Catalogue:
+    """A catalogue to decide by, whose migrations have no steps of their own."""
+    made = tuple(
+        MigrationSet(
+            name=one.name,
+            path=one.name,
+            dialect=one.dialect,
+            target=one.target,
+            migrations=tuple(_migration(each, one.dialect) for each in one.migrations),
+        )
+        for one in sets
+    )
+    return Catalogue(sets=made, order=order_sets(made))
+
+
+_SOMETHING: Final = Step(number=1, name="", sql="SELECT 1", file="", line=1, sha256="")
+"""Stands for the steps, which are kept only once they run."""
+
+
+def _migration(one: RecordedMigration, dialect: Dialect) -> Migration:
+    return Migration(
+        ref=one.ref,
+        key=version_key(one.ref.version) or (0,),
+        path=f"{one.ref.set}/{one.ref.version}_{one.ref.name}",
+        up=Section(steps=(_SOMETHING,)),
+        depends=one.depends,
+        dialect=dialect,
+    )
