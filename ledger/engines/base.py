@@ -28,9 +28,6 @@ from ledger.scripts.touching import Touched
 ABSENT = "absent"
 """The fingerprint of objects none of which exists."""
 
-MARKER_TABLE = "ledger_marker"
-"""The marker's name; for a prefix tenant it is `{prefix}ledger_marker`."""
-
 MORE_TIME = (
     "raise migration_timeout_seconds in its version.json, or statement_seconds in [timeouts]"
 )

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from ledger.events import MigrationRef
 
 Dialect = Literal["sqlite", "mysql"]
+MARKER_TABLE: Final = "ledger_marker"
+"""The name of the marker in a tenant; for a prefix tenant it is `{prefix}ledger_marker`."""
 SkipKind = Literal["column", "table", "index", "view", "sql"]
 
 

@@ -6,6 +6,7 @@ a file again, and a file that cannot be used is refused before anything runs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
 import msgspec
@@ -20,6 +21,7 @@ from ledger.scripts.sections import Parsed, parse_file
 from ledger.scripts.source import ALGORITHM, SourceFile
 from ledger.scripts.transaction import Settled, settle_sqlite_section
 from ledger.scripts.version import FileName, parse_file_name
+from ledger.scripts.wish import in_order
 
 
 def settle(parsed: Parsed, section: SectionName) -> Settled:
@@ -93,7 +95,7 @@ def parse_migration(
         path=source.file,
         up=up.section,
         down=back.section if back else None,
-        sync=tuple(main.steps.get("sync", ())),
+        sync=in_order(main.steps.get("sync", ()), dialect),
         checks=tuple(parsed.get("verify", main).checks),
         depends=tuple(dict.fromkeys((*main.depends, *depends))),
         manifest=manifest,
@@ -108,11 +110,21 @@ def parse_migration(
                 if up.section.steps or main.steps.get("sync") or no_steps
                 else (f"{source.file}: the migration has no step",)
             ),
+            *_left_out(parsed.values()),
             *up.warnings,
             *(back.warnings if back else ()),
         ),
         no_steps=no_steps,
     )
+
+
+def _left_out(parsed: Iterable[Parsed]) -> Iterator[str]:
+    for one in parsed:
+        if one.left_out:
+            yield (
+                f"{one.file}: left out of the dump: {one.left_out} statements on locks, keys and"
+                " the state of replication"
+            )
 
 
 def _no_steps(main: Parsed, up: Section) -> str:

@@ -22,6 +22,7 @@ from ledger.scripts.directives import (
     read_directives,
     require_reason,
 )
+from ledger.scripts.dumps import dropped_before, is_dump, is_left_out, is_session
 from ledger.scripts.layouts import Direction
 from ledger.scripts.marks import (
     require_no_directive_inside,
@@ -70,6 +71,9 @@ class Parsed(msgspec.Struct):
     placeholders: bool = True
     foreign_key_check: bool = True
     no_steps: Directive | None = None
+    dump: bool = False
+    left_out: int = 0
+    dropped: dict[str, Statement] = {}
 
 
 def parse_file(
@@ -93,6 +97,7 @@ def parse_file(
         else split_mysql(source.text, file=source.file, no_backslash_escapes=no_backslash_escapes)
     )
     parsed = Parsed(file=source.file, dialect=dialect, set_name=set_name, section=section)
+    parsed.dump = dialect == "mysql" and is_dump(source.text)
     pending = _Pending()
     for index, statement in enumerate(script.statements):
         directives = read_directives(
@@ -106,6 +111,8 @@ def parse_file(
             pending = _take_directives(parsed, pending, directives)
         if not kept:
             _require_own_section(parsed, statement, first=index == 0)
+        if dialect == "mysql" and _is_of_dump(parsed, statement):
+            continue
         if _is_own_transaction(parsed, statement):
             # What was said of it is meant for the statement after it, and may be said again there.
             _add_step(parsed, statement, _Pending())
@@ -265,6 +272,21 @@ def _require_used(pending: _Pending, file: str) -> None:
         )
 
 
+def _is_of_dump(parsed: Parsed, statement: Statement) -> bool:
+    """Whether a dump has the statement for a server that takes it whole; a migration leaves it out.
+
+    Of a wish, which changes nothing that is there, so are settings and the DROP before a CREATE.
+    """
+    if is_left_out(statement.sql, dump=parsed.dump):
+        parsed.left_out += 1
+        return True
+    if parsed.section != "sync":
+        return False
+    if table := dropped_before(statement.sql):
+        parsed.dropped[table] = statement
+    return bool(table) or is_session(statement.sql, dump=parsed.dump)
+
+
 def _is_own_transaction(parsed: Parsed, statement: Statement) -> bool:
     """Whether this is a BEGIN, COMMIT or PRAGMA foreign_keys, which a SQLite section leaves out."""
     return (
@@ -316,7 +338,8 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
             hint="Write -- migrate:verify on a line before it.",
         )
     if parsed.section == "sync":
-        require_wish(statement, parsed.dialect, file=parsed.file)
+        require_wish(statement, parsed.dialect, file=parsed.file, dump=parsed.dump)
+        parsed.dropped.pop(kind.target, None)
     elif parsed.dialect == "mysql":
         _require_own_connection(statement, file=parsed.file)
         require_whole_routine(statement, kind, file=parsed.file)
@@ -355,3 +378,5 @@ def _finish(parsed: Parsed, script: Script, pending: _Pending, *, kept: bool) ->
         kept=kept,
     )
     _require_used(_take_directives(parsed, pending, directives), parsed.file)
+    for statement in parsed.dropped.values():
+        require_wish(statement, parsed.dialect, file=parsed.file)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import codecs
 import hashlib
 import hmac
+import re
 from typing import Final
 
 import msgspec
 
 from ledger.errors import ScriptError
+from ledger.scripts.dumps import HEAD_CHARACTERS, is_dump
 
+_NAMES: Final = re.compile(rb"SET NAMES (\w+)")
 ALGORITHM: Final = "sha256"
 """The name of the checksum's algorithm: SHA-256 over the bytes, BOM and line ends normalised."""
 
@@ -41,7 +44,7 @@ def read_source(data: bytes, *, file: str) -> SourceFile:
             "the file holds a NUL byte",
             file=file,
             line=data.count(b"\n", 0, nul) + 1,
-            hint="Write binary data as a hexadecimal literal, X'…'.",
+            hint=_hint(data, nul, "Write binary data as a hexadecimal literal, X'…'."),
         )
     try:
         text = data.decode()
@@ -50,9 +53,21 @@ def read_source(data: bytes, *, file: str) -> SourceFile:
             f"the file is not UTF-8: byte 0x{data[error.start]:02x}",
             file=file,
             line=data.count(b"\n", 0, error.start) + 1,
-            hint="Save it as UTF-8 and try again.",
+            hint=_hint(data, error.start, "Save it as UTF-8 and try again."),
         ) from error
     return SourceFile(file=file, text=text, checksum=hashlib.sha256(data).hexdigest())
+
+
+def _hint(data: bytes, position: int, otherwise: str) -> str:
+    """What to do about bytes that are no text: a dump has them of columns, and must be taken anew."""
+    line = data[data.rfind(b"\n", 0, position) + 1 : position]
+    if b"_binary '" not in line:
+        if not is_dump(data):
+            return otherwise
+        names = _NAMES.search(data, 0, HEAD_CHARACTERS)
+        if names is not None and not names[1].lower().startswith(b"utf8"):
+            return "Take the dump again with --default-character-set=utf8mb4."
+    return "Take the dump again with --hex-blob: it holds the bytes of binary columns."
 
 
 def checksum_matches(expected: str, data: bytes, *, text: str | None = None) -> bool:

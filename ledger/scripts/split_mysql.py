@@ -6,7 +6,8 @@ a comment only before white space (or where a statement would start); `#` and
 the delimiters and quotes in it; `/*! */` and `/*M! */` are no comments, so that the
 delimiter splits inside them; a backslash escapes inside quotes but not
 inside backticks; outside quotes one at a line's end is dropped. Commands of
-the client are refused by name. Invariant: time is linear in the text.
+the client are refused by name, but for the lines of dumps that only it understands.
+Invariant: time is linear in the text.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from ledger.errors import ScriptError
+from ledger.scripts.dumps import CLIENT_LINE
 from ledger.scripts.patterns import repeated
 from ledger.scripts.split import (
     BLOCK_COMMENT,
@@ -53,7 +55,7 @@ _DELIMITER_LINE: Final = re.compile(
     r"(?i:delimiter)[ \t]+(?P<quote>['\"`]?)(?P<value>\S+?)(?P=quote)(?=\s|\Z)(?P<rest>[^\n]*)"
 )
 _HINTS: Final = {
-    "use": "A migration runs in its tenant's own database; leave the database's name out.",
+    "use": "A migration runs in its tenant's own database; leave the name out, and take a dump without --databases.",
     "source": "Put that file's statements into this one, or make it a migration of its own.",
     "ego": "End the statement with ; instead.",
     "go": "End the statement with ; instead.",
@@ -84,7 +86,9 @@ def _grammar(delimiter: str, no_backslash_escapes: bool) -> _Grammar:
         rf"|{_COMMENT_OR_HINT}|/(?=\*!|\*M!)|/(?!\*)|\\N{plain})"
     )
     return _Grammar(
-        re.compile(repeated(rf"{_BLANK}++|{stop}(?:--[^\n]*+|#[^\n]*+|{_PLAIN_COMMENT})")),
+        re.compile(
+            repeated(rf"{_BLANK}++|{stop}(?:--[^\n]*+|#[^\n]*+|{_PLAIN_COMMENT}|{CLIENT_LINE})")
+        ),
         re.compile(repeated(body), re.DOTALL),
     )
 

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
-from ledger.engines.base import MARKER_TABLE, Target
+from ledger.engines.base import Target
+from ledger.scripts.model import MARKER_TABLE
 from ledger.scripts.touching import Touched
 
 Whose = Literal["own", "other", "unclear"]

@@ -12,13 +12,14 @@ from typing import Final
 import msgspec
 
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
-from ledger.engines.base import MARKER_TABLE, Marker, MarkerEntry, StepResult, Target
+from ledger.engines.base import Marker, MarkerEntry, StepResult, Target
 from ledger.engines.entries import entry_id, fenced, require_own
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.connection import Kept
 from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
 from ledger.errors import TenantError
 from ledger.events import CheckResult, MigrationRef
+from ledger.scripts.model import MARKER_TABLE
 
 CREATE: Final = """
 CREATE TABLE IF NOT EXISTS {marker} (

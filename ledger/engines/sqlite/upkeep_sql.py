@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from ledger.engines.base import MARKER_TABLE
 from ledger.engines.upkeep import MILLISECONDS_FROM, Archivable, Reference
+from ledger.scripts.model import MARKER_TABLE
 
 JULIAN_OF_1970: Final = 2440587.5
 SECONDS_A_DAY: Final = 86400
