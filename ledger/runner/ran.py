@@ -190,4 +190,5 @@ def _unannounced(migration: Migration, last: int, known: Ran) -> tuple[Step, ...
 
 def _leaves_no_trace(step: Step, migration: Migration) -> bool:
     kind = classify(step.sql, migration.dialect)
-    return step.redo_safe or kind.redo_safe or kind.kind in ("session", "query")
+    asks = kind.kind in ("session", "query") and (kind.settleable or kind.temporary)
+    return step.redo_safe or kind.redo_safe or asks

@@ -25,6 +25,8 @@ _UNSETTLED: Final[Mapping[tuple[str, str], Unsettled]] = {
     ("EXCHANGE", "PARTITION"): "partition_exchanged",
     ("DISCARD", "TABLESPACE"): "tablespace",
     ("IMPORT", "TABLESPACE"): "tablespace",
+    ("DISCARD", "PARTITION"): "tablespace",
+    ("IMPORT", "PARTITION"): "tablespace",
 }
 
 
@@ -47,7 +49,7 @@ def alter_table(cursor: Cursor, dialect: Dialect) -> StatementKind:
         clauses=tuple(map(_clause, clauses)),
         touched=(name, *new_names),
         guarded=guarded,
-        redo_safe=dialect == "mysql" and all(map(_is_guarded, clauses)),
+        redo_safe=dialect == "mysql" and _may_be_repeated(clauses),
         unsettled=reasons[0] if reasons else "",
         destructive=any(map(_drops_data, clauses)),
     )
@@ -71,7 +73,7 @@ def _clause(clause: list[Token]) -> Clause:
             name = token.text
             break
         words.append(token.upper)
-    return Clause(words=tuple(words), name=name, guarded=_is_guarded(clause))
+    return Clause(words=tuple(words), name=name, guarded=_guard(clause) is not None)
 
 
 def _new_name(clause: list[Token], dialect: Dialect) -> str:
@@ -86,14 +88,72 @@ def _new_name(clause: list[Token], dialect: Dialect) -> str:
     return "".join(t.text for t in rest[:3] if t.kind in ("word", "quoted") or t.text == ".")
 
 
-def _is_guarded(clause: list[Token]) -> bool:
-    """Whether the clause has its own IF [NOT] EXISTS near its start (MariaDB)."""
-    words = [token.upper for token in clause[:6]]
-    return "EXISTS" in words and "IF" in words
+def _may_be_repeated(clauses: list[list[Token]]) -> bool:
+    """Whether each clause has its own guard (MariaDB) and none changes what another one looks at.
+
+    All guards are answered by the table as it was: DROP COLUMN IF EXISTS a, ADD COLUMN IF NOT
+    EXISTS a drops it the first time and adds it the second.
+    """
+    seen: set[str] = set()
+    for clause in clauses:
+        names = _guarded_names(clause)
+        if names is None or seen & names or (len(clauses) > 1 and not names):
+            return False
+        seen |= names
+    return True
+
+
+def _guarded_names(clause: list[Token]) -> set[str] | None:
+    """The names that a guarded clause is about, in small letters; none of them if they are in
+    parentheses. None if the clause does more the second time.
+    """
+    found = _guard(clause)
+    if found is None:
+        return None
+    start, end = found
+    before = [token.upper for token in clause[:start]]
+    rest = clause[end:]
+    names = [_name(token) for token in rest[:1]]
+    if "FOREIGN" in before:
+        # Without a name it is added each time; with two, the guard asks for the wrong one.
+        named = clause[before.index("FOREIGN") - 1]
+        names += [_name(named)] if named.upper not in ("ADD", "CONSTRAINT") else []
+        names = [name for name in names if name]
+        return set(names) if len(names) == 1 else None
+    if before[-1:] == ["CONSTRAINT"] and rest and rest[0].upper in _ANONYMOUS:
+        return None
+    if before[:1] == ["CHANGE"]:
+        names += [_name(token) for token in rest[1:2]]
+    elif before[:1] == ["RENAME"]:
+        names += [_name(token) for token in rest[2:3]]
+    return {name for name in names if name}
+
+
+_ANONYMOUS: Final = frozenset({"FOREIGN", "CHECK", "UNIQUE", "PRIMARY"})
+
+
+def _name(token: Token) -> str:
+    return token.text.lower() if token.kind in ("word", "quoted") else ""
+
+
+def _guard(clause: list[Token]) -> tuple[int, int] | None:
+    """Where the clause's own IF [NOT] EXISTS begins and ends; it stands before any parenthesis."""
+    words = [token.upper for token in clause]
+    for start, token in enumerate(clause):
+        if token.text == "(" and token.kind == "other":
+            break
+        for guard in (["IF", "EXISTS"], ["IF", "NOT", "EXISTS"]):
+            if words[start : start + len(guard)] == guard:
+                return start, start + len(guard)
+    return None
 
 
 def _drops_data(clause: list[Token]) -> bool:
     first, second = _first_two(clause)
-    if (first, second) in (("TRUNCATE", "PARTITION"), ("DISCARD", "TABLESPACE")):
+    if (first, second) in (
+        ("TRUNCATE", "PARTITION"),
+        ("DISCARD", "TABLESPACE"),
+        ("DISCARD", "PARTITION"),
+    ):
         return True
     return first == "DROP" and len(clause) > 1 and second not in _NO_DATA

@@ -149,6 +149,8 @@ def _own(
     """What the statements that are about the connection itself do."""
     name = words[1].text.lower() if len(words) > 1 else ""
     upper = [one.upper for one in words]
+    if first == "SET" and name == "statement":
+        return {}  # SET STATEMENT … FOR: the settings end with the statement behind them.
     if first == "SET":
         role = "ROLE" in upper[1:3] or (upper[1:2] == ["TRANSACTION"])
         return {"settings": tuple(_settings(words[1:])), "again": role}
@@ -340,4 +342,5 @@ def breakable(steps: Sequence[Step]) -> Iterator[tuple[Step, Lost]]:
 
 def _lands_with_its_count(step: Step) -> bool:
     """Whether the marker is written together with the step: then its count is in it."""
-    return classify(step.sql, "mysql").kind in ("dml", "query", "session", "transaction")
+    kind = classify(step.sql, "mysql")
+    return kind.kind in ("dml", "query", "session", "transaction") and kind.settleable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -25,6 +25,9 @@ Unsettled = Literal[
     "partition_exchanged",
     "tablespace",
     "file_read",
+    "file_written",
+    "sequence",
+    "one_time_event",
 ]
 """Why the database cannot tell after a crash whether a statement landed; in words: wording.py."""
 
@@ -39,6 +42,24 @@ class Clause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     guarded: bool = False
 
 
+_COMMITTING: Final = frozenset(
+    {
+        "ANALYZE",
+        "CACHE",
+        "CHECK",
+        "FLUSH",
+        "GRANT",
+        "LOAD",
+        "OPTIMIZE",
+        "RENAME",
+        "REPAIR",
+        "REVOKE",
+        "SET",
+    }
+)
+"""https://dev.mysql.com/doc/refman/9.4/en/implicit-commit.html; SET of a password among them."""
+
+
 class StatementKind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a statement is.
 
@@ -50,7 +71,9 @@ class StatementKind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     routines … that it creates, alters, renames or drops, an index counting as its table where
     that is told. All names are unquoted, a qualified one with its dot.
 
-    `guarded`: it has IF [NOT] EXISTS. `transaction` is its effect on the open transaction.
+    `guarded`: it has IF [NOT] EXISTS. `calls` are functions that it calls and that may be the
+    tenant's own, and write. `fills`: it makes a table and puts rows into it. `transaction` is its
+    effect on the open transaction; `autocommits`: it may switch to committing each statement.
     `redo_safe`: running it twice is running it once. `unsettled`: why, after a crash in it, the
     database cannot tell whether it landed. `destructive`: it drops data. The kind `session` has
     an effect that ends with the connection, so that a resumed run needs it again.
@@ -68,6 +91,9 @@ class StatementKind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     replaces: bool = False
     temporary: bool = False
     unique: bool = False
+    calls: tuple[str, ...] = ()
+    fills: bool = False
+    autocommits: bool = False
     transaction: Transaction = ""
     redo_safe: bool = False
     unsettled: Unsettled = ""
@@ -82,6 +108,12 @@ class StatementKind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     def settleable(self) -> bool:
         """Whether the database can tell after a crash whether it landed."""
         return not self.unsettled
+
+    @property
+    def commits(self) -> bool:
+        """Whether it commits the open transaction implicitly (MySQL, MariaDB)."""
+        other = self.kind == "other" and self.verb in _COMMITTING
+        return self.kind == "ddl" or other or self.autocommits or self.transaction == "begin"
 
     @property
     def may_find(self) -> bool:

@@ -23,6 +23,7 @@ from ledger.scripts.directives import (
     require_reason,
 )
 from ledger.scripts.dumps import dropped_before, is_dump, is_left_out, is_session
+from ledger.scripts.kinds import StatementKind
 from ledger.scripts.layouts import Direction
 from ledger.scripts.marks import (
     require_no_directive_inside,
@@ -38,7 +39,7 @@ from ledger.scripts.split_mysql import split_mysql
 from ledger.scripts.split_sqlite import split_sqlite
 from ledger.scripts.statements import classify
 from ledger.scripts.wish import require_wish
-from ledger.scripts.wording import label
+from ledger.scripts.wording import label, reason
 
 # What a transactional SQLite section leaves out; directives before it mean the next statement.
 _LEFT_OUT: Final = re.compile(r"(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
@@ -234,14 +235,19 @@ def _require_query(parsed: Parsed, directive: Directive, sql: str) -> None:
     split = split_sqlite if parsed.dialect == "sqlite" else split_mysql
     statements = split(sql, file=parsed.file).statements
     kinds = [classify(one.sql, parsed.dialect) for one in statements]
-    if [one.kind for one in kinds] != ["query"]:
-        what = label(kinds[0]) if len(kinds) == 1 else f"{len(kinds)} statements"
+    if [one.kind for one in kinds] != ["query"] or not kinds[0].settleable:
+        what = _shown(kinds[0]) if len(kinds) == 1 else f"{len(kinds)} statements"
         raise ScriptError(
             f"-- {directive.word} must be a SELECT, and this is {what}",
             file=parsed.file,
             line=directive.line,
             hint="It only asks; put what changes something into a step.",
         )
+
+
+def _shown(kind: StatementKind) -> str:
+    """What stands in a question's place, and what is wrong with a SELECT."""
+    return f"{label(kind)}: {reason(kind)}" if kind.kind == "query" else label(kind)
 
 
 def _open_section(parsed: Parsed, directive: Directive) -> None:
@@ -310,9 +316,9 @@ def _add(parsed: Parsed, statement: Statement, pending: _Pending) -> _Pending:
 
 def _add_check(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
     kind = classify(statement.sql, parsed.dialect)
-    if kind.kind != "query":
+    if kind.kind != "query" or not kind.settleable:
         raise ScriptError(
-            f"a check must be a SELECT, and this is {label(kind)}",
+            f"a check must be a SELECT, and this is {_shown(kind)}",
             file=parsed.file,
             line=statement.line,
             hint="A check reads; put what changes something into the section up.",

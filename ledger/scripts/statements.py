@@ -7,31 +7,29 @@ recognised is `other` and not settleable; doubt is never resolved in its favour.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
 
-from ledger.scripts.alter import alter_table
+from ledger.scripts.definitions import account, alter, create, drop, rename, truncate
+from ledger.scripts.effects import Effects, effects
 from ledger.scripts.kinds import StatementKind, Transaction, Unsettled
 from ledger.scripts.model import Dialect
-from ledger.scripts.tokens import Cursor
+from ledger.scripts.tokens import Cursor, Token
 
 __all__ = ["StatementKind", "classify"]
-
-_TABLES: Final = frozenset({"TABLE", "TABLES"})
-_MODIFIERS: Final = frozenset(
-    {"UNIQUE", "FULLTEXT", "SPATIAL", "VIRTUAL", "ONLINE", "OFFLINE", "AGGREGATE", "IGNORE", "UNDO"}
-)
-_TEMPORARY: Final = frozenset({"TEMP", "TEMPORARY"})
-_DATABASES: Final = frozenset({"database", "schema"})
-_ACCOUNTS: Final = frozenset({"user", "role"})
-_OUTSIDE: Final = _DATABASES | _ACCOUNTS | {"server"}
 
 
 def classify(sql: str, dialect: Dialect) -> StatementKind:
     """Classify one statement. Never raises; what it does not know is `other`."""
-    cursor = Cursor(sql, dialect)
+    return _statement(Cursor(sql, dialect), dialect)
+
+
+def _statement(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    """The kind of what the cursor stands before; the rest of a longer statement, for one."""
     while cursor.take_other("("):
         pass
     word = cursor.next().upper
@@ -55,15 +53,104 @@ _AGAIN: Final[_Simple] = ("other", True, "")
 _COMPOUND: Final[_Simple] = ("call", False, "compound")
 
 _SIMPLE: Final[dict[str, _Simple]] = {
-    **dict.fromkeys(("SELECT", "VALUES", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "DO", "HELP"), _QUERY),
-    **dict.fromkeys(("SET", "USE", "LOCK", "UNLOCK", "PREPARE", "DEALLOCATE"), _SESSION),
+    **dict.fromkeys(("SHOW", "HELP"), _QUERY),
+    **dict.fromkeys(("USE", "LOCK", "UNLOCK", "PREPARE", "DEALLOCATE"), _SESSION),
     **dict.fromkeys(
-        ("VACUUM", "ATTACH", "DETACH", "REINDEX", "ANALYZE", "OPTIMIZE", "REPAIR", "CHECK", "CHECKSUM",
-         "FLUSH", "GRANT", "CACHE"), _AGAIN),
+        ("VACUUM", "ATTACH", "DETACH", "REINDEX", "OPTIMIZE", "REPAIR", "CHECK", "CHECKSUM", "FLUSH", "GRANT",
+         "CACHE"), _AGAIN),
     **dict.fromkeys(("IF", "CASE", "LOOP", "WHILE", "REPEAT", "FOR", "DECLARE"), _COMPOUND),
-    "REVOKE": ("other", False, "untraced"),
     "EXECUTE": ("call", False, "prepared"),
 }  # fmt: skip
+
+
+def _query(cursor: Cursor, dialect: Dialect, verb: str = "SELECT") -> StatementKind:
+    return _with_effects(StatementKind(kind="query", verb=verb), cursor.rest(), dialect)
+
+
+def _with_effects(kind: StatementKind, words: Iterable[Token], dialect: Dialect) -> StatementKind:
+    """A statement that may be repeated unless what is written in it has an effect of its own."""
+    found = effects(words) if dialect == "mysql" else Effects((), "")
+    return msgspec.structs.replace(
+        kind,
+        calls=found.calls,
+        unsettled=found.unsettled,
+        redo_safe=not (found.calls or found.unsettled),
+    )
+
+
+def _explain(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    """EXPLAIN ANALYZE runs what it explains."""
+    if cursor.take("ANALYZE"):
+        return _analyze(cursor, dialect)
+    return StatementKind(kind="query", verb="EXPLAIN", redo_safe=True)
+
+
+def _analyze(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    """MariaDB's ANALYZE runs a statement, too, unless a table stands there."""
+    if cursor.take("FORMAT"):
+        cursor.take_other("=")
+        cursor.next()
+    if dialect == "mysql" and cursor.peek().upper in _RUN_BY_ANALYZE:
+        return _statement(cursor, dialect)
+    return StatementKind(kind="other", verb="ANALYZE", redo_safe=True)
+
+
+_RUN_BY_ANALYZE: Final = frozenset({"SELECT", "INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"})
+
+
+def _set(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    """SET, whose effect is the connection's own, the server's, or that of the statement after FOR."""
+    if cursor.take("STATEMENT") and cursor.skip_to("FOR"):
+        return _statement(cursor, dialect)
+    if cursor.peek().upper == "PASSWORD":
+        return account(StatementKind(kind="other", verb="SET"), cursor)
+    if cursor.take("DEFAULT", "ROLE"):
+        return StatementKind(kind="other", verb="SET", redo_safe=True)
+    clauses = cursor.clauses()
+    words = [token for clause in clauses for token in clause]
+    kind = _with_effects(StatementKind(kind="session", verb="SET"), words, dialect)
+    if all(_sets_server(clauses)):
+        absolute = not any(token.text in ("(", "@") for one in clauses for token in one[3:])
+        return StatementKind(
+            kind="other",
+            verb="SET",
+            redo_safe=absolute,
+            unsettled="" if absolute else "untraced",
+        )
+    return msgspec.structs.replace(kind, autocommits=any(map(_autocommits, clauses)))
+
+
+def _sets_server(clauses: Sequence[Sequence[Token]]) -> Iterator[bool]:
+    """For each assignment of SET whether it is the server's; a scope holds for those after it."""
+    server = False
+    for clause in clauses:
+        words = {token.upper for token in clause[:3]}
+        if words & _SERVER_SCOPES:
+            server = True
+        elif words & _SESSION_SCOPES or (clause and clause[0].text == "@"):
+            server = False
+        yield server
+
+
+_SERVER_SCOPES: Final = frozenset({"GLOBAL", "PERSIST", "PERSIST_ONLY"})
+_SESSION_SCOPES: Final = frozenset({"SESSION", "LOCAL"})
+_OFF: Final = frozenset({"0", "OFF", "FALSE"})
+
+
+def _autocommits(clause: Sequence[Token]) -> bool:
+    named = any(token.upper == "AUTOCOMMIT" for token in clause[:5])
+    return named and clause[-1].upper not in _OFF
+
+
+def _revoke(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    guarded = cursor.guard()
+    return StatementKind(
+        kind="other",
+        verb="REVOKE",
+        guarded=guarded,
+        redo_safe=guarded,
+        unsettled="" if guarded else "untraced",
+    )
 
 
 def _call(cursor: Cursor, dialect: Dialect) -> StatementKind:
@@ -77,6 +164,8 @@ def _begin(cursor: Cursor, dialect: Dialect) -> StatementKind:
 
 
 def _start(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    if cursor.peek().upper != "TRANSACTION":
+        return StatementKind(kind="other", verb="START", unsettled="untraced")
     return _transaction("START", "begin")
 
 
@@ -117,170 +206,6 @@ def _pragma(cursor: Cursor, dialect: Dialect) -> StatementKind:
     return StatementKind(kind="pragma", verb="PRAGMA", names=(cursor.name(),), redo_safe=True)
 
 
-def _create(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    replaces = cursor.take("OR", "REPLACE")
-    temporary = unique = False
-    while True:
-        if cursor.take_any(_TEMPORARY):
-            temporary = True
-        elif cursor.peek().upper in _MODIFIERS:
-            unique = cursor.next().upper == "UNIQUE" or unique
-        elif not _take_option(cursor):
-            break
-    what = _object(cursor)
-    guarded = cursor.guard()
-    name = cursor.name()
-    owner = cursor.name() if what in ("index", "trigger") and cursor.skip_to("ON") else ""
-    kind = StatementKind(
-        kind="ddl",
-        verb="CREATE",
-        object=what,
-        names=(name,),
-        owner=owner,
-        touched=(owner,) if what == "index" and owner else tuple(n for n in (name, owner) if n),
-        guarded=guarded,
-        replaces=replaces,
-        temporary=temporary,
-        unique=unique,
-        redo_safe=guarded or (replaces and what != "table"),
-    )
-    if temporary and what == "table" and dialect == "mysql":
-        return msgspec.structs.replace(kind, kind="session", unsettled="temporary")
-    if replaces and what == "table":
-        return msgspec.structs.replace(kind, destructive=True, unsettled="not_atomic")
-    if what in _OUTSIDE:
-        return _outside(kind)
-    return kind
-
-
-def _object(cursor: Cursor) -> str:
-    """The kind of object that a definition names, in small letters."""
-    what = cursor.next().upper
-    if what == "PACKAGE" and cursor.take("BODY"):
-        return "package body"
-    return "table" if what == "TABLES" else what.lower()
-
-
-def _take_option(cursor: Cursor) -> bool:
-    """Take ALGORITHM = x, DEFINER = user, SQL SECURITY x before a view or routine."""
-    if cursor.take("SQL", "SECURITY"):
-        return bool(cursor.next())
-    if cursor.peek().upper not in ("ALGORITHM", "DEFINER"):
-        return False
-    cursor.next()
-    cursor.take_other("=")
-    cursor.next()
-    if cursor.take_other("@"):
-        cursor.next()
-    if cursor.take_other("("):
-        cursor.take_other(")")
-    return True
-
-
-def _outside(kind: StatementKind) -> StatementKind:
-    """A database, an account or a server is no part of a tenant's schema."""
-    if kind.redo_safe:
-        return msgspec.structs.replace(kind, touched=())
-    return msgspec.structs.replace(kind, touched=(), unsettled="untraced")
-
-
-def _alter(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    while cursor.take_any(_MODIFIERS) or _take_option(cursor):
-        pass
-    what = _object(cursor)
-    if what == "table":
-        return alter_table(cursor, dialect)
-    guarded = cursor.guard()
-    name = "" if what == "instance" else cursor.name()
-    kind = StatementKind(
-        kind="ddl",
-        verb="ALTER",
-        object=what,
-        names=(name,),
-        touched=(name,) if name and what not in _DATABASES | _ACCOUNTS else (),
-        guarded=guarded,
-        redo_safe=guarded or what not in ("event", "sequence", "tablespace", "instance", "server"),
-    )
-    if what == "event" and cursor.skip_to("RENAME") and cursor.take("TO"):
-        new = cursor.name()
-        return msgspec.structs.replace(kind, touched=(name, new), renames=((name, new),))
-    if what == "event":
-        return msgspec.structs.replace(kind, redo_safe=True)
-    return kind if kind.redo_safe else _outside(kind)
-
-
-def _drop(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    temporary = cursor.take_any(_TEMPORARY)
-    while cursor.take_any(_MODIFIERS):
-        pass
-    what = _object(cursor)
-    if what in ("prepare", ""):
-        return StatementKind(kind="session", verb="DROP", object="prepare", redo_safe=True)
-    guarded = cursor.guard()
-    names = [cursor.name()]
-    while cursor.take_other(","):
-        names.append(cursor.name())
-    owner = cursor.name() if what == "index" and cursor.take("ON") else ""
-    several = len(names) > 1
-    kind = StatementKind(
-        kind="session" if temporary and dialect == "mysql" else "ddl",
-        verb="DROP",
-        object=what,
-        names=tuple(names),
-        owner=owner,
-        touched=(owner,) if owner else tuple(names),
-        guarded=guarded,
-        temporary=temporary,
-        redo_safe=guarded,
-        destructive=not temporary and what in ("table", *_DATABASES),
-    )
-    if what in _OUTSIDE:
-        return _outside(kind)
-    if several and not guarded and dialect == "mysql":
-        return msgspec.structs.replace(kind, unsettled="several_dropped")
-    return kind
-
-
-def _rename(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    if cursor.take("USER"):
-        return StatementKind(kind="other", verb="RENAME", object="user", unsettled="untraced")
-    cursor.take_any(_TABLES)
-    guarded = cursor.guard()
-    pairs: list[tuple[str, str]] = []
-    while True:
-        old = cursor.name()
-        cursor.skip_to("TO")
-        pairs.append((old, cursor.name()))
-        if not cursor.take_other(","):
-            break
-    names = dict.fromkeys(name for pair in pairs for name in pair if name)
-    return StatementKind(
-        kind="ddl",
-        verb="RENAME",
-        object="table",
-        names=(pairs[0][0],),
-        renames=tuple(pairs),
-        touched=tuple(names),
-        guarded=guarded,
-        redo_safe=guarded and len(pairs) == 1,
-        unsettled="" if len(pairs) == 1 else "several_renamed",
-    )
-
-
-def _truncate(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    cursor.take("TABLE")
-    name = cursor.name()
-    return StatementKind(
-        kind="ddl",
-        verb="TRUNCATE",
-        object="table",
-        names=(name,),
-        touched=(name,),
-        destructive=True,
-        unsettled="emptied",
-    )
-
-
 def _insert(cursor: Cursor, dialect: Dialect) -> StatementKind:
     if cursor.take("OR"):
         cursor.next()
@@ -317,18 +242,23 @@ def _delete(cursor: Cursor, dialect: Dialect) -> StatementKind:
 def _with(cursor: Cursor, dialect: Dialect) -> StatementKind:
     """What a WITH is, is what stands after its common table expressions."""
     depth = 0
+    tables: list[Token] = []
     while not cursor.at_end:
         token = cursor.next()
+        tables.append(token)
         if token.kind == "other":
             depth += (token.text == "(") - (token.text == ")")
         elif depth == 0 and token.upper in ("INSERT", "REPLACE", "UPDATE", "DELETE"):
             return _READERS[token.upper](cursor, dialect)
         elif depth == 0 and token.upper in ("SELECT", "VALUES"):
             break
-    return StatementKind(kind="query", verb="WITH", redo_safe=True)
+    kind = StatementKind(kind="query", verb="WITH")
+    return _with_effects(kind, itertools.chain(tables, cursor.rest()), dialect)
 
 
 def _load(cursor: Cursor, dialect: Dialect) -> StatementKind:
+    if cursor.take("INDEX"):
+        return StatementKind(kind="other", verb="LOAD", redo_safe=True)
     cursor.skip_to("INTO")
     cursor.take("TABLE")
     return StatementKind(kind="dml", verb="LOAD", names=(cursor.name(),), unsettled="file_read")
@@ -336,8 +266,10 @@ def _load(cursor: Cursor, dialect: Dialect) -> StatementKind:
 
 _Reader = Callable[[Cursor, Dialect], StatementKind]
 _READERS: Final[dict[str, _Reader]] = {
-    "CREATE": _create, "ALTER": _alter, "DROP": _drop, "RENAME": _rename, "TRUNCATE": _truncate,
+    "CREATE": create, "ALTER": alter, "DROP": drop, "RENAME": rename, "TRUNCATE": truncate,
     "INSERT": _insert, "REPLACE": _replace, "UPDATE": _update, "DELETE": _delete, "WITH": _with,
     "LOAD": _load, "CALL": _call, "BEGIN": _begin, "START": _start, "COMMIT": _commit, "END": _end,
     "ROLLBACK": _rollback, "SAVEPOINT": _savepoint, "RELEASE": _release, "XA": _xa, "PRAGMA": _pragma,
+    "EXPLAIN": _explain, "DESCRIBE": _explain, "DESC": _explain, "ANALYZE": _analyze, "SET": _set,
+    "REVOKE": _revoke, **{verb: partial(_query, verb=verb) for verb in ("SELECT", "VALUES", "TABLE", "DO")},
 }  # fmt: skip

@@ -132,6 +132,11 @@ class Cursor:
             depth += _depth(token)
         return False
 
+    def rest(self) -> Iterator[Token]:
+        """Take all tokens that are left."""
+        while not self.at_end:
+            yield self.next()
+
     def clauses(self) -> list[list[Token]]:
         """The rest, split at the commas outside parentheses."""
         result: list[list[Token]] = [[]]

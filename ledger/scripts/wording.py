@@ -31,6 +31,9 @@ _REASONS: Final[Mapping[Unsettled, str]] = {
     "partition_emptied": "nothing in the schema shows whether the partition was emptied",
     "partition_exchanged": "exchanging a partition twice undoes it",
     "tablespace": "nothing in the schema shows whether it ran",
+    "file_written": "it writes a file on the server, which is there or not, whole or not, after a crash",
+    "sequence": "a value that was drawn from a sequence is not given back",
+    "one_time_event": "an event that runs once drops itself, and would run again",
     "file_read": "it depends on a file beside the migration",
 }
 

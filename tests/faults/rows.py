@@ -20,6 +20,7 @@ SQLITE: Final = "tests/engines/test_sqlite_faults.py::"
 MYSQL: Final = "tests/engines/test_mysql_faults.py::"
 CRASHES: Final = "tests/engines/test_mysql_crashes.py::"
 CONNECTION: Final = "tests/engines/test_mysql_connection.py::"
+REPEATS: Final = "tests/engines/test_mysql_repeats.py::"
 OUTSIDE: Final = "tests/stores/test_outside.py::"
 SERVER: Final = "tests/stores/test_server_faults.py::"
 
@@ -172,6 +173,17 @@ ROWS: Final = (
             f"{CONNECTION}test_after_a_corrected_failure",
             f"{CONNECTION}test_after_a_kill",
             f"{CONNECTION}test_what_nobody_saw_is_in_doubt_by_name",
+        ),
+    ),
+    Row(
+        48,
+        "killed behind a statement that looks repeatable and has an effect (SELECT f(), NEXTVAL, INTO OUTFILE)",
+        "once, or in doubt by name",
+        (
+            f"{REPEATS}test_a_function_that_writes_is_called_once",
+            f"{REPEATS}test_a_sequence_is_drawn_from_once",
+            f"{REPEATS}test_a_file_is_written_once",
+            f"{REPEATS}test_guards_that_do_not_make_an_alter_repeatable",
         ),
     ),
     Row(

@@ -53,6 +53,19 @@ def test_statements_are_named_and_their_objects_found(
         "DROP TABLE a, b", "DROP DATABASE d", "RENAME TABLE a TO b, c TO d", "TRUNCATE TABLE t",
         "LOAD DATA INFILE 'x' INTO TABLE t", "CREATE TEMPORARY TABLE t (a INT)", "CREATE USER u",
         "ALTER TABLE t EXCHANGE PARTITION p WITH TABLE u", "SHUTDOWN", "NOT SQL AT ALL",
+        "ALTER TABLE t DISCARD PARTITION p TABLESPACE", "CREATE TEMPORARY TABLE IF NOT EXISTS t (a INT)",
+        "CREATE OR REPLACE TEMPORARY TABLE t (a INT)", "CREATE OR REPLACE DATABASE d", "START REPLICA",
+        "SELECT NEXTVAL(s)", "SELECT a, NEXT VALUE FOR `s` FROM t", "SELECT s.nextval FROM DUAL", "DO SETVAL(s, 5)",
+        "SET @a = 1, @b = (SELECT NEXTVAL(d.s))", "SELECT * FROM t INTO OUTFILE 'x'", "TABLE t INTO DUMPFILE 'x'",
+        "(SELECT 1 INTO OUTFILE 'x')", "WITH x AS (SELECT 1) SELECT * FROM x INTO OUTFILE 'f'",
+        "CREATE OR REPLACE SEQUENCE s", "ALTER SEQUENCE IF EXISTS s RESTART 5", "REVOKE SELECT ON t FROM u",
+        "CREATE EVENT IF NOT EXISTS e ON SCHEDULE AT NOW() DO SELECT 1",
+        "ALTER EVENT e ON SCHEDULE AT NOW() DO SELECT 2",
+        "CREATE OR REPLACE EVENT e ON SCHEDULE AT NOW() ON COMPLETION NOT PRESERVE DO SELECT 1",
+        "SET GLOBAL a = @@GLOBAL.a * 2", "SET PERSIST a = f(1)", "SET PASSWORD = 'x' REPLACE 'y'",
+        "ALTER USER u IDENTIFIED BY 'x' RETAIN CURRENT PASSWORD", "ALTER USER u IDENTIFIED BY RANDOM PASSWORD",
+        "CREATE FUNCTION f RETURNS INT SONAME 'f.so'", "CREATE TABLESPACE s ADD DATAFILE 'x'",
+        "CREATE SPATIAL REFERENCE SYSTEM 4120 NAME 'x'", "SET STATEMENT a = 1 FOR CALL p()",
     ],
 )  # fmt: skip
 def test_what_cannot_be_settled_says_why(sql: str) -> None:
@@ -68,13 +81,48 @@ def test_what_cannot_be_settled_says_why(sql: str) -> None:
         "CREATE TABLE IF NOT EXISTS t (a INT)", "DROP TABLE IF EXISTS a, b", "CREATE OR REPLACE VIEW v AS SELECT 1",
         "CREATE OR REPLACE PROCEDURE p() SELECT 1", "DROP DATABASE IF EXISTS d", "SET @a = 1", "SELECT 1",
         "ALTER TABLE t ADD COLUMN IF NOT EXISTS a INT, DROP KEY IF EXISTS k", "ANALYZE TABLE t",
-        "ALTER VIEW v AS SELECT 2",
+        "ALTER VIEW v AS SELECT 2", "EXPLAIN SELECT NEXTVAL(s)", "ANALYZE NO_WRITE_TO_BINLOG TABLE t",
+        "SELECT 'NEXTVAL(s)', `OUTFILE` /* f() */ FROM t", "SELECT nextval FROM t", "SET @a = CONCAT('f(', 1, ')')",
+        "SET GLOBAL a = 1, b = 'x'", "SET PERSIST_ONLY a = ON", "SET PASSWORD = 'x'", "SET DEFAULT ROLE ALL TO u",
+        "ALTER USER u IDENTIFIED BY 'x'", "ALTER SEQUENCE s INCREMENT BY 2", "REVOKE IF EXISTS SELECT ON t FROM u",
+        "CREATE EVENT IF NOT EXISTS e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "LOAD INDEX INTO CACHE t",
+        "CREATE EVENT IF NOT EXISTS e ON SCHEDULE AT NOW() ON COMPLETION PRESERVE DO SELECT 1",
+        "ALTER TABLE t ADD INDEX IF NOT EXISTS (a)", "ALTER TABLE t ADD COLUMN IF NOT EXISTS (a INT, b INT)",
+        "ALTER TABLE t ADD CONSTRAINT k FOREIGN KEY IF NOT EXISTS (a) REFERENCES p (id)",
+        "ALTER TABLE t ADD FOREIGN KEY IF NOT EXISTS k (a) REFERENCES p (id)", "REVOKE IF EXISTS r FROM u",
+        "ALTER TABLE t CHANGE COLUMN IF EXISTS a b INT, DROP COLUMN IF EXISTS c", "SET STATEMENT a = 1 FOR SELECT 1",
+        "CREATE TABLE IF NOT EXISTS t (a INT DEFAULT NEXTVAL(s))", "CREATE LIBRARY IF NOT EXISTS l LANGUAGE JAVASCRIPT",
     ],
 )  # fmt: skip
 def test_what_may_be_repeated_is_redo_safe(sql: str) -> None:
     """Running these twice is running them once."""
     found = classify(sql, "mysql")
     assert found.redo_safe and found.settleable
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "ALTER TABLE t ADD FOREIGN KEY IF NOT EXISTS (a) REFERENCES p (id)",
+        "ALTER TABLE t ADD CONSTRAINT k FOREIGN KEY IF NOT EXISTS i (a) REFERENCES p (id)",
+        "ALTER TABLE t ADD CONSTRAINT IF NOT EXISTS CHECK (a > 0)",
+        "ALTER TABLE t DROP COLUMN IF EXISTS a, ADD COLUMN IF NOT EXISTS A INT",
+        "ALTER TABLE t CHANGE COLUMN IF EXISTS a b INT, ADD COLUMN IF NOT EXISTS a INT",
+        "ALTER TABLE t RENAME COLUMN IF EXISTS a TO b, RENAME COLUMN IF EXISTS b TO a",
+        "ALTER TABLE t RENAME INDEX IF EXISTS a TO b, ADD INDEX IF NOT EXISTS (c)",
+        "ALTER TABLE IF EXISTS t ADD COLUMN a INT", "ALTER TABLE t ADD COLUMN a INT COMMENT 'IF NOT EXISTS'",
+        "ALTER TABLE t ADD COLUMN IF NOT EXISTS a INT, ENGINE = InnoDB", "ALTER EVENT e RENAME TO f",
+        "CREATE TABLE IF NOT EXISTS t SELECT 1", "CREATE TABLE IF NOT EXISTS t (a INT) AS (SELECT f())",
+        "CREATE TABLE IF NOT EXISTS t AS VALUES ROW(1)",
+        "SELECT f()", "DO d.f(1)", "SET @a = `f` ()", "INSERT IGNORE INTO t VALUES (1)", "REPLACE INTO t VALUES (1)",
+        "SET STATEMENT a = 1 FOR UPDATE t SET n = n + 1", "ANALYZE FORMAT = JSON UPDATE t SET n = n + 1",
+        "EXPLAIN ANALYZE DELETE FROM t", "DESCRIBE ANALYZE SELECT f()",
+    ],
+)  # fmt: skip
+def test_what_only_looks_repeatable_is_not(sql: str) -> None:
+    """A second run changes something more; whether the first one landed can be told."""
+    found = classify(sql, "mysql")
+    assert not found.redo_safe and found.settleable
 
 
 @pytest.mark.parametrize(

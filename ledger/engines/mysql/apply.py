@@ -28,7 +28,7 @@ from ledger.drivers.mysql import (
 )
 from ledger.engines.base import ABSENT, MORE_TIME, Intent, Journal, StepResult, Work
 from ledger.engines.entries import entry_id
-from ledger.engines.mysql import guards, objects, settle
+from ledger.engines.mysql import guards, objects, settle, sharing
 from ledger.engines.mysql.connection import ConnectionState, Kept
 from ledger.engines.mysql.progress import SAVE_SECONDS, Progress
 from ledger.engines.mysql.shared import kind_of
@@ -55,11 +55,6 @@ ROWS_STAY: Final = (
     "what {} had written into tables without transactions (MyISAM, Aria) stays; delete it before you"
     " run this again"
 )
-
-TRANSACTIONAL: Final = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster"})
-ENGINE_OF: Final = """
-SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
-"""
 
 
 class Run:
@@ -102,11 +97,27 @@ class Run:
         if kind.kind != "session" or _is_lock(kind) or not self.state.runs_again(step):
             return
         try:
+            if not _may_be_repeated(step, kind, await sharing.calls(self.session.connection, kind)):
+                raise self._not_again(step)
             await self._try(step, kind, again=True)
         except (ConnectionLostError, QueryTimeoutError) as error:
             raise self._lost(error, step) from error
         except QueryError as error:
             raise await self._failed(error, step) from error
+
+    def _not_again(self, step: Step) -> InDoubtError:
+        """The error for a landed step whose result was not kept, and that has an effect of its own."""
+        tenant = self.session.tenant
+        return InDoubtError(
+            f"step {step.number} ({step.name}) has landed, and what it left in its connection is lost",
+            step=step.number,
+            evidence={"statement": _shown(step)},
+            hint=f"Restore the tenant (`ledger resolve {tenant} --restore`), and keep the result in a table.",
+            tenant=tenant,
+            migration=self.migration,
+            file=step.file,
+            line=step.line,
+        )
 
     async def restore(self) -> None:
         """All steps that landed in earlier attempts were passed: the connection knows what it knew."""
@@ -198,16 +209,17 @@ class Run:
             await self._transaction(step, kind)
             return
         if self._in_own_transaction():
-            if kind.kind != "ddl":
+            if not kind.commits:
                 await self._within(step)
                 return
             await self._commit_own(step)
-        if kind.kind in ("session", "query") or (
-            (step.redo_safe or kind.redo_safe) and kind.kind != "dml"
-        ):
+        calls = await sharing.calls(self.session.connection, kind)
+        if _may_be_repeated(step, kind, calls):
             await self._before_other(step)
             await self._plain(step, kind)
-        elif kind.kind == "dml" and await self.rows_share_transaction(kind):
+        elif (calls == "undone" and kind.settleable) or (
+            kind.kind == "dml" and await self.rows_share_transaction(kind)
+        ):
             await self._before_other(step)
             await self._rows(step)
         elif step.redo_safe:
@@ -422,11 +434,11 @@ class Run:
         engines = self.session.engines
         if kind.target not in engines:
             name = kind.target.rpartition(".")[2]
-            rows = await self.session.connection.fetch(ENGINE_OF, (name,))
-            if not rows or rows[0][0] is None:
+            found = await sharing.engine_of(self.session.connection, name)
+            if not found:
                 return True
-            engines[kind.target] = str(rows[0][0])
-        return engines[kind.target].lower() in TRANSACTIONAL
+            engines[kind.target] = found
+        return engines[kind.target] in sharing.TRANSACTIONAL
 
     # The file's own transaction.
 
@@ -449,6 +461,8 @@ class Run:
                 self.progress.committed(*self._own, result)
                 self._own = []
                 return
+            if kind.commits:
+                await self._commit_own(step)
             if not connection.in_transaction:
                 await self._before_other(step)
             result = await self._try(step, kind)
@@ -611,6 +625,14 @@ class Run:
             if any(one.code == NOT_ROLLED_BACK for one in await connection.warnings()):
                 return "; " + ROWS_STAY.format("the steps that were rolled back")
         return ""
+
+
+def _may_be_repeated(step: Step, kind: StatementKind, calls: sharing.Calls) -> bool:
+    """Whether running it twice is running it once. A temporary table is gone with its connection."""
+    if kind.kind in ("session", "query"):
+        once = calls != "nothing" or (not kind.settleable and not kind.temporary)
+        return not once or step.redo_safe
+    return (step.redo_safe or kind.redo_safe) and kind.kind != "dml"
 
 
 def _is_lock(kind: StatementKind) -> bool:

@@ -25,7 +25,7 @@ _COUNTER: Final = re.compile(r" AUTO_INCREMENT=\d+")
 _CHARSET: Final = re.compile(r" CHARACTER SET \w+(?= COLLATE \w+)")
 _TEXT_COLUMN: Final = {
     "table": 1, "sequence": 1, "trigger": 2, "procedure": 2, "function": 2, "event": 3,
-    "package": 2, "package body": 2,
+    "package": 2, "package body": 2, "library": 2,
 }  # fmt: skip
 
 

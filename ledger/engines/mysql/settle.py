@@ -21,7 +21,7 @@ from ledger.drivers.mysql import (
 )
 from ledger.engines.base import ABSENT, Intent
 from ledger.engines.checks import is_true
-from ledger.engines.mysql import guards, objects, scratch
+from ledger.engines.mysql import guards, objects, scratch, sharing
 from ledger.engines.mysql.trouble import lost
 from ledger.errors import InDoubtError
 from ledger.scripts.kinds import StatementKind
@@ -78,6 +78,12 @@ async def verdict(
             why = f"its -- verify-step cannot run: {error}"
     elif not kind.settleable:
         why = reason(kind)
+    elif kind.calls:
+        calls = await sharing.calls(connection, kind)
+        if calls == "nothing" or (calls == "undone" and intent.before == ""):
+            # The marker would say so, had its transaction committed.
+            return Verdict(landed=False)
+        why = "a function that it calls may have written what no rollback undoes"
     elif kind.kind == "dml":
         if intent.before == "" and await run.rows_share_transaction(kind):
             # The marker would say so, had its transaction committed.
@@ -85,6 +91,8 @@ async def verdict(
         why = f"the table {kind.target} is not transactional"
     elif now == intent.before:
         return Verdict(landed=False, found=now)
+    elif kind.fills and not await run.rows_share_transaction(kind):
+        why = f"the table {kind.target} is not transactional, and may hold some of its rows only"
     elif now in work.known_after:
         return Verdict(landed=True, found=now)
     else:

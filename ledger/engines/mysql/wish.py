@@ -251,8 +251,7 @@ def schema_steps(steps: Sequence[Step]) -> Iterator[Step]:
         kind = classify(step.sql, "mysql")
         if kind.kind in _NO_EFFECT or kind.verb in ("LOCK", "UNLOCK"):
             continue
-        words = step.sql.upper().split()
-        local = kind.verb == "SET" and not {"GLOBAL", "PERSIST"} & set(words[:3])
+        local = kind.verb == "SET" and kind.kind == "session"
         if kind.kind == "ddl" and kind.object not in ("database", "schema"):
             local = not any("." in name for name in (kind.target, *kind.touched))
         if not local:

@@ -1,0 +1,67 @@
+"""Whether a rollback undoes what a statement does, so that it can share a transaction with the marker."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from ledger.drivers.mysql import MysqlConnection, QueryError
+from ledger.scripts.kinds import StatementKind
+
+Calls = Literal["nothing", "undone", "anything"]
+"""What the functions that a statement calls do: nothing but compute, only what a rollback undoes, or more."""
+
+TRANSACTIONAL: Final = ("innodb", "rocksdb", "tokudb", "ndbcluster")
+ENGINE_OF: Final = """
+SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
+"""
+OTHER_TABLE: Final = """
+SELECT 1 FROM information_schema.TABLES
+WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE <> 'VIEW'
+  AND LOWER(ENGINE) NOT IN ('innodb', 'rocksdb', 'tokudb', 'ndbcluster') LIMIT 1
+"""
+FUNCTIONS: Final = """
+SELECT LOWER(ROUTINE_SCHEMA), LOWER(ROUTINE_NAME), LOWER(DATABASE()) FROM information_schema.ROUTINES
+WHERE ROUTINE_TYPE <> 'PROCEDURE' AND ROUTINE_NAME IN ({names})
+"""
+LOADED: Final = "SELECT 1 FROM mysql.func WHERE name IN ({names}) LIMIT 1"
+
+
+async def engine_of(connection: MysqlConnection, name: str) -> str:
+    """A table's storage engine in small letters; empty for a view and for what is not there."""
+    rows = await connection.fetch(ENGINE_OF, (name,))
+    return str(rows[0][0]).lower() if rows and rows[0][0] is not None else ""
+
+
+async def calls(connection: MysqlConnection, kind: StatementKind) -> Calls:
+    """What the functions do that the statement calls.
+
+    A stored one of the tenant's own can write into the tenant's tables, and a rollback undoes that
+    unless one of these has no transactions; of any other one nothing is known.
+    """
+    if not kind.calls:
+        return "nothing"
+    called = [name.lower().rpartition(".") for name in kind.calls]
+    names = sorted({part for owner, _, name in called for part in (owner, name) if part})
+    places = ", ".join(["%s"] * len(names))
+    rows = await connection.fetch(FUNCTIONS.replace("{names}", places), names)
+    database = str(rows[0][2]) if rows else ""
+    there = {(str(schema), str(name)) for schema, name, _ in rows}
+    found = {
+        (owner or database, name)
+        for owner, _, name in called
+        if (owner or database, name) in there or (database, owner) in there
+    }
+    if await _loaded(connection, names, places):
+        return "anything"
+    if not found:
+        return "nothing"
+    own = all(schema == database or (database, schema) in there for schema, _ in found)
+    return "undone" if own and not await connection.fetch(OTHER_TABLE) else "anything"
+
+
+async def _loaded(connection: MysqlConnection, names: list[str], places: str) -> bool:
+    """Whether one is a loadable function. Who may not ask that has most likely not loaded any."""
+    try:
+        return bool(await connection.fetch(LOADED.replace("{names}", places), names))
+    except QueryError:
+        return False
