@@ -17,10 +17,10 @@ from ledger.scripts.model import Section, Step
 from ledger.scripts.pragmas import read_pragma, switches_foreign_keys
 from ledger.scripts.tokens import Cursor
 
-# Seen on SQLite 3.40: an error inside a transaction …
+# Seen on SQLite 3.40: an error inside a transaction.
 _REFUSED_PRAGMAS: Final = frozenset({"journal_mode", "synchronous", "wal_checkpoint"})
-# … and silently without effect there.
-_IDLE_PRAGMAS: Final = frozenset({"page_size", "auto_vacuum", "encoding"})
+# Taken by an empty database, and ignored by any other: see ledger.engines.sqlite.settings.
+_OF_NEW_FILE: Final = frozenset({"page_size", "auto_vacuum", "encoding"})
 _REFUSED: Final = frozenset({"VACUUM", "ATTACH", "DETACH"})
 _LEADING: Final = re.compile(r"[A-Za-z]+")
 _HINT: Final = (
@@ -57,9 +57,10 @@ def settle_sqlite_section(steps: list[Step]) -> Settled:
         if pragma := read_pragma(step.sql):
             if pragma.name in _REFUSED_PRAGMAS and (pragma.sets or pragma.name == "wal_checkpoint"):
                 raise _refused(step, f"PRAGMA {pragma.name}")
-            if pragma.name in _IDLE_PRAGMAS and pragma.sets:
+            if pragma.name in _OF_NEW_FILE and pragma.sets:
                 warnings.append(
-                    f"{step.file}:{step.line}: PRAGMA {pragma.name} has no effect inside a transaction"
+                    f"{step.file}:{step.line}: PRAGMA {pragma.name} is for new databases: a tenant that has"
+                    " been written to, and has another, is refused"
                 )
         kept.append(step)
     before = [on for position, on in switches if position < len(kept)]

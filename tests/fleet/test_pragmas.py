@@ -160,3 +160,110 @@ async def test_a_resumed_migration_repeats_no_pragma_that_is_in_the_database(
     assert [one.error for one in report.outcomes] == [None]
     assert fleet.query("t0", "PRAGMA user_version") == [(7,)]
     assert fleet.query("t0", "SELECT id FROM children") == [(20,)]
+
+
+NEW = {
+    "page_size": ("PRAGMA page_size = 0x2000", 8192),
+    "auto_vacuum": ("PRAGMA auto_vacuum(incremental)", 2),
+    "encoding": ('PRAGMA main."encoding" = "utf-16be"', "UTF-16be"),
+    "application_id": ("PRAGMA application_id = -16", -16),
+    "user_version": ("PRAGMA user_version('0x20')", 32),
+}
+STEPWISE = "-- migrate:up transaction:false\n"
+
+
+def _empty(root: Path, *session: str) -> Fleet:
+    """One tenant that `create` makes."""
+    fleet = _fleet(root, *session)
+    fleet.tenant("t0").unlink()
+    text = fleet.config.read_text().replace("data/*.db", "data/t0.db")
+    fleet.config.write_text(text + "create = true\n")
+    return fleet
+
+
+def _sqlite_says(*statements: str) -> dict[str, object]:
+    with closing(sqlite3.connect(":memory:")) as database:
+        for one in statements:
+            database.execute(one).fetchall()
+        return {name: database.execute(f"PRAGMA {name}").fetchone()[0] for name in NEW}
+
+
+@pytest.mark.parametrize("head", ["", STEPWISE])
+@pytest.mark.parametrize("workers", [0, 2])
+async def test_a_new_database_is_what_its_first_migration_says(
+    tmp_path: Path, head: str, workers: int
+) -> None:
+    """page_size, auto_vacuum, encoding, application_id, user_version; whatever is ours comes after them."""
+    fleet = _empty(tmp_path)
+    fleet.config.write_text(f"workers = {workers}\n" + fleet.config.read_text())
+    statements = [sql for sql, _ in NEW.values()]
+    fleet.write("001_x.sql", head + ";\n".join(statements) + ";\nCREATE TABLE t (x TEXT);\n")
+    async with fleet.open() as ledger:
+        report = await ledger.migrate()
+        assert [one.message for one in report.outcomes] == [""]
+        fleet.write("002_y.sql", "INSERT INTO t VALUES ('ä');\n")
+        report = await ledger.migrate()
+    assert [one.message for one in report.outcomes] == [""]
+    found = {name: fleet.query("t0", f"PRAGMA {name}")[0][0] for name in NEW}
+    assert found == _sqlite_says(*statements) | {name: value for name, (_, value) in NEW.items()}
+
+
+@pytest.mark.parametrize("name", ["page_size", "auto_vacuum", "encoding"])
+@pytest.mark.parametrize("head", ["", STEPWISE])
+async def test_a_database_with_content_is_refused_or_has_it_already(
+    tmp_path: Path, name: str, head: str
+) -> None:
+    """Nothing is passed over: refused by file and line, nothing changed; what it has already is fine."""
+    fleet = _fleet(tmp_path)
+    sql = NEW[name][0]
+    fleet.write("001_x.sql", f"{head}CREATE TABLE t (x);\n{sql};\n")
+    async with fleet.open() as ledger:
+        plan = await ledger.plan()
+        report = await ledger.migrate()
+        outcome = report.outcomes[0]
+        assert f"PRAGMA {name} can have no effect" in outcome.message
+        assert (outcome.file, outcome.line) == (
+            str(fleet.migrations / "001_x.sql"),
+            3 if head else 2,
+        )
+        assert bool(head) or any(
+            f"PRAGMA {name} is for new databases" in one for one in plan.warnings
+        )
+        assert fleet.query("t0", "SELECT name FROM sqlite_master WHERE name = 't'") == []
+        has = fleet.query("t0", f"PRAGMA {name}")[0][0]
+        fleet.write("001_x.sql", f"{head}CREATE TABLE t (x);\nPRAGMA {name} = '{has}';\n")
+        report = await ledger.migrate()
+    assert [one.message for one in report.outcomes] == [""]
+
+
+@pytest.mark.parametrize("session", [(), ("PRAGMA journal_mode = WAL",)])
+async def test_vacuum_brings_a_new_page_size_about(
+    tmp_path: Path, session: tuple[str, ...]
+) -> None:
+    """In a file without a transaction, outside WAL mode; in WAL mode it is refused, unless that is left."""
+    fleet = _fleet(tmp_path, *session)
+    text = f"{STEPWISE}PRAGMA page_size = 8192;\nPRAGMA auto_vacuum = FULL;\nVACUUM;\n"
+    fleet.write("001_x.sql", text)
+    async with fleet.open() as ledger:
+        report = await ledger.migrate()
+        if session:
+            assert "PRAGMA page_size can have no effect" in report.outcomes[0].message
+            leaves = text.replace("PRAGMA page", "PRAGMA journal_mode = DELETE;\nPRAGMA page", 1)
+            fleet.write("001_x.sql", leaves)
+            report = await ledger.migrate()
+    assert [one.message for one in report.outcomes] == [""]
+    assert fleet.query("t0", "PRAGMA page_size") == [(8192,)]
+    assert fleet.query("t0", "PRAGMA auto_vacuum") == [(1,)]
+
+
+async def test_wal_mode_is_set_without_a_transaction(tmp_path: Path) -> None:
+    """On a new file, and it stays."""
+    fleet = _empty(tmp_path)
+    fleet.write(
+        "001_x.sql", STEPWISE + "PRAGMA page_size = 8192;\nPRAGMA journal_mode = WAL;\nSELECT 1;\n"
+    )
+    async with fleet.open() as ledger:
+        report = await ledger.migrate()
+    assert [one.message for one in report.outcomes] == [""]
+    assert fleet.query("t0", "PRAGMA journal_mode") == [("wal",)]
+    assert fleet.query("t0", "PRAGMA page_size") == [(8192,)]

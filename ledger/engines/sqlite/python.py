@@ -18,6 +18,7 @@ import anyio
 from ledger.drivers.sqlite import call
 from ledger.engines.base import Done, Journal, StepResult, Work
 from ledger.engines.sqlite.connection import foreign_keys_enforced
+from ledger.engines.sqlite.settings import lacks
 from ledger.engines.sqlite.steps import controls_transaction, execute, read_only
 from ledger.engines.sqlite.transaction import Attempt
 from ledger.engines.sqlite.trouble import REFUSALS, code_name, described, hint_for, step_error
@@ -100,6 +101,10 @@ class Tenant:
             raise sqlite3.OperationalError("the transaction has ended; nothing more can be run")
         if controls_transaction(sql):
             raise sqlite3.ProgrammingError("a Python migration may not begin or end a transaction")
+        if lacks(database, sql):
+            raise sqlite3.ProgrammingError(
+                "this PRAGMA has no effect in a database that has been written to"
+            )
         wanted = switches_foreign_keys(sql)
         if wanted is not None and wanted != foreign_keys_enforced(database):
             raise sqlite3.ProgrammingError(

@@ -31,6 +31,7 @@ from ledger.engines.sqlite.marker import (
     read_marker,
 )
 from ledger.engines.sqlite.references import any_dangles, dangling, new_since, violated
+from ledger.engines.sqlite.settings import require_effect, set_in_new_file
 from ledger.engines.sqlite.steps import (
     RELOAD_SCHEMA,
     begin_immediate,
@@ -145,6 +146,7 @@ class Attempt:
         wanted = work.section.foreign_keys
         if wanted is not None and wanted != inside.foreign_keys:
             inside.set_foreign_keys(database, wanted)
+        set_in_new_file(database, inside.path, work.section)
         begin_immediate(database)
         marker = read_marker(database, tenant=self.tenant)
         admit(marker, epoch=work.epoch, ledger=work.ledger, tenant=self.tenant)
@@ -166,6 +168,8 @@ class Attempt:
             ]
         else:
             self.measured = Measured(bytes=inside.size(database), plans=work.plans)
+            if entry is None:
+                require_effect(database, work.section, tenant=self.tenant, migration=self.migration)
             # The first write is ours: BEGIN IMMEDIATE succeeds on a read-only file, and the
             # user's first step is not to be blamed for it.
             database.execute(CREATE_MARKER)

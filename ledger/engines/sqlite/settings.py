@@ -1,0 +1,114 @@
+"""PRAGMAs that only an empty database takes: page_size, auto_vacuum and encoding.
+
+SQLite ignores them without a word in a database that has been written to. Invariant: a migration that
+has one either gets what it says or is refused before its first write.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ledger.engines.sqlite.steps import first_words
+from ledger.errors import StepFailedError
+from ledger.scripts.model import Section, Step
+from ledger.scripts.pragmas import read_pragma, value_set
+
+_BY_VACUUM: Final = frozenset({"page_size", "auto_vacuum"})
+_INCREMENTAL: Final = (1, 2)
+"""auto_vacuum FULL and INCREMENTAL: between the two it can be changed at any time.
+https://www.sqlite.org/pragma.html#pragma_auto_vacuum"""
+
+
+def set_in_new_file(database: sqlite3.Connection, path: str, section: Section) -> None:
+    """Before the first transaction of an empty file: what the section says of it.
+
+    Without a transaction only what stands before every other statement is meant for it.
+    """
+    steps = [step for step in section.steps if _sets(step)]
+    if not steps or not _is_empty(path):
+        return
+    for step in steps if section.transaction else _leading(section.steps):
+        database.execute(step.sql).fetchall()
+
+
+def require_effect(
+    database: sqlite3.Connection, section: Section, *, tenant: str, migration: str
+) -> None:
+    """Raises StepFailedError for a setting that the database has not and would not take."""
+    for number, step in enumerate(section.steps):
+        if not _sets(step) or not lacks(database, step.sql):
+            continue
+        following = section.steps[number + 1 :]
+        if not section.transaction and _by_vacuum(
+            database, step, section.steps[:number], following
+        ):
+            continue
+        pragma = read_pragma(step.sql)
+        name = pragma.name if pragma is not None else ""
+        (live,) = database.execute(f"PRAGMA main.{name}").fetchone()
+        raise StepFailedError(
+            f"step {step.number}: PRAGMA {name} can have no effect: the database has been written to,"
+            f" and its {name} is {live}",
+            step=step.number,
+            hint="Write -- migrate:up transaction:false, and VACUUM after it (outside WAL mode)."
+            if name in _BY_VACUUM
+            else "Leave it out for this tenant, or copy its content into a new file.",
+            tenant=tenant,
+            migration=migration,
+            file=step.file,
+            line=step.line,
+        )
+
+
+def lacks(database: sqlite3.Connection, sql: str) -> bool:
+    """Whether the statement sets what the database has otherwise, and SQLite would ignore it."""
+    pragma, wanted = read_pragma(sql), value_set(sql)
+    if pragma is None or wanted is None or pragma.name == "foreign_keys":
+        return False
+    (live,) = database.execute(f"PRAGMA main.{pragma.name}").fetchone()
+    switched = pragma.name == "auto_vacuum" and live in _INCREMENTAL and wanted in _INCREMENTAL
+    return bool(live != wanted) and not switched
+
+
+def _sets(step: Step) -> bool:
+    pragma = read_pragma(step.sql)
+    return pragma is not None and pragma.name != "foreign_keys" and value_set(step.sql) is not None
+
+
+def _leading(steps: Sequence[Step]) -> Iterator[Step]:
+    for step in steps:
+        if first_words(step.sql)[0] != "PRAGMA":
+            return
+        if _sets(step):
+            yield step
+
+
+def _by_vacuum(
+    database: sqlite3.Connection, step: Step, earlier: Sequence[Step], following: Sequence[Step]
+) -> bool:
+    pragma = read_pragma(step.sql)
+    if pragma is None or pragma.name not in _BY_VACUUM:
+        return False
+    before: list[Step] = list(earlier)
+    for other in following:
+        if first_words(other.sql) == ("VACUUM", "") or first_words(other.sql) == ("VACUUM", "MAIN"):
+            (mode,) = database.execute("PRAGMA main.journal_mode").fetchone()
+            changed = any(_names(one, "journal_mode") for one in before)
+            return pragma.name != "page_size" or mode != "wal" or changed
+        before.append(other)
+    return False
+
+
+def _names(step: Step, name: str) -> bool:
+    pragma = read_pragma(step.sql)
+    return pragma is not None and pragma.sets and pragma.name == name
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return os.stat(path).st_size == 0 and not os.path.exists(f"{path}-wal")  # noqa: PTH116, PTH110
+    except OSError:
+        return False
