@@ -7,7 +7,7 @@ is computed once for all tenants that stand alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -81,6 +81,37 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     to: str | None = None
     out_of_order: bool = False
     strict: bool = False
+
+
+class Undo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a rollback will be able to do once a pending migration is applied.
+
+    `script`: its down steps. `backup`: the backup of the run, which undoes `others` too, as
+    it is from before them. `none`: this run makes no way back.
+    """
+
+    how: Literal["script", "backup", "none"]
+    others: tuple[str, ...] = ()
+
+
+def how_undone(
+    pending: Sequence[Migration], asks: Callable[[Migration], bool], *, each: bool
+) -> tuple[Undo, ...]:
+    """For each of `pending`, in order. `asks` says whether a migration asks for a backup, `each` that
+    every one of those gets its own and not only the first."""
+    found: list[Undo] = []
+    saved: int | None = None
+    for number, migration in enumerate(pending):
+        if asks(migration) and (each or saved is None):
+            saved = number
+        if migration.undoes:
+            found.append(Undo(how="script"))
+        elif saved is None:
+            found.append(Undo(how="none"))
+        else:
+            others = tuple(one.id for one in pending[saved:number])
+            found.append(Undo(how="backup", others=others))
+    return tuple(found)
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

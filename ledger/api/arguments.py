@@ -14,7 +14,7 @@ from typing import Final
 from ledger.errors import UsageError
 
 HOW: Final = ("auto", "script", "backup")
-POLICIES: Final = ("always", "auto", "never")
+POLICIES: Final = ("always", "each", "auto", "never")
 
 
 def require_arguments(**arguments: object) -> None:

@@ -93,7 +93,12 @@ class Ledger(Reading):
             decisions = Decisions(ctx.fleet, options)
             refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
             plan = migrate_plan(
-                chosen.targets, chosen.catalogues, ctx.fleet, decisions, chosen.warnings
+                chosen.targets,
+                chosen.catalogues,
+                ctx.fleet,
+                decisions,
+                chosen.warnings,
+                ctx.settings.backup,
             )
             changed = await changed_tenants(ready, ctx.fleet, chosen)
             changed |= {

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ledger.api.doctor import DoctorReport
     from ledger.api.rehearse import RehearsalReport, Source
     from ledger.lint import Finding
+    from ledger.runner.context import BackupPolicy
     from ledger.runner.importing import Importing
     from ledger.runner.prune import BackupCheck, Pruning
     from ledger.runner.reset import Resetting
@@ -58,6 +59,7 @@ class Reading(Opening):
         out_of_order: bool | None = None,
         estimate: bool = False,
         parallel: int | None = None,
+        backup: BackupPolicy | None = None,
     ) -> FleetPlan:
         """What `migrate` would do; touches nothing. Raises ChecksumMismatchError, ScriptError, UsageError.
 
@@ -65,7 +67,9 @@ class Reading(Opening):
 
         With `estimate`, how long it will take with `parallel` at once, by earlier runs.
         """
-        require_arguments(to=to, out_of_order=out_of_order, estimate=estimate, parallel=parallel)
+        require_arguments(
+            to=to, out_of_order=out_of_order, estimate=estimate, parallel=parallel, backup=backup
+        )
         from ledger.api.unanswered import with_lost_planned
         from ledger.fleet.plans import migrate_plan
         from ledger.fleet.wishes import with_wishes
@@ -77,7 +81,14 @@ class Reading(Opening):
             refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
             gone = gone_files(chosen.targets, chosen.catalogues, fleet)
             warnings = (*chosen.warnings, *gone)
-            plan = migrate_plan(chosen.targets, chosen.catalogues, fleet, decisions, warnings)
+            plan = migrate_plan(
+                chosen.targets,
+                chosen.catalogues,
+                fleet,
+                decisions,
+                warnings,
+                backup or self.config.backup,
+            )
             wide = parallel or self.config.parallel
             plan = await with_wishes(
                 plan,

@@ -13,7 +13,7 @@ _HEAD: Final = """\
 url = {url}                 # the ledger: sqlite:///FILE or mysql://user@host:3306/DATABASE
 {url_password}migrations = "migrations"             # a folder, or a folder of folders (one set each)
 backups = "backups"                   # made with mode 0700
-backup = "always"                     # before every run: always | auto | never
+backup = "always"                     # before every run: always | each (migration) | auto | never
 parallel = 16                         # so many tenants at once
 # variables = {{ site = "main" }}       # {{site}} in SQL
 """

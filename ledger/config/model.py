@@ -16,10 +16,11 @@ from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 MAX_SECONDS: Final = 31_536_000.0
 """A year. What is longer is a slip of the finger, and "for ever" (`inf`) has no place in an event's JSON."""
 
-Backing = Literal["always", "auto", "never"]
+Backing = Literal["always", "each", "auto", "never"]
 """When a tenant is backed up before a run changes it.
 
-`always`: before every run that applies something. `auto`: when a pending
+`always`: before every run that applies something. `each`: before every migration, so
+that each can be undone from a backup alone. `auto`: when a pending
 migration's manifest requires it, or it is destructive. `never`.
 """
 

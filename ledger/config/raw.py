@@ -82,7 +82,7 @@ class RawConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 CHOICES: Final = {
-    "backup": ("always", "auto", "never"),
+    "backup": ("always", "each", "auto", "never"),
     "out-of-order": ("error", "apply"),
     "workers": ("auto", "a number"),
 }

@@ -13,6 +13,7 @@ from ledger.plan import (
     Catalogue,
     Decision,
     Options,
+    Undo,
     decide,
     unfinished,
     unfinished_problem,
@@ -41,7 +42,8 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
 class PlannedMigration(msgspec.Struct, frozen=True, kw_only=True):
     """One migration that a run would apply (`up`) or undo (`down`); `how` says by script or from which backup.
 
-    `notes` are about this tenant: what a section sync could not bring about.
+    `notes` are about this tenant: what a section sync could not bring about. `undo` says what a
+    rollback of it will be able to do, once it is applied.
     """
 
     id: str
@@ -53,6 +55,7 @@ class PlannedMigration(msgspec.Struct, frozen=True, kw_only=True):
     estimated_seconds: float | None = None
     description: str = ""
     notes: tuple[str, ...] = ()
+    undo: Undo | None = None
 
 
 class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):

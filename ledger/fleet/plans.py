@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -19,11 +20,12 @@ from ledger.fleet.planning import (
     problem_text,
 )
 from ledger.lint import rebuild_with_foreign_keys
-from ledger.plan import Catalogue, standing
+from ledger.plan import Catalogue, how_undone, standing
 from ledger.projections import Applied, FleetState, Half
-from ledger.runner.context import RunContext
+from ledger.runner.backups import asked
+from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.undo import How, WayBack, also_undone, ways_back
-from ledger.scripts.model import Migration, Section
+from ledger.scripts.model import Dialect, Migration, Section
 from ledger.scripts.placeholders import bind
 from ledger.scripts.pragmas import enforces_foreign_keys
 
@@ -38,11 +40,13 @@ def migrate_plan(
     fleet: FleetState,
     decisions: Decisions,
     warnings: Sequence[str],
+    backup: BackupPolicy,
 ) -> FleetPlan:
     """One row per target, in order. Raises ScriptError for a placeholder that stands for nothing.
 
-    Each migration is bound and described once for all tenants with the same variables,
-    and tenants for which the same was decided share one tuple of them.
+    `backup` is the policy that says what a rollback will be able to do. Each migration is bound
+    and described once for all tenants with the same variables, and tenants for which the same
+    was decided share one tuple of them.
     """
     described: dict[tuple[int, tuple[tuple[str, str], ...]], PlannedMigration] = {}
     looked: set[tuple[int, bool]] = set()
@@ -58,8 +62,11 @@ def migrate_plan(
                 key = (id(migration), variables)
                 if key not in described:
                     described[key] = _describe(bind(migration, target.variables))
+            asks = partial(_asks, backup, target.engine)
+            undone = how_undone(decision.pending, asks, each=backup == "each")
             planned = alike[id(decision), variables] = tuple(
-                described[id(migration), variables] for migration in decision.pending
+                msgspec.structs.replace(described[id(migration), variables], undo=undo)
+                for migration, undo in zip(decision.pending, undone, strict=True)
             )
             notes += [text for text in decision.warnings if text not in notes]
         enforced = enforces_foreign_keys(target.session)
@@ -111,6 +118,10 @@ def _deleting(pending: Sequence[Migration], *, enforced: bool) -> Iterator[str]:
         for finding in rebuild_with_foreign_keys(migration):
             if enforced or finding.severity == "error":
                 yield f"{finding.file}:{finding.line}: {finding.message}"
+
+
+def _asks(backup: BackupPolicy, dialect: Dialect, migration: Migration) -> bool:
+    return asked(backup, migration, dialect)
 
 
 def _describe(migration: Migration) -> PlannedMigration:

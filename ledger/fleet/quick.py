@@ -257,6 +257,7 @@ class Quick:
             return True
         if told.path:
             turn.backup = told.path
+            turn.saved_before = len(turn.done)
             if turn.announced is not None:
                 turn.announced.recorded()
                 turn.announced = None
@@ -289,7 +290,8 @@ class Quick:
         saving = [
             turn
             for turn in turns
-            if turn.backup is None and backups.wanted(ctx, turn.migration, turn.target)
+            if turn.saved_before != len(turn.done)
+            and backups.wanted(ctx, turn.migration, turn.target, taken=turn.backup is not None)
         ]
         if saving:
             labelled = [(turn.target, f"pre_{turn.migration.ref.version}") for turn in saving]

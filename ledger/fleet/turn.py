@@ -11,7 +11,10 @@ from ledger.scripts.model import Migration
 
 
 class Turn:
-    """One tenant in hand: where it stands on its course."""
+    """One tenant in hand: where it stands on its course.
+
+    `saved_before` is how many migrations were done when its last backup was taken.
+    """
 
     __slots__ = (
         "announced",
@@ -19,6 +22,7 @@ class Turn:
         "course",
         "done",
         "epoch",
+        "saved_before",
         "skipped",
         "steps",
         "target",
@@ -36,6 +40,7 @@ class Turn:
         self.steps = 0
         self.skipped = 0
         self.backup: str | None = None
+        self.saved_before = -1
         self.announced: backups.Announced | None = None
         self.told: wire.Told | None = None
         self.worked_us = 0

@@ -8,6 +8,7 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from ledger.fleet.planning import FleetPlan, PlannedMigration, TenantPlan
+from ledger.plan import Undo
 from ledger.render.figures import estimate_text, fleet_estimate_lines
 from ledger.render.rows import Column, Format, write_json, write_rows
 from ledger.render.text import count_text, one_line, plain, seconds_text, step_name, write_lines
@@ -115,6 +116,8 @@ def _migration(
     yield f"  {sign} {migration.id} {one_line(migration.name)} ({', '.join(words)})"
     if migration.description:
         yield f"      {one_line(migration.description)}"
+    if undo := _undo(migration.undo):
+        yield f"      rollback: {undo}"
     for note in migration.notes:
         yield f"      note: {one_line(note)}"
     for step in migration.steps:
@@ -124,3 +127,18 @@ def _migration(
         if with_sql:
             for line in plain(step.sql).splitlines():
                 yield f"         {line}"
+
+
+def _undo(undo: Undo | None) -> str:
+    """What a rollback will be able to do, where it is not just the down steps."""
+    if undo is None or undo.how == "script":
+        return ""
+    if undo.how == "none":
+        return "no down steps, and this run takes no backup before it"
+    if not undo.others:
+        return "no down steps: from its backup, which loses what is written after it"
+    others = ", ".join(undo.others)
+    return (
+        f"no down steps, and the backup is from before {undo.others[0]}: only together with"
+        f' {others} (backup = "each" keeps one for it alone)'
+    )

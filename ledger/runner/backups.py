@@ -19,8 +19,8 @@ from ledger.drivers.folders import sync_folder
 from ledger.engines.base import Session, Target
 from ledger.engines.checks import shortened
 from ledger.errors import BackupError, ConfigError, FencedError
-from ledger.runner.context import RunContext
-from ledger.scripts.model import Migration
+from ledger.runner.context import BackupPolicy, RunContext
+from ledger.scripts.model import Dialect, Migration
 from ledger.scripts.statements import classify
 from ledger.stores.base import Filter
 
@@ -82,17 +82,24 @@ def make_folder(folder: Path, durable: set[Path]) -> None:
     durable.add(folder)
 
 
-def wanted(ctx: RunContext, migration: Migration, target: Target) -> bool:
-    """Whether the policy asks for a backup before this migration.
+def wanted(ctx: RunContext, migration: Migration, target: Target, *, taken: bool) -> bool:
+    """Whether the policy asks for a backup before this migration, where this run has `taken` one
+    before an earlier one."""
+    return (not taken or ctx.settings.backup == "each") and asked(
+        ctx.settings.backup, migration, target.engine
+    )
+
+
+def asked(policy: BackupPolicy, migration: Migration, dialect: Dialect) -> bool:
+    """Whether a migration by itself asks for a backup.
 
     `auto`: when its manifest requires one, or a step destroys data.
     """
-    policy = ctx.settings.backup
     if policy != "auto":
-        return policy == "always"
+        return policy != "never"
     if migration.manifest.requires_backup is not None:
         return migration.manifest.requires_backup
-    return any(classify(step.sql, target.engine).destructive for step in migration.up.steps)
+    return any(classify(step.sql, dialect).destructive for step in migration.up.steps)
 
 
 class Announced(NamedTuple):

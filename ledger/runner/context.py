@@ -23,7 +23,7 @@ from ledger.scripts.placeholders import bind
 from ledger.scripts.queries import Query
 from ledger.stores.base import Append, Filter, Prepared, Script, Store
 
-BackupPolicy = Literal["always", "auto", "never"]
+BackupPolicy = Literal["always", "each", "auto", "never"]
 
 
 class Watcher(Protocol):

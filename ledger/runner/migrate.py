@@ -211,7 +211,7 @@ async def _apply_one(held: Held, pending: Sequence[Migration], progress: _Progre
     ctx, target = held.ctx, held.target
     migration = pending[0]
     following = pending[1] if len(pending) > 1 else None
-    wanted = progress.backup is None and backups.wanted(ctx, migration, target)
+    wanted = backups.wanted(ctx, migration, target, taken=progress.backup is not None)
     if wanted and await held.midway():
         others = [one for one in await held.in_part() if one != migration.id]
         progress.warnings.append(

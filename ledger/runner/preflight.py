@@ -118,7 +118,7 @@ def _disks(
             sizes.setdefault(folder, []).append(mark.bytes or 0 if mark is not None else 0)
     needed = sum(sum(some) for some in sizes.values())
     backups = ctx.settings.backups
-    if ctx.settings.backup == "always" and (free := _free(backups)) < needed:
+    if ctx.settings.backup in ("always", "each") and (free := _free(backups)) < needed:
         detail = f"the backups of this run need about {needed} bytes, and {free} are free"
         hint = "Free space, set `backups` to another disk, or use --no-backup."
         found.append(Problem(where=str(backups), level="failed", detail=detail, hint=hint))

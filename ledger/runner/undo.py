@@ -89,7 +89,8 @@ def _refuse_more(target: Target, way: WayBack, more: set[tuple[str, str]]) -> No
             f"has no down steps, and its backup would undo {names} too",
             tenant=target.name,
             migration=f"{way.ref.set}/{way.ref.version}",
-            hint="Roll those back as well with --to, or go back to the backup with --by backup.",
+            hint="Roll those back as well with --to, or go back to the backup with --by backup."
+            ' (backup = "each" keeps one before each migration.)',
         )
 
 

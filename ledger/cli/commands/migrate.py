@@ -71,7 +71,12 @@ def command(
 
     async def work(ledger: Ledger) -> int:
         if dry_run:
-            plan = await ledger.plan(selection, to=to, out_of_order=out_of_order or None)
+            plan = await ledger.plan(
+                selection,
+                to=to,
+                out_of_order=out_of_order or None,
+                backup="never" if no_backup else None,
+            )
             return shown.plan(settings, plan)
         report = await ledger.migrate(
             selection,
