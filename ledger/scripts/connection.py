@@ -8,10 +8,10 @@ reading and changing everything.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice, pairwise
 from typing import Final, Literal
 
 import msgspec
@@ -38,6 +38,11 @@ _COUNTS: Final[dict[str, What]] = {"WARNING_COUNT": "warnings", "ERROR_COUNT": "
 _USE: Final = (
     "USE makes another database the connection's own",
     "A migration runs in its tenant's own database; leave the database's name out.",
+)
+_LOCAL: Final = (
+    "LOAD … LOCAL reads a file of the machine that runs the command, which no migration may",
+    "Write the rows as INSERT, read them in a Python migration, or put the file on the server and "
+    "leave LOCAL out.",
 )
 _WORTH_READING: Final = re.compile(
     r"@|\b(?:row_count|found_rows|last_insert_id|identity|lastval|previous|rand|temporary|drop"
@@ -123,6 +128,8 @@ def uses(sql: str) -> Uses:
     )
     if first == "USE":
         return msgspec.structs.replace(plain, refusal=_USE)
+    if first == "LOAD" and any(one.upper == "LOCAL" for one in islice(tokens(sql, "mysql"), 5)):
+        return msgspec.structs.replace(plain, refusal=_LOCAL)
     if _WORTH_READING.search(sql) is None:
         return plain
     found = list(placed(sql, "mysql"))
@@ -136,9 +143,7 @@ def uses(sql: str) -> Uses:
         selects=plain.selects or any(one.upper == "SELECT" for one in words),
         reads=tuple(_reads(found)),
         insert_id=any(one.upper in _IDS for one in words),
-        random=any(
-            one.upper == "RAND" and after.text == "(" for one, after in itertools.pairwise(words)
-        ),
+        random=any(one.upper == "RAND" and after.text == "(" for one, after in pairwise(words)),
         **{"variables": frozenset(_variables(words))} | _own(first, words, found, sql),
     )
 
@@ -232,30 +237,46 @@ def _system_variable(words: Sequence[Token], number: int) -> int | None:
 
 
 def _settings(words: Sequence[Token]) -> Iterator[Setting]:
-    for clause in _clauses(words):
-        upper = [one.upper for one in clause]
-        while upper and (upper[0] in _SCOPES or clause[0].text == "@" == clause[1].text):
-            drop = 2 if clause[0].text == "@" else 1
-            if upper[0] in _ELSEWHERE:
-                upper = []
-                break
-            clause, upper = clause[drop:], upper[drop:]
-            if upper and clause[0].text == ".":
-                clause, upper = clause[1:], upper[1:]
-        if not upper or clause[0].text == "@" or upper[0] in ("PASSWORD", "ROLE", "RESOURCE"):
+    for is_variable, name, value in _assigned(words):
+        if is_variable:
             continue
-        if upper[0] in ("NAMES", "CHARSET") or upper[:2] == ["CHARACTER", "SET"]:
+        if name in ("names", "charset", "character"):
             yield from (Setting(one, computed=False) for one in _NAMES)
-        elif upper[0] == "TRANSACTION":
             continue
-        elif len(clause) > 2 and "=" in (clause[1].text, clause[2].text):
-            value = clause[2:] if clause[1].text == "=" else clause[3:]
-            name = clause[0].text.lower()
-            yield Setting(
-                name,
-                computed=name in ONE_SHOT or any(one.text in ("(", "@") for one in value),
-                default=[one.upper for one in value] == ["DEFAULT"],
-            )
+        yield Setting(
+            name,
+            computed=name in ONE_SHOT or any(one.text in ("(", "@") for one in value),
+            default=[one.upper for one in value] == ["DEFAULT"],
+        )
+
+
+def assignments(sql: str) -> Iterator[tuple[bool, str, Sequence[Token]]]:
+    """(whether it is a user variable, name in lower case, value) for each that a SET gives to its session."""
+    words = list(tokens(sql, "mysql"))
+    return _assigned(words[1:]) if words and words[0].upper == "SET" else iter(())
+
+
+def _assigned(words: Sequence[Token]) -> Iterator[tuple[bool, str, Sequence[Token]]]:
+    for clause in _clauses(words):
+        texts = [one.text for one in clause]
+        if texts[:2] == ["@", "@"]:
+            clause = clause[2:]
+        if clause and clause[0].upper in _SCOPES:
+            if clause[0].upper in _ELSEWHERE:
+                continue
+            clause = clause[1:]
+            texts = [one.text for one in clause]
+            clause = clause[2 if texts[:2] == ["@", "@"] else texts[:1] == ["."] :]
+        if not clause or clause[0].upper in ("PASSWORD", "ROLE", "RESOURCE", "TRANSACTION"):
+            continue
+        if clause[0].upper in ("NAMES", "CHARSET", "CHARACTER"):
+            yield False, clause[0].upper.lower(), clause[1:]
+            continue
+        is_variable = clause[0].text == "@"
+        end = next((at for at, one in enumerate(clause) if one.text == "="), len(clause))
+        if end < len(clause):
+            name = next(_variables(clause[:end]), "") if is_variable else clause[0].text.lower()
+            yield is_variable, name, clause[end + 1 :]
 
 
 def _clauses(words: Sequence[Token]) -> Iterator[Sequence[Token]]:

@@ -47,7 +47,6 @@ def parse_migration(
     manifest: Manifest = Manifest(),  # noqa: B008  a frozen value
     depends: tuple[tuple[str, str], ...] = (),
     identity: FileName | None = None,
-    no_backslash_escapes: bool = False,
     kept: bool = False,
 ) -> Migration:
     """A migration from its file and its sidecars.
@@ -66,7 +65,6 @@ def parse_migration(
             dialect,
             set_name=set_name,
             section=sections[part],
-            no_backslash_escapes=no_backslash_escapes,
             kept=kept,
         )
         for part, one in files.items()

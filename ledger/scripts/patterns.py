@@ -40,5 +40,8 @@ BACKTICKED: Final = _quoted("`")
 MYSQL_SINGLE: Final = _quoted("'", backslash=True)
 MYSQL_DOUBLE: Final = _quoted('"', backslash=True)
 MYSQL_STRING: Final = f"{MYSQL_SINGLE}|{MYSQL_DOUBLE}"
+DOLLARS: Final = r"(?<![\w$])\$(?P<tag>\w*+)\$.*?\$(?P=tag)\$"
+"""MySQL 9's dollar quotes, `$$ … $$` or `$tag$ … $tag$`, where a word could begin (needs DOTALL)."""
+
 SQLITE_COMMENT: Final = r"/\*" + repeated(r"[^*]++|\*(?!/)") + r"(?:\*/|\Z)"
 """A block comment as SQLite itself reads it: one that never ends is one all the same."""

@@ -83,7 +83,6 @@ def parse_file(
     *,
     set_name: str,
     section: SectionName = "up",
-    no_backslash_escapes: bool = False,
     kept: bool = False,
 ) -> Parsed:
     """Read one file. `section` is what a file without section directives is. Raises ScriptError.
@@ -95,7 +94,7 @@ def parse_file(
     script = (
         split_sqlite(source.text, file=source.file)
         if dialect == "sqlite"
-        else split_mysql(source.text, file=source.file, no_backslash_escapes=no_backslash_escapes)
+        else split_mysql(source.text, file=source.file)
     )
     parsed = Parsed(file=source.file, dialect=dialect, set_name=set_name, section=section)
     parsed.dump = dialect == "mysql" and is_dump(source.text)

@@ -19,7 +19,8 @@ from typing import Final, NamedTuple
 
 from ledger.errors import ScriptError
 from ledger.scripts.dumps import CLIENT_LINE
-from ledger.scripts.patterns import repeated
+from ledger.scripts.nesting import Nesting, has_body
+from ledger.scripts.patterns import DOLLARS, repeated
 from ledger.scripts.split import (
     BLOCK_COMMENT,
     SECTION,
@@ -30,8 +31,11 @@ from ledger.scripts.split import (
     starts_its_line,
     unterminated,
 )
+from ledger.scripts.sql_mode import Modes, Quoting, SqlMode
 
 MAX_DELIMITER_CHARACTERS: Final = 15
+_HEAD_CHARACTERS: Final = 2_000
+_SECTION: Final = re.compile(SECTION)
 
 _PLAIN_COMMENT: Final = rf"(?!/\*[!+]|/\*M!){BLOCK_COMMENT}"
 _COMMENT_OR_HINT: Final = rf"(?!/\*!|/\*M!){BLOCK_COMMENT}"
@@ -70,18 +74,20 @@ class _Grammar(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _grammar(delimiter: str, no_backslash_escapes: bool) -> _Grammar:
+def _grammar(delimiter: str, quoting: Quoting) -> _Grammar:
     """Compile the patterns. The delimiter is looked for before comments, as the client does."""
     stop = rf"(?!{re.escape(delimiter)})"
     section = rf"(?!{SECTION})" if delimiter == ";" else ""
-    escape = "" if no_backslash_escapes else r"\\"
-    escaped = "" if no_backslash_escapes else r"|\\."
-    plain = "".join(rf"|{re.escape(char)}" for char in {delimiter[0]} - set("'\"`#-/\\"))
+    plain = "".join(rf"|{re.escape(char)}" for char in {delimiter[0], "$"} - set("'\"`#-/\\"))
     single, double = (
-        mark + repeated(f"[^{mark}{escape}]++{escaped}") + mark for mark in ("'", '"')
+        mark + repeated(f"[^{mark}\\\\]++|\\\\." if escapes else f"[^{mark}]++") + mark
+        for mark, escapes in (
+            ("'", quoting.backslash),
+            ('"', quoting.backslash and not quoting.ansi),
+        )
     )
     body = (
-        rf"[^'\"`#\-/\\{re.escape(delimiter[0])}]++|{stop}(?:{single}|{double}|`[^`]*+`"
+        rf"[^'\"`#\-/$\\{re.escape(delimiter[0])}]++|{stop}(?:{single}|{double}|`[^`]*+`|{DOLLARS}"
         rf"|#[^\n]*+|{section}--(?={_BLANK}|\Z)[^\n]*+|-(?!-(?:{_BLANK}|\Z))"
         rf"|{_COMMENT_OR_HINT}|/(?=\*!|\*M!)|/(?!\*)|\\N{plain})"
     )
@@ -93,21 +99,24 @@ def _grammar(delimiter: str, no_backslash_escapes: bool) -> _Grammar:
     )
 
 
-def split_mysql(text: str, *, file: str, no_backslash_escapes: bool = False) -> Script:
+def split_mysql(text: str, *, file: str, modes: Modes = frozenset()) -> Script:
     """Split a normalised text into statements.
 
     The last statement may lack its delimiter; with the delimiter `;`, a line
     `-- migrate:…` ends a pending statement too. Text that is only a comment is no
-    statement. Raises ScriptError with file and line for a command of the client,
-    a quote or comment that never ends, and an incomplete last statement.
+    statement. `modes` is the sql_mode that the file begins under; its own SETs change it.
+    With the delimiter `;`, a routine's body goes on to its END. Raises ScriptError with file
+    and line for a command of the client, a quote or comment that never ends, and an
+    incomplete last statement.
     """
     statements: list[Statement] = []
     end = len(text)
     delimiter = ";"
-    grammar = _grammar(delimiter, no_backslash_escapes)
+    mode = SqlMode(modes)
     lead_start = position = 0
     lead_line = line = 1
     while True:
+        grammar = _grammar(delimiter, mode.quoting)
         start = after(grammar.lead, text, position)
         line += text.count("\n", position, start)
         if start == end:
@@ -117,10 +126,15 @@ def split_mysql(text: str, *, file: str, no_backslash_escapes: bool = False) -> 
             continue
         if (command := _COMMAND.match(text, start)) is not None:
             delimiter, position = _client_command(text, start, command, file=file, line=line)
-            grammar = _grammar(delimiter, no_backslash_escapes)
             continue
+        if _SECTION.search(text, lead_start, start) is not None:
+            mode.begin()
+            grammar = _grammar(delimiter, mode.quoting)
         stop, dropped = _statement_end(text, start, grammar, delimiter, file=file)
+        if delimiter == ";" and has_body(text[start : min(stop, start + _HEAD_CHARACTERS)]):
+            stop, dropped = _body_end(text, start, (stop, dropped), grammar, file=file, line=line)
         sql = _without(text, start, stop, dropped).rstrip(_BLANKS)
+        mode.read(sql)
         if stop == end:
             require_complete(sql, file=file, line=line)
         if sql:
@@ -156,6 +170,35 @@ def _statement_end(
             what = {"/": "a comment", "`": "a quoted identifier"}.get(char, "a string literal")
             raise unterminated(what, file=file, line=text.count("\n", 0, stop) + 1)
         stop = after(grammar.body, text, stop)
+    return stop, dropped
+
+
+def _body_end(
+    text: str,
+    start: int,
+    first: tuple[int, list[int]],
+    grammar: _Grammar,
+    *,
+    file: str,
+    line: int,
+) -> tuple[int, list[int]]:
+    """Where the statement whose first piece ends at `first` is closed. Raises ScriptError if it never is."""
+    nesting = Nesting()
+    stop, dropped = first
+    nesting.read(text[start:stop])
+    while nesting.open and text.startswith(";", stop):
+        begin = stop + 1
+        stop, more = _statement_end(text, begin, grammar, ";", file=file)
+        dropped = [*dropped, *more]
+        nesting.read(text[begin:stop])
+    if nesting.open:
+        raise ScriptError(
+            f"the body that starts here is never closed: {nesting.open[-1]} has no END",
+            file=file,
+            line=line,
+            hint="Add the END; or put DELIMITER $$ on a line before it, end it with $$, and write "
+            "DELIMITER ; on a line after.",
+        )
     return stop, dropped
 
 

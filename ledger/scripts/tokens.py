@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
 from ledger.scripts.model import Dialect
-from ledger.scripts.patterns import BACKTICKED, DOUBLE, MYSQL_STRING, SINGLE, repeated
+from ledger.scripts.patterns import BACKTICKED, DOLLARS, DOUBLE, MYSQL_STRING, SINGLE, repeated
 from ledger.scripts.split import BLOCK_COMMENT
 
 TokenKind = Literal["word", "quoted", "string", "other"]
@@ -36,8 +36,8 @@ _SQLITE: Final = re.compile(
 )
 # An executable comment's content counts; its brackets are skipped.
 _MYSQL: Final = re.compile(
-    rf"(?P<skip>\s++|--(?=\s|\Z)[^\n]*+|#[^\n]*+|/\*M?!\d*+|(?!/\*M?!){BLOCK_COMMENT}|\*/)|{_WORD}"
-    rf"|(?P<quoted>{BACKTICKED})|(?P<string>{MYSQL_STRING})|(?P<other>/\*.*|['\"`].*|.)",
+    rf"(?P<skip>\s++|--(?=\s|\Z)[^\n]*+|#[^\n]*+|/\*M?!\d*+|(?!/\*M?!){BLOCK_COMMENT}|\*/)"
+    rf"|(?P<dollars>{DOLLARS})|{_WORD}|(?P<quoted>{BACKTICKED})|(?P<string>{MYSQL_STRING})|(?P<other>/\*.*|['\"`].*|.)",
     re.DOTALL,
 )
 _END: Final = Token("other", "", "")
@@ -54,7 +54,7 @@ def placed(sql: str, dialect: Dialect) -> Iterator[tuple[int, int, Token]]:
             mark = text[0]
             name = text[1:-1].replace(mark * 2, mark)
             yield match.start(), match.end(), Token("quoted", name, "")
-        elif kind == "string":
+        elif kind in ("string", "dollars"):
             yield match.start(), match.end(), Token("string", text, "")
         elif kind == "other":
             yield match.start(), match.end(), Token("other", text, "")

@@ -62,7 +62,13 @@ def test_settings(sql: str, found: list[tuple[str, bool]]) -> None:
 
 @pytest.mark.parametrize(
     "sql",
-    ["USE other;", "/*!40000 USE other */;", "GET DIAGNOSTICS CONDITION 1 @t = MESSAGE_TEXT;"],
+    [
+        "USE other;",
+        "/*!40000 USE other */;",
+        "GET DIAGNOSTICS CONDITION 1 @t = MESSAGE_TEXT;",
+        "LOAD DATA LOW_PRIORITY LOCAL INFILE 'f' INTO TABLE t;",
+        "LOAD XML LOCAL INFILE 'f' INTO TABLE t;",
+    ],
 )
 def test_refused_with_its_line(sql: str) -> None:
     """What a run's connection cannot give is refused before anything runs."""

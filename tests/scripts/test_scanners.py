@@ -59,6 +59,19 @@ def comment_end(text: str, start: int) -> int:
     return found + 2 if found >= 0 else -1
 
 
+def dollars_end(text: str, start: int) -> int:
+    """After the dollar quotes that open at `start`; -1 if none do, or they never end."""
+    before = text[start - 1] if start else ""
+    at = start + 1
+    while at < len(text) and (text[at].isalnum() or text[at] == "_"):
+        at += 1
+    if text[start] != "$" or text[at : at + 1] != "$" or before.isalnum() or before in ("_", "$"):
+        return -1
+    mark = text[start : at + 1]
+    found = text.find(mark, at + 1)
+    return found + len(mark) if found >= 0 else -1
+
+
 def line_end(text: str, start: int) -> int:
     found = text.find("\n", start)
     return found if found >= 0 else len(text)
@@ -93,6 +106,8 @@ def mysql_statements(text: str, delimiter: str) -> list[str]:
         elif text.startswith("/*+", at):
             if (at := comment_end(text, at)) < 0:
                 raise Refused
+        elif (after := dollars_end(text, at)) > 0:
+            at = after
         elif char in "'\"`":
             if (at := quote_end(text, at, backslash=char != "`")) < 0:
                 raise Refused
@@ -148,6 +163,9 @@ def read_tokens(sql: str, *, mysql: bool) -> list[tuple[str, str]]:
             if at < 0:
                 found.append(("other", sql[start:]))
                 break
+        elif mysql and (after := dollars_end(sql, at)) > 0:
+            at = after
+            found.append(("string", sql[start:at]))
         elif word:
             while word := re.compile(r"[\w$]|\{\w+\}").match(sql, at):
                 at = word.end()

@@ -161,10 +161,87 @@ def test_mysql_follows_the_clients_rules(text: str, expected: list[str]) -> None
     assert [one.sql for one in split_mysql(text, file="f.sql").statements] == expected
 
 
+BODIES = (
+    "CREATE PROCEDURE p() BEGIN SET @x = CASE WHEN 1 THEN 2 END; IF @x THEN SELECT IF(1, 2, 3);"
+    " ELSEIF 1 THEN SELECT 2; END IF; END",
+    "CREATE TRIGGER t BEFORE INSERT ON x FOR EACH ROW IF NEW.a > 1 THEN SET NEW.a = 1; END IF",
+    "CREATE TRIGGER t BEFORE INSERT ON x FOR EACH ROW SET NEW.a = IF(NEW.b, 1, 2)",
+    "CREATE PROCEDURE IF NOT EXISTS p() SELECT CASE WHEN 1 THEN 2 END",
+    "CREATE FUNCTION f(a INT) RETURNS INT DETERMINISTIC BEGIN DECLARE EXIT HANDLER FOR NOT FOUND BEGIN"
+    " SET @a = 1; END; l: LOOP LEAVE l; END LOOP l; WHILE a < 1 DO SET a = a + 1; END WHILE;"
+    " REPEAT SET a = 2; UNTIL a END REPEAT; CASE a WHEN 1 THEN SELECT 1; ELSE BEGIN END; END CASE;"
+    " RETURN CASE a WHEN 1 THEN REPEAT('x', 3) ELSE IF(a, 2, 3) END; END",
+    "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO BEGIN DROP TABLE IF EXISTS x; IF EXISTS (SELECT 1) THEN"
+    " DELETE FROM t; END IF; END",
+    "/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`b`*/ /*!50003 TRIGGER t BEFORE INSERT ON x FOR EACH ROW BEGIN"
+    " SET NEW.a = ';'; END */",
+    "BEGIN NOT ATOMIC DECLARE x INT; SET x = 1; END",
+    "FOR i IN 1..3 DO SELECT i; END FOR",
+    "CREATE FUNCTION j() RETURNS INT LANGUAGE JAVASCRIPT AS $$ let a = ';'; return \"it's\"; $$",
+    "CREATE LIBRARY l LANGUAGE JAVASCRIPT AS $js$ export const a = `$$;`; /* it's */ $js$",
+    "SELECT a$$b",
+)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_body_goes_to_its_end_without_delimiter(body: str) -> None:
+    """It is one statement, and the next begins after it; the same with DELIMITER."""
+    plain = split_mysql(f"{body};\nSELECT 2;\n-- migrate:down\nSELECT 3;", file="f.sql").statements
+    assert [one.sql for one in plain] == [body, "SELECT 2", "SELECT 3"]
+    marked = split_mysql(f"DELIMITER ~~\n{body}~~\nDELIMITER ;\nSELECT 2;", file="f.sql").statements
+    assert [one.sql for one in marked] == [body, "SELECT 2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("BEGIN; SELECT 1; COMMIT", ["BEGIN", "SELECT 1", "COMMIT"]),
+        ("CREATE TABLE begin (a INT); SELECT 1", ["CREATE TABLE begin (a INT)", "SELECT 1"]),
+        ("CREATE INDEX i ON t (a); DROP TABLE IF EXISTS t;", ["CREATE INDEX i ON t (a)", "DROP TABLE IF EXISTS t"]),
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_body(text: str, expected: list[str]) -> None:
+    """Ends where it always did."""
+    assert [one.sql for one in split_mysql(text, file="f.sql").statements] == expected
+
+
+@pytest.mark.parametrize(
+    "body", ["IF 1 THEN SELECT 1; SELECT 2;", "BEGIN SELECT 1;\n-- migrate:down\nSELECT 1; END;"]
+)
+def test_a_body_that_is_never_closed(body: str) -> None:
+    """Refused up front, with the line that it starts on."""
+    with pytest.raises(ScriptError, match="never closed") as refused:
+        split_mysql(f"SELECT 1;\nCREATE PROCEDURE p() {body}", file="f.sql")
+    assert refused.value.line == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SET sql_mode = 'NO_BACKSLASH_ESCAPES'; SELECT 'a\\'; SELECT 2", ["SELECT 'a\\'", "SELECT 2"]),
+        ("/*!40101 SET @OLD=@@SQL_MODE, SQL_MODE='X,NO_BACKSLASH_ESCAPES' */; SELECT 'a\\';"
+         " SET sql_mode = @old; SELECT 'a\\';'", ["SELECT 'a\\'", "SET sql_mode = @old", "SELECT 'a\\';'"]),
+        ("SET SESSION sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES'); SELECT \"a\\\"; SELECT 'b\\';'",
+         ["SELECT \"a\\\"", "SELECT 'b\\';'"]),
+        ("SET @@session.sql_mode := ansi; SELECT \"a\\\"; SET sql_mode = DEFAULT; SELECT \"a\\\";\"",
+         ["SELECT \"a\\\"", "SET sql_mode = DEFAULT", "SELECT \"a\\\";\""]),
+        ("SET sql_mode = 1048576; SELECT '\\'; SET sql_mode = REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', '');"
+         " SELECT '\\';'", ["SELECT '\\'", "SET sql_mode = REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', '')",
+                           "SELECT '\\';'"]),
+        ("SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'; SELECT '\\';'", ["SELECT '\\';'"]),
+        ("SET sql_mode = 'NO_BACKSLASH_ESCAPES'; SELECT '\\';\n-- migrate:down\nSELECT '\\';';",
+         ["SELECT '\\'", "SELECT '\\';'"]),
+    ],
+)  # fmt: skip
+def test_the_files_own_sql_mode(text: str, expected: list[str]) -> None:
+    """What a backslash and a double quote mean is as the server reads them; a section starts anew."""
+    assert [one.sql for one in split_mysql(text, file="f.sql").statements][1:] == expected
+
+
 def test_mysql_without_backslash_escapes() -> None:
     """Under NO_BACKSLASH_ESCAPES a backslash before a quote is a backslash."""
     text = "SELECT 'a\\'; SELECT 2;"
-    found = split_mysql(text, file="f.sql", no_backslash_escapes=True)
+    found = split_mysql(text, file="f.sql", modes=frozenset({"NO_BACKSLASH_ESCAPES"}))
     assert [one.sql for one in found.statements] == ["SELECT 'a\\'", "SELECT 2"]
     with pytest.raises(ScriptError, match="never ends"):
         split_mysql(text, file="f.sql")

@@ -1,0 +1,89 @@
+"""The sql_mode under which a file's statements are read: what a backslash and a double quote mean there.
+
+Invariant: only SET statements of the file itself count; one whose value cannot be told
+from its text leaves the mode as it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ledger.scripts.connection import assignments
+from ledger.scripts.tokens import Token
+
+NO_BACKSLASH_ESCAPES: Final = "NO_BACKSLASH_ESCAPES"
+ANSI_QUOTES: Final = "ANSI_QUOTES"
+_IMPLY_ANSI: Final = frozenset({"ANSI", "DB2", "MAXDB", "MSSQL", "ORACLE", "POSTGRESQL"})
+_BITS: Final = {2: ANSI_QUOTES, 20: NO_BACKSLASH_ESCAPES}
+_MENTIONS: Final = re.compile(r"\A\W*(?:M!)?\d*\s*SET\b.*sql_mode", re.IGNORECASE | re.DOTALL)
+
+Modes = frozenset[str]
+
+
+class Quoting(msgspec.Struct, frozen=True):
+    """How quotes are read: whether a backslash escapes, and whether `"` quotes names."""
+
+    backslash: bool = True
+    ansi: bool = False
+
+
+class SqlMode:
+    """The mode as it stands after the statements read so far. `base` is that of a new connection."""
+
+    def __init__(self, base: Modes = frozenset()) -> None:
+        self._base = self._now = base
+        self._variables: dict[str, Modes] = {}
+
+    @property
+    def quoting(self) -> Quoting:
+        """What it means for quotes."""
+        ansi = ANSI_QUOTES in self._now or bool(self._now & _IMPLY_ANSI)
+        return Quoting(backslash=NO_BACKSLASH_ESCAPES not in self._now, ansi=ansi)
+
+    def begin(self) -> None:
+        """A section begins: it has a connection of its own."""
+        self._now = self._base
+        self._variables.clear()
+
+    def read(self, sql: str) -> None:
+        """Take a statement in."""
+        if _MENTIONS.match(sql[:10_000]) is None:
+            return
+        for variable, name, value in assignments(sql):
+            modes = self._value(value)
+            if modes is None:
+                continue
+            if variable:
+                self._variables[name] = modes
+            elif name == "sql_mode":
+                self._now = modes
+
+    def _value(self, words: Sequence[Token]) -> Modes | None:
+        """The modes that the expression gives: the union of what it names, less what REPLACE takes away."""
+        if not words:
+            return None
+        first = words[0]
+        if len(words) == 1 and first.text.isdecimal():
+            return frozenset(name for bit, name in _BITS.items() if int(first.text) >> bit & 1)
+        texts = [_modes(one.text[1:-1]) for one in words if one.kind == "string"]
+        names = [one.upper for one in words]
+        found: Modes = frozenset()
+        if names == ["DEFAULT"] or "GLOBAL" in names:
+            found = self._base
+        elif "SQL_MODE" in names:
+            found = self._now
+        elif first.text == "@" and len(words) == 2:
+            return self._variables.get(words[1].text.strip("'\"").lower(), self._base)
+        elif len(words) == 1 and first.upper:
+            return _modes(first.upper)
+        if first.upper == "REPLACE":
+            return found - frozenset().union(*texts[:1])
+        return found.union(*texts)
+
+
+def _modes(text: str) -> Modes:
+    return frozenset(one.strip().upper() for one in text.split(",") if one.strip())

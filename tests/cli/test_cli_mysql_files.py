@@ -1,0 +1,126 @@
+"""Files as people write them for MySQL and MariaDB, from the command line to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.cli.test_cli_mysql import address, configure
+from tests.servers import Server, query
+
+MakeDatabase = Callable[..., str]
+
+PROGRAMS = """\
+CREATE TABLE notes (id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(40), n INT);
+CREATE PROCEDURE fill(IN most INT)
+BEGIN
+  DECLARE i INT DEFAULT CASE WHEN most > 0 THEN 1 END;
+  WHILE i <= most DO
+    IF MOD(i, 2) = 0 THEN INSERT INTO notes (name, n) VALUES (IF(i > 2, 'b', 'a'), i); END IF;
+    SET i = i + 1;
+  END WHILE;
+END;
+CREATE TRIGGER notes_new BEFORE INSERT ON notes FOR EACH ROW
+  IF NEW.n > 3 THEN SET NEW.n = 3; END IF;
+CALL fill(4);
+-- migrate:down
+DROP PROCEDURE fill;
+DROP TABLE notes;
+"""
+MODES = """\
+SET @old = @@sql_mode, sql_mode = 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES';
+CREATE TABLE "pa;ths" (id INT PRIMARY KEY, "path;" VARCHAR(40));
+INSERT INTO "pa;ths" VALUES (1, 'C:\\');
+INSERT INTO "pa;ths" VALUES (2, 'D:\\'), (3, ';');
+SET sql_mode = @old;
+INSERT INTO `pa;ths` VALUES (4, 'it\\'s;');
+ALTER TABLE `pa;ths` ADD n INT;
+"""
+
+
+class Place:
+    """A folder with one migration for one tenant."""
+
+    def __init__(self, terminal: Terminal, server: Server, database: str, text: str) -> None:
+        self.terminal, self.server, self.database = terminal, server, database
+        terminal.write("migrations/app/001_a.sql", text)
+        tenants = f'mysql = "{address(server)}"\ndatabases = ["{database}"]'
+        self.env = configure(terminal, server, tenants)
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """The exit code, and all that was said."""
+        ended = self.terminal.run(*words, env=self.env)
+        return ended.code, ended.out + ended.err
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        """What the tenant holds."""
+        return list(query(self.server, sql, database=self.database))
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sql_server: Server,
+    make_database: MakeDatabase,
+) -> Callable[[str], Place]:
+    """`place(text)`: the one migration is `text`."""
+    terminal = Terminal(tmp_path, monkeypatch, capsys)
+    return lambda text: Place(terminal, sql_server, make_database(sql_server), text)
+
+
+def test_routines_without_delimiter(place: Callable[[str], Place]) -> None:
+    """Their bodies run to their END, forward and back."""
+    here = place(PROGRAMS)
+    code, said = here.run("migrate", "--all-tenants", "-y")
+    assert code == 0, said
+    assert here.rows("SELECT name, n FROM notes ORDER BY id") == [("a", 2), ("b", 3)]
+    code, said = here.run("rollback", "--all-tenants", "-y")
+    assert code == 0, said
+    assert here.rows("SHOW PROCEDURE STATUS WHERE Db = DATABASE()") == []
+
+
+def test_a_files_own_sql_mode(place: Callable[[str], Place]) -> None:
+    """What it sets decides what its quotes mean, here as at the server."""
+    here = place(MODES)
+    code, said = here.run("migrate", "--all-tenants", "-y")
+    assert code == 0, said
+    found = here.rows("SELECT `path;` FROM `pa;ths` ORDER BY id")
+    assert found == [("C:\\",), ("D:\\",), (";",), ("it's;",)]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE t;", "LOCAL"),
+        ("/*!40000 USE mysql */;", "USE"),
+        ("CREATE TRIGGER t BEFORE INSERT ON x FOR EACH ROW IF NEW.a THEN SET NEW.a = 1;", "never closed"),
+    ],
+)  # fmt: skip
+def test_refused_before_anything_runs(place: Callable[[str], Place], text: str, word: str) -> None:
+    """By file and line, with what to write instead; no table of the file was made."""
+    here = place(f"CREATE TABLE x (a INT);\n{text}\n")
+    for command in (("plan",), ("migrate", "--all-tenants", "-y")):
+        code, said = here.run(*command)
+        assert code == 2, said
+        assert "001_a.sql:2" in said
+        assert word in said
+    assert here.rows("SHOW TABLES") == []
+
+
+def test_the_plan_names_what_a_new_connection_would_lack(place: Callable[[str], Place]) -> None:
+    """A count that no marker can hold in time, and a temporary table; not what is kept."""
+    here = place(
+        "CREATE TABLE x (a INT);\nINSERT INTO x VALUES (1);\nSET @n = ROW_COUNT();\n"
+        "CREATE TABLE y AS SELECT * FROM x;\nSET @m = ROW_COUNT();\n"
+        "CREATE TEMPORARY TABLE z AS SELECT 1 AS a;\n-- migrate:down\nDROP TABLE y;\n"
+    )
+    for command in ("plan", "lint"):
+        _, said = here.run(command)
+        lines = [line for line in said.splitlines() if "001_a.sql:" in line]
+        found = {number for number in range(1, 7) if any(f".sql:{number}" in one for one in lines)}
+        assert found == {5, 6}, said
