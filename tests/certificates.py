@@ -13,7 +13,10 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificates(folder: Path) -> None:
-    """An authority (ca.pem), and a certificate for 127.0.0.1 signed by it (cert.pem, key.pem)."""
+    """An authority (ca.pem), and a certificate for 127.0.0.1 signed by it (cert.pem, key.pem).
+
+    client-cert.pem and client-key.pem are what a client shows that has to be known to it.
+    """
     now = datetime.now(UTC)
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ledger tests")])
     authority_key = rsa.generate_private_key(65537, 2048)
@@ -44,6 +47,16 @@ def make_certificates(folder: Path) -> None:
 
     server = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
     pem = serialization.Encoding.PEM
+    client_key = rsa.generate_private_key(65537, 2048)
+    client = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client")])
+    (folder / "client-cert.pem").write_bytes(
+        certificate(client, client_key.public_key(), ca=False).public_bytes(pem)
+    )
+    (folder / "client-key.pem").write_bytes(
+        client_key.private_bytes(
+            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
     (folder / "ca.pem").write_bytes(
         certificate(authority, authority_key.public_key(), ca=True).public_bytes(pem)
     )

@@ -24,7 +24,12 @@ import anyio
 import msgspec
 import pymysql
 
-from ledger.drivers.mysql_wire import GuardedConnection, RefusedAuthError, tls_context
+from ledger.drivers.mysql_wire import (
+    CertificateError,
+    GuardedConnection,
+    RefusedAuthError,
+    tls_context,
+)
 from ledger.drivers.secrets import read_secret
 from ledger.drivers.url import MysqlUrl, Secret, SecretSource
 from ledger.errors import LedgerError
@@ -476,11 +481,9 @@ def _tls(url: MysqlUrl) -> Any:
     if not url.ssl or url.unix_socket:
         return None
     try:
-        return tls_context(url.ssl_ca)
-    except OSError as error:
-        raise ConnectRefusedError(
-            2026, f"the certificate file {url.ssl_ca} (ssl_ca) cannot be read: {error.strerror}"
-        ) from error
+        return tls_context(url.ssl_ca, url.ssl_cert, url.ssl_key)
+    except CertificateError as error:
+        raise ConnectRefusedError(2026, str(error)) from error
 
 
 async def _kill(url: MysqlUrl, secret: SecretSource, thread_id: int) -> None:

@@ -32,20 +32,50 @@ class RefusedAuthError(Exception):
     """The server asked for what this client does not give; the connection must be closed."""
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A context that verifies chain and host name; kept, since making one costs 50 ms. Raises OSError.
+class CertificateError(Exception):
+    """A file that TLS needs cannot be used; the message names it and its option."""
 
-    A file that was replaced since makes another one: a process may outlive its authorities.
+
+def tls_context(
+    ca_file: str | None, cert_file: str | None = None, key_file: str | None = None
+) -> ssl.SSLContext:
+    """A context that verifies chain and host name; kept, since making one costs 50 ms.
+
+    With `cert_file` the client shows that certificate. A file that was replaced since makes another
+    one: a process may outlive its authorities. Raises CertificateError.
     """
-    if ca_file is None:
-        return _tls_context(None)
-    found = os.stat(ca_file)  # noqa: PTH116 - a path as the URL has it
-    return _tls_context(ca_file, found.st_ino, found.st_mtime_ns, found.st_size)
+    files = {"ssl_ca": ca_file, "ssl_cert": cert_file, "ssl_key": key_file}
+    stamps: list[int] = []
+    for option, file in files.items():
+        if file is None:
+            continue
+        try:
+            found = os.stat(file)  # noqa: PTH116 - a path as the URL has it
+        except OSError as error:
+            raise CertificateError(
+                f"the certificate file {file} ({option}) cannot be read: {error.strerror}"
+            ) from error
+        stamps += [found.st_ino, found.st_mtime_ns, found.st_size]
+    return _tls_context(ca_file, cert_file, key_file, *stamps)
 
 
 @functools.lru_cache(maxsize=8)
-def _tls_context(ca_file: str | None, *_: int) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_file)
+def _tls_context(
+    ca_file: str | None, cert_file: str | None, key_file: str | None, *_: int
+) -> ssl.SSLContext:
+    file, option = ca_file, "ssl_ca"
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if cert_file is not None:
+            file, option = key_file or cert_file, "ssl_key" if key_file else "ssl_cert"
+            # A key with a passphrase must not stop and ask for it on the terminal.
+            context.load_cert_chain(cert_file, key_file, password=lambda: b"")
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror or "it is not PEM"
+        raise CertificateError(
+            f"the certificate file {file} ({option}) cannot be used: {reason}"
+        ) from error
+    return context
 
 
 _RESET: Final = 31

@@ -60,7 +60,11 @@ class SqliteUrl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MysqlUrl(msgspec.Struct, frozen=True, kw_only=True):
-    """`mysql://user@host:port/database?unix_socket=…&ssl_ca=…` (`mariadb://` is the same)."""
+    """`mysql://user@host:port/database?unix_socket=…&ssl_ca=…` (`mariadb://` is the same).
+
+    `ssl_cert` and `ssl_key` are the files (PEM) of the certificate that the client shows, and
+    of its key, which may stand in the first one too.
+    """
 
     host: str
     port: int = 3306
@@ -68,6 +72,8 @@ class MysqlUrl(msgspec.Struct, frozen=True, kw_only=True):
     database: str | None = None
     unix_socket: str | None = None
     ssl_ca: str | None = None
+    ssl_cert: str | None = None
+    ssl_key: str | None = None
     ssl: bool = False
 
     @property
@@ -103,11 +109,16 @@ def parse_url(
         return _sqlite(text, source=source, base=base), None
     if parts.scheme in ("mysql", "mariadb"):
         options = dict(parse_qsl(parts.query))
-        unknown = sorted(set(options) - {"unix_socket", "ssl_ca", "ssl"})
+        unknown = sorted(set(options) - set(_OPTIONS))
         if unknown:
             raise ConfigError(
                 f"{source} has an unknown URL option {unknown[0]!r}",
-                hint="The options are unix_socket, ssl_ca and ssl.",
+                hint=f"The options are {', '.join(_OPTIONS)}.",
+            )
+        if "ssl_key" in options and "ssl_cert" not in options:
+            raise ConfigError(
+                f"{source} has the URL option ssl_key without ssl_cert",
+                hint="Name the certificate's file as ssl_cert too.",
             )
         url = MysqlUrl(
             host=parts.hostname or "127.0.0.1",
@@ -116,7 +127,10 @@ def parse_url(
             database=unquote(parts.path.lstrip("/")) or None,
             unix_socket=options.get("unix_socket"),
             ssl_ca=options.get("ssl_ca"),
-            ssl=options.get("ssl", "").lower() in ("1", "true", "on") or "ssl_ca" in options,
+            ssl_cert=options.get("ssl_cert"),
+            ssl_key=options.get("ssl_key"),
+            ssl=options.get("ssl", "").lower() in ("1", "true", "on")
+            or bool(options.keys() & {"ssl_ca", "ssl_cert"}),
         )
         password = parts.password
         return url, Secret(unquote(password)) if password else None
@@ -126,6 +140,7 @@ def parse_url(
     )
 
 
+_OPTIONS = ("unix_socket", "ssl", "ssl_ca", "ssl_cert", "ssl_key")
 _URL_HINT = "Write sqlite:///path/to/file.db or mysql://user@host:3306/database."
 
 

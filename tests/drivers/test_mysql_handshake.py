@@ -230,5 +230,19 @@ async def test_tls_with_an_authority_of_ones_own(
     async with connect(url, server.secret) as connection:
         ((_, cipher),) = await connection.fetch("SHOW STATUS LIKE 'Ssl_cipher'")
         assert cipher
+    query(server, "CREATE USER shown@'%' REQUIRE X509")
+    named = msgspec.structs.replace(url, user="shown")
+    assert (await _refused(named, SecretSource())).code == 1045
+    cert, key = (str(tmp_path / f"client-{name}.pem") for name in ("cert", "key"))
+    (tmp_path / "both.pem").write_bytes(Path(cert).read_bytes() + Path(key).read_bytes())
+    for files in ((cert, key), (str(tmp_path / "both.pem"), None)):
+        shown = msgspec.structs.replace(named, ssl_cert=files[0], ssl_key=files[1])
+        async with connect(shown, SecretSource()) as connection:
+            assert await connection.fetch("SELECT 1") == [(1,)]
+    for one, word in ((str(tmp_path / "no.pem"), "cannot be read"), (cert, "cannot be used")):
+        broken = msgspec.structs.replace(named, ssl_cert=cert, ssl_key=one)
+        message = (await _refused(broken, _secret())).message
+        assert word in message
+        assert f"{one} (ssl_key)" in message
     elsewhere = msgspec.structs.replace(url, host="localhost")
     assert "CERTIFICATE_VERIFY_FAILED" in (await _refused(elsewhere, _secret())).message

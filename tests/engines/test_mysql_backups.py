@@ -118,16 +118,19 @@ async def test_a_dump_asks_for_no_tls_that_the_tenant_does_not_use(
 async def test_a_dump_uses_the_tenants_tls(
     engine: MysqlEngine, private_mariadb: MakePrivateMariadb, tmp_path: Path
 ) -> None:
-    """An account that may only come with TLS is dumped with the certificate authority of its URL."""
+    """An account that has to show a certificate is dumped with that of its URL, and its authority."""
     make_certificates(tmp_path)
     files = (f"--ssl-{name}={tmp_path}/{name}.pem" for name in ("ca", "cert", "key"))
     server = as_server(private_mariadb(*files))
-    query(server, "CREATE USER guarded@'%' REQUIRE SSL")
+    query(server, "CREATE USER guarded@'%' REQUIRE X509")
     query(server, "GRANT ALL ON *.* TO guarded@'%'")
     tenant = Tenant(server, create_database(server))
     tenant.run(ITEMS, FILL)
     ca = str(tmp_path / "ca.pem")
-    url = msgspec.structs.replace(tenant.target.url, user="guarded", ssl=True, ssl_ca=ca)
+    cert, key = (str(tmp_path / f"client-{name}.pem") for name in ("cert", "key"))
+    url = msgspec.structs.replace(
+        tenant.target.url, user="guarded", ssl=True, ssl_ca=ca, ssl_cert=cert, ssl_key=key
+    )
     tenant.target = msgspec.structs.replace(tenant.target, url=url)
     backup = await _back_up(engine, tenant, tmp_path)
     assert b"'two'" in _sql_of(backup.path)

@@ -131,6 +131,9 @@ def _options(url: MysqlUrl, password: Secret | None) -> str:
         lines += ["loose-ssl-verify-server-cert", "loose-ssl-mode=VERIFY_IDENTITY", "loose-ssl"]
         if url.ssl_ca:
             lines.append(f"ssl-ca={_quoted(url.ssl_ca)}")
+        if url.ssl_cert:
+            lines.append(f"ssl-cert={_quoted(url.ssl_cert)}")
+            lines.append(f"ssl-key={_quoted(url.ssl_key or url.ssl_cert)}")
     else:
         lines += ["loose-ssl-verify-server-cert=0", "loose-ssl-mode=DISABLED", "loose-ssl=0"]
         lines.append("loose-get-server-public-key")

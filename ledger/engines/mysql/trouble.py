@@ -41,7 +41,7 @@ _HINTS: Final = {
     1226: "The account has used up its hourly limit.",
     2003: "Check that the server runs and that host and port are right.",
     2012: "Check host and port; something else may be listening there.",
-    2026: "Check ssl_ca, and that the certificate names this host.",
+    2026: "Check ssl_ca (and ssl_cert, ssl_key), and that the certificate names this host.",
     2059: "Use an account with caching_sha2_password or mysql_native_password, or TLS (ssl_ca).",
 }
 
