@@ -139,6 +139,27 @@ async def test_what_dangles_anew_is_refused_with_its_cause(
     assert [one.message for one in report.outcomes] == [""]
 
 
+async def test_names_of_any_kind(tmp_path: Path) -> None:
+    """Names with other letters, quotes and spaces; a table that refers to itself; generated columns."""
+    fleet = _shop(tmp_path)
+    fleet.run(
+        "t0",
+        'CREATE TABLE "Gr""ößen Ä" (id INTEGER PRIMARY KEY, "of Ü" INT REFERENCES "Gr""ößen Ä",'
+        ' "Twice" AS ("of Ü" * 2) REFERENCES "Gr""ößen Ä" (id));'
+        'INSERT INTO "Gr""ößen Ä" ("of Ü") VALUES (NULL), (1), (40);',
+    )
+    fleet.write(
+        "001_x.sql",
+        'ALTER TABLE "Gr""ößen Ä" RENAME TO "Ö""x y";\nALTER TABLE "Ö""x y" RENAME "of Ü" TO "Ü";',
+    )
+    async with fleet.open() as ledger:
+        report = await ledger.migrate()
+        assert [one.message for one in report.outcomes] == [""]
+        fleet.write("002_y.sql", 'DELETE FROM "Ö""x y" WHERE id = 1;')
+        report = await ledger.migrate()
+    assert "would refer to nothing" in report.outcomes[0].message
+
+
 async def test_thousands_of_old_orphans_may_be_renamed(tmp_path: Path) -> None:
     """Too many values to keep: they are counted, and one more is noticed all the same."""
     fleet = _shop(tmp_path)

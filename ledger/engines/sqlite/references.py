@@ -10,6 +10,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
+from string import ascii_lowercase, ascii_uppercase
 from typing import Final, NamedTuple
 
 from ledger.engines.measured import Dangling, References
@@ -20,6 +21,8 @@ MOST_KEYS: Final = 1000
 """Values kept of one foreign key; with more of them, rows are compared by their number."""
 
 LONGEST_KEY: Final = 64
+
+_SMALL: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 COUNT: Final = """
 SELECT "table", fkid, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2
@@ -69,12 +72,13 @@ def any_dangles(database: sqlite3.Connection) -> bool:
 
 def dangling(database: sqlite3.Connection) -> References:
     """All foreign keys that dangle now, with the values that lead nowhere."""
-    tables = {str(name).lower(): root for name, root in database.execute(TABLES)}
-    keys = {table: _keys(database, table) for table in tables}
-    keyed = {(table, key.parent.lower()) for table in tables for key in keys[table].values()}
+    found = database.execute(TABLES).fetchall()
+    tables = {fold(name): root for name, root in found}
+    keys = {name: _keys(database, name) for name, _ in found}
+    keyed = {(fold(name), fold(key.parent)) for name in keys for key in keys[name].values()}
     return References(
         dangling=tuple(
-            _describe(database, table, keys[table.lower()][number], rows, tables)
+            _describe(database, table, keys[table][number], rows, tables)
             for table, number, rows in _counted(database, keys)
         ),
         tables=tuple(sorted(tables)),
@@ -113,24 +117,24 @@ def _keys(database: sqlite3.Connection, child: str) -> dict[int, _Key]:
     found = {}
     for number, parent in parents.items():
         columns = database.execute(COLUMNS, (parent,)).fetchall()
-        names = tuple(str(name).lower() for name, _ in columns)
+        names = tuple(fold(name) for name, _ in columns)
         primary = [str(name) for name, at in sorted(columns, key=lambda one: one[1]) if at]
         given = [
             (column, other or (primary[place] if place < len(primary) else ""))
             for place, (column, other) in enumerate(pairs[number])
         ]
-        given.sort(key=lambda one: names.index(one[1].lower()) if one[1].lower() in names else -1)
+        given.sort(key=lambda one: names.index(fold(one[1])) if fold(one[1]) in names else -1)
         found[number] = _Key(parent, tuple(given), names)
     return found
 
 
 def _is_unique(database: sqlite3.Connection, key: _Key) -> bool:
-    wanted = sorted(other.lower() for _, other in key.pairs)
+    wanted = sorted(fold(other) for _, other in key.pairs)
     columns = database.execute(COLUMNS, (key.parent,)).fetchall()
-    if sorted(str(name).lower() for name, at in columns if at) == wanted:
+    if sorted(fold(name) for name, at in columns if at) == wanted:
         return True
     return any(
-        sorted(str(name).lower() for (name,) in database.execute(INDEX_COLUMNS, (index,))) == wanted
+        sorted(fold(name) for (name,) in database.execute(INDEX_COLUMNS, (index,))) == wanted
         for (index,) in database.execute(UNIQUE_INDEXES, (key.parent,)).fetchall()
     )
 
@@ -145,8 +149,8 @@ def _describe(
     return Dangling(
         child=child,
         parent=key.parent,
-        columns=tuple(other.lower() for _, other in key.pairs),
-        root=tables.get(key.parent.lower(), 0),
+        columns=tuple(fold(other) for _, other in key.pairs),
+        root=tables.get(fold(key.parent), 0),
         parent_columns=key.parent_columns,
         rows=rows or 1,
         keys=None if rows is None else _values(database, child, key, rows),
@@ -174,6 +178,11 @@ def _values(
     for text, count in database.execute(sql).fetchall():
         found[text if len(text) <= LONGEST_KEY else sha256(text.encode()).hexdigest()] += count
     return dict(found) if len(found) <= MOST_KEYS and found.total() == rows else None
+
+
+def fold(name: str) -> str:
+    """A name as SQLite compares it: only A to Z are folded."""
+    return name.translate(_SMALL)
 
 
 def _quoted(name: str) -> str:
@@ -209,12 +218,12 @@ def _beyond(one: Dangling, now: References, before: References) -> Iterator[Dang
 
 
 def _same_key(one: Dangling, other: Dangling) -> bool:
-    return (one.parent.lower(), one.columns) == (other.parent.lower(), other.columns)
+    return (fold(one.parent), one.columns) == (fold(other.parent), other.columns)
 
 
 def _refer_to_the_same(one: Dangling, was: Dangling, now: References, before: References) -> bool:
     """Whether the two refer to the same columns of the same table, which may be renamed since."""
-    new, old = one.parent.lower(), was.parent.lower()
+    new, old = fold(one.parent), fold(was.parent)
     replaced = new not in before.tables and old not in now.tables
     if new != old and not (one.root and one.root == was.root) and not replaced:
         return False
@@ -247,7 +256,7 @@ def violated(
 
 
 def _hint(one: Dangling, before: References) -> str:
-    child, parent = one.child.lower(), one.parent.lower()
+    child, parent = fold(one.child), fold(one.parent)
     if not one.unique:
         return "Give them a PRIMARY KEY or a UNIQUE index."
     if one.parent_columns:
