@@ -17,6 +17,7 @@
     │   └── ChainBrokenError        exit 4  the hash chain does not hold at a named seq
     └── TenantError                 exit 3  one tenant's failure; others go on
         ├── UnreachableError                the database cannot be opened
+        ├── UnfitTenantError                what a source found has a name or address that cannot be used
         ├── LockedError                     another connection kept a lock for longer than we wait
         ├── StepFailedError                 the database refused a statement
         │   └── DiskFullError               it had no room on its disk
@@ -172,6 +173,12 @@ class UnreachableError(TenantError):
     """The tenant's database cannot be opened: missing, refused, corrupt, or too slow."""
 
     code = "unreachable"
+
+
+class UnfitTenantError(TenantError):
+    """A source found it, and its name, prefix or address cannot be a tenant's; it is set aside."""
+
+    code = "unfit"
 
 
 class LockedError(TenantError):

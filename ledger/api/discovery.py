@@ -31,6 +31,7 @@ from ledger.errors import (
     ConfigError,
     LedgerError,
     TenantError,
+    UnfitTenantError,
     UnknownTenantError,
     UnreachableError,
     UsageError,
@@ -51,18 +52,27 @@ SCRATCH_DATABASES: Final = ("ledger_rehearse_", "ledger_scratch_")
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
-    """A source that could not be asked for its tenants; `engine` is that of the database asked."""
+    """A source that could not be asked for its tenants; `engine` is that of the database asked.
+
+    With `aside` the source answered, and this is one of what it found, which cannot be a tenant.
+    """
 
     source: str
     engine: str
     error: TenantError
+    aside: bool = False
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """All tenants by name, and the sources that did not answer."""
+    """All tenants by name, the sources that did not answer, and what cannot be a tenant."""
 
     targets: tuple[Target, ...]
     lost: tuple[Lost, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        """Whether all sources did, so that a tenant that none of them names is gone."""
+        return all(one.aside for one in self.lost)
 
 
 class Engines:
@@ -85,8 +95,12 @@ class Engines:
 
 
 async def discover(config: Config, engines: Engines) -> Found:
-    """Ask every source. Raises ConfigError for unsafe or repeated names and repeated databases, and for
-    an application's functions that cannot be imported."""
+    """Ask every source.
+
+    Raises ConfigError for repeated names and repeated databases, for unsafe names where the
+    configuration itself has them or where there are no others, and for an application's
+    functions that cannot be imported.
+    """
     targets: dict[str, Target] = {}
     lost: list[Lost] = []
     for source in config.tenants:
@@ -102,6 +116,9 @@ async def discover(config: Config, engines: Engines) -> Found:
             raise found
         else:
             for target in found:
+                if isinstance(target, Lost):
+                    lost.append(target)
+                    continue
                 place = same_database(target.url)
                 if place == own and not target.prefix:
                     _require_searched(target, source)
@@ -116,13 +133,15 @@ async def discover(config: Config, engines: Engines) -> Found:
                 targets[target.name] = target
                 _require_apart(places.setdefault((*place, target.prefix), target), target)
     _require_no_whole(places)
+    if not targets and lost and all(one.aside for one in lost):
+        raise ConfigError(f"{lost[0].source}: {lost[0].error.message}", hint=lost[0].error.hint)
     ordered = tuple(targets[name] for name in sorted(targets))
     return Found(targets=_with_neighbours(ordered), lost=tuple(lost))
 
 
-async def _all_sources(config: Config, engines: Engines) -> list[list[Target] | LedgerError]:
+async def _all_sources(config: Config, engines: Engines) -> list[list[Target | Lost] | LedgerError]:
     """What each source names, or its error; a server that does not answer keeps no other waiting."""
-    results: list[list[Target] | LedgerError] = [[] for _ in config.tenants]
+    results: list[list[Target | Lost] | LedgerError] = [[] for _ in config.tenants]
     limit = anyio.CapacityLimiter(SOURCES_AT_ONCE)
 
     async def ask(number: int, source: TenantSource) -> None:
@@ -152,8 +171,7 @@ def same_database(url: SqliteUrl | MysqlUrl) -> tuple[object, ...]:
 
 def _require_searched(target: Target, source: TenantSource) -> None:
     """A pattern may find the ledger, which is left out. Raises ConfigError where it is named."""
-    searched = source.pattern is not None or (source.kind == "sqlite" and _has_wildcards(source))
-    if not searched:
+    if source.kind == "query" or not _is_searched(source):
         raise ConfigError(
             f"{source.source}: tenant {target.name} is the ledger's own database, {_place(target)}",
             hint="Give the ledger a database of its own: `url` in the configuration.",
@@ -223,7 +241,10 @@ def choose(found: Found, patterns: Sequence[str]) -> tuple[Target, ...]:
         ]
         if not matching:
             names = [one.name for one in found.targets]
-            unasked = "".join(f"; {one.source} did not answer: {one.error}" for one in found.lost)
+            unasked = "".join(
+                f"; {one.source}{'' if one.aside else ' did not answer'}: {one.error}"
+                for one in found.lost
+            )
             raise UnknownTenantError(
                 f"no tenant matches {pattern!r}{unasked}", hint=_known_names(pattern, names)
             )
@@ -244,21 +265,24 @@ def _place(target: Target) -> str:
 
 async def _from_source(
     config: Config, source: TenantSource, engines: Engines
-) -> AsyncIterator[Target]:
+) -> AsyncIterator[Target | Lost]:
     if source.kind == "sqlite":
         for path in await anyio.to_thread.run_sync(
             partial(_files, source, alone=len(config.tenants) == 1)
         ):
-            yield _target(
-                config, source, Path(path).stem, SqliteUrl(path=path), prefix=source.prefix
-            )
+            url = SqliteUrl(path=path)
+            make = partial(_target, config, source, Path(path).stem, url, prefix=source.prefix)
+            yield _apart(source, repr(Path(path).name), make)
     elif source.kind == "databases" and isinstance(source.url, MysqlUrl):
         for name in await _databases(source, source.url, engines["mysql"]):
-            url = msgspec.structs.replace(source.url, database=name)
-            yield _target(config, source, name, url, prefix=source.prefix)
+            there = msgspec.structs.replace(source.url, database=name)
+            make = partial(_target, config, source, name, there, prefix=source.prefix)
+            yield _apart(source, repr(name), make)
     elif source.kind == "prefixes" and isinstance(source.url, MysqlUrl):
         for prefix in await _prefixes(source, source.url, engines["mysql"]):
-            yield _target(config, source, prefix.rstrip("_") or prefix, source.url, prefix=prefix)
+            natural = prefix.rstrip("_") or prefix
+            make = partial(_target, config, source, natural, source.url, prefix=prefix)
+            yield _apart(source, repr(prefix), make)
     elif source.kind == "query":
         async for target in _from_query(config, source, engines):
             yield target
@@ -341,27 +365,61 @@ def _cell(value: object) -> str:
 
 async def _from_query(
     config: Config, source: TenantSource, engines: Engines
-) -> AsyncIterator[Target]:
+) -> AsyncIterator[Target | Lost]:
     assert source.url is not None and source.query is not None  # noqa: S101 - the loader's promise
     engine = engines["sqlite" if isinstance(source.url, SqliteUrl) else "mysql"]
     number = 0
     async for row in engine.query(source.url, source.secret, source.query):
         number += 1
         name, text = (_cell(value) for value in (*row, None, None)[:2])
-        if not name or not text:
-            raise ConfigError(
-                f"{source.source}: row {number} of the query has no name or no url",
-                hint="The query must give two columns: the tenant's name and its URL.",
-            )
-        where = f"{source.source}, row {number}"
-        url, password = parse_url(text, source=where, base=config.base)
-        secret = SecretSource(value=password) if password else source.secret
-        if source.prefix and isinstance(url, SqliteUrl):
-            raise ConfigError(
-                f"{where}: tenant {name} is a SQLite file, and the source has a prefix",
-                hint="Leave such rows out, or give them a [[tenants]] of their own without prefix.",
-            )
-        yield _target(config, source, name, url, prefix=source.prefix, secret=secret)
+        where = f"row {number}"
+        yield _apart(source, where, partial(_of_row, config, source, name, text, where=where))
+
+
+def _of_row(config: Config, source: TenantSource, name: str, text: str, *, where: str) -> Target:
+    """The tenant of a row. Raises ConfigError for one that says none."""
+    if not name or not text:
+        raise ConfigError(
+            f"{where} of the query has no name or no url",
+            hint="The query must give two columns: the tenant's name and its URL.",
+        )
+    url, password = parse_url(text, source=f"{source.source}, {where}", base=config.base)
+    secret = SecretSource(value=password) if password else source.secret
+    if source.prefix and isinstance(url, SqliteUrl):
+        raise ConfigError(
+            f"{where}: tenant {name} is a SQLite file, and the source has a prefix",
+            hint="Leave such rows out, or give them a [[tenants]] of their own without prefix.",
+        )
+    return _target(config, source, name, url, prefix=source.prefix, secret=secret)
+
+
+def _apart(source: TenantSource, label: str, make: Callable[[], Target]) -> Target | Lost:
+    """The tenant, or, where it was found and not named by the configuration, why it cannot be one.
+
+    Raises ConfigError as `make` does where the configuration itself names it.
+    """
+    try:
+        return make()
+    except ConfigError as error:
+        if not _is_searched(source):
+            raise ConfigError(f"{source.source}: {error.message}", hint=error.hint) from error
+        engine = "mysql" if isinstance(source.url, MysqlUrl) else "sqlite"
+        return Lost(
+            source=f"{source.source}, {label}",
+            engine=engine,
+            error=UnfitTenantError(error.message, hint=error.hint),
+            aside=True,
+        )
+
+
+def _is_searched(source: TenantSource) -> bool:
+    """Whether its tenants are what it finds, and not what the configuration lists."""
+    return (
+        source.kind == "query"
+        or source.pattern is not None
+        or source.prefixes_query is not None
+        or (source.kind == "sqlite" and _has_wildcards(source))
+    )
 
 
 def _target(
@@ -374,7 +432,7 @@ def _target(
     secret: SecretSource | None = None,
 ) -> Target:
     name = source.name.replace("{name}", natural)
-    check_name(name, source.source)
+    check_name(name)
     mysql = isinstance(url, MysqlUrl)
     if prefix:
         validate_identifier_value("prefix", prefix)
@@ -403,7 +461,7 @@ def _target(
     )
 
 
-def check_name(name: str, source: str) -> None:
+def check_name(name: str) -> None:
     """Raises ConfigError for a name that is no safe path part or hides something on a terminal."""
     bad = (
         not name
@@ -415,7 +473,7 @@ def check_name(name: str, source: str) -> None:
     )
     if bad:
         raise ConfigError(
-            f"{source}: {name!r} cannot be a tenant's name",
+            f"{name!r} cannot be a tenant's name",
             hint="A name has up to 128 characters, no path parts, no control characters,"
             " none of * ? [ ], and begins with neither - nor a dot; `name` in the source may"
             ' put something before it: name = "t{name}".',

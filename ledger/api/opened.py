@@ -98,6 +98,11 @@ async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[st
     if not found.lost:
         require_some(found.targets, config)
     targets = choose(found, patterns)
+    if list(patterns) != ["*"]:
+        # What cannot be a tenant is none of those that were asked for by name.
+        found = msgspec.structs.replace(
+            found, lost=tuple(one for one in found.lost if not one.aside)
+        )
     loaded = await load_catalogues(config, targets)
     catalogues: dict[str, Catalogue] = {}
     followed: list[Target] = []
@@ -139,7 +144,7 @@ def gone_tenants(fleet: FleetState, found: Found, patterns: Sequence[str]) -> tu
 
     None where only some tenants were asked for, or a source that may know them did not answer.
     """
-    if list(patterns) != ["*"] or found.lost:
+    if list(patterns) != ["*"] or not found.answered:
         return ()
     named = {target.name for target in found.targets}
     return tuple(

@@ -157,7 +157,7 @@ async def record_seen(ctx: RunContext, chosen: Chosen) -> bool:
 
     Not where a source did not answer: its tenants are not gone.
     """
-    if chosen.found.lost:
+    if not chosen.found.answered:
         return False
     last = ctx.fleet.seen.get(chosen.scope)
     before = None

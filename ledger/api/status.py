@@ -167,7 +167,7 @@ def _unanswered(lost: Lost) -> TenantStatus:
         engine=lost.engine,
         set="",
         version=None,
-        state="unreachable",
+        state="failed" if lost.aside else "unreachable",
         applied=(),
         pending=(),
         lock=None,

@@ -1,4 +1,4 @@
-"""A source that did not answer, told in the words of each report.
+"""A source that did not answer, and what it found that cannot be a tenant, in the words of each report.
 
 Invariant: what could not be asked for its tenants is named wherever tenants are
 counted, so that a fleet nobody could look at is never called current, valid or empty.
@@ -23,7 +23,9 @@ def with_lost_planned(plan: FleetPlan, lost: Sequence[Lost]) -> FleetPlan:
             tenant=one.source,
             engine=one.engine,
             version=None,
-            problem=f"it did not answer, and may have tenants: {one.error}",
+            problem=str(one.error)
+            if one.aside
+            else f"it did not answer, and may have tenants: {one.error}",
             hint=one.error.hint,
         )
         for one in lost
@@ -37,7 +39,7 @@ def with_lost_found(report: ValidationReport, lost: Sequence[Lost]) -> Validatio
         Finding(
             tenant=one.source,
             valid=False,
-            error="unreachable",
+            error=one.error.code,
             message=one.error.message,
             hint=one.error.hint,
         )

@@ -48,7 +48,9 @@ def unanswered(settings: Settings, ledger: Ledger, code: int = 0) -> int:
     """Name the sources that did not answer: what was printed lacks their tenants. 3, where `code` is 0."""
     for lost in ledger.lost:
         told = LedgerError(
-            f"{lost.source} did not answer, and its tenants are left out: {lost.error}",
+            f"{lost.source}: left out: {lost.error}"
+            if lost.aside
+            else f"{lost.source} did not answer, and its tenants are left out: {lost.error}",
             hint=lost.error.hint,
         )
         write_error(told, log_format=settings.log_format, out=sys.stderr)
