@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 from ledger.errors import ScriptError
 from ledger.scripts.mistyped import meant
 from ledger.scripts.model import SkipIf
+from ledger.scripts.patterns import BACKTICKED, DOUBLE, SINGLE
 from ledger.scripts.split import BLOCK_COMMENT
 from ledger.scripts.version import version_key
 
@@ -164,31 +165,47 @@ def parse_section(directive: Directive, *, file: str) -> tuple[SectionName, bool
     return section, transaction
 
 
-_SUBJECT: Final = re.compile(r"[`\"\[]?([\w${}]+)[`\"\]]?(?:\.[`\"\[]?([\w${}]+)[`\"\]]?)?")
+_NAME: Final = rf"(?:{BACKTICKED}|{DOUBLE}|{SINGLE}|\[[^\]]*+\]|[\w${{}}]+)"
+_SUBJECT: Final = re.compile(rf"({_NAME})(?:\s*\.\s*({_NAME}))?")
 
 
 def parse_skip_if(directive: Directive, *, file: str) -> SkipIf:
-    """Read a guard: `column T.C`, `table T`, `index I`, `view V` or `sql: SELECT …`. Raises ScriptError."""
+    """Read a guard: `column T.C`, `table T`, `index I`, `view V` or `sql: SELECT …`. Raises ScriptError.
+
+    A name in quotes may hold anything; a doubled quote stands for itself.
+    """
     text = directive.value
     if text.lower().startswith("sql:"):
         sql = text[4:].strip().rstrip(";").rstrip()
         if sql:
             return SkipIf(kind="sql", subject=sql, text=text)
-    word, _, rest = text.partition(" ")
+    word, rest = (*text.split(maxsplit=1), "", "")[:2]
     subject = _SUBJECT.fullmatch(rest.strip())
-    if word in ("table", "index", "view") and subject and not subject[2]:
-        return SkipIf(kind=word, subject=subject[1], text=text)  # type: ignore[arg-type]
-    if word == "column" and subject and subject[2]:
-        return SkipIf(kind="column", subject=f"{subject[1]}.{subject[2]}", text=text)
+    if subject is not None and all(_unquoted(part) for part in subject.groups() if part):
+        first, second = _unquoted(subject[1]), _unquoted(subject[2] or "")
+        if word in ("table", "index", "view") and not second:
+            return SkipIf(kind=word, subject=first, text=text, name=first)  # type: ignore[arg-type]
+        if word == "column" and second:
+            return SkipIf(
+                kind="column", subject=f"{first}.{second}", text=text, owner=first, name=second
+            )
     known = word in _SKIP_KINDS
     raise ScriptError(
         f"-- skip-if: {text} "
         + ("names nothing" if known and not rest.strip() else "is not a guard"),
         file=file,
         line=directive.line,
-        hint="Write column TABLE.COLUMN, table NAME, index NAME, view NAME, or sql: SELECT …"
-        + ("" if known else f" ({nearest(word, list(_SKIP_KINDS))})"),
+        hint="Write column TABLE.COLUMN, table NAME, index NAME, view NAME, or sql: SELECT …;"
+        ' a name with a space stands in quotes: table "order items"'
+        + ("." if known else f" ({nearest(word, list(_SKIP_KINDS))})"),
     )
+
+
+def _unquoted(name: str) -> str:
+    mark = name[:1]
+    if mark == "[":
+        return name[1:-1]
+    return name[1:-1].replace(mark * 2, mark) if mark in ("`", '"', "'") and name else name
 
 
 def require_reason(directive: Directive, section: SectionName, *, file: str) -> None:

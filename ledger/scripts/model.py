@@ -26,11 +26,24 @@ def sha256_hex(text: str) -> str:
 
 
 class SkipIf(msgspec.Struct, frozen=True, kw_only=True):
-    """A step's guard. `subject` is `T.C`, `T`, `I`, `V`, or the SELECT for `sql`; `text` is as written."""
+    """A step's guard. `subject` is `T.C`, `T`, `I`, `V`, or the SELECT for `sql`; `text` is as written.
+
+    `owner` and `name` are the parts of a subject whose names may hold a dot themselves.
+    """
 
     kind: SkipKind
     subject: str
     text: str
+    owner: str = ""
+    name: str = ""
+
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The table that is named before it, or nothing, and the name."""
+        if self.name:
+            return self.owner, self.name
+        owner, _, name = self.subject.rpartition(".")
+        return owner, name
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

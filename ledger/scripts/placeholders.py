@@ -212,6 +212,8 @@ def _bind_guard(guard: SkipIf, variables: Mapping[str, str]) -> SkipIf:
         kind=guard.kind,
         subject=bind_text(guard.subject, variables),
         text=bind_text(guard.text, variables),
+        owner=bind_text(guard.owner, variables),
+        name=bind_text(guard.name, variables),
     )
 
 

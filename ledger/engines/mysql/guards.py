@@ -39,7 +39,7 @@ async def held(connection: MysqlConnection, guard: SkipIf, target: Target) -> st
     if guard.kind == "sql":
         value = await first_value(connection, guard.subject)
         return f"{guard.text or guard.subject} is true" if is_true(value) else ""
-    owner, _, name = guard.subject.replace("`", "").rpartition(".")
+    owner, name = guard.parts
     if guard.kind == "column":
         rows = await connection.fetch(COLUMN, (owner, name))
     elif guard.kind == "table":

@@ -203,10 +203,9 @@ def held(database: sqlite3.Connection, guard: SkipIf) -> str:
                 first_value(database, guard.subject)
             )
     if guard.kind == "column":
-        table, _, column = guard.subject.rpartition(".")
-        row = database.execute(COLUMN_EXISTS, (table, column)).fetchone()
+        row = database.execute(COLUMN_EXISTS, guard.parts).fetchone()
     else:
-        row = database.execute(TABLE_EXISTS, (guard.kind, guard.subject)).fetchone()
+        row = database.execute(TABLE_EXISTS, (guard.kind, guard.parts[1])).fetchone()
     return f"{guard.kind} {guard.subject} exists" if row else ""
 
 
