@@ -393,12 +393,17 @@ class TenantSkipped(Event, frozen=True, kw_only=True, tag="tenant_skipped"):
 
 
 class DriftDetected(Event, frozen=True, kw_only=True, tag="drift_detected"):
-    """The live schema is not the recorded one, or the tenant went back to an older state.
+    """The live schema is not what it should be, or the tenant went back to an older state.
 
-    With `kind` "regressed", `applied` is what the tenant's own marker says and
-    becomes the applied set. "cleared" says that an earlier drift is gone, and with `failure`
+    With `kind` "schema", `expected` is the fingerprint of the reference schema of what is
+    applied, and stays the measure until it is reached or a `drift_accepted` replaces it. `mark`
+    is how the tenant looked. With "regressed", `applied` is what the tenant's own marker says
+    and becomes the applied set, and `reference` is what the tenant should be with that.
+    "cleared" says that an earlier drift is gone, and with `failure`
     that the last failure has left nothing behind in the tenant, with `whole` that it holds nothing
-    (any more) of migrations that had landed in part. `wish` is the
+    (any more) of migrations that had landed in part; with `aside` that alone, or that
+    the tenant is within reach and brought forward again: a drift of its schema stays, and a
+    `reference` is what it should be. `wish` is the
     SET/VERSION whose section sync asks for what it could not bring about: the schema is
     the recorded one all the same.
     """
@@ -411,6 +416,22 @@ class DriftDetected(Event, frozen=True, kw_only=True, tag="drift_detected"):
     wish: str = ""
     failure: bool = False
     whole: bool = False
+    reference: str = ""
+    mark: Mark = Mark()
+    aside: bool = False
+
+
+class DriftAccepted(Event, frozen=True, kw_only=True, tag="drift_accepted"):
+    """A person took the live schema for what it should be from here on: `found` replaces `expected`.
+
+    Both are fingerprints, `changes` is in what they differ, and `mark` how the tenant looked.
+    """
+
+    expected: str
+    found: str
+    changes: tuple[Change, ...] = ()
+    reason: str = ""
+    mark: Mark = Mark()
 
 
 class Reset(Event, frozen=True, kw_only=True, tag="reset"):
@@ -516,6 +537,7 @@ AnyEvent = (
     | Resolved
     | TenantSkipped
     | DriftDetected
+    | DriftAccepted
     | Reset
     | Maintained
     | FleetSeen

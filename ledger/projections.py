@@ -129,6 +129,9 @@ class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
     the migration that is not at its end yet; `landed_in` is its id and direction, `passed` are
     those of them that a guard left out, `begun` is the migration (up) that was begun last, with
     `begun_steps`. `left` are the migrations in part that something else was begun after: see `halves`.
+    `reference` is the fingerprint of what the tenant should be where that is not, or was not seen
+    to be, its mark's. `adopted`: what is applied was counted so and did not run here, so that
+    tenants that stand alike say what it should be.
     `validated_at` is when checks were last run, by a migration or by `validate`.
     """
 
@@ -156,6 +159,13 @@ class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
     begun_steps: int = 0
     left: dict[str, Half] = {}
     validated_at: str = ""
+    reference: str = ""
+    adopted: bool = False
+
+    @property
+    def expected(self) -> str:
+        """The fingerprint of what the tenant should be as far as its own events say; or empty."""
+        return self.reference or (self.mark.fingerprint if self.mark else None) or ""
 
     @property
     def halves(self) -> tuple[Half, ...]:
@@ -299,7 +309,7 @@ class FleetState(msgspec.Struct, kw_only=True):
         key = (id(applied), ref)
         found = self.grown.get(key)
         if found is None:
-            found = self.grown[key] = self.intern(_with(applied, ref))
+            found = self.grown[key] = self.intern(joined(applied, ref))
         return found
 
     def lease_end(self, claim: Claim) -> datetime:
@@ -328,6 +338,8 @@ def _ended(state: TenantState) -> None:
     _forget_steps(state)
     state.drift = ""
     state.drift_changes = 0
+    state.reference = ""
+    state.adopted = False
 
 
 def _forget_steps(state: TenantState) -> None:
@@ -447,9 +459,14 @@ def _canonical(ref: MigrationRef) -> MigrationRef:
     return msgspec.structs.replace(ref, algorithm=algorithm)
 
 
-def _with(applied: Applied, ref: MigrationRef) -> Applied:
-    kept = tuple(one for one in applied if (one.set, one.version) != (ref.set, ref.version))
-    return (*kept, ref)
+def without(applied: Applied, ref: MigrationRef) -> Applied:
+    """The applied set without `ref`."""
+    return tuple(one for one in applied if (one.set, one.version) != (ref.set, ref.version))
+
+
+def joined(applied: Applied, ref: MigrationRef) -> Applied:
+    """The applied set with `ref` as its last."""
+    return (*without(applied, ref), ref)
 
 
 def _failed(fleet: FleetState, state: TenantState, row: Fact, event: ev.Failed) -> None:
@@ -478,10 +495,7 @@ def _rolled_back(fleet: FleetState, state: TenantState, row: Fact, event: ev.Rol
     _ended(state)
     _whole(state, event.migration)
     state.mark = event.mark
-    gone = (event.migration.set, event.migration.version)
-    state.applied = fleet.intern(
-        tuple(one for one in state.applied if (one.set, one.version) != gone)
-    )
+    state.applied = fleet.intern(without(state.applied, event.migration))
 
 
 def _restored(fleet: FleetState, state: TenantState, row: Fact, event: ev.Restored) -> None:
@@ -499,8 +513,9 @@ def _added(
     state.mark = event.mark
     applied = state.applied
     for ref in event.migrations:
-        applied = _with(applied, ref)
+        applied = joined(applied, ref)
     state.applied = fleet.intern(applied)
+    state.adopted = True
 
 
 def _reset(fleet: FleetState, state: TenantState, row: Fact, event: ev.Reset) -> None:
@@ -508,11 +523,13 @@ def _reset(fleet: FleetState, state: TenantState, row: Fact, event: ev.Reset) ->
     state.left = {}
     state.mark = event.mark
     state.applied = fleet.intern(event.applied)
+    state.adopted = event.mode == "mark_only"
 
 
 def _maintained(fleet: FleetState, state: TenantState, row: Fact, event: ev.Maintained) -> None:
-    """Versions, and what is known of a migration that failed, stay as they were."""
+    """Versions, what the tenant should be, and what is known of a failed migration stay as they were."""
     state.claim = None
+    state.reference = state.expected
     state.mark = event.mark
 
 
@@ -540,18 +557,41 @@ def _skipped(fleet: FleetState, state: TenantState, row: Fact, event: ev.TenantS
 def _drift(fleet: FleetState, state: TenantState, row: Fact, event: ev.DriftDetected) -> None:
     if event.wish:
         return
-    if not event.whole:
+    if not event.whole and not (event.aside and state.drift == "schema"):
         state.drift = "" if event.kind == "cleared" else event.kind
         state.drift_changes = len(event.changes)
+    if event.mark.fingerprint:
+        state.mark = event.mark
+    if event.kind == "schema":
+        state.reference = event.expected
+    elif event.aside and event.reference:
+        state.reference = event.reference
+    elif event.mark.fingerprint:
+        # A drift that is gone has left the tenant as it should be: its mark is the measure again.
+        state.reference = ""
     state.skipped = state.skipped_detail = ""
     if event.failure:
         state.failure = None
     if event.kind == "regressed":
         state.applied = fleet.intern(event.applied)
+        state.adopted = False
+        state.reference = event.reference
+        if state.mark is not None and not event.reference:
+            state.mark = msgspec.structs.replace(state.mark, fingerprint=None)
     if event.kind == "regressed" or event.whole:
         state.intent = None
         state.left = {}
         _forget_steps(state)
+
+
+def _accepted(fleet: FleetState, state: TenantState, row: Fact, event: ev.DriftAccepted) -> None:
+    if state.drift == "schema":
+        state.drift = ""
+        state.drift_changes = 0
+    state.mark = event.mark
+    state.reference = event.found if event.mark.fingerprint != event.found else ""
+    state.adopted = False
+    state.skipped = state.skipped_detail = ""
 
 
 def _validated(fleet: FleetState, state: TenantState, row: Fact, event: ev.Validated) -> None:
@@ -578,6 +618,7 @@ _TENANT_HANDLERS: Final[Mapping[type[Any], _Handler]] = {
     ev.Resolved: _resolved,
     ev.TenantSkipped: _skipped,
     ev.DriftDetected: _drift,
+    ev.DriftAccepted: _accepted,
     ev.Reset: _reset,
     ev.Maintained: _maintained,
 }

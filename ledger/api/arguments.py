@@ -42,6 +42,21 @@ def require_restored(backup: object) -> None:
         _count("backup", backup)
 
 
+def require_acceptable(*, accept: bool, schema: object, reason: str) -> None:
+    """Raises UsageError for a difference that is accepted from a file, or without a reason."""
+    if accept and schema is not None:
+        raise UsageError(
+            "what differs from a file cannot be accepted",
+            hint="Leave --schema out: accepted is what differs from what the migrations define.",
+        )
+    if accept and not reason.strip():
+        raise UsageError(
+            "accepting a difference needs a reason", hint='Add --reason "why it may stay".'
+        )
+    if reason and not accept:
+        raise UsageError("a reason is for --accept only", hint="Add --accept, or leave it out.")
+
+
 def require_source(source: object) -> None:
     """Raises UsageError for what `rehearse` has no copies from."""
     _one_of("auto", "backup", "live")("source", source)
@@ -112,6 +127,7 @@ def _failures(name: str, value: object) -> None:
 
 
 _RULES: Final[dict[str, Callable[[str, object], None]]] = {
+    "accept": _flag,
     "actor": _word,
     "anchor": _word,
     "apply": _flag,

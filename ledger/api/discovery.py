@@ -453,6 +453,7 @@ def _target(
         variables=variables,
         session=source.session,
         application=None if mysql else source.application,
+        ignore=source.ignore,
         max_connections=source.max_connections,
         create=source.create,
         neighbours=source.neighbours if prefix else (),

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ledger.api.arguments import require_arguments, require_restored
+from ledger.api.arguments import require_acceptable, require_arguments, require_restored
 from ledger.api.choosing import pick_backup, rollback_chooser
 from ledger.api.reading import Reading
 from ledger.api.running import Tenants, changed_tenants, run_call
 from ledger.engines.base import Target
-from ledger.fleet.planning import Decisions, refuse_wrong_files
+from ledger.fleet.planning import Decisions, drifted_tenants, refuse_wrong_files
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
 from ledger.plan import Catalogue, standing, unsettled, up_to
@@ -92,12 +92,13 @@ class Ledger(Reading):
                 ctx.settings = msgspec.structs.replace(ctx.settings, explain=queries)
             decisions = Decisions(ctx.fleet, options)
             refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
+            warnings = (*chosen.warnings, *drifted_tenants(chosen.targets, ctx.fleet))
             plan = migrate_plan(
                 chosen.targets,
                 chosen.catalogues,
                 ctx.fleet,
                 decisions,
-                chosen.warnings,
+                warnings,
                 ctx.settings.backup,
             )
             changed = await changed_tenants(ready, ctx.fleet, chosen)
@@ -212,7 +213,7 @@ class Ledger(Reading):
             async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
                 target = msgspec.structs.replace(target, for_restore=True)
                 return await restore_tenant(
-                    ctx, ready.engines[target.engine], target, kept[target.name]
+                    ctx, ready.engines[target.engine], target, catalogue, kept[target.name]
                 )
 
             return await run_call(
@@ -250,7 +251,8 @@ class Ledger(Reading):
 
             async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
                 bound = [ctx.bound(one, target.variables) for one in wanted[id(catalogue)]]
-                return await baseline_tenant(ctx, ready.engines[target.engine], target, bound)
+                engine = ready.engines[target.engine]
+                return await baseline_tenant(ctx, engine, target, catalogue, bound)
 
             return await run_call(
                 ctx,
@@ -411,20 +413,24 @@ class Ledger(Reading):
         tenants: Tenants = "*",
         *,
         schema: str | Path | None = None,
+        accept: bool = False,
         parallel: int | None = None,
+        reason: str = "",
     ) -> ValidationReport:
-        """Run every applied migration's checks and compare live schemas with the recorded ones.
+        """Run every applied migration's checks and compare live schemas with what they should be.
 
-        With `schema` they are compared with that file: a snapshot in JSON (as
-        `ledger schema` prints it), or SQL that is run in a scratch database.
+        With `accept` and a `reason`, what differs becomes what it should be. With `schema` they
+        are compared with that file: a snapshot in JSON (as `ledger schema` prints it), or SQL
+        that is run in a scratch database. Raises UsageError for `accept` with a file or no reason.
         """
-        require_arguments(schema=schema, parallel=parallel)
+        require_arguments(schema=schema, accept=accept, parallel=parallel, reason=reason)
+        require_acceptable(accept=accept, schema=schema, reason=reason)
         from ledger.api.unanswered import with_lost_found
         from ledger.fleet.validation import validate_fleet
         from ledger.folder.schema import read_wanted_schema
 
         async with self._ready() as ready:
-            ctx, chosen = await self._begin(ready, "migrate", tenants)
+            ctx, chosen = await self._begin(ready, "migrate", tenants, reason=reason)
             against = None
             if schema is not None:
                 dialects = frozenset(target.engine for target in chosen.targets)
@@ -437,6 +443,7 @@ class Ledger(Reading):
                 parallel=parallel or self.config.parallel,
                 progress=self.progress,
                 against=against,
+                accept=accept,
             )
             return with_lost_found(report, self.lost)
 

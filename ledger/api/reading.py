@@ -24,7 +24,13 @@ from ledger.api.status import Status, build_status
 from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.events import Recorded
-from ledger.fleet.planning import Decisions, FleetPlan, gone_files, refuse_wrong_files
+from ledger.fleet.planning import (
+    Decisions,
+    FleetPlan,
+    drifted_tenants,
+    gone_files,
+    refuse_wrong_files,
+)
 from ledger.fleet.state import load_fleet
 from ledger.projections import RunState
 from ledger.runner.kept import KeptBackup, kept_backups
@@ -80,7 +86,7 @@ class Reading(Opening):
             decisions = Decisions(fleet, self._options(to, out_of_order))
             refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
             gone = gone_files(chosen.targets, chosen.catalogues, fleet)
-            warnings = (*chosen.warnings, *gone)
+            warnings = (*chosen.warnings, *gone, *drifted_tenants(chosen.targets, fleet))
             plan = migrate_plan(
                 chosen.targets,
                 chosen.catalogues,

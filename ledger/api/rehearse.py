@@ -30,7 +30,8 @@ from ledger.projections import FleetState, TenantState
 from ledger.runner.backups import SUFFIXES
 from ledger.runner.context import RunContext, Settings
 from ledger.runner.holder import new_run_id
-from ledger.runner.kept import KeptBackup, kept_backups, kept_schema
+from ledger.runner.kept import KeptBackup, kept_backups
+from ledger.runner.references import kept_schema
 from ledger.runner.rehearsal import Rehearsal, not_rehearsed
 from ledger.runner.rehearse import rehearse_tenant
 from ledger.schema import Schema

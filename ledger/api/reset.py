@@ -97,7 +97,7 @@ async def reset(
             return await rollback_tenant(ctx, engine, target, catalogue, after, by=by)
         wanted, sets = marked[target.name]
         bound = [ctx.bound(one, target.variables) for one in wanted]
-        return await mark_tenant(ctx, engine, target, bound, sets=sets)
+        return await mark_tenant(ctx, engine, target, catalogue, bound, sets=sets)
 
     todo = [
         target

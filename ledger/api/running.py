@@ -76,6 +76,7 @@ async def begin(
         actor=actor,
         watcher=progress,
         reason=reason,
+        peers=chosen.found.targets,
     )
     return ctx, await with_kept(ctx, chosen)
 
@@ -222,7 +223,7 @@ async def changed_tenants(ready: Opened, fleet: FleetState, chosen: Chosen) -> s
     ids: dict[int, tuple[str, ...]] = {}
     for target in chosen.targets:
         state = fleet.tenants.get(target.name)
-        if state is not None and state.applied and state.mark is not None:
+        if state is not None and state.mark is not None:
             key = id(state.applied)
             if key not in ids:
                 ids[key] = tuple(f"{ref.set}/{ref.version}" for ref in state.applied)

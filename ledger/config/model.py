@@ -56,6 +56,7 @@ class TenantSource(msgspec.Struct, frozen=True, kw_only=True):
     `name` is a template for the tenant's name, `{name}` being the natural one
     (file stem, database, prefix without its last `_`, the query's first column).
     `migrations` are absolute folders; empty means those of the whole configuration.
+    `ignore` are patterns for the names of objects that are no drift.
     `secret` opens `url`; tenants that a query gives use it too, unless their own
     URL brings a password.
     """
@@ -77,6 +78,7 @@ class TenantSource(msgspec.Struct, frozen=True, kw_only=True):
     migrations: tuple[Path, ...] = ()
     session: tuple[str, ...] = ()
     application: Application | None = None
+    ignore: tuple[str, ...] = ()
     variables: dict[str, str] = {}
     max_connections: int = 8
     create: bool = False

@@ -54,6 +54,7 @@ class RawTenants(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     session: Strings | None = None
     functions: str | None = None
     extensions: Strings | None = None
+    ignore: Strings | None = None
     variables: Variables | None = None
     migrations: str | Strings | None = None
     create: bool | None = None

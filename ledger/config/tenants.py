@@ -15,7 +15,7 @@ from ledger.drivers.application import Application
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, parse_url
 from ledger.errors import ConfigError
 
-_COMMON: Final = frozenset({"name", "session", "variables", "migrations"})
+_COMMON: Final = frozenset({"ignore", "name", "session", "variables", "migrations"})
 _PASSWORDS: Final = frozenset({"password_env", "password_file", "password_command"})
 _APPLICATION: Final = frozenset({"functions", "extensions"})
 _PREFIXED: Final = frozenset({"prefix", "tables", "neighbours"})
@@ -181,6 +181,7 @@ def _common(raw: RawTenants, table: tuple[str | int, ...], origin: Origin) -> di
         "migrations": origin.paths(raw.migrations),
         "session": tuple(raw.session or ()),
         "application": _application(raw, table, origin),
+        "ignore": tuple(raw.ignore or ()),
         "variables": read_variables(raw.variables, origin, (*table, "variables")),
         "max_connections": raw.max_connections or 8,
         "create": bool(raw.create),

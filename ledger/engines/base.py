@@ -50,6 +50,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     `charset_collate` included. `session` statements run on every connection.
     `max_connections` holds for the whole server (`url.server`). `for_restore`
     lets a missing or damaged file be opened, since a restore will replace it.
+    `ignore` are patterns for the names of objects that are no drift: other tools make them.
     `neighbours` are the prefixes of others in the same database: what starts
     with a longer one of them is not this tenant's (`wp_` and `wp_2_`). `tables` are
     patterns of names that are declared to be a prefix tenant's own, `owns_all` says that
@@ -74,6 +75,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[str, ...] = ()
     owns_all: bool = False
     touches: Mapping[str, Touched] = {}
+    ignore: tuple[str, ...] = ()
 
     @property
     def server(self) -> str:

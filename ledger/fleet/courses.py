@@ -1,7 +1,8 @@
 """What tenants that stand alike have before them on the quick way (ledger.fleet.quick).
 
-Invariant: a tenant with anything but plain migrations of its own before it, or with
-something left behind it, has no course: it needs the patient way from the start.
+Invariant: a tenant with anything but plain migrations of its own before it, with
+something left behind it, or that is not as it should be, has no course: it needs the patient
+way from the start.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ class Courses:
         if target.name in self._but or target.for_restore:
             return None
         if state.claim or state.intent or state.landed or state.resolution or state.left:
+            return None
+        references = self._ctx.references
+        found = (state.mark.fingerprint if state.mark else None) or ""
+        if state.drift or references.expected(target) != found:
             return None
         decision = self._decisions.of(target.name, self._catalogue_of(target.name))
         key = (

@@ -183,6 +183,19 @@ def gone_files(
     return tuple(_gone(ids, names) for ids, names in tenants.items())
 
 
+def drifted_tenants(targets: Sequence[Target], fleet: FleetState) -> tuple[str, ...]:
+    """A warning of the tenants that are known not to be as their migrations define, if there are any."""
+    names = [one.name for one in targets if fleet.tenant(one.name).drift == "schema"]
+    if not names:
+        return ()
+    shown = ", ".join(names[:GONE_SHOWN]) + (" …" if len(names) > GONE_SHOWN else "")
+    count, are = ("1 tenant", "is") if len(names) == 1 else (f"{len(names):,} tenants", "are")
+    return (
+        f"{count} ({shown}) {are} drifted: not as the applied migrations define. `ledger validate`"
+        " shows in what, and `ledger validate --accept --reason …` takes it as it is",
+    )
+
+
 def _gone(ids: Sequence[str], names: Sequence[str]) -> str:
     which = ", ".join(ids[:GONE_SHOWN]) + (" …" if len(ids) > GONE_SHOWN else "")
     what = f"{which} is" if len(ids) == 1 else f"{len(ids):,} migrations ({which}) are"

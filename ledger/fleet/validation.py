@@ -68,13 +68,22 @@ async def validate_fleet(
     parallel: int,
     progress: Progress,
     against: WantedSchema | None = None,
+    accept: bool = False,
 ) -> ValidationReport:
-    """Validate every target, at most `parallel` at once, and at most its limit on a server."""
+    """Validate every target, at most `parallel` at once, and at most its limit on a server.
+
+    `accept`: what differs from what it should be becomes what it should be.
+    """
     wanted = None if against is None else partial(_wanted, against)
     ordered = await each_target(
         targets,
         lambda target: validate_tenant(
-            ctx, engine_of(target.engine), target, catalogues[target.name], wanted=wanted
+            ctx,
+            engine_of(target.engine),
+            target,
+            catalogues[target.name],
+            wanted=wanted,
+            accept=accept,
         ),
         command="validate",
         parallel=parallel,

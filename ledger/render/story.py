@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from ledger import events as ev
 from ledger.events import Recorded
 from ledger.render.text import Symbols, bytes_text, one_line, seconds_text, step_name
+from ledger.runner.comparison import changes_text
 
 
 def tell(events: Iterable[Recorded], *, where: str = "", symbols: Symbols) -> Iterator[str]:
@@ -111,5 +112,10 @@ def _ended(event: ev.AnyEvent, symbols: Symbols) -> Iterator[str]:
     elif isinstance(event, ev.DriftDetected) and event.wish:
         names = ", ".join(one_line(f"{one.kind} {one.name}") for one in event.changes)
         yield f"  {symbols.skipped} Sync: left as they are: {names}"
-    elif isinstance(event, ev.DriftDetected):
-        yield f"{symbols.failed} Schema: {event.kind}"
+    elif isinstance(event, ev.DriftAccepted):
+        yield f"{symbols.done} Accepted as it is: {one_line(changes_text(event.changes))}"
+    elif isinstance(event, ev.DriftDetected) and event.kind == "schema":
+        yield f"{symbols.failed} Drift: {one_line(changes_text(event.changes))}"
+    elif isinstance(event, ev.DriftDetected) and not event.aside:
+        sign = symbols.done if event.kind == "cleared" else symbols.failed
+        yield f"{sign} Schema: {event.kind}"

@@ -50,8 +50,10 @@ def write_validation(
                 finding, symbols, against=report.against, verbose=verbose and not quiet
             )
             write_lines(lines, out=out)
+        accepted = {one.tenant for one in report.findings if one.accepted}
         for cluster in report.drift:
-            write_lines(_drift(cluster, report.against), out=out)
+            as_is = cluster.tenants[0] in accepted
+            write_lines(_drift(cluster, report.against, accepted=as_is), out=out)
         if report.against and not quiet:
             write_lines([_compliance(report)], out=out)
         if not quiet:
@@ -72,7 +74,7 @@ def _finding(finding: Finding, symbols: Symbols, *, against: str, verbose: bool)
         if finding.hint:
             yield f"    hint: {one_line(finding.hint)}"
         return
-    if finding.valid and not verbose:
+    if finding.valid and not finding.accepted and not verbose:
         return
     yield f"{symbols.done if finding.valid else symbols.failed} {name}"
     for check in finding.checks:
@@ -90,8 +92,9 @@ def _finding(finding: Finding, symbols: Symbols, *, against: str, verbose: bool)
             f" `ledger {finding.interrupted}` goes on with it"
         )
     if finding.changes:
-        where = one_line(against) if against else "the recorded schema"
-        yield f"    {symbols.failed} {count_text(len(finding.changes), 'difference')} from {where}"
+        where = one_line(against) if against else "what its migrations define"
+        sign, what = (symbols.done, "accepted: ") if finding.accepted else (symbols.failed, "")
+        yield f"    {sign} {what}{count_text(len(finding.changes), 'difference')} from {where}"
 
 
 def _part(part: Part) -> str:
@@ -106,11 +109,11 @@ def _part(part: Part) -> str:
     )
 
 
-def _drift(cluster: Cluster, against: str) -> Iterator[str]:
+def _drift(cluster: Cluster, against: str, *, accepted: bool) -> Iterator[str]:
     names = ", ".join(one_line(name) for name in cluster.tenants[:NAMES_SHOWN])
     more = len(cluster.tenants) - NAMES_SHOWN
     names += f" and {more:,} more" if more > 0 else ""
-    what = f"Not as {one_line(against)}" if against else "Drift"
+    what = f"Not as {one_line(against)}" if against else "Accepted" if accepted else "Drift"
     yield f"{what}, alike in {count_text(len(cluster.tenants), 'tenant')} ({names}):"
     for change in cluster.changes:
         line = f"  {_SIGNS[change.how]} {change.kind} {one_line(change.name)} {change.how}"

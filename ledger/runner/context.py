@@ -13,11 +13,13 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from ledger import events as ev
+from ledger.engines.base import Target
 from ledger.errors import ConflictError, FencedError, TenantError
 from ledger.events import AnyEvent, NewEvent, Recorded
 from ledger.projections import FleetState, TenantState
 from ledger.runner import logs
 from ledger.runner.holder import boottime_seconds, new_event_id, new_event_ids, this_holder
+from ledger.runner.references import References
 from ledger.scripts.model import Dialect, Migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.queries import Query
@@ -63,7 +65,10 @@ class Handed(NamedTuple):
 
 
 class RunContext:
-    """One run. `fleet` is shared by all its tenants; the event loop's single thread guards it."""
+    """One run. `fleet` is shared by all its tenants; the event loop's single thread guards it.
+
+    `peers` are all tenants of the configuration, whether the run concerns them or not.
+    """
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class RunContext:
         actor: str,
         watcher: Watcher,
         reason: str = "",
+        peers: Sequence[Target] = (),
     ) -> None:
         self.store = store
         self.ledger_id = ledger_id
@@ -91,6 +97,7 @@ class RunContext:
         self.base_seq = fleet.seq
         self.own_events = 0
         self.last_own_seq = fleet.seq
+        self.references = References(store, fleet, peers)
         self.kept: set[str] = set()
         self.durable: set[Path] = set()
         self.handed: dict[str, Handed] = {}

@@ -29,14 +29,16 @@ from ledger.engines.base import (
 )
 from ledger.engines.measured import Plan
 from ledger.errors import FencedError, LedgerError, ScriptError, TenantError
-from ledger.events import AnyEvent, MigrationRef
+from ledger.events import AnyEvent, Mark, MigrationRef
+from ledger.plan import Catalogue
 from ledger.runner.claim import StateChangedError, claim, started
+from ledger.runner.comparison import NO_NEWS, Comparison, News, View
 from ledger.runner.context import RunContext, failed_event
 from ledger.runner.journal import TenantJournal
 from ledger.runner.told import as_intent, step_event
-from ledger.schema import encode_schema
+from ledger.schema import encode_schema, fingerprint
 from ledger.scripts.created import created_checks
-from ledger.scripts.model import Migration
+from ledger.scripts.model import Migration, SkipIf
 from ledger.stores.base import Filter
 
 RELEASE_SECONDS = 15.0
@@ -121,22 +123,26 @@ class Held:
         self,
         *events: AnyEvent,
         done: Done | None = None,
+        news: News = NO_NEWS,
         following: Migration | None = None,
         following_direction: ev.Direction = "up",
     ) -> list[AnyEvent]:
         """Append what is pending and `events`, whose last is the end event; return all that landed.
 
-        With `following` the claim goes on for that migration in the same append.
+        `news` of the tenant's schema come after it. With `following` the claim goes on for
+        that migration in the same append.
         """
         pending = self.pending()
         landed = [*(self._journal.flushed if self._journal else ()), *pending]
-        out: list[AnyEvent] = [*pending, *events]
-        scripts: dict[str, str] = {}
+        out: list[AnyEvent] = [*pending, *events, *news.events]
+        scripts = dict(news.scripts)
         if following is not None:
             out.append(self._started(following, following_direction))
             scripts |= following.contents
         if done is not None and done.schema is not None and done.mark.fingerprint:
             scripts[done.mark.fingerprint] = encode_schema(done.schema).decode()
+        elif done is None:
+            scripts |= await self._schema_of(events[-1])
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_SECONDS):
             await self.ctx.record_claimed(self.target.name, out, scripts=scripts)
         self._journal = None
@@ -147,6 +153,18 @@ class Held:
             self.ref, self.direction = following.ref, following_direction
         failpoints.reach("runner.after_record")
         return landed
+
+    async def _schema_of(self, event: AnyEvent) -> dict[str, str]:
+        """The schema that the event's mark names, so that what differs from it later can be said."""
+        wanted = getattr(event, "mark", Mark()).fingerprint
+        if not wanted or wanted in self.ctx.kept:
+            return {}
+        try:
+            schema = await self.session.schema()
+        except LedgerError:
+            # The tenant has changed, and that is to be recorded in any case.
+            return {}
+        return {wanted: encode_schema(schema).decode()} if fingerprint(schema) == wanted else {}
 
     async def midway(self) -> bool:
         """Whether the tenant is ahead of what the ledger calls applied, or not at a migration's end.
@@ -160,6 +178,41 @@ class Held:
         entries = (await self.marker()).entries
         has = {(one.ref.set, one.ref.version) for one in entries if one.state == "applied"}
         return len(has) < len(entries) or has != {(ref.set, ref.version) for ref in state.applied}
+
+    async def look(self, engine: Engine, catalogue: Catalogue) -> Comparison:
+        """Compare the tenant with what it should be, and record what is news, before anything is done.
+
+        In the middle of a migration, a restore or a reset it tells nothing of that.
+        """
+        comparison = Comparison(View(self.ctx, engine, self.target, self.session, catalogue))
+        if not comparison.expected:
+            return comparison
+        if (await self.marker()).unfinished or await self.midway():
+            comparison.take_as_seen_last()
+            return comparison
+        news = await comparison.look()
+        if news.events:
+            await self.ctx.record_claimed(self.target.name, news.events, scripts=news.scripts)
+        for warning in comparison.warnings:
+            self.ctx.watcher.note(self.target.name, warning)
+        return comparison
+
+    async def counted(
+        self, engine: Engine, catalogue: Catalogue, mark: Mark, applied: Sequence[MigrationRef]
+    ) -> News:
+        """`applied` counts as applied from here on: whether a drift that was known stays."""
+        comparison = Comparison(View(self.ctx, engine, self.target, self.session, catalogue))
+        comparison.take_as_seen_last()
+        return await comparison.after(mark, None, self.ctx.state(self.target.name).applied, applied)
+
+    def held_guards(self, migration: Migration) -> tuple[SkipIf, ...]:
+        """The guards of its up steps that held in this attempt."""
+        skipped = {one.step for one in self.pending() if isinstance(one, ev.StepSkipped)}
+        return tuple(
+            step.skip_if
+            for step in migration.up.steps
+            if step.skip_if is not None and step.number in skipped
+        )
 
     async def in_part(self) -> tuple[str, ...]:
         """The migrations that the marker calls begun and not applied."""

@@ -92,7 +92,7 @@ async def import_tenant(
             if not new:
                 break
             try:
-                await _adopt(ctx, engine, target, new, source)
+                await _adopt(ctx, engine, target, catalogue, new, source)
                 break
             except StateChangedError:
                 continue
@@ -110,7 +110,12 @@ async def import_tenant(
 
 
 async def _adopt(
-    ctx: RunContext, engine: Engine, target: Target, new: Sequence[Migration], source: str
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    catalogue: Catalogue,
+    new: Sequence[Migration],
+    source: str,
 ) -> None:
     contents = {sha: text for one in new for sha, text in one.contents.items()}
     async with (
@@ -121,7 +126,8 @@ async def _adopt(
         await refuse_forgetting(held, refs)
         mark = await session.adopt(refs, epoch=held.epoch, ledger=ctx.ledger_id)
         await held.end(
-            ev.Imported(migrations=tuple(one.ref for one in new), source=source, mark=mark)
+            ev.Imported(migrations=tuple(one.ref for one in new), source=source, mark=mark),
+            news=await held.counted(engine, catalogue, mark, refs),
         )
 
 

@@ -13,7 +13,7 @@ from ledger.errors import ChainBrokenError, ScriptError
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue
 from ledger.runner.context import RunContext
-from ledger.schema import Schema, decode_schema
+from ledger.runner.references import CHANGED_HINT
 from ledger.scripts.contents import from_contents
 from ledger.scripts.model import Dialect, Migration, sha256_hex
 from ledger.stores.base import Filter, Store
@@ -21,10 +21,6 @@ from ledger.stores.base import Filter, Store
 MISSING_HINT: Final = (
     "Run `ledger verify --rebuild`, which takes it from the migration's file if that is as it was when it"
     " ran. Otherwise put back a copy of the ledger."
-)
-CHANGED_HINT: Final = (
-    "The ledger was changed from outside: run `ledger verify`, which names every text that was, and"
-    " put back a copy of the ledger from before."
 )
 
 
@@ -118,18 +114,6 @@ async def kept_text(store: Store, sha256: str, part: str, *, migration: str = ""
             msgspec.structs.replace(bad, found=found).what, seq=0, hint=CHANGED_HINT
         )
     return text
-
-
-async def kept_schema(store: Store, fingerprint: str) -> Schema | None:
-    """The schema that the ledger keeps under this fingerprint. Raises ChainBrokenError if it was changed."""
-    text = await store.script(fingerprint)
-    if text is None:
-        return None
-    found = sha256_hex(text)
-    if found != fingerprint:
-        bad = BadText(sha256=fingerprint, found=found, part="schema")
-        raise ChainBrokenError(bad.what, seq=0, hint=CHANGED_HINT)
-    return decode_schema(text.encode())
 
 
 def texts_of(refs: Iterable[MigrationRef], catalogue: Catalogue) -> dict[str, str]:

@@ -145,6 +145,10 @@ def _drift_detected(event: ev.DriftDetected) -> _Line:
     return _Line(RUNNER, level, f"Drift: {event.kind}")
 
 
+def _drift_accepted(event: ev.DriftAccepted) -> _Line:
+    return _Line(RUNNER, logging.INFO, f"Drift accepted: {event.reason}")
+
+
 def _run_started(event: ev.RunStarted) -> _Line:
     return _Line(FLEET, logging.INFO, f"{event.command} of {event.tenants} tenants started")
 
@@ -174,6 +178,7 @@ _TELL: Final[dict[type, Callable[[Any], _Line]]] = {
     ev.LockCleared: _lock_cleared,
     ev.TenantSkipped: _tenant_skipped,
     ev.DriftDetected: _drift_detected,
+    ev.DriftAccepted: _drift_accepted,
     ev.RunStarted: _run_started,
     ev.RunFinished: _run_finished,
     ev.LeaseRenewed: _lease_renewed,

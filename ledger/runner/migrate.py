@@ -31,9 +31,10 @@ from ledger.plan import (
     unfinished_problem,
     unsettled,
 )
-from ledger.projections import TenantState
+from ledger.projections import TenantState, joined
 from ledger.runner import backups, explain
 from ledger.runner.claim import StateChangedError, at_work, require_free
+from ledger.runner.comparison import Comparison, News, View, ids, last_with, past
 from ledger.runner.context import Handed, RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.kept import texts_of
@@ -194,19 +195,25 @@ async def _apply_pending(
             if half is not None:
                 raise half
             await _require_whole(held, marker, pending, catalogue)
+        comparison = await held.look(engine, catalogue)
+        progress.warnings += comparison.warnings
         while pending:
             try:
-                await _apply_one(held, pending, progress)
+                await _apply_one(held, pending, progress, comparison)
                 del pending[0]
             except MarkerMismatchError as mismatch:
                 await _adopt_marker(held, mismatch, catalogue, progress)
+                comparison = await held.look(engine, catalogue)
+                progress.warnings += comparison.warnings
                 again = _decide(ctx, target, catalogue, options)
                 pending = [ctx.bound(one, target.variables) for one in again.pending]
                 if pending:
                     await held.restart(pending[0])
 
 
-async def _apply_one(held: Held, pending: Sequence[Migration], progress: _Progress) -> None:
+async def _apply_one(
+    held: Held, pending: Sequence[Migration], progress: _Progress, comparison: Comparison
+) -> None:
     """The first of them; the others follow under the same claim."""
     ctx, target = held.ctx, held.target
     migration = pending[0]
@@ -239,12 +246,21 @@ async def _apply_one(held: Held, pending: Sequence[Migration], progress: _Progre
     ref = migration.ref
     told = wish_drift(migration.id, done.drift)
     progress.warnings += wish_warnings(migration.id, done.drift)
+    applied = ctx.state(target.name).applied
+    news = await comparison.after(
+        done.mark,
+        done.schema,
+        applied,
+        joined(applied, ref),
+        guards=held.held_guards(migration),
+    )
     landed = await held.end(
         *told,
         validated(ref, done),
         *await _explained(held, queries, progress, migration, done),
         completed(ctx.command, ref, done, duration_us=held.lap_us()),
         done=done,
+        news=news,
         following=following,
     )
     progress.steps += sum(isinstance(one, ev.StepApplied) for one in landed)
@@ -291,7 +307,7 @@ async def _inspect(
     pending: Sequence[Migration],
     progress: _Progress,
 ) -> None:
-    """Compare the marker of a tenant that looks different, and claim it if they disagree.
+    """Compare the marker of a tenant that looks different, and claim it if they disagree; else its schema.
 
     A tenant that another run works on is left to that run, unless it is to be asked what of a
     migration has landed. Raises UnfinishedError if something has that none of `pending` ends.
@@ -311,6 +327,10 @@ async def _inspect(
                 raise half
             await believe_marker(held, catalogue)
             await _require_whole(held, await held.marker(), pending, catalogue)
+    elif all(one.state == "applied" for one in marker.entries):
+        comparison = Comparison(View(ctx, engine, target, session, catalogue))
+        await _record_news(ctx, target, await comparison.look())
+        progress.warnings += comparison.warnings
     progress.nothing_left = True
     if found is not None:
         message = (
@@ -380,6 +400,16 @@ async def refuse_forgetting(held: Held, refs: Sequence[ev.MigrationRef]) -> None
             )
 
 
+async def _record_news(ctx: RunContext, target: Target, news: News) -> None:
+    """Raises StateChangedError if another run has acted on the tenant meanwhile."""
+    if news.events:
+        try:
+            await ctx.record(target.name, news.events, scripts=news.scripts)
+        except ConflictError as conflict:
+            await ctx.refresh(target.name)
+            raise StateChangedError from conflict
+
+
 def half_done(marker: Marker, state: TenantState | None, tenant: str) -> TenantError | None:
     """What to say of a tenant in which a restore, a reset or a rollback stands in its middle.
 
@@ -439,6 +469,7 @@ async def _disagreement(
         expected=", ".join(f"{ref.set}/{ref.version}" for ref in applied),
         found=", ".join(f"{ref.set}/{ref.version}" for ref in found),
         applied=found,
+        reference=last_with(await past(ctx, target.name), ids(found)),
     )
 
 
@@ -474,7 +505,8 @@ async def _clear_aside(ctx: RunContext, target: Target, *, nothing_left: bool) -
     if state.drift == "regressed" or state.skipped or over:
         try:
             await require_free(ctx, target.name)
-            await ctx.record(target.name, [ev.DriftDetected(kind="cleared", failure=over)])
+            gone = ev.DriftDetected(kind="cleared", failure=over, aside=True)
+            await ctx.record(target.name, [gone])
         except ConflictError as conflict:
             await ctx.refresh(target.name)
             raise StateChangedError from conflict

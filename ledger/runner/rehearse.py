@@ -19,9 +19,10 @@ from ledger.events import MigrationRef
 from ledger.plan import Catalogue, Options
 from ledger.projections import Applied
 from ledger.runner.context import RunContext
-from ledger.runner.kept import KeptBackup, kept_schema
+from ledger.runner.kept import KeptBackup
 from ledger.runner.migrate import migrate_tenant
 from ledger.runner.outcome import Outcome
+from ledger.runner.references import kept_schema
 from ledger.runner.rehearsal import Rehearsal, Rehearsed, refuse_outside, refuse_reaching
 from ledger.runner.undo import restore_tenant, rollback_tenant
 from ledger.schema import Schema
@@ -47,7 +48,7 @@ async def rehearse_tenant(
     target = scratch.target
     refuse_outside(ctx, scratch, catalogue, kept.backup.applied, options)
     for_restore = msgspec.structs.replace(target, for_restore=True)
-    restored = await restore_tenant(ctx, engine, for_restore, kept)
+    restored = await restore_tenant(ctx, engine, for_restore, catalogue, kept)
     if not restored.ok:
         raise TenantError(restored.message, hint=restored.hint, tenant=target.name)
     stage = _Stage(ctx, engine, scratch, catalogue, options)

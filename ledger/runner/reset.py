@@ -68,6 +68,7 @@ async def mark_tenant(
     ctx: RunContext,
     engine: Engine,
     target: Target,
+    catalogue: Catalogue,
     up_to: Sequence[Migration],
     *,
     sets: frozenset[str],
@@ -85,7 +86,8 @@ async def mark_tenant(
                 ):
                     mark = await session.adopt(refs, epoch=held.epoch, ledger=ctx.ledger_id)
                     await held.end(
-                        ev.Reset(mode="mark_only", applied=refs, reason=ctx.reason, mark=mark)
+                        ev.Reset(mode="mark_only", applied=refs, reason=ctx.reason, mark=mark),
+                        news=await held.counted(engine, catalogue, mark, refs),
                     )
                 break
             except StateChangedError:
@@ -112,6 +114,7 @@ async def drop_tenant(
                     engine.open(target) as session,
                     claimed(ctx, engine, target, session, direction="down") as held,
                 ):
+                    comparison = await held.look(engine, catalogue)
                     chosen = await what_to_drop(ctx, engine, target, session, catalogue)
                     saved = await backups.take(
                         ctx, target, session, label="pre_reset", now=datetime.now(UTC)
@@ -120,8 +123,10 @@ async def drop_tenant(
                         chosen.objects, epoch=held.epoch, ledger=ctx.ledger_id
                     )
                     dropped = tuple(one.name for one in chosen.objects)
+                    was = ctx.state(target.name).applied
                     await held.end(
-                        ev.Reset(mode="drop_all", dropped=dropped, reason=ctx.reason, mark=mark)
+                        ev.Reset(mode="drop_all", dropped=dropped, reason=ctx.reason, mark=mark),
+                        news=await comparison.after(mark, None, was, ()),
                     )
                 break
             except StateChangedError:
@@ -135,7 +140,7 @@ async def drop_tenant(
         message=f"{count} object{'' if count == 1 else 's'} dropped",
         duration_us=_since(began),
         backup=saved.path,
-        warnings=chosen.left,
+        warnings=(*chosen.left, *comparison.warnings),
     )
 
 

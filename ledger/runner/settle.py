@@ -11,6 +11,7 @@ from ledger import failpoints
 from ledger.engines.base import Engine, Target
 from ledger.errors import ConflictError, FencedError, LedgerError, TenantError
 from ledger.events import MigrationRef
+from ledger.plan import Catalogue
 from ledger.projections import Claim
 from ledger.runner.claim import StateChangedError, require_free
 from ledger.runner.context import RunContext
@@ -24,7 +25,11 @@ UNLOCK_ATTEMPTS = 5
 
 
 async def baseline_tenant(
-    ctx: RunContext, engine: Engine, target: Target, migrations: Sequence[Migration]
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    catalogue: Catalogue,
+    migrations: Sequence[Migration],
 ) -> Outcome:
     """Count `migrations` as applied without running them; the tenant's marker says so too."""
     began = time.perf_counter_ns()
@@ -36,7 +41,7 @@ async def baseline_tenant(
             if not new:
                 return _outcome(ctx, target, "current", began)
             try:
-                await _adopt(ctx, engine, target, new)
+                await _adopt(ctx, engine, target, catalogue, new)
                 break
             except StateChangedError:
                 continue
@@ -45,7 +50,13 @@ async def baseline_tenant(
     return _outcome(ctx, target, "baselined", began, tuple(one.id for one in new))
 
 
-async def _adopt(ctx: RunContext, engine: Engine, target: Target, new: Sequence[Migration]) -> None:
+async def _adopt(
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    catalogue: Catalogue,
+    new: Sequence[Migration],
+) -> None:
     contents = {sha: text for one in new for sha, text in one.contents.items()}
     async with (
         engine.open(target) as session,
@@ -55,7 +66,8 @@ async def _adopt(ctx: RunContext, engine: Engine, target: Target, new: Sequence[
         await refuse_forgetting(held, refs)
         mark = await session.adopt(refs, epoch=held.epoch, ledger=ctx.ledger_id)
         await held.end(
-            ev.Baselined(migrations=tuple(one.ref for one in new), reason=ctx.reason, mark=mark)
+            ev.Baselined(migrations=tuple(one.ref for one in new), reason=ctx.reason, mark=mark),
+            news=await held.counted(engine, catalogue, mark, refs),
         )
 
 

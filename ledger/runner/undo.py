@@ -15,9 +15,10 @@ from ledger.engines.base import Engine, Session, Target
 from ledger.errors import BackupError, LedgerError, RestoreError, ScriptError
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue, half_text, in_middle, standing
-from ledger.projections import Applied, Half
+from ledger.projections import Applied, Half, without
 from ledger.runner import backups
 from ledger.runner.claim import StateChangedError
+from ledger.runner.comparison import Comparison, Past, View, ids, last_with, past
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.kept import KeptBackup, backup_before, kept_backups, kept_migration
@@ -198,7 +199,7 @@ async def rollback_tenant(
                         await _look_how_far(ctx, engine, target, session, catalogue)
                         before = standing(ctx.state(target.name))
                         continue
-                    await _undo(ctx, engine, target, session, ways, saved, warnings)
+                    await _undo(ctx, engine, target, session, catalogue, ways, saved, warnings)
                 break
             except StateChangedError:
                 continue
@@ -238,6 +239,7 @@ async def _undo(
     engine: Engine,
     target: Target,
     session: Session,
+    catalogue: Catalogue,
     ways: Sequence[WayBack],
     saved: list[str],
     warnings: list[str],
@@ -251,6 +253,9 @@ async def _undo(
             # What comes after down steps is refused before they run.
             for kept in (way.backup for way in ways if way.backup is not None):
                 await session.require_restorable(Path(kept.backup.path), sha256=kept.backup.sha256)
+        comparison = await held.look(engine, catalogue)
+        warnings += comparison.warnings
+        events = await past(ctx, target.name)
         if ctx.settings.backup != "never" and not await held.midway():
             label = f"pre_rollback_{first.ref.version}"
             try:
@@ -272,16 +277,27 @@ async def _undo(
         for number, way in enumerate(ways):
             following = ways[number + 1] if number + 1 < len(ways) else None
             if way.script is not None:
-                await _by_script(held, way.script, following)
+                warnings += await _by_script(held, way.script, following, comparison, events)
             elif way.backup is not None:
-                warnings += await bring_back(held, way.backup)
+                warnings += await bring_back(held, way.backup, engine, catalogue)
                 if following is not None:
                     raise StateChangedError
 
 
-async def _by_script(held: Held, migration: Migration, following: WayBack | None) -> None:
+async def _by_script(
+    held: Held,
+    migration: Migration,
+    following: WayBack | None,
+    comparison: Comparison,
+    events: Sequence[Past],
+) -> tuple[str, ...]:
+    """Run the down steps; what the tenant is not as it should be afterwards is returned for people."""
     done = await held.apply(migration, "down")
     script = following.script if following else None
+    applied = held.ctx.state(held.target.name).applied
+    left = without(applied, migration.ref)
+    should = last_with(events, ids(left))
+    news = await comparison.after(done.mark, done.schema, applied, left, should=should)
     await held.end(
         ev.RolledBack(
             migration=migration.ref,
@@ -290,14 +306,18 @@ async def _by_script(held: Held, migration: Migration, following: WayBack | None
             mark=done.mark,
         ),
         done=done,
+        news=news,
         following=script,
         following_direction="down",
     )
     if following is not None and script is None:
         raise StateChangedError
+    return comparison.warnings
 
 
-async def bring_back(held: Held, kept: KeptBackup) -> list[str]:
+async def bring_back(
+    held: Held, kept: KeptBackup, engine: Engine, catalogue: Catalogue
+) -> list[str]:
     """Replace the tenant's content by a backup's; the applied set is again what it was then.
 
     What to warn of is returned.
@@ -316,6 +336,11 @@ async def bring_back(held: Held, kept: KeptBackup) -> list[str]:
     )
     applied = ctx.state(target.name).applied
     then = {(ref.set, ref.version) for ref in backup.applied}
+    # It should be what it should have been then, which a drift in the backup is not.
+    events = [one for one in await past(ctx, target.name) if one.seq <= kept.seq]
+    comparison = Comparison(View(ctx, engine, target, held.session, catalogue))
+    should = last_with(events, ids(backup.applied))
+    news = await comparison.after(mark, None, applied, backup.applied, should=should)
     await held.end(
         ev.Restored(
             path=backup.path,
@@ -326,7 +351,8 @@ async def bring_back(held: Held, kept: KeptBackup) -> list[str]:
             duration_us=held.lap_us(),
             reason=ctx.reason,
             mark=mark,
-        )
+        ),
+        news=news,
     )
     return [
         f"the view {name} was broken when the backup was taken, and could not be made again; the file"
@@ -336,7 +362,7 @@ async def bring_back(held: Held, kept: KeptBackup) -> list[str]:
 
 
 async def restore_tenant(
-    ctx: RunContext, engine: Engine, target: Target, kept: KeptBackup
+    ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, kept: KeptBackup
 ) -> Outcome:
     """Restore one backup of the tenant."""
     began = time.perf_counter_ns()
@@ -348,7 +374,7 @@ async def restore_tenant(
                     engine.open(target) as session,
                     claimed(ctx, engine, target, session, direction="down") as held,
                 ):
-                    warnings += await bring_back(held, kept)
+                    warnings += await bring_back(held, kept, engine, catalogue)
                 break
             except StateChangedError:
                 continue

@@ -19,8 +19,9 @@ from ledger.events import Change, CheckResult
 from ledger.plan import Catalogue
 from ledger.projections import TenantState
 from ledger.runner.claim import require_free
+from ledger.runner.comparison import Comparison, View, ids, last_with, past
 from ledger.runner.context import RunContext
-from ledger.runner.kept import kept_migration, kept_schema
+from ledger.runner.kept import kept_migration
 from ledger.runner.migrate import in_part, record_skip
 from ledger.schema import Schema, fingerprint
 
@@ -40,6 +41,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     marker does not know (the tenant regressed). `in_part` are migrations in their middle,
     `interrupted` is a restore or a reset that is. `error` is set if the tenant
     could not be looked at. `recorded` is the fingerprint of what `changes` are against.
+    `accepted`: the tenant should be as it is from now on, so that `changes` are no drift.
     """
 
     tenant: str
@@ -51,6 +53,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     interrupted: Literal["", "restore", "reset"] = ""
     fingerprint: str | None = None
     recorded: str | None = None
+    accepted: bool = False
     error: str | None = None
     message: str = ""
     hint: str = ""
@@ -71,16 +74,18 @@ async def validate_tenant(
     catalogue: Catalogue,
     *,
     wanted: Wanted | None = None,
+    accept: bool = False,
 ) -> Finding:
     """Run every applied migration's checks and compare marker and schema with the ledger.
 
     A tenant that a run works on is not looked at (`claim_held`), and that run is left in peace.
     With `wanted` the schema is compared with that one; a difference from it says nothing
-    about the migrations, so that it is no drift of theirs.
+    about the migrations, so that it is no drift of theirs. With `accept` a difference from
+    what the tenant should be becomes what it should be.
     """
     began = time.perf_counter_ns()
     try:
-        finding = await _settled(ctx, engine, target, catalogue, wanted)
+        finding = await _settled(ctx, engine, target, catalogue, wanted, accept=accept)
     except LedgerError as error:
         code = getattr(error, "code", "failed")
         if code == "unreachable":
@@ -102,6 +107,8 @@ async def _settled(
     target: Target,
     catalogue: Catalogue,
     wanted: Wanted | None,
+    *,
+    accept: bool,
 ) -> Finding:
     """What was seen and recorded of the tenant at rest; looked at again if a run came in between.
 
@@ -110,9 +117,10 @@ async def _settled(
     for attempt in range(LOOKS):
         await require_free(ctx, target.name)
         async with engine.open(target) as session:
-            finding = await _look(ctx, engine, target, session, catalogue, wanted)
+            comparison = Comparison(View(ctx, engine, target, session, catalogue))
+            finding = await _look(comparison, wanted, accept=accept)
         try:
-            await _record(ctx, target, finding, against_recorded=wanted is None)
+            await _record(ctx, target, finding, comparison, against_recorded=wanted is None)
             break
         except FencedError:
             if attempt == LOOKS - 1:
@@ -120,14 +128,8 @@ async def _settled(
     return finding
 
 
-async def _look(
-    ctx: RunContext,
-    engine: Engine,
-    target: Target,
-    session: Session,
-    catalogue: Catalogue,
-    wanted: Wanted | None,
-) -> Finding:
+async def _look(comparison: Comparison, wanted: Wanted | None, *, accept: bool) -> Finding:
+    ctx, engine, target, session, catalogue = view = comparison.view
     state = ctx.state(target.name)
     checks: list[CheckResult] = []
     for ref in state.applied:
@@ -150,17 +152,22 @@ async def _look(
     )
     live = await session.schema()
     found = fingerprint(live)
-    recorded = state.mark.fingerprint if state.mark else None
-    changes: tuple[Change, ...] = ()
+    recorded = comparison.expected or None
     if wanted is not None:
         expected = await wanted(target, session)
         recorded = fingerprint(expected)
-        changes = compare(expected, live)
-    elif recorded is not None and recorded != found:
-        changes = compare(await recorded_schema(ctx, recorded), live)
+        changes = compare(view.visible(expected), view.visible(live))
+    elif missing:
+        changes = ()
+    else:
+        changes = await comparison.compare(live)
+    accepted = accept and bool(changes) and whole
     return Finding(
         tenant=target.name,
-        valid=all(check.passed for check in checks) and not changes and not missing and whole,
+        valid=all(check.passed for check in checks)
+        and (accepted or not changes)
+        and not missing
+        and whole,
         checks=tuple(checks),
         changes=changes,
         missing=missing,
@@ -168,6 +175,7 @@ async def _look(
         interrupted=marker.unfinished,
         fingerprint=found,
         recorded=recorded,
+        accepted=accepted,
     )
 
 
@@ -189,15 +197,16 @@ def _parts(state: TenantState, marker: Marker) -> tuple[Part, ...]:
     return tuple(found.values())
 
 
-async def recorded_schema(ctx: RunContext, wanted: str) -> Schema:
-    """The schema that the ledger keeps under this fingerprint; an empty one if it has none."""
-    return await kept_schema(ctx.store, wanted) or Schema()
-
-
 async def _record(
-    ctx: RunContext, target: Target, finding: Finding, *, against_recorded: bool
+    ctx: RunContext,
+    target: Target,
+    finding: Finding,
+    comparison: Comparison,
+    *,
+    against_recorded: bool,
 ) -> None:
     state = ctx.state(target.name)
+    scripts: dict[str, str] = {}
     events: list[ev.AnyEvent] = [
         ev.Validated(
             passed=finding.valid,
@@ -212,21 +221,17 @@ async def _record(
         )
         events.append(
             ev.DriftDetected(
-                kind="regressed", found=", ".join(finding.missing) + " missing", applied=applied
+                kind="regressed",
+                found=", ".join(finding.missing) + " missing",
+                applied=applied,
+                reference=last_with(await past(ctx, target.name), ids(applied)),
             )
         )
-    elif not against_recorded or finding.in_part or finding.interrupted:
+    elif against_recorded and not finding.in_part and not finding.interrupted:
         # What a migration in its middle has made is no drift.
-        pass
-    elif finding.changes:
-        events.append(
-            ev.DriftDetected(
-                kind="schema",
-                expected=finding.recorded or "",
-                found=finding.fingerprint or "",
-                changes=finding.changes,
-            )
-        )
-    elif state.drift:
-        events.append(ev.DriftDetected(kind="cleared"))
-    await ctx.record_last(target.name, events)
+        news = comparison.news(accept=finding.accepted)
+        events += news.events
+        scripts = news.scripts
+        if state.drift == "regressed" and not news.events:
+            events.append(ev.DriftDetected(kind="cleared", aside=True))
+    await ctx.record_last(target.name, events, scripts=scripts)

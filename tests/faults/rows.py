@@ -204,6 +204,12 @@ ROWS: Final = (
     ),
     Row(51, "killed in a migration: what was measured before it", "the first measurement counts"),
     Row(
+        52,
+        "drift by hand before the next migration",
+        "still drifted afterwards, named before acting",
+        ("tests/fleet/test_reference.py::test_the_next_migration_does_not_erase_drift",),
+    ),
+    Row(
         53,
         "a migration's file deleted or renamed after it landed in half",
         "stays failed, undone from the kept text",

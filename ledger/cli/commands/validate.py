@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ledger.cli.options import Settings, chosen_or_all, ledger_command, tenant_options
+from ledger.cli.options import (
+    Settings,
+    chosen_or_all,
+    ledger_command,
+    reason_option,
+    tenant_options,
+)
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
@@ -19,10 +25,18 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Compare with this snapshot (JSON, from `ledger schema`) or SQL file instead.",
 )
+@click.option("--accept", is_flag=True, help="Take what differs for what it should be.")
+@reason_option
 def command(
-    settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...], schema: str | None
+    settings: Settings,
+    *,
+    all_tenants: bool,
+    tenants: tuple[str, ...],
+    schema: str | None,
+    accept: bool,
+    reason: str,
 ) -> None:
-    """Run the checks of every applied migration and compare the live schema with the recorded one.
+    """Run the checks of every applied migration and compare the live schema with what it should be.
 
     Ends with 4 if a check does not hold or a schema differs.
     """
@@ -31,6 +45,7 @@ def command(
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return shown.validation(settings, ledger, await ledger.validate(selection, schema=schema))
+        report = await ledger.validate(selection, schema=schema, accept=accept, reason=reason)
+        return shown.validation(settings, ledger, report)
 
     run(settings, work)

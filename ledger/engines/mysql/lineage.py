@@ -19,6 +19,7 @@ from ledger.engines.mysql.introspect import SchemaReader, State
 from ledger.engines.mysql.objects import Names
 from ledger.engines.mysql.shared import Shared, kind_of
 
+DATABASE_DEFAULTS = "SELECT @@character_set_database, @@collation_database, @@sql_mode"
 _PLAIN = frozenset({"ddl", "dml", "query", "session", "transaction"})
 
 
@@ -48,13 +49,18 @@ class Lineage:
             texts = [names.neutral(step.sql) for step in steps]
             self._now = _hash(msgspec.json.encode([self._before, texts, skipped]).decode())
 
-    async def state(self, reader: SchemaReader, connection: MysqlConnection) -> State:
+    async def look(self, reader: SchemaReader, connection: MysqlConnection, origin: str) -> State:
+        """Read the tenant's state: a line begins with it. `origin` is what else its statements depend on."""
+        defaults = (await connection.fetch(DATABASE_DEFAULTS))[0]
+        state = await reader.state(connection)
+        self.begin(repr((origin, connection.server.text, *defaults, state.texts)))
+        return state
+
+    async def state(self, reader: SchemaReader, connection: MysqlConnection, origin: str) -> State:
         """The tenant's state now: known from another tenant of this line, or read."""
         line = self._now
         if line is None:
-            state = await reader.state(connection)
-            self._now = _hash(f"{connection.server.text} {state.texts}")
-            return state
+            return await self.look(reader, connection, origin)
         if self._shared.led_to(line) is None:
             # The first tenants of a fleet come to this at once: one of them reads for all.
             async with self._shared.turn(line):

@@ -102,6 +102,11 @@ class MysqlSession:
         return self._remembered is not None and not self._remembered.fence.warnings
 
     @property
+    def _origin(self) -> str:
+        """What the effect of a statement depends on beside the tenant's schema and defaults."""
+        return repr((self.url.server, self.target.session))
+
+    @property
     def reusable(self) -> bool:
         """Whether the connection, once reset, is what a new one would be."""
         return self._plain and not self._dirty
@@ -188,7 +193,7 @@ class MysqlSession:
             self._remember(work)
             if work.direction == "down":
                 self.reader.work_on(Touched())
-            state = await self._lineage.state(self.reader, self.connection)
+            state = await self._lineage.state(self.reader, self.connection, self._origin)
             drift: tuple[Change, ...] = ()
             if work.sync:
                 wish = await wishes.make(self, work.sync, migration=entry_id(work.ref))
@@ -431,7 +436,7 @@ class MysqlSession:
     async def mark(self) -> Mark:
         """What `Done.mark` holds, read now."""
         with translated(self.target, "read the schema"):
-            return (await self.reader.mark(self.connection))[0]
+            return (await self._lineage.look(self.reader, self.connection, self._origin)).mark
 
     def upkeep(self) -> MysqlUpkeep:
         """See Session.upkeep."""

@@ -96,7 +96,7 @@ async def _make(
         target = msgspec.structs.replace(session.target, owns_all=True)
         reader = SchemaReader(target, names, session.table.name, session.shared)
         listing = await reader.listing(other)
-        _require_own(session, steps, listing.tables, migration=migration)
+        _require_own(session, steps, migration=migration)
         schema = await catalog.read(other, listing, names)
         lines = {}
         for table in listing.tables:
@@ -128,14 +128,15 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _require_own(
-    session: MysqlSession, steps: Iterable[Step], tables: Sequence[str], *, migration: str
-) -> None:
-    """Raises StepFailedError for a table that the tenant's prefix does not begin."""
-    own = {name.lower() for name in tables}
+def _require_own(session: MysqlSession, steps: Iterable[Step], *, migration: str) -> None:
+    """Raises StepFailedError for a table that the tenant's prefix does not begin.
+
+    One that a later statement renames or drops is the tenant's all the same.
+    """
+    prefix = session.names.prefix.lower()
     for step in steps:
         kind = classify(step.sql, "mysql")
-        if kind.makes("table") and kind.target.lower() not in own:
+        if kind.makes("table") and not kind.target.lower().startswith(prefix):
             raise StepFailedError(
                 f"the table {kind.target} would not be this tenant's: its prefix is"
                 f" {session.names.prefix!r}",

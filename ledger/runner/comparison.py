@@ -1,0 +1,325 @@
+"""What a tenant should be: the reference schema of what is applied; and in what it is not so.
+
+The measure is carried along. A migration makes the next reference of the one before it; a
+difference that was there before the migration is there afterwards, until it is gone or a person
+accepts it. For tenants that stand alike this is one comparison of two fingerprints. Only for
+one that differs are schemas read: the references that the ledger keeps, what other tenants with
+the same applied set agree on, and what its migrations make of an empty scratch place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ledger import events as ev
+from ledger.drift import carried, compare, replayed, tolerated, unexplained, visible
+from ledger.engines.base import Engine, Session, Target
+from ledger.events import AnyEvent, Change, Mark, MigrationRef
+from ledger.plan import Catalogue
+from ledger.projections import FleetState, TenantState
+from ledger.runner.context import RunContext
+from ledger.runner.kept import kept_migration
+from ledger.schema import Schema, encode_schema, fingerprint
+from ledger.scripts.model import SkipIf, Step
+from ledger.stores.base import Filter
+
+NOT_KEPT = Change(kind="schema", name="(all)", how="changed")
+"""All that can be said of a difference from a schema whose content no ledger has."""
+
+
+class News(msgspec.Struct, frozen=True):
+    """Events about a tenant's schema, and the schemas that the ledger should keep with them."""
+
+    events: tuple[AnyEvent, ...] = ()
+    scripts: dict[str, str] = {}
+
+
+class View(NamedTuple):
+    """One open tenant, with what it takes to say what it should be."""
+
+    ctx: RunContext
+    engine: Engine
+    target: Target
+    session: Session
+    catalogue: Catalogue
+
+    @property
+    def state(self) -> TenantState:
+        """The tenant as far as this run knows."""
+        return self.ctx.state(self.target.name)
+
+    async def differences(
+        self, live: Schema, expected: str, refs: Sequence[MigrationRef]
+    ) -> tuple[Change, ...]:
+        """In what the tenant is not as `expected`, where nothing else says that it should be as it is."""
+        references = self.ctx.references
+        if references.seen(live) == expected or not expected:
+            return ()
+        known = await references.schema(expected) or await self.replay(refs)
+        if known is None:
+            return (NOT_KEPT,)
+        changes = compare(self.visible(known), self.visible(live))
+        common = references.agreed(self.target, tuple(refs)) if changes else ""
+        others = await references.schema(common) if common != expected else None
+        if others is not None:
+            changes = unexplained(changes, live, others, whole=True)
+        made = await self.replay(refs) if changes else None
+        return changes if made is None else unexplained(changes, live, made, whole=False)
+
+    async def replay(self, refs: Sequence[MigrationRef]) -> Schema | None:
+        """What these migrations make of an empty scratch place.
+
+        None where that cannot be known: Python, statements that could reach beyond that
+        place, guards that ask for rows, no right to a scratch place.
+        """
+        return await self.ctx.references.replay(self.target, refs, lambda: _replay(self, refs))
+
+    def visible(self, schema: Schema) -> Schema:
+        """What of it counts for this tenant."""
+        return visible(schema, self.target.ignore, prefix=self.target.prefix)
+
+
+NO_NEWS: Final = News()
+
+
+class Comparison:
+    """What one tenant should be (`expected`) and was `found` to be, as fingerprints, while it is worked on.
+
+    `changes` is in what the two differ.
+    """
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.expected = view.ctx.references.expected(view.target)
+        self.found = self.expected
+        self.changes: tuple[Change, ...] = ()
+        self._midway = False
+        self._mark = Mark()
+        self._live: Schema | None = None
+
+    async def look(self) -> News:
+        """Compare a tenant that is at a migration's end, and say what is news of it."""
+        if not self.expected:
+            return NO_NEWS
+        self._mark = await self.view.session.mark()
+        if self._mark.fingerprint == self.expected:
+            return self.news()
+        await self.compare(await self.view.session.schema(), self._mark)
+        news = self.news()
+        if not self.changes:
+            self.expected = self.found
+        return NO_NEWS if self.changes and self._recorded() else news
+
+    def _recorded(self) -> bool:
+        """Whether the ledger knows of this difference already."""
+        state = self.view.state
+        seen = state.mark.fingerprint if state.mark is not None else None
+        return (state.drift, seen, state.reference) == ("schema", self.found, self.expected)
+
+    async def compare(self, live: Schema, mark: Mark | None = None) -> tuple[Change, ...]:
+        """In what the live schema, just read, is not as it should be."""
+        view = self.view
+        if not self.expected:
+            return ()
+        self._live, self.found = live, view.ctx.references.seen(live)
+        self.changes = await view.differences(live, self.expected, view.state.applied)
+        if mark is None and (self.changes or view.state.drift == "schema"):
+            mark = await view.session.mark()
+        self._mark = msgspec.structs.replace(mark or Mark(), fingerprint=self.found)
+        return self.changes
+
+    def news(self, *, accept: bool = False) -> News:
+        """The event, if any, that the last comparison calls for; `accept`: a person takes it as it is."""
+        if not self.changes or self._live is None:
+            if self.view.state.drift != "schema":
+                return NO_NEWS
+            return News((cleared(self.expected, self._mark),))
+        if accept:
+            return accepted(
+                self.expected, self._live, self.changes, self._mark, self.view.ctx.reason
+            )
+        return drifted(self.expected, self._live, self.changes, self._mark)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """For people: that the tenant is not as it should be, if so."""
+        if not self.changes:
+            return ()
+        return (f"not as its migrations define: {changes_text(self.changes)}",)
+
+    def take_as_seen_last(self) -> None:
+        """For a tenant in the middle of a migration: before it, it was as it was looked at last."""
+        self._midway = True
+        mark = self.view.state.mark
+        self.found = (mark.fingerprint if mark is not None else None) or self.expected
+
+    async def after(
+        self,
+        mark: Mark,
+        schema: Schema | None,
+        was: Sequence[MigrationRef],
+        now: Sequence[MigrationRef],
+        *,
+        should: str = "",
+        guards: Sequence[SkipIf] = (),
+    ) -> News:
+        """A command has made `now` of the applied set `was`: say if the tenant is not as it should be.
+
+        `should` is what it should be, where that is known from before. `guards` are those that held.
+        """
+        if not should and self.found == self.expected:
+            self.expected = self.found = mark.fingerprint or ""
+            return NO_NEWS
+        if should and self._midway:
+            # What has landed in part is still there: that is neither drift nor to be the measure.
+            self.expected, self.found = should, mark.fingerprint or ""
+            kept = ev.DriftDetected(kind="cleared", aside=True, reference=should)
+            return News((kept,)) if should != mark.fingerprint else NO_NEWS
+        view, references = self.view, self.view.ctx.references
+        fits = schema is not None and fingerprint(schema) == mark.fingerprint
+        live = schema if fits else await references.schema(mark.fingerprint or "")
+        if live is None:
+            live = await view.session.schema()
+        scripts: dict[str, str] = {}
+        if not should:
+            reference = await self._next(live, was, now, guards)
+            should = references.seen(reference)
+            scripts[should] = encode_schema(reference).decode()
+        self.changes = await view.differences(live, should, now)
+        self.found = references.seen(live)
+        self.expected = should if self.changes else self.found
+        if not self.changes:
+            return NO_NEWS
+        news = drifted(should, live, self.changes, mark)
+        return News(news.events, news.scripts | scripts)
+
+    async def _next(
+        self,
+        live: Schema,
+        was: Sequence[MigrationRef],
+        now: Sequence[MigrationRef],
+        guards: Sequence[SkipIf],
+    ) -> Schema:
+        """The reference after the command: what it changed, and what was expected of the rest."""
+        view, references = self.view, self.view.ctx.references
+        expected = await references.schema(self.expected)
+        before = await references.schema(self.found)
+        if expected is None or before is None:
+            return live
+        reference = carried(expected, before, live)
+        first = await view.replay(was)
+        last = await view.replay(now) if first is not None else None
+        if first is not None and last is not None:
+            reference = replayed(reference, expected, first, last)
+        prefix = view.target.prefix
+        named = [(one.kind, _neutral(one.subject, prefix)) for one in guards]
+        return tolerated(reference, expected, live, named)
+
+
+def drifted(expected: str, live: Schema, changes: tuple[Change, ...], mark: Mark) -> News:
+    """That a tenant is not as it should be; its schema is kept, so that what comes after can be compared."""
+    found = fingerprint(live)
+    event = ev.DriftDetected(
+        kind="schema", expected=expected, found=found, changes=changes, mark=mark
+    )
+    return News((event,), {found: encode_schema(live).decode()})
+
+
+def accepted(
+    expected: str, live: Schema, changes: tuple[Change, ...], mark: Mark, reason: str
+) -> News:
+    """That a person takes a tenant as it is for what it should be."""
+    found = fingerprint(live)
+    event = ev.DriftAccepted(
+        expected=expected, found=found, changes=changes, reason=reason, mark=mark
+    )
+    return News((event,), {found: encode_schema(live).decode()})
+
+
+def cleared(expected: str, mark: Mark) -> ev.DriftDetected:
+    """That a tenant is as it should be again."""
+    return ev.DriftDetected(
+        kind="cleared", expected=expected, found=mark.fingerprint or "", mark=mark
+    )
+
+
+def changes_text(changes: Sequence[Change], *, shown: int = 3) -> str:
+    """The first differences for people."""
+    words = ", ".join(f"{one.kind} {one.name} {one.how}" for one in changes[:shown])
+    more = len(changes) - shown
+    return words + (f" and {more} more" if more > 0 else "")
+
+
+class Past(NamedTuple):
+    """What a tenant should have been from the event `seq` on, with what was applied then."""
+
+    seq: int
+    applied: frozenset[tuple[str, str]]
+    expected: str
+
+
+async def past(ctx: RunContext, tenant: str) -> list[Past]:
+    """What the tenant should have been after each of its events, oldest first."""
+    fleet = FleetState()
+    found: list[Past] = []
+    async for rows in ctx.store.read(Filter(stream=f"tenant/{tenant}")):
+        for row in rows:
+            fleet.fold([row])
+            state = fleet.tenant(tenant)
+            found.append(Past(row.seq, ids(state.applied), state.expected))
+    return found
+
+
+def last_with(events: Sequence[Past], applied: frozenset[tuple[str, str]]) -> str:
+    """What the tenant should have been when it last stood there; or nothing."""
+    return next((one.expected for one in reversed(events) if one.applied == applied), "")
+
+
+def ids(refs: Sequence[MigrationRef]) -> frozenset[tuple[str, str]]:
+    """Set and version of each."""
+    return frozenset((ref.set, ref.version) for ref in refs)
+
+
+async def _replay(view: View, refs: Sequence[MigrationRef]) -> Schema | None:
+    steps: list[Step] = []
+    for ref in refs:
+        kept = await kept_migration(view.ctx, ref, view.engine.dialect, view.catalogue)
+        migration = view.ctx.bound(kept, view.target.variables)
+        if migration.python is not None or migration.path.endswith(".py") or migration.sync:
+            return None
+        for step in migration.up.steps:
+            if step.skip_if is not None:
+                if step.skip_if.kind == "sql":
+                    return None
+                if _holds(step.skip_if, await view.session.scratch_schema(steps), view.target):
+                    continue
+            steps.append(step)
+    return await view.session.scratch_schema(steps) if steps else Schema()
+
+
+def _neutral(name: str, prefix: str) -> str:
+    """A name as schemas have it."""
+    return "{prefix}" + name.removeprefix(prefix) if prefix and name.startswith(prefix) else name
+
+
+def _holds(guard: SkipIf, schema: Schema, target: Target) -> bool:
+    """Whether the object that a guard names is there."""
+
+    def real(name: str) -> str:
+        return name.replace("{prefix}", target.prefix).lower()
+
+    wanted = guard.subject.lower()
+    if guard.kind == "table":
+        return any(real(one.name) == wanted for one in schema.tables)
+    if guard.kind == "index":
+        return any(real(each.name) == wanted for one in schema.tables for each in one.indexes)
+    if guard.kind == "column":
+        return any(
+            f"{real(one.name)}.{each.name.lower()}" == wanted
+            for one in schema.tables
+            for each in one.columns
+        )
+    return any(real(one.name) == wanted for one in schema.definitions)
