@@ -21,6 +21,7 @@ MYSQL: Final = "tests/engines/test_mysql_faults.py::"
 CRASHES: Final = "tests/engines/test_mysql_crashes.py::"
 CONNECTION: Final = "tests/engines/test_mysql_connection.py::"
 REPEATS: Final = "tests/engines/test_mysql_repeats.py::"
+SQLITE_REPEATS: Final = "tests/engines/test_sqlite_repeats.py::"
 OUTSIDE: Final = "tests/stores/test_outside.py::"
 SERVER: Final = "tests/stores/test_server_faults.py::"
 
@@ -173,17 +174,19 @@ ROWS: Final = (
             f"{CONNECTION}test_after_a_corrected_failure",
             f"{CONNECTION}test_after_a_kill",
             f"{CONNECTION}test_what_nobody_saw_is_in_doubt_by_name",
+            f"{SQLITE_REPEATS}test_a_temporary_table_is_not_taken_for_another_one",
         ),
     ),
     Row(
         48,
-        "killed behind a statement that looks repeatable and has an effect (SELECT f(), NEXTVAL, INTO OUTFILE)",
+        "killed behind what only looks repeatable (SELECT f(), NEXTVAL, INTO OUTFILE, VACUUM INTO)",
         "once, or in doubt by name",
         (
             f"{REPEATS}test_a_function_that_writes_is_called_once",
             f"{REPEATS}test_a_sequence_is_drawn_from_once",
             f"{REPEATS}test_a_file_is_written_once",
             f"{REPEATS}test_guards_that_do_not_make_an_alter_repeatable",
+            f"{SQLITE_REPEATS}test_vacuum_into_writes_its_file_once",
         ),
     ),
     Row(

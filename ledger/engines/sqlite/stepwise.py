@@ -2,7 +2,8 @@
 
 Invariant: the marker's `step` says how many statements have landed. A statement
 that can be in a transaction commits together with that number; one that cannot
-(VACUUM, PRAGMA, ATTACH) can be repeated, and the number follows it.
+(VACUUM, PRAGMA, ATTACH) can be repeated, and the number follows it. Nothing is run
+that names a temporary table of a connection that is gone.
 """
 
 from __future__ import annotations
@@ -38,8 +39,13 @@ from ledger.engines.sqlite.steps import (
 )
 from ledger.engines.sqlite.transaction import Attempt, own_entry, recovered
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, is_busy, step_failed
+from ledger.engines.sqlite.vacuum import forget_partial, vacuum_into, writes_file
+from ledger.errors import StepFailedError
+from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
 from ledger.scripts.pragmas import read_pragma
+from ledger.scripts.statements import classify
+from ledger.scripts.tokens import tokens
 
 if TYPE_CHECKING:
     from ledger.engines.sqlite.session import SqliteSession
@@ -113,6 +119,7 @@ class Stepwise:
         self._attempt = attempt
         self._work = attempt.work
         self._pending: list[StepResult] = []
+        self._lost: set[str] = set()
         self.wished: tuple[Step, ...] = ()
 
     @property
@@ -138,8 +145,7 @@ class Stepwise:
             self._write(database)
         commit(database)
         for step in self._work.section.steps[: self.landed]:
-            if _is_lost(step):
-                self._run_one(database, step)
+            self._pass(database, step)
 
     def run(self, unit: Unit, database: sqlite3.Connection) -> None:
         """Run a unit, and count it in the marker."""
@@ -157,6 +163,8 @@ class Stepwise:
         commit(database)
         self._pending = []
         failpoints.reach("engine.after_marker")
+        if writes_file(unit.steps[0]):
+            forget_partial(database, unit.steps[0])
 
     def look_at_wish(self, database: sqlite3.Connection) -> None:
         """What the tenant lacks of the wish now; what an earlier attempt added is there already."""
@@ -205,12 +213,58 @@ class Stepwise:
             ),
         )
 
+    def _pass(self, database: sqlite3.Connection, step: Step) -> None:
+        """A step that landed in an earlier attempt: what its connection had of it is made anew, or lost."""
+        kind = classify(step.sql, "sqlite")
+        name = temporary_name(kind)
+        if name and kind.makes("table"):
+            self._lost.add(name)
+        elif kind.verb == "DROP":
+            self._lost -= {_bare(one) for one in kind.names}
+        if writes_file(step):
+            forget_partial(database, step)
+        elif _is_lost(step) or (name and kind.makes("view", "trigger")):
+            self._run_one(database, step)
+
+    def _already_gone(self, step: Step) -> bool:
+        """Whether all that it drops are temporary tables, which ended with their connection."""
+        kind = classify(step.sql, "sqlite")
+        dropped = {_bare(name) for name in kind.names} if kind.verb == "DROP" else set()
+        gone = bool(dropped) and dropped <= self._lost
+        self._lost -= dropped
+        return gone
+
+    def _require_known(self, step: Step) -> None:
+        """Raises StepFailedError for a step that names a temporary table of a lost connection."""
+        made = temporary_name(classify(step.sql, "sqlite"))
+        self._lost.discard(made)
+        words = {one.text.lower() for one in tokens(step.sql, "sqlite")} if self._lost else set()
+        if lost := sorted(self._lost & words):
+            raise StepFailedError(
+                f"step {step.number} ({step.name}) reads the temporary table {lost[0]}, which ended"
+                " with the connection of an earlier attempt",
+                step=step.number,
+                hint="Restore the tenant from its backup, and make the table an ordinary one.",
+                tenant=self._attempt.tenant,
+                migration=self._attempt.migration,
+                file=step.file,
+                line=step.line,
+            )
+
     def _run_one(self, database: sqlite3.Connection, step: Step) -> StepResult:
         go_on(self._attempt.stop)
         self._attempt.step = step
+        done = StepResult(number=step.number, name=step.name, statement=step.sha256)
+        if self._lost:
+            if self._already_gone(step):
+                return done
+            self._require_known(step)
         try:
             if controls_transaction(step.sql):
-                return StepResult(number=step.number, name=step.name, statement=step.sha256)
+                return done
+            if writes_file(step):
+                vacuum_into(database, step)
+                return done
             result = run_step(database, step)
             if first_words(step.sql)[0] == "PRAGMA":
                 self._attempt.inside.keep_durable(database)
@@ -225,6 +279,17 @@ class Stepwise:
                 migration=self._attempt.migration,
                 landed=self.landed > 0,
             ) from error
+
+
+def temporary_name(kind: StatementKind) -> str:
+    """What a statement makes for its connection alone, in small letters; empty if nothing."""
+    schema = kind.target.rpartition(".")[0].lower()
+    made = kind.verb == "CREATE" and (kind.temporary or schema == "temp")
+    return _bare(kind.target) if made else ""
+
+
+def _bare(name: str) -> str:
+    return name.rpartition(".")[2].lower()
 
 
 def _is_lost(step: Step) -> bool:
