@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -197,8 +197,16 @@ class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
         )
 
 
+RunWord = Literal["", "running", "finished", "stopped", "abandoned"]
+
+
 class RunState(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One run. `renewed_at` plus `lease_seconds` is the end of its lease."""
+    """One run. `renewed_at` plus `lease_seconds` is the end of its lease.
+
+    `state` follows from the rest, the clock and the processes, and so is never stored:
+    `stopped` by a signal or its failure budget, `abandoned` if it has no end though nobody is at
+    work any more (killed, or its host is gone); then `finished_at` is the time of its last event.
+    """
 
     run: str
     command: str = ""
@@ -215,6 +223,7 @@ class RunState(msgspec.Struct, kw_only=True, omit_defaults=True):
     holder: Holder | None = None
     version: int = 0
     plan: str = ""
+    state: RunWord = ""
 
 
 class Seen(msgspec.Struct, kw_only=True, frozen=True):

@@ -327,12 +327,15 @@ class Reading(Opening):
                 yield row
 
     async def runs(self, *, limit: int | None = None) -> list[RunState]:
-        """Runs, oldest first; with `limit` the newest that many."""
+        """Runs, oldest first; with `limit` the newest that many. Each has its `state`."""
         require_arguments(limit=limit)
+        from ledger.api.runs import described
+
         async with self._ready() as ready:
             fleet = await load_fleet(ready.store)
             runs = sorted(fleet.runs.values(), key=lambda run: (run.started_at, run.run))
-            return runs[-limit:] if limit else runs
+            chosen = runs[-limit:] if limit else runs
+            return await described(ready.store, chosen, now=await ready.store.now())
 
     async def stats(
         self, tenants: Tenants = "*", *, migration: str | None = None, steps: int | None = None

@@ -13,6 +13,7 @@ from ledger.engines.base import Target
 from ledger.fleet.planning import Decisions
 from ledger.plan import Catalogue, Options, State, interrupted, state_name, unfinished
 from ledger.projections import Claim, FleetState
+from ledger.runner.holder import life_of
 from ledger.scripts.model import MigrationSet
 from ledger.scripts.version import version_key
 from ledger.stores.base import Head
@@ -92,12 +93,16 @@ def build_status(
     url: str,
     now: datetime,
     options: Options,
+    past: bool = False,
 ) -> Status:
-    """Fold, plan and clock made into rows: one for each tenant and set it follows."""
+    """Fold, plan and clock made into rows: one for each tenant and set it follows.
+
+    In the `past` leases alone tell who was at work, else the processes of this host too.
+    """
     decisions = Decisions(fleet, options)
     rows: list[TenantStatus] = []
     for target in chosen.targets:
-        rows += _rows(fleet, target, chosen.catalogues[target.name], decisions, now)
+        rows += _rows(fleet, target, chosen.catalogues[target.name], decisions, now, past=past)
     rows += [_unanswered(lost) for lost in chosen.found.lost]
     summary: dict[str, int] = {}
     for row in rows:
@@ -111,10 +116,18 @@ def build_status(
 
 
 def _rows(
-    fleet: FleetState, target: Target, catalogue: Catalogue, decisions: Decisions, now: datetime
+    fleet: FleetState,
+    target: Target,
+    catalogue: Catalogue,
+    decisions: Decisions,
+    now: datetime,
+    *,
+    past: bool,
 ) -> list[TenantStatus]:
     state = fleet.tenant(target.name)
     claim = fleet.lock(state, now)
+    if not past and claim is not None and life_of(claim.holder, claim.run) == "gone":
+        claim = None
     lock = _lock(fleet, claim) if claim is not None else None
     decision = decisions.of(target.name, catalogue)
     problem = decisions.problem(target.name, catalogue)
@@ -122,7 +135,7 @@ def _rows(
     error = None
     if state.failure is not None:
         error = state.failure.message
-    elif claim is None and state.claim is not None and interrupted(state):
+    elif claim is None and state.claim is not None and (interrupted(state) or decision.pending):
         was = state.claim
         error = f"the {was.command} by {was.actor} (run {was.run}) was interrupted"
     elif problem is not None and left:

@@ -57,6 +57,7 @@ async def status_then(
         url=store.url,
         now=parse_time(moment),
         options=msgspec.structs.replace(options, strict=False),
+        past=True,
     )
     return msgspec.structs.replace(status, basis="today" if recorded is None else "recorded")
 

@@ -170,6 +170,7 @@ _RUNS: Final = (
     Column("command", "Command"),
     Column("started_at", "Started"),
     Column("finished_at", "Finished"),
+    Column("state", "State"),
     Column("tenants", "Tenants", number=True),
     Column("outcomes", "Outcomes"),
     Column("actor", "Actor"),
@@ -178,7 +179,7 @@ _RUNS: Final = (
 
 
 def runs(settings: Settings, found: Sequence[RunState]) -> int:
-    """One row a run; a run without an end is still going or was killed."""
+    """One row a run, with what became of it."""
     empty: dict[str, Any] = {column.key: None for column in _RUNS}
     rows = []
     for run in found:
@@ -186,8 +187,9 @@ def runs(settings: Settings, found: Sequence[RunState]) -> int:
         if settings.format == "table":
             counts = ", ".join(f"{count} {result}" for result, count in run.outcomes.items())
             row["outcomes"] = f"{counts} (interrupted)" if run.interrupted else counts
+            row["state"] = run.state
             row["started_at"] = short_time(run.started_at)
-            row["finished_at"] = short_time(run.finished_at) or "not finished"
+            row["finished_at"] = short_time(run.finished_at) or "not yet"
         rows.append(row)
     write_rows(rows, _RUNS, form=settings.format, out=sys.stdout, empty="No runs yet.")
     return 0

@@ -29,6 +29,7 @@ from ledger.fleet.signals import GRACE_SECONDS, Signals
 from ledger.fleet.ways import Ways
 from ledger.fleet.width import Width
 from ledger.runner.context import RunContext
+from ledger.runner.held import RELEASE_SECONDS
 from ledger.runner.holder import run_began, run_ended
 from ledger.runner.outcome import Outcome, failure
 
@@ -143,28 +144,48 @@ async def run_fleet(
             scripts={plan.sha256: plan.text} if plan is not None else None,
         )
         progress.run_started(len(targets), ctx.command)
-        async with anyio.create_task_group() as background:
-            background.start_soon(_renew, ctx)
-            with scope:
-                await _work_all(ctx, targets, work, bounds, progress, stop, budget, outcomes, quick)
-            background.cancel_scope.cancel()
-        report = RunReport(
-            run=ctx.run,
-            command=ctx.command,
-            outcomes=tuple(
-                outcomes.get(target.name) or _not_run(target, stop) for target in targets
-            ),
-            duration_us=(time.perf_counter_ns() - began) // 1000,
-            interrupted=stop.interrupted,
-        )
-        await ctx.record_run(
-            ev.RunFinished(
-                outcomes=report.summary,
-                duration_us=report.duration_us,
-                interrupted=report.interrupted,
+
+        def report() -> RunReport:
+            return RunReport(
+                run=ctx.run,
+                command=ctx.command,
+                outcomes=tuple(
+                    outcomes.get(target.name) or _not_run(target, stop) for target in targets
+                ),
+                duration_us=(time.perf_counter_ns() - began) // 1000,
+                interrupted=stop.interrupted,
             )
-        )
-    return report
+
+        try:
+            async with anyio.create_task_group() as background:
+                background.start_soon(_renew, ctx)
+                with scope:
+                    await _work_all(
+                        ctx, targets, work, bounds, progress, stop, budget, outcomes, quick
+                    )
+                background.cancel_scope.cancel()
+        except BaseException as error:
+            stop.interrupted = True
+            await _end_all_the_same(ctx, report(), error)
+            raise
+        ended = report()
+        await ctx.record_run(_finished(ended))
+    return ended
+
+
+def _finished(report: RunReport) -> ev.RunFinished:
+    return ev.RunFinished(
+        outcomes=report.summary, duration_us=report.duration_us, interrupted=report.interrupted
+    )
+
+
+async def _end_all_the_same(ctx: RunContext, report: RunReport, error: BaseException) -> None:
+    """Record the end of a run that was cancelled, or that a defect ended."""
+    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_SECONDS):
+        try:
+            await ctx.record_run(_finished(report))
+        except LedgerError as second:
+            error.add_note(f"and the run's end could not be recorded: {second}")
 
 
 def _not_run(target: Target, stop: _Stop) -> Outcome:

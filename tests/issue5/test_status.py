@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ledger.errors import UsageError
+from tests.faults import commands
+from tests.faults.commands import wait_for
 from tests.issue5.place import ENGINES, Place, make_place
 
 
@@ -58,16 +61,32 @@ def test_status_has_all_that_get_status_had(place: Place) -> None:
 
 
 def test_status_shows_a_lock_and_since_when(place: Place) -> None:
-    """A claim whose run was killed just now: who, since when, until when."""
+    """A claim: who, since when, until when; once its run was killed on this host, nobody holds it."""
     first = place.names[0]
-    place.terminal.start(
-        "migrate", "--tenant", first, env={"LEDGER_FAILPOINT": "runner.before_record"}
+    place.migration(
+        "001_first.sql",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)"
+        " SELECT count(*) FROM n;"
+        if place.engine == "sqlite"
+        else "DO SLEEP(60);",
     )
-    row = place.ok("status", "--format", "json").json()["tenants"][0]
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = place.ok("status", "--format", "json").json()["tenants"][0]
+        return found
+
+    running = commands.start(place.folder, "migrate", "--tenant", first)
+    try:
+        wait_for(lambda: status()["lock"] is not None, "the claim")
+        row = status()
+        document = place.ok("export", "--version-json", "--tenant", first).json()
+    finally:
+        running.end()
     assert row["lock"]["since"] < row["lock"]["until"] and row["lock"]["pid"] > 0
     assert row["state"] == "running" and row["lock"]["migration"] == "app/001"
-    document = place.ok("export", "--version-json", "--tenant", first).json()
     assert document["locked"] is True and document["lock_time"] == row["lock"]["since"]
+    assert (status()["lock"], status()["state"]) == (None, "pending")
+    assert "was interrupted" in status()["error"]
 
 
 async def test_from_python(place: Place) -> None:

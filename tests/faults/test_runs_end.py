@@ -1,0 +1,88 @@
+"""A run that was killed has an end too: `runs` says what became of it, `status` that nobody is at work."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import pytest
+
+from ledger.api.runs import run_word
+from ledger.projections import RunState
+from ledger.runner.holder import this_holder
+from tests.faults.conftest import MakeWorld
+from tests.faults.world import World
+from tests.fleet.world import Fleet
+
+ALL = ("migrate", "--all-tenants")
+KINDS = ["sqlite", "mariadb", pytest.param("mysql", marks=pytest.mark.mysql)]
+
+
+def runs(world: World) -> list[dict[str, Any]]:
+    """`runs`, oldest first."""
+    found: list[dict[str, Any]] = world.ok("runs", "--format", "json").json()
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("command", ["migrate", "rollback", "restore", "reset"])
+def test_a_killed_run_is_abandoned_with_what_it_had_done(
+    kind: str, command: str, make_world: MakeWorld
+) -> None:
+    """Also after the same command was typed again; `status` does not wait for its lease."""
+    world = make_world(kind, head="parallel = 1\n")
+    if command != "migrate":
+        world.ok("migrate", "--all-tenants", "--to", "002")
+    arguments: dict[str, tuple[str, ...]] = {
+        "migrate": ALL,
+        "rollback": ("rollback", "--all-tenants", "-y"),
+        "restore": ("restore", "--all-tenants", "-y"),
+        "reset": ("reset", "--all-tenants", "--to", "0", "-y"),
+    }
+    point = "runner.after_claim" if command == "restore" else "engine.before_marker"
+    assert world.run(*arguments[command], failpoint=point).killed
+    states = {row["state"] for row in world.ok("status", "--format", "json").json()["tenants"]}
+    assert "running" not in states
+    killed = runs(world)[-1]
+    assert (killed["state"], killed["command"]) == ("abandoned", command)
+    assert killed["outcomes"] == {"interrupted": 1, "not_run": len(world.tenants) - 1}
+    assert killed["finished_at"] >= killed["started_at"]
+    world.ok(*arguments[command])
+    again = runs(world)
+    assert [one["state"] for one in again[-2:]] == ["abandoned", "finished"]
+    assert again[-2] == killed
+    assert "abandoned" in world.ok("runs").out
+
+
+def test_a_run_lives_as_long_as_its_process_or_its_lease() -> None:
+    """On this host the process tells, elsewhere the lease by the ledger's clock."""
+    now = datetime.now(UTC)
+    elsewhere = RunState(
+        run="R",
+        holder=this_holder().__class__(host="elsewhere", boot="b", pid=1, started=1, nonce="n"),
+        renewed_at=now.isoformat(),
+        lease_seconds=60,
+    )
+    assert run_word(elsewhere, now=now + timedelta(seconds=59)) == "running"
+    assert run_word(elsewhere, now=now + timedelta(seconds=61)) == "abandoned"
+    here = RunState(run="S", holder=this_holder(), renewed_at=now.isoformat(), lease_seconds=60)
+    assert run_word(here, now=now) == "abandoned"
+    ended = RunState(run="T", finished_at=now.isoformat(), outcomes={"migrated": 1})
+    assert run_word(ended, now=now) == "finished"
+    ended.outcomes = {"migrated": 1, "not_run": 2}
+    assert run_word(ended, now=now) == "stopped"
+
+
+async def test_a_cancelled_call_records_its_end(tmp_path: Any) -> None:
+    """A program may end a call from outside: the run has an end, and says that it was cut short."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.write(
+        "002_slow.sql",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)\n"
+        "SELECT count(*) FROM n;\n",
+    )
+    with anyio.move_on_after(2):
+        await fleet.open().migrate()
+    (run,) = await fleet.open().runs()
+    assert (run.state, run.interrupted, run.outcomes) == ("stopped", True, {"failed": 1})
