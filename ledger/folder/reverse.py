@@ -25,12 +25,14 @@ def require_forward(root: Path, sets: Sequence[Path], beside: Sequence[Path]) ->
     `sets` are the folders with SQL under `root`, `beside` all of its other folders: one of them
     may hold such folders in its turn.
     """
-    for folders in (sets, *(_with_sql(one) for one in beside)):
+    inside = [(one, _with_sql(one)) for one in beside]
+    for folders in (sets, *(folders for _, folders in inside)):
         names = [one.name for one in folders]
         for folder in folders:
             if found := reverse_folder(folder.name, names):
                 raise _reverse(folder, found)
-    _require_files(root, sets)
+    for place, folders in ((root, sets), *inside):
+        _require_files(place, folders)
 
 
 def require_forward_root(root: Path) -> None:

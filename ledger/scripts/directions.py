@@ -63,6 +63,7 @@ _MANNERS: Final = tuple(
         rf"(?P<number>{_NUMBER})[._\- ]+(?P<word>{_WORDS})(?:[._\- ]+(?P<base>.*))?",
     )
 )
+_ALONE: Final = re.compile(rf"(?P<word>{_WORDS})", re.IGNORECASE)
 _NAMED_FIRST: Final = re.compile(
     rf"(?P<base>[a-z]\w*?)_(?P<number>[0-9]+)_(?P<word>{_WORDS})", re.I
 )
@@ -88,6 +89,9 @@ def right_name(file_name: str) -> RightName:
     if named is not None:
         undoes = named["word"].lower() in REVERSE
         stem = f"{named['number']}_{named['base']}"
+    alone = _ALONE.fullmatch(stem)
+    if alone is not None:
+        undoes, stem = alone["word"].lower() in REVERSE, ""
     for manner in _MANNERS:
         match = manner.fullmatch(stem)
         if match is not None:
@@ -135,6 +139,8 @@ def reverse_files(stems: Iterable[str]) -> tuple[NamedPair, ...]:
             for other in by_name.get(base, ())
             if split[other][0] == version
         ]
+        if name in REVERSE:
+            candidates += [one for one in split if one != stem and split[one][0] == version]
         if candidates:
             same = [other for other in candidates if split[other][0] == version]
             found.append(NamedPair(stem, (same or candidates)[0]))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-Direction = Literal["up", "down", "verify", "other"]
-"""What follows a mark, or stands in a folder: what applies, what undoes, what checks, none of these."""
+Direction = Literal["up", "down", "verify", "single", "other"]
+"""What follows a mark, or stands in a folder: what applies, what undoes, what checks; `single` asks for
+statements one by one, without a transaction; `other` is none of these."""
 
 
 class Mark(NamedTuple):
@@ -39,6 +40,7 @@ def _plus(word: str) -> tuple[Mark, ...]:
     return (
         Mark("up", rf"\+\s*{word}\s+up\b.*"),
         Mark("down", rf"\+\s*{word}\s+down\b.*"),
+        Mark("single", rf"\+\s*{word}\s+no\s*transaction\b.*"),
         Mark("other", rf"\+\s*{word}\b.*"),
     )
 
@@ -85,7 +87,12 @@ TOOLS: Final = (
     ),
     Tool(
         "Migratus",
-        (Mark("up", r";;\s*up"), Mark("down", r";;\s*down"), Mark("other", r";;")),
+        (
+            Mark("up", r";;\s*up"),
+            Mark("down", r";;\s*down"),
+            Mark("single", r":disable-transaction"),
+            Mark("other", r";;"),
+        ),
         "https://github.com/yogthos/migratus#multiple-statements",
     ),
     Tool(
@@ -94,6 +101,7 @@ TOOLS: Final = (
             Mark("up", r"migration\.sql\s+--"),
             Mark("down", r"down\.sql\s+--"),
             Mark("verify", r"checks(?:/[\w.-]+)*(?:\.sql)?\s+--"),
+            Mark("single", r"atlas\s*:\s*txmode\s+none"),
             Mark("other", r"atlas\s*:\s*(?:txtar|delimiter|checkpoint)\b.*"),
         ),
         "https://atlasgo.io/versioned/apply; https://pkg.go.dev/golang.org/x/tools/txtar",
@@ -116,6 +124,21 @@ TOOLS: Final = (
         ),
         "https://sqitch.org/docs/manual/sqitchtutorial/",
     ),
+    Tool(
+        "sqlx",
+        (Mark("single", "no-transaction"),),
+        "https://docs.rs/sqlx/latest/sqlx/macro.migrate.html",
+    ),
+    Tool(
+        "graphile-migrate",
+        (Mark("single", r"!\s*no-transaction"),),
+        "https://github.com/graphile/migrate#configuration",
+    ),
+    Tool(
+        "yoyo",
+        (Mark("single", r"transactional\s*:\s*false"),),
+        "https://ollycope.com/software/yoyo/latest/#disabling-transactions",
+    ),
     Tool("shmig", _loose("up", "down"), "https://github.com/mbucc/shmig#migrations"),
     Tool("sqlite of Node", _loose("up", "down"), "https://www.npmjs.com/package/sqlite#migrations"),
     Tool("Jetbase", _loose("upgrade", "rollback"), "https://pypi.org/project/jetbase/"),
@@ -124,6 +147,7 @@ TOOLS: Final = (
         (
             Mark("up", r"\+\w[\w.-]*\s+up"),
             Mark("down", r"\+\w[\w.-]*\s+down"),
+            Mark("single", r"(?:no\W?transaction|transaction\s*[:=]\s*(?:false|off|no|none))"),
             Mark("other", r"\+\w[\w.-]*\s+statement\s*(?:begin|end)"),
             Mark("up", r"[@!]\s*up(?:\s*\(\s*\))?"),
             Mark("down", r"[@!]\s*(?:down|rollback|revert)(?:\s*\(\s*\))?"),
@@ -133,13 +157,21 @@ TOOLS: Final = (
 )
 """The tools whose marks no prose has. dbmate's marks are this tool's own."""
 
-HEADING: Final = (
-    r"(?:(?:migrat(?:e|ion)|sql|schema|section|begin|start|to)\W+)?"
-    r"(?:downs?|undo|roll[ _-]?back|revert|downgrade|backwards?|reverse|unapply)"
-    r"(?:\W+(?:migrations?|scripts?|section|part|half|sql|steps?|statements?|changes?))?"
-)
-"""The whole of a comment between other signs (`-- Down`, `-- === ROLLBACK ===`, `-- [undo]`): a mark of
-the sqlite package of Node, shmig, Jetbase, Coast and many made by hand, if statements follow it."""
+HEADING_WORDS: Final = frozenset(
+    {
+        "backward", "backwards", "down", "downgrade", "downs", "downward", "downwards", "reverse", "revert",
+        "rollback", "unapply", "undo",
+    }
+)  # fmt: skip
+HEADING_FILLERS: Final = frozenset(
+    {
+        "begin", "change", "changes", "db", "direction", "half", "migrate", "migration", "migrations", "part",
+        "schema", "script", "scripts", "section", "sql", "start", "statement", "statements", "step", "steps",
+        "to", "up", "v", "version",
+    }
+)  # fmt: skip
+"""A comment of such words alone, between other signs (`-- Down`, `-- === ROLLBACK ===`, `-- Down (undo)`), is a
+mark of the sqlite package of Node, shmig, Jetbase, Coast and many made by hand, if statements follow it."""
 
 
 class Pair(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from ledger.errors import ScriptError
-from ledger.scripts.layouts import HEADING, TOOLS, Direction
+from ledger.scripts.layouts import HEADING_FILLERS, HEADING_WORDS, TOOLS, Direction
 from ledger.scripts.model import Dialect
 from ledger.scripts.patterns import BACKTICKED, DOUBLE, MYSQL_STRING, SINGLE, SQLITE_COMMENT
 from ledger.scripts.split import BLOCK_COMMENT
@@ -74,7 +74,10 @@ _MARK: Final = re.compile(
 )
 """All of them at once; the number of the group says which one it is."""
 _OWN: Final = re.compile(rf"{_RULE}{_OWN_MARK}", re.IGNORECASE)
-_HEADING: Final = re.compile(rf"[\W_]*{HEADING}[\W_]*", re.IGNORECASE)
+_WORD: Final = re.compile(r"[^\W\d_]+")
+_NUMBER: Final = re.compile(r"\d+")
+_ROLL_BACK: Final = re.compile(r"\broll[ _-]back\b", re.IGNORECASE)
+HEADING_CHARACTERS: Final = 200
 
 
 def require_no_marks(text: str, dialect: Dialect, *, file: str, section: Direction) -> None:
@@ -106,6 +109,8 @@ def _lines(numbers: list[int]) -> str:
 
 
 def _hint(found: Found, dialect: Dialect) -> str:
+    if found.direction == "single":
+        return "Write -- migrate:up transaction:false in its place, before the first statement."
     if found.direction == "other":
         routine = (
             "; a routine with several statements stands between DELIMITER $$ and DELIMITER ;"
@@ -185,6 +190,14 @@ def require_no_directive_inside(sql: str, dialect: Dialect, *, file: str, line: 
             )
 
 
+def _is_heading(text: str) -> bool:
+    """Whether a comment says nothing but that what follows undoes."""
+    if len(text) > HEADING_CHARACTERS or "%" in text or len(_NUMBER.findall(text)) > 1:
+        return False
+    words = {word.lower() for word in _WORD.findall(_ROLL_BACK.sub("rollback", text))}
+    return not HEADING_WORDS.isdisjoint(words) and words <= HEADING_WORDS | HEADING_FILLERS
+
+
 def require_no_heading(lead: str, *, first: bool, file: str, line: int) -> None:
     """Refuse a heading `Down` (`Rollback`, `Undo` …) over a statement of the section up.
 
@@ -197,7 +210,7 @@ def require_no_heading(lead: str, *, first: bool, file: str, line: int) -> None:
         beside = not first and "\n" not in lead[: comment.position]
         if beside and comment.intro != "/*":
             continue
-        if _HEADING.fullmatch(_INVISIBLE.sub("", comment.text)) is None:
+        if not _is_heading(comment.text):
             continue
         after = [one.text.rstrip() for one in comments[number + 1 :]]
         if any(one.endswith(";") for one in after) or ";\n" in comment.text:

@@ -14,6 +14,8 @@ from ledger.scripts.version import version_key
 
 SHORT: Final = 5
 """Up to so many letters a word is one letter away from too many others: only slips of the hand count."""
+PREFIX: Final = 8
+"""So many letters in common, and a value such as `off`, make a word a slip of a longer one."""
 _DASHES: Final = re.compile("[_\u2010-\u2015]")
 _WORD: Final = re.compile(
     r"---?\s*[@+!*]?\s*(?P<word>\w(?:[\w\u2010-\u2015-]*\w)?)(?P<rest>.*)", re.DOTALL
@@ -57,6 +59,10 @@ def meant(comment: str, words: Iterable[str]) -> str:
         return known[word] if _fits(word, value, colon=colon is not None) else ""
     if colon is None and (value or "-- " + match["word"] != comment.rstrip()):
         return ""
+    if colon is not None and value and value.lower() in _YES:
+        for one in known:
+            if len(one) > PREFIX and word[:PREFIX] == one[:PREFIX]:
+                return known[one]
     near = [one for one in known if _is_slip(word, one, written=match["word"])]
     near = [one for one in near if colon is not None or not known[one].endswith(":")]
     return known[near[0]] if near else ""

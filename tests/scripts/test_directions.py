@@ -87,7 +87,7 @@ async def test_a_down_folder_beside_files_is_told_of(tmp_path: Path) -> None:
     assert any("NAME.down.sql" in text for text in found.warnings)
 
 
-@pytest.mark.parametrize(
+FOLDERS = (
     ("folder", "files", "moved"),
     [
         ("2020-01-01-000000_users", ("up.sql", "down.sql"), "20200101000000_users.down.sql"),
@@ -96,6 +96,18 @@ async def test_a_down_folder_beside_files_is_told_of(tmp_path: Path) -> None:
         ("01-users", ("Up.sql", "Down.sql"), "01_users.down.sql"),
     ],
 )
+
+
+@pytest.mark.parametrize(*FOLDERS)
+async def test_folders_of_migrations_in_the_folders_of_sets_are_seen(
+    folder: str, files: tuple[str, ...], moved: str, tmp_path: Path
+) -> None:
+    """`m/app/001_users/up.sql`: not passed over as if there were nothing to do."""
+    _write(tmp_path, *(f"m/app/{folder}/{name}" for name in files))
+    assert str(tmp_path / "m/app" / moved) in (await _refused(tmp_path / "m")).hint
+
+
+@pytest.mark.parametrize(*FOLDERS)
 async def test_one_folder_for_each_migration(
     folder: str, files: tuple[str, ...], moved: str, tmp_path: Path
 ) -> None:
@@ -122,6 +134,8 @@ async def test_one_folder_for_each_migration(
         (("001_users.sql", "001_rollback_users.sql"), "001_rollback_users"),
         (("001_users.sql", "002_users_down.sql"), "002_users_down"),
         (("001_users_do.sql", "001_users_undo.sql"), "001_users_undo"),
+        (("001_up.sql", "001_down.sql"), "001_down"),
+        (("001_users.sql", "001_rollback.sql"), "001_rollback"),
         (("001_default_upgrade.sql", "001_default_downgrade.sql"), "001_default_downgrade"),
     ],
 )
@@ -137,7 +151,13 @@ async def test_a_file_that_undoes_another_by_its_name(
 
 async def test_a_migration_may_be_about_going_back(tmp_path: Path) -> None:
     """`005_revert_users` is a new migration, and `006_shut_down` no half of anything."""
-    names = ["001_users.sql", "005_revert_users.sql", "006_shut_down.sql", "007_undo_log.sql"]
+    names = [
+        "001_users.sql",
+        "005_revert_users.sql",
+        "006_shut_down.sql",
+        "007_undo_log.sql",
+        "008_undo.sql",
+    ]
     _write(tmp_path, *names)
     (found,) = (await load_sets(tmp_path)).values()
     assert [Path(one.path).name for one in found.migrations] == names
@@ -163,6 +183,8 @@ async def test_a_migration_may_be_about_going_back(tmp_path: Path) -> None:
         ("reverse-12-users.sql", "12_users.down.sql", True),
         ("shop_1_down.sql", "1_shop.down.sql", True),
         ("2024-01-02_users.sql", "20240102_users.sql", False),
+        ("up.sql", "001_add_something.sql", False),
+        ("Down.sql", "001_add_something.down.sql", True),
         ("follow_up.sql", "001_follow_up.sql", False),
     ],
 )
