@@ -161,6 +161,19 @@ def _not_atomic(migration: Migration) -> Iterator[Finding]:
             )
 
 
+def _needs_scratch(migration: Migration) -> Iterator[Finding]:
+    """MySQL and MariaDB: tables that are there already are compared in a database beside the tenant's."""
+    if migration.dialect == "mysql" and migration.sync:
+        yield _at(
+            migration.sync[0],
+            "scratch-database",
+            "warning",
+            "migrate:sync compares tables that a tenant already has in a database ledger_scratch_… beside"
+            " it, which the account has to be allowed to make",
+            "`ledger doctor` says whether it is. Without that right, write ALTER TABLE into -- migrate:up.",
+        )
+
+
 def _missing_down(migration: Migration) -> Iterator[Finding]:
     if not migration.undoes:
         yield Finding(
@@ -211,6 +224,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _destructive,
     rebuild_with_foreign_keys,
     _not_atomic,
+    _needs_scratch,
     _missing_down,
     _empty,
 )

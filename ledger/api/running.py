@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ledger import events as ev
@@ -116,6 +117,7 @@ async def run_call(
                 ledger=chosen.ledger,
                 parallel=bounds.parallel,
                 statement_bytes=_longest(chosen),
+                statements=partial(_statements, ctx, chosen, work_of),
             )
         await record_seen(ctx, chosen)
         seen = ctx.fleet.seen.get(chosen.scope)
@@ -150,6 +152,24 @@ async def run_call(
         duration_us=duration_us,
         interrupted=interrupted,
         warnings=warnings,
+    )
+
+
+def _statements(
+    ctx: RunContext,
+    chosen: Chosen,
+    work_of: Callable[[Target], Sequence[ev.MigrationRef]] | None,
+    target: Target,
+) -> tuple[str, ...]:
+    """What a migrate is to run on the tenant; nothing where that is not known beforehand."""
+    if ctx.command != "migrate" or work_of is None:
+        return ()
+    wanted = {(ref.set, ref.version) for ref in work_of(target)}
+    return tuple(
+        step.sql
+        for one in chosen.catalogues[target.name].order
+        if (one.ref.set, one.ref.version) in wanted
+        for step in (*one.up.steps, *one.sync)
     )
 
 

@@ -405,9 +405,17 @@ class Engine(Protocol):
         ...
 
     async def preflight(
-        self, targets: Sequence[Target], *, statement_bytes: int
+        self,
+        targets: Sequence[Target],
+        *,
+        statement_bytes: int,
+        statements: Sequence[str] = (),
     ) -> Sequence[Probe]:
-        """What one server and account lack for a run over `targets`, cheaply. Raises UnreachableError."""
+        """What one server and account lack for a run over `targets`, cheaply. Raises UnreachableError.
+
+        `statements` are those that the run is to send, as far as they are known, `statement_bytes`
+        the size of the longest.
+        """
         ...
 
     async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:

@@ -50,13 +50,15 @@ async def preflight(
     ledger: Path | None,
     parallel: int,
     statement_bytes: int,
+    statements: Callable[[Target], Sequence[str]],
 ) -> tuple[str, ...]:
     """The warnings. Raises PreflightError with all that would make the run fail.
 
-    `ledger` is the ledger's file if it is one, `statement_bytes` the longest statement's size.
+    `ledger` is the ledger's file if it is one, `statement_bytes` the longest statement's size,
+    `statements` what is to be run on a tenant.
     """
     problems = await anyio.to_thread.run_sync(_disks, ctx, targets, ledger, parallel)
-    problems += await _servers(targets, engine_of, statement_bytes)
+    problems += await _servers(targets, engine_of, statement_bytes, statements)
     problems.sort(key=lambda one: (one.level, one.where, one.detail))
     failed = [one for one in problems if one.level == "failed"]
     if failed:
@@ -69,7 +71,10 @@ async def preflight(
 
 
 async def _servers(
-    targets: Sequence[Target], engine_of: Callable[[str], Engine], statement_bytes: int
+    targets: Sequence[Target],
+    engine_of: Callable[[str], Engine],
+    statement_bytes: int,
+    statements: Callable[[Target], Sequence[str]],
 ) -> list[Problem]:
     """Each server and account once."""
     groups: dict[tuple[str, str, str], list[Target]] = {}
@@ -84,7 +89,7 @@ async def _servers(
         async with limit:
             try:
                 probes: Sequence[Probe] = await engine.preflight(
-                    group, statement_bytes=statement_bytes
+                    group, statement_bytes=statement_bytes, statements=statements(group[0])
                 )
             except TenantError:
                 # The run opens each of them, and says what is wrong with it.

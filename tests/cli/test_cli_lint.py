@@ -133,11 +133,6 @@ GOOD = {
         "-- migrate:sync\nCREATE TABLE {prefix}a (x INTEGER PRIMARY KEY);\n"
         "CREATE INDEX IF NOT EXISTS {prefix}a_x ON {prefix}a (x);\n" + DOWN,
     ),
-    "sync as for dbDelta": (
-        MYSQL,
-        "-- migrate:sync\nCREATE TABLE {prefix}a (\n  id bigint(20) unsigned NOT NULL,\n"
-        "  PRIMARY KEY  (id)\n) {charset_collate};\n" + DOWN,
-    ),
     "procedure": (
         MYSQL,
         "DELIMITER $$\nCREATE PROCEDURE p() BEGIN SELECT 1; END$$\nDELIMITER ;\n" + DOWN,
@@ -150,6 +145,19 @@ def test_what_is_right_is_left_alone(terminal: Terminal, case: str) -> None:
     """No finding, exit 0."""
     config, sql = GOOD[case]
     assert linted(terminal, sql, config) == (0, [])
+
+
+def test_a_wish_is_said_to_need_a_scratch_database(terminal: Terminal) -> None:
+    """On MySQL and MariaDB a section sync, as for dbDelta, has that warning and no other."""
+    sql = (
+        "-- migrate:sync\nCREATE TABLE {prefix}a (\n  id bigint(20) unsigned NOT NULL,\n"
+        "  PRIMARY KEY  (id)\n) {charset_collate};\n" + DOWN
+    )
+    code, found = linted(terminal, sql, MYSQL)
+    assert code == 0
+    assert [(one["rule"], one["severity"], one["line"]) for one in found] == [
+        ("scratch-database", "warning", 2)
+    ]
 
 
 def test_the_shipped_sets_are_clean(terminal: Terminal) -> None:

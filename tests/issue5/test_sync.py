@@ -395,11 +395,13 @@ class TestServers:
                 'migrations = "migrations/app"\nbackup = "never"\n[[tenants]]\n'
                 f'mysql = "{url}"\nprefixes = ["wp_2_"]\npassword_env = "TEST_PASSWORD"\n',
             )
+            queries(sql_server, ("CREATE TABLE wp_2_notes (id INT)",), database=tenant)
             run = await Ledger.open(terminal.folder / "ledger.toml").migrate()
             (outcome,) = run.outcomes
             assert not outcome.ok and "scratch database" in outcome.message
             grant = outcome.hint.partition("GRANT ")[2].partition(" TO ")[0]
-            assert columns(sql_server, tenant, "wp_2_notes") == []
+            assert columns(sql_server, tenant, "wp_2_tags") == []
+            queries(sql_server, ("DROP TABLE wp_2_notes",), database=tenant)
             query(sql_server, f"GRANT {grant} TO {account}")
             await migrated(terminal)
             assert columns(sql_server, tenant, "wp_2_tags") == ["id", "name"]

@@ -14,7 +14,7 @@ from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.entries import entry_id
 from ledger.engines.mysql import leftovers, preflight
 from ledger.engines.mysql.clients import dump_program
-from ledger.engines.mysql.grants import missing
+from ledger.engines.mysql.grants import SCRATCH_DATABASES, may_make_scratch, missing
 from ledger.engines.mysql.introspect import SchemaReader
 from ledger.engines.mysql.marker import MarkerTable, as_marker
 from ledger.engines.mysql.objects import Names
@@ -39,7 +39,8 @@ async def look(
 ) -> Diagnosis:
     """Everything that can be told by reading. Raises DriverError if the connection goes away."""
     table = MarkerTable(target)
-    probes = [_version(connection), await _privileges(connection, names.database)]
+    grants = [str(row[0]) for row in await connection.fetch("SHOW GRANTS")]
+    probes = [_version(connection), _privileges(grants, names.database), *_scratch(grants)]
     probes += await _server(connection, target)
     probes.append(await _dump(connection, target, shared))
     listing = await SchemaReader(target, names, table.name, shared).listing(connection)
@@ -74,19 +75,36 @@ def _version(connection: MysqlConnection) -> Probe:
     return Probe(check="version", detail=said)
 
 
-async def _privileges(connection: MysqlConnection, database: str) -> Probe:
-    rows = await connection.fetch("SHOW GRANTS")
-    lacking = missing([str(row[0]) for row in rows], database)
+def _scratch(grants: Sequence[str]) -> list[Probe]:
+    if may_make_scratch(grants) is not False:
+        return []
+    return [
+        Probe(
+            check="scratch_databases",
+            level="warning",
+            detail="may not make databases named ledger_scratch_…, which `rehearse`, `validate --schema`,"
+            " sections migrate:sync of tables that are there already, and some crashes need",
+            hint=f"An administrator can GRANT ALL ON {SCRATCH_DATABASES} TO this account.",
+        )
+    ]
+
+
+def _privileges(grants: Sequence[str], database: str) -> Probe:
+    lacking = missing(grants, database)
     if not lacking.to_migrate and not lacking.to_back_up:
         return Probe(check="privileges", detail="all that migrations and backups need")
     told = []
     if lacking.to_migrate:
-        told.append("for migrations: " + ", ".join(lacking.to_migrate))
+        told.append(
+            ("for migrations: " if lacking.always else "for some migrations: ")
+            + ", ".join(lacking.to_migrate)
+        )
     if lacking.to_back_up:
         told.append("for backups: " + ", ".join(lacking.to_back_up))
     every = ", ".join((*lacking.to_migrate, *lacking.to_back_up))
     # What a role brings does not show here: then it is a doubt and no finding.
-    certain = bool(lacking.to_migrate) and not lacking.by_role
+    # Without the others a migration fails only if it does what they are for.
+    certain = bool(lacking.always) and not lacking.by_role
     return Probe(
         check="privileges",
         level="failed" if certain else "warning",

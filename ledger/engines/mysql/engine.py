@@ -133,7 +133,11 @@ class MysqlEngine:
         return changed
 
     async def preflight(
-        self, targets: Sequence[Target], *, statement_bytes: int
+        self,
+        targets: Sequence[Target],
+        *,
+        statement_bytes: int,
+        statements: Sequence[str] = (),
     ) -> Sequence[Probe]:
         """See Engine.preflight."""
         first = targets[0]
@@ -145,7 +149,9 @@ class MysqlEngine:
             async with mysql.connect(
                 server, first.secret, connect_seconds=self._connect_seconds
             ) as connection:
-                return await prepare(connection, targets, statement_bytes=statement_bytes)
+                return await prepare(
+                    connection, targets, statement_bytes=statement_bytes, statements=statements
+                )
         except DriverError as error:
             raise unreachable(error, first) from error
         except LedgerError as error:

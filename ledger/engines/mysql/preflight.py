@@ -31,13 +31,17 @@ PACKET_SPARE: Final = 1024
 
 
 async def probes(
-    connection: MysqlConnection, targets: Sequence[Target], *, statement_bytes: int
+    connection: MysqlConnection,
+    targets: Sequence[Target],
+    *,
+    statement_bytes: int,
+    statements: Sequence[str] = (),
 ) -> list[Probe]:
     """What is not as it should be; `targets` are this server's, of one account. Raises DriverError."""
     rows = await connection.fetch(VARIABLES)
     values = {str(name).lower(): str(value).upper() for name, value in rows}
     grants = [str(row[0]) for row in await connection.fetch("SHOW GRANTS")]
-    found = [*_writable(values, grants), *_privileges(grants, targets[0])]
+    found = [*_writable(values, grants), *_privileges(grants, targets[0], statements)]
     limit = int(values.get("max_allowed_packet", "0") or 0)
     if limit and statement_bytes + PACKET_SPARE > limit:
         found.append(
@@ -52,10 +56,16 @@ async def probes(
 
 
 async def prepare(
-    connection: MysqlConnection, targets: Sequence[Target], *, statement_bytes: int
+    connection: MysqlConnection,
+    targets: Sequence[Target],
+    *,
+    statement_bytes: int,
+    statements: Sequence[str],
 ) -> list[Probe]:
     """As `probes`, and drop what killed commands have left on the server."""
-    found = await probes(connection, targets, statement_bytes=statement_bytes)
+    found = await probes(
+        connection, targets, statement_bytes=statement_bytes, statements=statements
+    )
     if not any(one.check in ("locks", "read_only") for one in found):
         await leftovers.sweep(connection)
     return found
@@ -82,10 +92,10 @@ def _writable(values: dict[str, str], grants: Sequence[str]) -> list[Probe]:
     ]
 
 
-def _privileges(grants: Sequence[str], target: Target) -> list[Probe]:
-    """For one database of the server: the others' are told by their own steps."""
+def _privileges(grants: Sequence[str], target: Target, statements: Sequence[str]) -> list[Probe]:
+    """What these statements need of one database of the server: the others' are told by their own steps."""
     database = getattr(target.url, "database", None) or ""
-    lacking = missing(grants, database)
+    lacking = missing(grants, database, statements=statements)
     if not lacking.to_migrate or lacking.by_role:
         return []
     words = ", ".join(lacking.to_migrate)

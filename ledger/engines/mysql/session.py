@@ -6,6 +6,7 @@ is needed (a migration changed the session's settings), the fence is set anew.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -196,8 +197,9 @@ class MysqlSession:
             state = await self._lineage.state(self.reader, self.connection, self._origin)
             drift: tuple[Change, ...] = ()
             if work.sync:
-                wish = await wishes.make(self, work.sync, migration=entry_id(work.ref))
-                drift = wishes.left(wish, state.schema)
+                with contextlib.suppress(wishes.ScratchDeniedError):
+                    wish = await wishes.make(self, work.sync, migration=entry_id(work.ref))
+                    drift = wishes.left(wish, state.schema)
         news = state.mark.fingerprint not in known
         self._bytes = state.mark.bytes
         return Done(
@@ -424,9 +426,7 @@ class MysqlSession:
         """See Session.plan_sync: a scratch database is made beside the tenant, and dropped."""
         with translated(self.target, "compare with a scratch database"):
             self.reader.work_on(touched(wish, "mysql"))
-            made = await wishes.make(self, wish)
-            live = await self.reader.schema(self.connection)
-            return await wishes.plan(self, made, live, after=0)
+            return await wishes.lacking(self, wish, after=0)
 
     async def scratch_schema(self, steps: Sequence[Step]) -> Schema:
         """See Session.scratch_schema."""

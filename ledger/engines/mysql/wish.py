@@ -18,8 +18,9 @@ import msgspec
 
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import SyncPlan
-from ledger.engines.mysql import catalog, scratch
+from ledger.engines.mysql import catalog, guards, scratch
 from ledger.engines.mysql.fence import lock_name
+from ledger.engines.mysql.grants import SCRATCH_DATABASES
 from ledger.engines.mysql.introspect import SchemaReader
 from ledger.engines.mysql.objects import Names
 from ledger.engines.mysql.trouble import NO_PRIVILEGE, step_failed
@@ -45,6 +46,10 @@ _LINE: Final = re.compile(
 _NO_EFFECT: Final = frozenset({"dml", "query", "transaction"})
 
 
+class ScratchDeniedError(TenantError):
+    """The account may not make a scratch database."""
+
+
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What the steps make of an empty database.
 
@@ -68,7 +73,7 @@ async def make(session: MysqlSession, steps: Sequence[Step], *, migration: str =
     """The wish; made once for all tenants whose statements and settings are the same.
 
     Raises StepFailedError for a statement that the server refuses, and for a table
-    that would not be the tenant's own; TenantError without the privilege.
+    that would not be the tenant's own; ScratchDeniedError without the privilege.
     """
     settings = (await session.connection.fetch(SETTINGS))[0]
     parts = [session.connection.server.text, session.url.server, session.names.prefix]
@@ -117,9 +122,9 @@ async def _scratch(session: MysqlSession) -> AsyncIterator[tuple[MysqlConnection
     except QueryError as error:
         if error.code not in NO_PRIVILEGE:
             raise
-        raise TenantError(
+        raise ScratchDeniedError(
             f"a scratch database is needed beside the tenant, and cannot be made: {error}",
-            hint="Let an administrator GRANT ALL ON `ledger\\_scratch\\_%`.* TO this account.",
+            hint=f"Let an administrator GRANT ALL ON {SCRATCH_DATABASES} TO this account.",
             tenant=session.tenant,
         ) from error
 
@@ -193,6 +198,66 @@ async def plan(session: MysqlSession, wish: Wish, live: Schema, *, after: int) -
         ),
         drift=found.drift,
     )
+
+
+async def lacking(
+    session: MysqlSession,
+    steps: Sequence[Step],
+    *,
+    after: int,
+    own: Sequence[Step] = (),
+    migration: str = "",
+) -> SyncPlan:
+    """What the tenant lacks of the wish, numbered from `after` + 1.
+
+    Where the account may not make a scratch database, a wish of which the tenant has nothing
+    but what its `own` steps have made is run as it stands. Raises as `make` does.
+    """
+    try:
+        wish = await make(session, steps, migration=migration)
+    except ScratchDeniedError:
+        found = await _as_it_stands(session, steps, after=after, own=own, migration=migration)
+        if found is None:
+            raise
+        return found
+    live = await session.reader.schema(session.connection)
+    return await plan(session, wish, live, after=after)
+
+
+async def _as_it_stands(
+    session: MysqlSession,
+    steps: Sequence[Step],
+    *,
+    after: int,
+    own: Sequence[Step],
+    migration: str,
+) -> SyncPlan | None:
+    """The wish's statements but `own`; None if a table of it is there that none of `own` has made: it
+    would have to be compared.
+    """
+    listing = await session.reader.listing(session.connection, programs=False)
+    there = {name.lower() for name in listing.all_names}
+    made = {_table_of(one) for one in own}
+    tables = [one for one in steps if classify(one.sql, "mysql").makes("table")]
+    if any(_table_of(one) in there - made for one in tables):
+        return None
+    _require_own(session, steps, migration=migration)
+    done = {one.sha256 for one in own}
+    wanted = [one for one in steps if one.sha256 not in done]
+    return SyncPlan(
+        steps=tuple(
+            msgspec.structs.replace(one, number=number, name=f"Sync: {one.name}")
+            for number, one in enumerate(wanted, after + 1)
+        )
+    )
+
+
+async def has_made(session: MysqlSession, step: Step) -> bool:
+    """Whether the table or index that the statement makes is there."""
+    kind = classify(step.sql, "mysql")
+    sql = guards.TABLE if kind.makes("table") else guards.INDEX
+    rows = await session.connection.fetch(sql, (kind.target,))
+    return bool(rows) if kind.makes("table") else (kind.owner,) in rows
 
 
 def left(wish: Wish, live: Schema) -> tuple[Change, ...]:
@@ -275,15 +340,19 @@ async def bring_about(run: Run) -> None:
     if run.progress.unsaved:
         await run.save()
     session.known.forget()
-    wish = await make(session, work.sync, migration=run.migration)
-    after = max(run.progress.step, len(work.section.steps))
-    live = await session.reader.schema(session.connection)
-    steps = (await plan(session, wish, live, after=after)).steps
+    begun = len(work.section.steps)
+    after = max(run.progress.step, begun)
     intent = work.intent
     announced = intent is not None and intent.step == after + 1
-    if intent is not None and announced and intent.statement not in {one.sha256 for one in steps}:
+    statement = intent.statement if intent is not None and announced else ""
+    own = list(work.sync[: after - begun])
+    for one in work.sync:
+        if one.sha256 == statement and await has_made(session, one):
+            own.append(one)
+    steps = (await lacking(session, work.sync, after=after, own=own)).steps
+    if intent is not None and announced and statement not in {one.sha256 for one in steps}:
         await run.found_landed(f"Sync: {', '.join(intent.objects)}", intent)
-        steps = (await plan(session, wish, live, after=after + 1)).steps
+        steps = (await lacking(session, work.sync, after=after + 1, own=own)).steps
     run.progress.of = run.progress.step + len(steps)
     for step in steps:
         await run.run(step, classify(step.sql, "mysql"))

@@ -114,7 +114,11 @@ class SqliteEngine:
         return await anyio.to_thread.run_sync(look)
 
     async def preflight(
-        self, targets: Sequence[Target], *, statement_bytes: int
+        self,
+        targets: Sequence[Target],
+        *,
+        statement_bytes: int,
+        statements: Sequence[str] = (),
     ) -> Sequence[Probe]:
         """A file has no server; disks are the runner's to look at."""
         return ()

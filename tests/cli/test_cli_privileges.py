@@ -1,0 +1,159 @@
+"""Accounts that may do no more than they need, on MySQL and MariaDB."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.cli.test_cli_mysql import address
+from tests.servers import Server, query
+
+MakeDatabase = Callable[..., str]
+LEAST = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE")
+PLAIN = (
+    "CREATE TABLE notes (id INT PRIMARY KEY, `references` INT);\nINSERT INTO notes VALUES (1, 1);\n"
+)
+SYNC = """\
+-- migrate:sync
+CREATE TABLE one (id INT PRIMARY KEY, name VARCHAR(20));
+CREATE INDEX one_name ON one (name);
+CREATE TABLE two (id INT PRIMARY KEY, one INT, CONSTRAINT two_one FOREIGN KEY (one) REFERENCES one (id));
+"""
+
+
+class Account:
+    """An account of its own on one database, and a folder to work in."""
+
+    def __init__(self, terminal: Terminal, server: Server, database: str) -> None:
+        self.terminal, self.server, self.database = terminal, server, database
+        self.name, self.password = f"t{secrets.token_hex(6)}", secrets.token_hex(12)
+        for host in ("%", "localhost"):
+            query(server, f"CREATE USER `{self.name}`@`{host}` IDENTIFIED BY '{self.password}'")
+        place = address(server, database).replace(f"//{server.url.user}@", f"//{self.name}@")
+        terminal.write(
+            "ledger.toml",
+            'url = "sqlite:///ledger.db"\nmigrations = "migrations/app"\nbackup = "never"\n'
+            f'[[tenants]]\nmysql = "{place}"\npassword_env = "WEAK"\n',
+        )
+
+    def grant(self, *privileges: str, on: str = "") -> None:
+        """On its database, or elsewhere."""
+        for host in ("%", "localhost"):
+            where = on or f"`{self.database}`.*"
+            query(
+                self.server, f"GRANT {', '.join(privileges)} ON {where} TO `{self.name}`@`{host}`"
+            )
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """The exit code, and all that was said."""
+        ended = self.terminal.run(*words, env={"WEAK": self.password})
+        return ended.code, ended.out + ended.err
+
+    def migrate(self) -> tuple[int, str]:
+        """All there is to do."""
+        return self.run("migrate", "--all-tenants", "-y")
+
+    def tables(self) -> set[str]:
+        """The marker apart."""
+        rows = query(self.server, "SHOW TABLES", database=self.database)
+        return {str(row[0]) for row in rows} - {"ledger_marker"}
+
+
+@pytest.fixture
+def account(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sql_server: Server,
+    make_database: MakeDatabase,
+) -> Iterator[Account]:
+    """An account without any privilege."""
+    made = Account(Terminal(tmp_path, monkeypatch, capsys), sql_server, make_database(sql_server))
+    yield made
+    for host in ("%", "localhost"):
+        query(sql_server, f"DROP USER `{made.name}`@`{host}`")
+
+
+def test_only_what_the_migrations_do_is_needed(account: Account) -> None:
+    """No REFERENCES where there is no foreign key, no INDEX, ALTER or DROP where none is used."""
+    account.terminal.write("migrations/app/001_notes.sql", PLAIN)
+    account.grant(*LEAST)
+    code, said = account.migrate()
+    assert code == 0, said
+    assert account.tables() == {"notes"}
+
+
+@pytest.mark.parametrize(
+    ("sql", "lacking"),
+    [
+        ("CREATE TABLE x (id INT, FOREIGN KEY (id) REFERENCES notes (id));", "REFERENCES"),
+        ("ALTER TABLE notes ADD CONSTRAINT c FOREIGN KEY (`references`) REFERENCES notes (id);", "ALTER, REFERENCES"),
+        ("CREATE INDEX i ON notes (id);", "INDEX"),
+        ("DROP TABLE notes;", "DROP"),
+        ("TRUNCATE notes;", "DROP"),
+        ("CREATE OR REPLACE VIEW v AS SELECT 1;", "DROP, CREATE VIEW, SHOW VIEW"),
+        ("CREATE TRIGGER t BEFORE INSERT ON notes FOR EACH ROW SET NEW.id = 1;", "TRIGGER"),
+        ("CREATE PROCEDURE p() SELECT 1;", "CREATE ROUTINE"),
+        ("CREATE TEMPORARY TABLE tt (a INT);", "CREATE TEMPORARY TABLES"),
+    ],
+)  # fmt: skip
+def test_what_they_do_need_is_named_before_anything_runs(
+    account: Account, sql: str, lacking: str
+) -> None:
+    """All of it, and no more; with it the same command goes through up to that statement and beyond."""
+    account.terminal.write("migrations/app/001_notes.sql", PLAIN + sql + "\n")
+    account.grant(*LEAST)
+    code, said = account.migrate()
+    assert code == 1
+    assert f"lacks {lacking} on {account.database}" in said
+    assert account.tables() == set()
+    account.grant(*lacking.split(", "))
+    code, said = account.migrate()
+    assert code == 0 or "log_bin_trust_function_creators" in said, said
+
+
+def test_a_wish_without_the_right_to_scratch_databases(account: Account) -> None:
+    """A tenant that has nothing of it gets it as it stands; one to be compared is refused with the GRANT."""
+    account.terminal.write("migrations/app/001_wish.sql", SYNC)
+    account.grant("ALL")
+    _, said = account.run("lint")
+    assert "scratch-database" in said
+    _, said = account.run("doctor")
+    assert "may not make databases named ledger_scratch_" in said
+    code, said = account.run("plan", "-v")
+    assert code == 0, said
+    assert "CREATE TABLE two" in said
+    code, said = account.migrate()
+    assert code == 0, said
+    assert account.tables() == {"one", "two"}
+    account.terminal.write(
+        "migrations/app/002_more.sql", SYNC.replace("name VARCHAR(20)", "name VARCHAR(30)")
+    )
+    code, said = account.migrate()
+    assert code == 3
+    assert "GRANT ALL ON `ledger\\_scratch\\_%`.*" in said
+    account.grant("ALL", on="`ledger\\_scratch\\_%`.*")
+    code, said = account.migrate()
+    assert code == 0, said
+    (row,) = query(account.server, "SHOW COLUMNS FROM one LIKE 'name'", database=account.database)
+    assert row[1] == "varchar(30)"
+    assert "may not make databases" not in account.run("doctor")[1]
+
+
+def test_a_wish_goes_on_where_it_failed(account: Account) -> None:
+    """Without a scratch database too: what its own statements have made is no reason to refuse."""
+    account.terminal.write(
+        "migrations/app/001_wish.sql", SYNC.replace("(one) REFERENCES", "(no) REFERENCES")
+    )
+    account.grant("ALL")
+    code, said = account.migrate()
+    assert code == 3, said
+    assert account.tables() == {"one"}
+    account.terminal.write("migrations/app/001_wish.sql", SYNC)
+    code, said = account.migrate()
+    assert code == 0, said
+    assert account.tables() == {"one", "two"}
