@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from ledger import events as ev
 from ledger import projections
 from ledger.api.arguments import patterns
@@ -17,7 +19,7 @@ from ledger.errors import ChainBrokenError, ConfigError
 from ledger.fleet.progress import Progress
 from ledger.fleet.recorded import RecordedFleet, kept, read_fleet, record_fleet, record_plan
 from ledger.fleet.report import RunReport
-from ledger.fleet.run import Bounds, run_fleet
+from ledger.fleet.run import Bounds, failed_before, run_fleet
 from ledger.fleet.state import load_fleet, save_after_run
 from ledger.plan import Catalogue
 from ledger.projections import FleetState
@@ -100,7 +102,9 @@ async def run_call(
     No run is recorded if nothing is to do. `work_of` gives the migrations that are to be applied, or
     undone, on a tenant, for the record.
     """
+    bounds = msgspec.structs.replace(bounds, chosen=len(chosen.targets))
     bounds.failure_budget(len(todo))
+    todo = sorted(todo, key=lambda target: failed_before(ctx, target))
     outcomes = {target.name: _current(ctx, target) for target in chosen.targets}
     for lost in chosen.found.lost:
         outcomes[lost.source] = failure(lost.source, lost.error)

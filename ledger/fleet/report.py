@@ -31,8 +31,13 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> tuple[Outcome, ...]:
-        """The tenants that are not where the run wanted them."""
-        return tuple(outcome for outcome in self.outcomes if not outcome.ok)
+        """The tenants that were worked on and are not where the run wanted them."""
+        return tuple(one for one in self.outcomes if not one.ok and one.result != "not_run")
+
+    @property
+    def not_run(self) -> tuple[Outcome, ...]:
+        """The tenants that the run did not come to: it was stopped before."""
+        return tuple(one for one in self.outcomes if one.result == "not_run")
 
     @property
     def applied(self) -> dict[str, tuple[str, ...]]:
@@ -47,7 +52,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def success(self) -> bool:
         """Whether every tenant is where the run wanted it."""
-        return not self.failures and not self.interrupted
+        return not self.failures and not self.not_run and not self.interrupted
 
     @property
     def exit_code(self) -> int:

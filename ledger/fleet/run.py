@@ -45,7 +45,8 @@ LEASE_FRACTION = 3
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """How wide, and how far. `max_failures` is a number or a percentage (`5` or `5%`).
+    """How wide, and how far. `max_failures` is a number or a percentage (`5` or `5%`) of the `chosen`
+    tenants, those that need nothing any more included (None: of the run's).
 
     `signals` tells the run of SIGINT and SIGTERM.
     """
@@ -53,6 +54,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int = 16
     on_error: Literal["continue", "stop"] = "continue"
     max_failures: str | None = None
+    chosen: int | None = None
     signals: Signals | None = None
 
     def failure_budget(self, total: int) -> int | None:
@@ -68,7 +70,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
                 f"--max-failures {self.max_failures!r} is neither a number nor a percentage",
                 hint="Write --max-failures 5 or --max-failures 5%.",
             )
-        allowed = total * int(number) // 100 if text.endswith("%") else int(number)
+        of = total if self.chosen is None else self.chosen
+        allowed = of * int(number) // 100 if text.endswith("%") else int(number)
         return allowed + 1
 
 
@@ -119,10 +122,12 @@ async def run_fleet(
 ) -> RunReport:
     """Do `work` on every target, and record the run. One outcome for each, whatever happens.
 
-    With `quick`, files go that way first; `work` is for those that need it.
+    With `quick`, files go that way first; `work` is for those that need it. Tenants on which the
+    last command failed come after all others, on whichever server they are.
     """
     began = time.perf_counter_ns()
     budget = bounds.failure_budget(len(targets))
+    last = {target.name for target in targets if failed_before(ctx, target)}
     stop = _Stop()
     scope = anyio.CancelScope()
     outcomes: dict[str, Outcome] = {}
@@ -160,9 +165,13 @@ async def run_fleet(
             async with anyio.create_task_group() as background:
                 background.start_soon(_renew, ctx)
                 with scope:
-                    await _work_all(
-                        ctx, targets, work, bounds, progress, stop, budget, outcomes, quick
-                    )
+                    for some, how in (
+                        ([one for one in targets if one.name not in last], quick),
+                        ([one for one in targets if one.name in last], None),
+                    ):
+                        await _work_all(
+                            ctx, some, work, bounds, progress, stop, budget, outcomes, how
+                        )
                 background.cancel_scope.cancel()
         except BaseException as error:
             stop.interrupted = True
@@ -171,6 +180,12 @@ async def run_fleet(
         ended = report()
         await ctx.record_run(_finished(ended))
     return ended
+
+
+def failed_before(ctx: RunContext, target: Target) -> bool:
+    """Whether it is among the last: what stops the run there again has kept no other tenant waiting."""
+    state = ctx.state(target.name)
+    return state.failure is not None or bool(state.skipped)
 
 
 def _finished(report: RunReport) -> ev.RunFinished:
@@ -192,7 +207,6 @@ def _not_run(target: Target, stop: _Stop) -> Outcome:
     return Outcome(
         tenant=target.name,
         result="not_run",
-        error="not_run",
         message=stop.reason or "the run ended before its turn",
         hint="Run the same command again; it goes on from there.",
     )

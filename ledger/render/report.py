@@ -25,6 +25,7 @@ _COLUMNS: Final = (
     Column("error", "Error"),
     Column("message", "Message"),
 )
+NAMES_SHOWN: Final = 10
 _DONE: Final = {
     "migrated": "migrated",
     "rolled_back": "rolled back",
@@ -59,6 +60,7 @@ def write_report(
             "success": report.success,
             "applied": report.applied,
             "errors": report.errors,
+            "not_run": [outcome.tenant for outcome in report.not_run],
         }
         write_json(document, out=out)
     elif form in ("jsonl", "csv"):
@@ -93,6 +95,7 @@ def report_lines(report: RunReport, *, again: str) -> Iterator[str]:
         return
     if report.failures:
         yield from _failures(report, total)
+    yield from _not_reached(report)
     counts = ", ".join(f"{count:,} {_DONE[result]}" for result, count in report.summary.items())
     run = f" · run {report.run}" if report.run else ""
     yield f"{counts} · {count_text(total, 'tenant')} in {seconds_text(report.duration_us / 1e6)}{run}"
@@ -104,6 +107,7 @@ def quiet_lines(report: RunReport, *, again: str) -> Iterator[str]:
     """The failures, and how to continue."""
     if report.failures:
         yield from _failures(report, len(report.outcomes))
+    yield from _not_reached(report)
     if not report.success:
         yield f"To continue: {again}"
 
@@ -118,6 +122,17 @@ def _failures(report: RunReport, total: int) -> Iterator[str]:
             hints[outcome.hint] = hints.get(outcome.hint, 0) + 1
     for hint in hints:
         yield f"hint: {one_line(hint)}"
+
+
+def _not_reached(report: RunReport) -> Iterator[str]:
+    """Tenants that nothing is wrong with, as far as is known: why the run did not come to them, and some names."""
+    why: dict[str, list[str]] = {}
+    for outcome in report.not_run:
+        why.setdefault(outcome.message, []).append(one_line(outcome.tenant))
+    for message, names in why.items():
+        more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+        shown = ", ".join(names[:NAMES_SHOWN]) + more
+        yield f"{count_text(len(names), 'tenant')} not reached ({one_line(message)}): {shown}"
 
 
 def reason(outcome: Outcome) -> str:

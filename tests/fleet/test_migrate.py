@@ -183,6 +183,37 @@ async def test_a_run_stops_when_its_failure_budget_is_spent(tmp_path: Path) -> N
         await fleet.open().migrate(max_failures="some")
 
 
+async def test_tenants_that_failed_before_run_last(tmp_path: Path) -> None:
+    """Two broken ones that sort first: typed again, the budget is spent only after all others were migrated."""
+    fleet = Fleet(tmp_path, tenants=6)
+    for name in ("t0", "t1"):
+        fleet.run(name, "CREATE TABLE notes (id)")
+    stopped = await fleet.open().migrate(parallel=1, max_failures=1)
+    assert stopped.summary == {"failed": 2, "not_run": 4}
+    assert list(stopped.errors) == ["t0", "t1"] == [one.tenant for one in stopped.failures]
+    assert [one.tenant for one in stopped.not_run] == ["t2", "t3", "t4", "t5"]
+    again = await fleet.open().migrate(parallel=1, max_failures=0)
+    assert again.summary == {"failed": 1, "not_run": 1, "migrated": 4}
+    for name in ("t0", "t1"):
+        fleet.run(name, "DROP TABLE notes")
+    assert (await fleet.open().migrate(parallel=1)).summary == {"migrated": 2, "current": 4}
+
+
+async def test_a_percentage_is_of_the_tenants_that_were_chosen(tmp_path: Path) -> None:
+    """And not of those that are left: else the last few could not fail at all."""
+    fleet = Fleet(tmp_path, tenants=10)
+    await fleet.open().migrate([f"t{number}" for number in range(8)])
+    for name in ("t8", "t9"):
+        fleet.run(name, "CREATE TABLE notes (id)")
+    report = await fleet.open().migrate(parallel=1, max_failures="10%")
+    assert report.summary == {"current": 8, "failed": 2}
+    assert (await fleet.open().migrate(parallel=1, max_failures="0%")).summary == {
+        "current": 8,
+        "failed": 1,
+        "not_run": 1,
+    }
+
+
 async def test_many_replicas_at_once_apply_each_step_once(tmp_path: Path) -> None:
     """One does the work, the others wait for its result; all report every tenant as done."""
     fleet = Fleet(tmp_path, tenants=4)

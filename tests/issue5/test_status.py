@@ -75,6 +75,7 @@ def test_status_shows_a_lock_and_since_when(place: Place) -> None:
         found: dict[str, Any] = place.ok("status", "--format", "json").json()["tenants"][0]
         return found
 
+    place.ok("baseline", "--tenant", place.names[1], "--to", "001", "-y")
     running = commands.start(place.folder, "migrate", "--tenant", first)
     try:
         wait_for(lambda: status()["lock"] is not None, "the claim")
