@@ -40,8 +40,8 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def altered(self) -> frozenset[str]:
-        """What the up steps change and did not make themselves."""
-        return self.changed - self.made
+        """What the up steps change, or take as it is, and did not make themselves."""
+        return (self.changed | self.found) - self.made
 
     def of(self, prefix: str) -> Touched:
         """The same names as a tenant with this prefix has them."""
