@@ -18,7 +18,16 @@ from ledger.scripts.placeholders import bind_text
 from ledger.scripts.statements import classify
 
 _HOLDERS: Final = ("table", "view", "sequence")
-_KINDS: Final = (*_HOLDERS, "trigger", "index", "procedure", "function", "event", "package")
+_KINDS: Final = (
+    *_HOLDERS,
+    "trigger",
+    "index",
+    "procedure",
+    "function",
+    "event",
+    "package",
+    "library",
+)
 """A package's body goes with its package."""
 _TABLE_EXISTS: Final = {
     "sqlite": "SELECT count(*) FROM main.sqlite_master WHERE type = '{kind}' AND name = {name} COLLATE NOCASE",

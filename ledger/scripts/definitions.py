@@ -17,8 +17,11 @@ from ledger.scripts.tokens import Cursor
 
 _TABLES: Final = frozenset({"TABLE", "TABLES"})
 _MODIFIERS: Final = frozenset(
-    {"UNIQUE", "FULLTEXT", "SPATIAL", "VIRTUAL", "ONLINE", "OFFLINE", "AGGREGATE", "IGNORE", "UNDO"}
-)
+    {
+        "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR", "VIRTUAL", "ONLINE", "OFFLINE", "AGGREGATE", "IGNORE",
+        "UNDO", "MATERIALIZED", "EXTERNAL",
+    }
+)  # fmt: skip
 _TEMPORARY: Final = frozenset({"TEMP", "TEMPORARY"})
 _DATABASES: Final = frozenset({"database", "schema"})
 _SHOWN: Final = frozenset(
@@ -121,6 +124,10 @@ def _object(cursor: Cursor) -> str:
     what = cursor.next().upper
     if what == "PACKAGE" and cursor.take("BODY"):
         return "package body"
+    if what == "JSON" and (
+        cursor.take("RELATIONAL", "DUALITY", "VIEW") or cursor.take("DUALITY", "VIEW")
+    ):
+        return "view"
     return "table" if what == "TABLES" else what.lower()
 
 

@@ -16,7 +16,7 @@ from ledger.schema import Schema, Table
 from ledger.scripts.created import Owned
 
 _FIRST: Final = ("event", "view", "trigger", "index")
-_LAST: Final = ("sequence", "procedure", "function", "package")
+_LAST: Final = ("sequence", "procedure", "function", "package", "library")
 
 
 class DropList(msgspec.Struct, frozen=True, kw_only=True):

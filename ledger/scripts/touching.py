@@ -14,7 +14,6 @@ import msgspec
 from ledger.scripts.model import Dialect, Migration, Step
 from ledger.scripts.placeholders import bind_text
 from ledger.scripts.statements import classify
-from ledger.scripts.tokens import Cursor
 
 PREFIX: Final = "{prefix}"
 _STAND_IN: Final = "ledger_stand_in_for_the_prefix_"
@@ -69,11 +68,9 @@ def touched(steps: Iterable[Step], dialect: Dialect) -> Touched:
             names.add(kind.target)
         elif kind.kind != "ddl":
             continue
-        cursor = Cursor(step.sql, dialect)
-        if cursor.take("CREATE") and kind.target in names:
+        if kind.verb == "CREATE" and kind.target in names:
             names.discard(kind.target)
-            replaces = cursor.take("OR", "REPLACE")
-            into = changed if replaces else found if kind.redo_safe else made
+            into = changed if kind.replaces else found if kind.guarded else made
             into.add(kind.target)
         changed |= names
     return Touched(made=_here(made), found=_here(found), changed=_here(changed))

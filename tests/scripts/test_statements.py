@@ -34,6 +34,13 @@ LABELS = [
     ("mysql", "ALTER EVENT e RENAME TO f", "ALTER EVENT e", ("e", "f")),
     ("mysql", "CREATE USER x IDENTIFIED BY 'secret'", "CREATE USER x", ()),
     ("mysql", "SET PASSWORD = 'secret'", "SET", ()),
+    ("mysql", "CREATE OR REPLACE SQL SECURITY INVOKER JSON RELATIONAL DUALITY VIEW v AS SELECT 1",
+     "CREATE OR REPLACE VIEW v", ("v",)),
+    ("mysql", "CREATE JSON DUALITY VIEW IF NOT EXISTS v AS SELECT 1", "CREATE VIEW v", ("v",)),
+    ("mysql", "ALTER JSON DUALITY VIEW v AS SELECT 1", "ALTER VIEW v", ("v",)),
+    ("mysql", "CREATE MATERIALIZED VIEW v AS SELECT 1", "CREATE VIEW v", ("v",)),
+    ("mysql", "CREATE OR REPLACE VECTOR INDEX i ON t (v)", "CREATE OR REPLACE INDEX i ON t", ("t",)),
+    ("mysql", "CREATE LIBRARY l LANGUAGE JAVASCRIPT AS $$ x $$", "CREATE LIBRARY l", ("l",)),
 ]  # fmt: skip
 
 

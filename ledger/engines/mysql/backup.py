@@ -57,6 +57,7 @@ MAY_NOT_READ: Final = (
 HISTORY: Final = "--dump-history"
 HISTORY_SINCE: Final = (10, 11)
 """The first MariaDB that takes the history of a system-versioned table back, and whose program dumps it."""
+LIBRARY: Final = "LIBRARY"
 UNFINISHED: Final = ".sql.zst.tmp"
 TRAILER: Final = b"-- Dump completed"
 NO_PLACE: Final = re.compile(r"error: (\d+):? .* when trying to connect", re.DOTALL)
@@ -288,6 +289,8 @@ async def _dump(
     writer: Writer,
     more: tuple[str, ...],
 ) -> None:
+    # Before the functions that use them; not every dump program knows libraries.
+    await _dump_programs(session, writer, [one for one in listing.programs if one[0] == LIBRARY])
     own = (*listing.tables, *listing.views, *listing.sequences)
     if own or not session.names.prefix:
         arguments = await _arguments(session, program, own, more)
@@ -299,15 +302,22 @@ async def _dump(
             await anyio.sleep(pause)
             pause = min(pause * 2, 1.0)
     if session.names.prefix:
-        for kind, name in listing.programs:
-            found = await read_program(session.connection, kind, name)
-            if found is None:
-                raise BackupError(
-                    f"the account may not read {kind.lower()} {name}, so that it cannot be backed up",
-                    hint=MAY_NOT_READ,
-                    tenant=session.tenant,
-                )
-            await anyio.to_thread.run_sync(writer.write, _program_sql(kind, name, found))
+        others = [one for one in listing.programs if one[0] != LIBRARY]
+        await _dump_programs(session, writer, others)
+
+
+async def _dump_programs(
+    session: MysqlSession, writer: Writer, programs: Sequence[tuple[str, str]]
+) -> None:
+    for kind, name in programs:
+        found = await read_program(session.connection, kind, name)
+        if found is None:
+            raise BackupError(
+                f"the account may not read {kind.lower()} {name}, so that it cannot be backed up",
+                hint=MAY_NOT_READ,
+                tenant=session.tenant,
+            )
+        await anyio.to_thread.run_sync(writer.write, _program_sql(kind, name, found))
 
 
 async def _attempt(
@@ -348,7 +358,7 @@ async def _arguments(
 
 
 def _program_sql(kind: str, name: str, program: Program) -> bytes:
-    """A routine or event of a prefix tenant, with what it was created under.
+    """A routine, library or event, with what it was created under.
 
     Its text is in UTF-8 here, which another character set of its own would misread.
     """
@@ -356,9 +366,11 @@ def _program_sql(kind: str, name: str, program: Program) -> bytes:
     if not (charset.startswith("utf8") or program.text.isascii()):
         charset = "utf8mb4"
     zone = f", time_zone = '{program.time_zone}'" if program.time_zone else ""
+    under = (
+        f"SET character_set_client = {charset}, collation_connection = {program.collation}{zone};"
+    )
     return (
-        f"\nSET sql_mode = '{program.sql_mode}';\nSET character_set_client = {charset},"
-        f" collation_connection = {program.collation}{zone};\n"
+        f"\nSET sql_mode = '{program.sql_mode}';\n{under if program.collation else ''}\n"
         f"DROP {kind} IF EXISTS {quote_identifier(name)};\n"
         f"DELIMITER ;;\n{program.text}\n;;\nDELIMITER ;\n"
         "SET character_set_client = utf8mb4;\n"

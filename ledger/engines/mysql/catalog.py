@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
-from ledger.engines.mysql.objects import Names, normalised
+from ledger.engines.mysql.objects import Names, normalised, without_definer
+from ledger.engines.mysql.table_text import TableText, read_table_text
 from ledger.schema import Column, Definition, ForeignKey, Index, Schema, Table
 
 if TYPE_CHECKING:
@@ -64,6 +65,13 @@ _LIVE_OPTIONS: Final = re.compile(r"\b(?:stats_\w+|partitioned)\b(?:=\S+)?|\bpag
 """What is no part of the definition, or says no more than its absence does (Aria's default, which
 SHOW CREATE TABLE writes out)."""
 
+_VIEW_HEAD: Final = re.compile(r"CREATE (.*?)VIEW `", re.DOTALL)
+_PLAIN_VIEW: Final = re.compile(r"\bALGORITHM=UNDEFINED\b|\bSQL SECURITY \w+")
+_PLAIN_SEQUENCE: Final = re.compile(
+    r"(?:as bigint )?start with 1 minvalue 1 maxvalue 9223372036854775806 increment by 1"
+    r" cache 1000 nocycle"
+)
+
 Row = dict[str, Any]
 
 
@@ -77,10 +85,12 @@ async def read(connection: MysqlConnection, listing: Listing, names: Names) -> S
         for name in listing.views:
             _, text, check_option, security = views[name]
             words = f"{text} [check {check_option}, security {security}]"
-            definitions.append(definition("view", name, words, names))
+            kind = await _kind_of_view(connection, name)
+            definitions.append(definition("view", name, f"{words} {kind}".rstrip(), names))
     for name in listing.sequences:
         rows = await connection.fetch(f"SHOW CREATE TABLE {quote_identifier(name)}")
-        definitions.append(definition("sequence", name, str(rows[0][1]), names))
+        steps = await sequence_steps(connection, name)
+        definitions.append(definition("sequence", name, f"{rows[0][1]} {steps}".rstrip(), names))
     for row in listing.triggers:
         name, event, table, statement, timing, _, mode = row[:7]
         words = f"{timing} {event} ON {table} FOR EACH ROW {statement} [sql_mode {mode}]"
@@ -96,6 +106,21 @@ async def read(connection: MysqlConnection, listing: Listing, names: Names) -> S
     )
 
 
+async def _kind_of_view(connection: MysqlConnection, name: str) -> str:
+    """What is no plain view's: another algorithm, MATERIALIZED, JSON RELATIONAL DUALITY."""
+    rows = await connection.fetch(f"SHOW CREATE TABLE {quote_identifier(name)}")
+    head = _VIEW_HEAD.match(without_definer(str(rows[0][1])))
+    words = _PLAIN_VIEW.sub("", head[1]).split() if head else []
+    return f"[{' '.join(words)}]" if words else ""
+
+
+async def sequence_steps(connection: MysqlConnection, name: str) -> str:
+    """Where a sequence begins and ends, and how it steps; empty for what CREATE SEQUENCE makes by itself."""
+    rows = await connection.fetch(f"SHOW CREATE SEQUENCE {quote_identifier(name)}")
+    text = str(rows[0][1]).partition(quote_identifier(name))[2].partition(" ENGINE=")[0].strip()
+    return "" if _PLAIN_SEQUENCE.fullmatch(text) else text
+
+
 async def _tables(connection: MysqlConnection, listing: Listing, names: Names) -> tuple[Table, ...]:
     heads = {row[0]: row for row in await connection.fetch(TABLES)}
     columns = _by_table(await connection.fetch(COLUMNS))
@@ -109,18 +134,19 @@ async def _tables(connection: MysqlConnection, listing: Listing, names: Names) -
     for name in listing.tables:
         head = heads[name]
         partitions = ""
+        rows = await connection.fetch(f"SHOW CREATE TABLE {quote_identifier(name)}")
+        more = read_table_text(str(rows[0][1]))
         if "partitioned" in str(head[4]):
-            rows = await connection.fetch(f"SHOW CREATE TABLE {quote_identifier(name)}")
             match = _PARTITIONS.search(str(rows[0][1]))
             partitions = match[0] if match else ""
         found.append(
             Table(
                 name=names.neutral(name),
-                columns=tuple(_column(row, head[3], names) for row in columns[name]),
-                indexes=_indexes((row for _, row in indexes[name]), names),
+                columns=tuple(_column(row, head[3], more, names) for row in columns[name]),
+                indexes=_indexes((row for _, row in indexes[name]), more, names),
                 foreign_keys=_foreign_keys(keys[name], names),
                 checks=_checks(checks[name], names),
-                options=_options(head, partitions, names),
+                options=_options(head, f"{more.table} {partitions}", names),
             )
         )
     return tuple(sorted(found, key=lambda table: table.name))
@@ -133,7 +159,9 @@ def _by_table(rows: Iterable[tuple[Any, ...]]) -> defaultdict[str, list[tuple[An
     return grouped
 
 
-def _column(row: tuple[Any, ...], table_collation: str | None, names: Names) -> Column:
+def _column(
+    row: tuple[Any, ...], table_collation: str | None, more: TableText, names: Names
+) -> Column:
     _, name, kind, nullable, default, extra, collation, generation, comment = row
     parts = [extra]
     if generation:
@@ -142,6 +170,7 @@ def _column(row: tuple[Any, ...], table_collation: str | None, names: Names) -> 
         parts.append(f"COLLATE {collation}")
     if comment:
         parts.append(f"COMMENT {comment!r}")
+    parts.append(more.columns.get(name, ""))
     return Column(
         name=name,
         type=_text(kind),
@@ -156,14 +185,17 @@ def _default(text: str, names: Names) -> str:
     return names.neutral(text) if "nextval(" in text.lower() else text
 
 
-def _indexes(rows: Iterable[Row], names: Names) -> tuple[Index, ...]:
+def _indexes(rows: Iterable[Row], more: TableText, names: Names) -> tuple[Index, ...]:
     grouped: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row["INDEX_NAME"]].append(row)
-    return tuple(_index(names.neutral(name), parts) for name, parts in sorted(grouped.items()))
+    return tuple(
+        _index(names.neutral(name), parts, more.indexes.get(name, ""))
+        for name, parts in sorted(grouped.items())
+    )
 
 
-def _index(name: str, parts: list[Row]) -> Index:
+def _index(name: str, parts: list[Row], more: str) -> Index:
     first = parts[0]
     unique = not int(first["NON_UNIQUE"])
     kind = "" if first["INDEX_TYPE"] == "BTREE" else str(first["INDEX_TYPE"])
@@ -171,6 +203,7 @@ def _index(name: str, parts: list[Row]) -> Index:
         kind = f"{kind} invisible".strip()
     if first.get("INDEX_COMMENT"):
         kind = f"{kind} COMMENT {first['INDEX_COMMENT']!r}".strip()
+    kind = f"{kind} {more}".strip()
     return Index(
         name=name,
         columns=tuple(_part(row) for row in parts),

@@ -24,12 +24,16 @@ _SANDBOX: Final = re.compile(rb"\A/\*M?!999999\\- ")
 _MODE: Final = re.compile(rb"(?:/\*!\d+ )?SET sql_mode\s*=\s*(?:'([A-Z_,]*)'|@)", re.IGNORECASE)
 
 
+_BODY: Final = r"(?<=AS )\$(?P<tag>\w*+)\$.*?\$(?P=tag)\$"
+"""A library, or a routine in another language, as MySQL 9 writes it. Elsewhere a $ is part of a name."""
+
+
 def _closed(strings: str) -> re.Pattern[bytes]:
     """Matches a text whose quotes and comments all have an end."""
     return re.compile(
         (
             repeated(
-                rf"[^'\"`#/\-]++|{strings}|`[^`]*+`|#[^\n]*+\n|--[ \t][^\n]*+\n"
+                rf"[^'\"`#/\-$]++|{_BODY}|(?<!AS )\$|\$(?!\w*\$)|{strings}|`[^`]*+`|#[^\n]*+\n|--[ \t][^\n]*+\n"
                 rf"|(?!/\*M?!){BLOCK_COMMENT}|/(?!\*(?!M?!))|-(?!-[ \t])"
             )
             + r"\Z"

@@ -41,10 +41,17 @@ SELECT EVENT_NAME, 'EVENT', 0
 FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE(){events}
 """
 )
+LIST_LIBRARIES: Final = """
+UNION ALL
+SELECT LIBRARY_NAME, 'LIBRARY', 0
+FROM information_schema.LIBRARIES WHERE LIBRARY_SCHEMA = DATABASE(){libraries}
+"""
+LIBRARIES_SINCE: Final = (9, 2)
 OWN: Final = {
     "{tables}": " AND LEFT(TABLE_NAME, {length}) = %s",
     "{routines}": " AND LEFT(ROUTINE_NAME, {length}) = %s",
     "{events}": " AND LEFT(EVENT_NAME, {length}) = %s",
+    "{libraries}": " AND LEFT(LIBRARY_NAME, {length}) = %s",
 }
 """Not LIKE: what escapes its wildcards depends on the session's sql_mode."""
 FOLDS_CASE: Final = "SELECT @@lower_case_table_names"
@@ -56,7 +63,10 @@ SELECT ROUTINE_SCHEMA FROM information_schema.ROUTINES
 UNION
 SELECT EVENT_SCHEMA FROM information_schema.EVENTS
 """
-PROGRAMS: Final = frozenset({"PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY", "EVENT"})
+WITH_LIBRARIES: Final = "UNION SELECT LIBRARY_SCHEMA FROM information_schema.LIBRARIES"
+PROGRAMS: Final = frozenset(
+    {"LIBRARY", "PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY", "EVENT"}
+)
 
 _PASSING: Final = re.compile(
     r"\n[^\n]*? EVENT (?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\") ON SCHEDULE"
@@ -191,6 +201,7 @@ class SchemaReader:
         """
         prefix = self._target.prefix
         sql = LIST_ALL if programs else LIST_TABLES
+        sql += LIST_LIBRARIES if programs and has_libraries(connection) else ""
         arguments = (prefix,) * sql.count("{") if prefix else None
         for place, condition in OWN.items():
             sql = sql.replace(place, condition.format(length=len(prefix)) if prefix else "")
@@ -271,7 +282,8 @@ class SchemaReader:
 
     async def _has_programs(self, connection: MysqlConnection) -> bool:
         async def ask() -> frozenset[str]:
-            rows = await connection.fetch(WITH_PROGRAMS)
+            more = WITH_LIBRARIES if has_libraries(connection) else ""
+            rows = await connection.fetch(WITH_PROGRAMS + more)
             return frozenset(str(row[0]).lower() for row in rows)
 
         url = self._target.url
@@ -284,6 +296,8 @@ class SchemaReader:
         for name in listing.names:
             rows = await connection.fetch(f"SHOW CREATE TABLE {quote_identifier(name)}")
             self._add(digest, name, str(rows[0][1]))
+        for name in listing.sequences:
+            self._add(digest, name, await catalog.sequence_steps(connection, name))
         for row in listing.triggers:
             self._add(digest, *(str(cell) for cell in (*row[:5], row[6])))
         for kind, name in listing.programs:
@@ -298,8 +312,16 @@ class SchemaReader:
             digest.update(b"\0")
 
 
+def has_libraries(connection: MysqlConnection) -> bool:
+    """Whether the server knows CREATE LIBRARY."""
+    server = connection.server
+    return server.flavor == "mysql" and server.version[:2] >= LIBRARIES_SINCE
+
+
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """A routine or event as SHOW CREATE tells it, and what it was created under; `time_zone` of events."""
+    """A routine, library or event as SHOW CREATE tells it, and what it was created under; `time_zone` of
+    events. A library has no character set.
+    """
 
     text: str
     sql_mode: str
@@ -319,11 +341,12 @@ async def read_program(connection: MysqlConnection, kind: str, name: str) -> Pro
     if not rows or rows[0][column] is None:
         return None
     row = rows[0]
+    library = kind == "LIBRARY"
     return Program(
         text=str(row[column]),
         sql_mode=str(row[1]),
-        charset=str(row[column + 1]),
-        collation=str(row[column + 2]),
+        charset="" if library else str(row[column + 1]),
+        collation="" if library else str(row[column + 2]),
         time_zone=str(row[2]) if event else "",
     )
 

@@ -39,6 +39,7 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "PROCEDURE": ("CREATE ROUTINE", "ALTER ROUTINE"),
     "FUNCTION": ("CREATE ROUTINE", "ALTER ROUTINE"),
     "PACKAGE": ("CREATE ROUTINE", "ALTER ROUTINE"),
+    "LIBRARY": ("CREATE ROUTINE", "ALTER ROUTINE"),
     "EVENT": ("EVENT",),
 }
 ANY_DEFINER: Final = ("SET USER", "SET_USER_ID", "SET_ANY_DEFINER")
@@ -48,10 +49,10 @@ SUPER_IS_ALL_BEFORE: Final = (11, 0)
 _NAME: Final = r"(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|[^\s`\"@(]+)"
 _MARKS: Final = re.compile(r"/\*M?!\d*|\*/")
 _CREATE: Final = re.compile(
-    rf"\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:ALGORITHM\s*=\s*\w+\s+)?"
+    rf"\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:ALGORITHM\s*=\s*\w+\s+)?(?:MATERIALIZED\s+)?"
     rf"(?:DEFINER\s*=\s*(?P<user>{_NAME})(?:@(?P<host>{_NAME}))?\s+)?"
-    rf"(?:SQL\s+SECURITY\s+\w+\s+)?(?:AGGREGATE\s+)?"
-    rf"(?P<kind>TABLE|SEQUENCE|VIEW|TRIGGER|PROCEDURE|FUNCTION|PACKAGE|EVENT)\s+"
+    rf"(?:SQL\s+SECURITY\s+\w+\s+)?(?:AGGREGATE\s+)?(?:JSON\s+(?:RELATIONAL\s+)?DUALITY\s+)?"
+    rf"(?P<kind>TABLE|SEQUENCE|VIEW|TRIGGER|PROCEDURE|FUNCTION|PACKAGE|EVENT|LIBRARY)\s+"
     rf"(?:BODY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>{_NAME})",
     re.IGNORECASE,
 )

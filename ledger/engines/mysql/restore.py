@@ -35,6 +35,8 @@ LOOK_EVERY: Final = 64
 """Statements between two looks at the fence, for servers whose lock does not hold."""
 
 _HEAD_CHARACTERS: Final = 60
+_USED: Final = re.compile(r"\n *USING \([^\n]*\)(?=\n)")
+"""The libraries of a routine, which the server writes with their database."""
 
 
 async def restore(
@@ -186,6 +188,12 @@ async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoc
             sql = text.decode("utf-8", "surrogateescape")
             if elsewhere and sql.startswith("CREATE TABLE"):
                 sql = elsewhere.sub("nextval(", sql)
+            elif elsewhere and sql.startswith("CREATE"):
+                sql = _USED.sub(
+                    lambda used: used[0].replace(quote_identifier(contents.database) + ".", ""),
+                    sql,
+                    1,
+                )
             try:
                 await connection.execute(sql, seconds=NO_DEADLINE)
             except QueryError as error:
@@ -206,7 +214,8 @@ async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoc
 def _sequences_of(source: str, database: str) -> re.Pattern[str] | None:
     """How a column's default names a sequence of the database that was backed up, if this is another.
 
-    It is the only place where a dump names its database; a rehearsal would take the live
+    It and what a routine uses are the only places where a dump names its database; a rehearsal
+    would take the live
     tenant's values.
     """
     if source in ("", database):

@@ -1,0 +1,47 @@
+"""What information_schema does not say of a table, read from SHOW CREATE TABLE: parsers, spatial
+reference systems, block sizes.
+
+Invariant: words in literals and comments are no options; what a table does not have adds nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from ledger.scripts.patterns import MYSQL_SINGLE
+
+_LITERAL: Final = re.compile(MYSQL_SINGLE, re.DOTALL)
+_COLUMN: Final = re.compile(r"  `((?:[^`]|``)*)` ")
+_INDEX: Final = re.compile(r"  (?:\w+ )?KEY `((?:[^`]|``)*)` ")
+_OF_COLUMNS: Final = re.compile(
+    r"\bSRID \d+|\bREF_SYSTEM_ID=\d+|\bCOLUMN_FORMAT \w+|\bSTORAGE (?:DISK|MEMORY)\b"
+)
+_OF_INDEXES: Final = re.compile(
+    r"\bKEY_BLOCK_SIZE=\d+|\bWITH PARSER `?\w+`?|`?\b(?:M|DISTANCE)\b`?=\w+"
+)
+_OF_TABLES: Final = re.compile(r"\bAUTOEXTEND_SIZE=\d+|\bUNION=\([^)]*\)")
+
+
+class TableText(msgspec.Struct, frozen=True, kw_only=True):
+    """Options by the column's and the index's name, and the table's own; empty where there is none."""
+
+    columns: Mapping[str, str]
+    indexes: Mapping[str, str]
+    table: str
+
+
+def read_table_text(text: str) -> TableText:
+    """The options in SHOW CREATE TABLE's text (with backticks)."""
+    body, _, tail = _LITERAL.sub("''", text).rpartition("\n)")
+    columns: dict[str, str] = {}
+    indexes: dict[str, str] = {}
+    for line in body.splitlines():
+        if found := _INDEX.match(line):
+            indexes[found[1].replace("``", "`")] = " ".join(_OF_INDEXES.findall(line))
+        elif found := _COLUMN.match(line):
+            columns[found[1].replace("``", "`")] = " ".join(_OF_COLUMNS.findall(line))
+    return TableText(columns=columns, indexes=indexes, table=" ".join(_OF_TABLES.findall(tail)))
