@@ -5,6 +5,7 @@ Invariant: what is executed is exactly the text whose checksum is recorded.
 
 from __future__ import annotations
 
+import ast
 import importlib.abc
 import importlib.util
 import inspect
@@ -100,8 +101,27 @@ def load_python(
             up=_function(module, "up", source.file, required=True),
             down=down,
             verify=_function(module, "verify", source.file),
+            down_is_empty=_is_empty(source, "down"),
         ),
         dialect=dialect,
+    )
+
+
+def _is_empty(source: SourceFile, name: str) -> bool:
+    """Whether the function is there and its body is `pass`, `...`, a text or a bare `return`."""
+    bodies = [
+        node.body
+        for node in ast.parse(source.text).body
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == name
+    ]
+    return bool(bodies) and all(_is_idle(statement) for statement in bodies[-1])
+
+
+def _is_idle(statement: ast.stmt) -> bool:
+    value = statement.value if isinstance(statement, ast.Expr | ast.Return) else None
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr | ast.Return)
+        and (value is None or isinstance(value, ast.Constant))
     )
 
 

@@ -111,11 +111,12 @@ PythonCall = Callable[[Any], Awaitable[None]]
 
 
 class PythonModule(msgspec.Struct, frozen=True, kw_only=True):
-    """The functions of a `.py` migration."""
+    """The functions of a `.py` migration. `down_is_empty`: the text of `down` has no statement that acts."""
 
     up: PythonCall
     down: PythonCall | None = None
     verify: PythonCall | None = None
+    down_is_empty: bool = False
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +158,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
         A Python migration without its module has none.
         """
         if self.path.endswith(".py"):
-            return self.python is not None and self.python.down is not None
+            python = self.python
+            return python is not None and python.down is not None and not python.down_is_empty
         return self.down is not None and (bool(self.down.steps) or not self.has_steps)
 
     @property

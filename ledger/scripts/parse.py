@@ -6,8 +6,10 @@ a file again, and a file that cannot be used is refused before anything runs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
+from typing import Final
 
 import msgspec
 
@@ -17,8 +19,10 @@ from ledger.scripts.directives import SECTIONS, SectionName
 from ledger.scripts.manifest import encode_said
 from ledger.scripts.model import Dialect, Manifest, Migration, Section, sha256_hex
 from ledger.scripts.placeholders import placeholder_names
+from ledger.scripts.pragmas import switches_foreign_keys
 from ledger.scripts.sections import Parsed, parse_file
 from ledger.scripts.source import ALGORITHM, SourceFile
+from ledger.scripts.statements import classify
 from ledger.scripts.transaction import Settled, settle_sqlite_section
 from ledger.scripts.version import FileName, parse_file_name
 from ledger.scripts.wish import in_order
@@ -76,7 +80,7 @@ def parse_migration(
     no_steps = _no_steps(main, up.section)
     undo = parsed.get("down", main)
     has_down = "down" in parsed or "down" in main.opened
-    back = settle(undo, "down") if has_down or no_steps else None
+    back = _effective(settle(undo, "down"), dialect) if has_down or no_steps else None
     texts = {part: (one.checksum, one.text) for part, one in files.items() if one is not None}
     if said := encode_said(manifest, depends):
         texts["manifest"] = (sha256_hex(said), said)
@@ -123,6 +127,25 @@ def _left_out(parsed: Iterable[Parsed]) -> Iterator[str]:
                 f"{one.file}: left out of the dump: {one.left_out} statements on locks, keys and"
                 " the state of replication"
             )
+
+
+_SETTING: Final = re.compile(
+    r"SET\s+(?!@@(?:GLOBAL|PERSIST)|GLOBAL\b|PERSIST|PASSWORD\b|ROLE\b|DEFAULT\b|RESOURCE\b)[^(]*\Z",
+    re.IGNORECASE,
+)
+
+
+def _effective(down: Settled, dialect: Dialect) -> Settled:
+    """The down part, empty if all that it holds ends with its transaction or its connection."""
+    for step in down.section.steps:
+        idle = (
+            classify(step.sql, dialect).kind == "transaction"
+            or (dialect == "mysql" and _SETTING.match(step.sql) is not None)
+            or (dialect == "sqlite" and switches_foreign_keys(step.sql) is not None)
+        )
+        if not idle:
+            return down
+    return Settled(msgspec.structs.replace(down.section, steps=()), down.warnings)
 
 
 def _no_steps(main: Parsed, up: Section) -> str:

@@ -56,14 +56,53 @@ def test_an_empty_down_part_undoes_nothing(down: str, engine: str, place_on: Mak
     assert place.objects(name) == {"mine", "notes"}
 
 
-def test_a_down_part_of_which_nothing_is_left_undoes_nothing(place_on: MakePlace) -> None:
-    """SQLite leaves out a file's own BEGIN and COMMIT; what is then empty is so for all."""
-    place = place_on("sqlite")
-    place.migration("001_notes.sql", TABLE + "-- migrate:down\nBEGIN;\nCOMMIT;\n")
+IDLE_DOWNS = {
+    "transaction": "BEGIN;\nCOMMIT;\n",
+    "settings": "SET FOREIGN_KEY_CHECKS = 0;\nSET @old = 1;\n",
+    "pragma": "PRAGMA foreign_keys = OFF;\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("engine", "down"),
+    [
+        ("sqlite", "transaction"),
+        ("sqlite", "pragma"),
+        ("mariadb", "transaction"),
+        ("mariadb", "settings"),
+        pytest.param("mysql", "settings", marks=pytest.mark.mysql),
+    ],
+)
+def test_a_down_part_that_ends_with_its_connection_undoes_nothing(
+    engine: str, down: str, place_on: MakePlace
+) -> None:
+    """A transaction around nothing, settings of the connection: with and without a transaction."""
+    place = place_on(engine)
+    for option in ("", " transaction:false"):
+        place.migration("001_notes.sql", f"{TABLE}-- migrate:down{option}\n{IDLE_DOWNS[down]}")
+        assert "from a backup only" in place.ok("lint").out
+    place.ok("migrate", "--all-tenants")
+    place.ok("rollback", "--all-tenants", "-y")
+    assert place.objects(place.names[0]) == {"mine"}
+
+
+@pytest.mark.parametrize("engine", WITH_MYSQL)
+@pytest.mark.parametrize("body", ["pass", "...", '"""There is no way back."""\n    return None'])
+def test_an_empty_function_undoes_nothing(body: str, engine: str, place_on: MakePlace) -> None:
+    """A Python migration whose `down` has no statement that acts is undone from its backup."""
+    place = place_on(engine)
+    config = place.folder / "ledger.toml"
+    config.write_text(f"allow_python = true\n{config.read_text()}")
+    sql = "CREATE TABLE notes (id INTEGER PRIMARY KEY)"
+    place.migration(
+        "001_notes.py",
+        f"async def up(tenant):\n    await tenant.execute({sql!r})\n"
+        f"async def down(tenant):\n    {body}\n",
+    )
     assert "from a backup only" in place.ok("lint").out
     place.ok("migrate", "--all-tenants")
     place.ok("rollback", "--all-tenants", "-y")
-    assert place.objects("acme") == {"mine"}
+    assert place.objects(place.names[0]) == {"mine"}
 
 
 @pytest.mark.parametrize("engine", WITH_MYSQL)
