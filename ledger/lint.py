@@ -6,6 +6,7 @@ is meant is the author's to say.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -242,7 +243,10 @@ def _all_steps(section: Section | None) -> tuple[Step, ...]:
     return section.steps if section is not None else ()
 
 
-_SQLITE_SYNTAX: Final = ("syntax error", "incomplete input", "unrecognized token")
+_SQLITE_SYNTAX: Final = re.compile(
+    r"near \".*\": syntax error|incomplete input|unrecognized token: \".*\"", re.DOTALL
+)
+"""All that its parser itself can say; SQLite has one code for these and for a missing table."""
 
 
 def _sqlite_refusal(sql: str) -> str:
@@ -252,7 +256,7 @@ def _sqlite_refusal(sql: str) -> str:
             database.execute(f"EXPLAIN {sql}")
         except sqlite3.Error as error:
             said = str(error)
-            return said if any(word in said for word in _SQLITE_SYNTAX) else ""
+            return said if _SQLITE_SYNTAX.fullmatch(said) else ""
     return ""
 
 

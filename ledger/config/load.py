@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,9 @@ from ledger.errors import ConfigError, UsageError
 
 PLACES: Final = ("ledger.toml", "pyproject.toml")
 """Where a configuration is looked for in the working folder, in this order."""
+
+MOST_LINES: Final = 500
+"""Of a file in which a mistake is looked for line by line."""
 
 _PASSWORD_KEYS: Final = frozenset({"password_env", "password_file", "password_command"})
 
@@ -105,15 +107,24 @@ def _toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        said = str(error)
-        place = re.search(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)", said)
-        line = text.count("\n") + 1 if place and not place[1] else None
         raise ConfigError(
-            f"is not valid TOML: {said[: place.start()] if place else said}",
-            hint=f"Look at column {place[2]}." if place and place[2] else "",
-            file=str(path),
-            line=int(place[1]) if place and place[1] else line,
+            f"is not valid TOML: {error}", file=str(path), line=_broken_line(text)
         ) from None
+
+
+def _broken_line(text: str) -> int | None:
+    """Where that begins from which on the text is no TOML: everything before it is. None for a long text."""
+    lines = text.splitlines()
+    if len(lines) > MOST_LINES:
+        return None
+    for count in range(len(lines) - 1, 0, -1):
+        try:
+            tomllib.loads("\n".join(lines[:count]))
+        except tomllib.TOMLDecodeError:
+            continue
+        said = (at for at in range(count, len(lines)) if lines[at].strip()[:1] not in ("", "#"))
+        return next(said, count) + 1
+    return 1
 
 
 def _check_overlay(

@@ -13,6 +13,14 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from ledger.config.check import (
+    BeyondLimit,
+    Problem,
+    Unknown,
+    WrongChoice,
+    WrongKind,
+    find_problem,
+)
 from ledger.config.model import MAX_SECONDS, Backing, OutOfOrder, Timeouts
 from ledger.errors import ConfigError
 
@@ -87,7 +95,7 @@ CHOICES: Final = {
     "out-of-order": ("error", "apply"),
     "workers": ("auto", "a number"),
 }
-LIMITS: Final = {">=": "at least", ">": "more than", "<=": "at most"}
+LIMITS: Final = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 KINDS: Final = {
     "int": "an integer",
     "str": "a string",
@@ -96,7 +104,7 @@ KINDS: Final = {
     "array": "a list",
     "object": "a table",
     "null": "nothing",
-    "str | array": "a string or a list of strings",
+    "time": "a date or a time",
 }
 
 
@@ -109,51 +117,37 @@ def convert(
     `shown` as much of it as an error repeats. Raises ConfigError with the key's
     path, its line where it can be found, and the nearest valid key.
     """
-    try:
-        return msgspec.convert(dict(data), RawConfig)
-    except msgspec.ValidationError as error:
-        said, _, at = str(error).partition(" - at ")
-        raise _explain(said, _parts(at.strip("`")), file, text, root, shown) from None
-
-
-def _parts(at: str) -> tuple[str | int, ...]:
-    """`$.tenants[1].url` → ("tenants", 1, "url"); the unnamed key `[...]` is left out."""
-    found = re.findall(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]", at)
-    return tuple(name or int(index) for name, index in found)
+    problem = find_problem(dict(data), RawConfig)
+    if problem is not None:
+        raise _explain(problem, file, text, root, shown)
+    return msgspec.convert(dict(data), RawConfig)
 
 
 def _explain(
-    said: str,
-    path: tuple[str | int, ...],
-    file: str,
-    text: str,
-    root: tuple[str, ...],
-    shown: tuple[str, ...],
+    problem: Problem, file: str, text: str, root: tuple[str, ...], shown: tuple[str, ...]
 ) -> ConfigError:
-    hint = ""
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", said):
+    path, hint = problem.path, ""
+    if isinstance(problem, Unknown):
         table = key_path((*shown, *path))
-        message = f"unknown key {unknown[1]!r}" + (f" in {table}" if table else "")
-        hint = _suggest(unknown[1], path)
-        path = (*path, unknown[1])
+        message = f"unknown key {problem.key!r}" + (f" in {table}" if table else "")
+        hint = _suggest(problem.key, path)
+        path = (*path, problem.key)
     else:
-        message = f"{key_path((*shown, *path))} {_wrong_value(said, str(path[-1]) if path else '')}"
+        message = f"{key_path((*shown, *path))} must be {_wanted(problem)}"
     return ConfigError(message, hint=hint, file=file, line=find_line(text, (*root, *path)))
 
 
-def _wrong_value(said: str, key: str) -> str:
-    if said.startswith("Invalid enum value"):
-        return f"must be one of {', '.join(CHOICES[key])}"
-    if wanted := re.fullmatch(r"Expected `(.*?)`, got `(.*)`", said):
-        return f"must be {_kind(wanted[1])}, not {_kind(wanted[2])}"
-    if limit := re.fullmatch(r"Expected `.*?` ([<>]=?) (.*)", said):
-        return f"must be {LIMITS[limit[1]]} {limit[2].removesuffix('.0')}"
-    return "has a value that cannot be used"
-
-
-def _kind(name: str) -> str:
-    name = name.removesuffix(" | null")
-    return KINDS.get(name, " or ".join(KINDS.get(part, part) for part in name.split(" | ")))
+def _wanted(problem: WrongKind | WrongChoice | BeyondLimit) -> str:
+    if isinstance(problem, WrongChoice):
+        return f"one of {', '.join(CHOICES[str(problem.path[-1])])}"
+    if isinstance(problem, BeyondLimit):
+        bound = problem.bound
+        return f"{LIMITS[problem.limit]} {int(bound) if bound == int(bound) else bound}"
+    wanted = tuple(one for one in problem.wanted if one != "null")
+    words = " or ".join(KINDS[one] for one in wanted)
+    if set(wanted) == {"str", "array"}:
+        words = "a string or a list of strings"
+    return f"{words}, not {KINDS[problem.got]}"
 
 
 def _suggest(key: str, table: tuple[str | int, ...]) -> str:

@@ -28,6 +28,10 @@ class Progress(Protocol):
         """A line about one tenant: a warning, a wait, a take-over."""
         ...
 
+    def backed_up(self, name: str, path: str) -> None:
+        """A tenant's backup at `path` is recorded."""
+        ...
+
     def tenant_finished(
         self, name: str, outcome: str, detail: str, duration_seconds: float
     ) -> None:
@@ -56,6 +60,9 @@ class Unwatched:
         """Nothing is shown."""
 
     def note(self, name: str, text: str) -> None:
+        """Nothing is shown."""
+
+    def backed_up(self, name: str, path: str) -> None:
         """Nothing is shown."""
 
     def tenant_finished(

@@ -261,7 +261,7 @@ class Quick:
             if turn.announced is not None:
                 turn.announced.recorded()
                 turn.announced = None
-            self._ctx.watcher.note(turn.target.name, f"backup {told.path}")
+            self._ctx.watcher.backed_up(turn.target.name, told.path)
             return True
         failpoints.reach("runner.after_record")
         turn.steps += told.steps

@@ -86,10 +86,14 @@ class LineView:
             )
 
     def note(self, name: str, text: str) -> None:
-        """A line with the tenant's name; what is merely good to know needs `verbose`."""
-        good_to_know = text.startswith("backup ")
-        if not self._quiet and not (good_to_know and (self._told_later or not self._verbose)):
+        """A line with the tenant's name."""
+        if not self._quiet:
             self._write("info", f"{name}: {text}", event="note", tenant=name)
+
+    def backed_up(self, name: str, path: str) -> None:
+        """A line if `verbose` asks for it and no story tells it at the end."""
+        if self._verbose and not self._told_later:
+            self.note(name, f"backup {path}")
 
     def tenant_finished(
         self, name: str, outcome: str, detail: str, duration_seconds: float
@@ -202,15 +206,16 @@ class BarView:
             self._print(_step_line(self._symbols, name, number, of, step_name, skipped))
 
     def note(self, name: str, text: str) -> None:
-        """The tenant's line says it until the next step; a wait or a take-over stays above the bar."""
-        if text.startswith("backup "):
-            with self._lock:
-                if name in self._running:
-                    self._running[name] = "backed up"
-            if self._verbose and self._total > 1:
-                self._print(f"{name}: {text}")
-        else:
-            self._print(f"{name}: {text}", style="yellow")
+        """It stays above the bar: a wait, a take-over."""
+        self._print(f"{name}: {text}", style="yellow")
+
+    def backed_up(self, name: str, path: str) -> None:
+        """The tenant's line says it until the next step."""
+        with self._lock:
+            if name in self._running:
+                self._running[name] = "backed up"
+        if self._verbose and self._total > 1:
+            self._print(f"{name}: backup {path}")
 
     def tenant_finished(
         self, name: str, outcome: str, detail: str, duration_seconds: float

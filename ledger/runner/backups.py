@@ -230,7 +230,7 @@ async def take(
         one.withdraw()
         raise
     one.recorded()
-    ctx.watcher.note(target.name, f"backup {backup.path}")
+    ctx.watcher.backed_up(target.name, str(backup.path))
     return created
 
 

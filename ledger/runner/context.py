@@ -35,6 +35,8 @@ class Watcher(Protocol):
 
     def note(self, name: str, text: str) -> None: ...
 
+    def backed_up(self, name: str, path: str) -> None: ...
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says about running. `wait_seconds` is how long another's claim is waited for.

@@ -21,6 +21,7 @@ from ledger.drivers.mysql import (
 from ledger.drivers.url import MysqlUrl
 from ledger.errors import StoreUnavailableError
 from ledger.events import GENESIS_HASH
+from ledger.scripts.statements import classify
 from ledger.stores.base import LEDGER_SCHEMA
 from ledger.stores.chain import timestamp
 from ledger.stores.migrations import CREATED_KEY, ID_KEY, SCHEMA_KEY, Upgrade, pending
@@ -153,7 +154,7 @@ async def make_tables(connection: MysqlConnection, url: MysqlUrl) -> dict[str, s
     await _lock(connection, url)
     try:
         for statement in (*TABLES, *TRIGGERS):
-            await connection.execute(statement)
+            await _make(connection, statement)
         ((now,),) = await connection.fetch("SELECT UTC_TIMESTAMP(6)")
         await connection.execute(_INSERT_HEAD, (GENESIS_HASH,))
         for pair in (
@@ -181,7 +182,7 @@ async def upgrade_tables(
         for upgrade in pending(int(meta[SCHEMA_KEY]), target, upgrades):
             for statement in upgrade.statements:
                 try:
-                    await connection.execute(statement)
+                    await _make(connection, statement)
                 except QueryError as error:
                     if error.code not in _ALREADY_DONE:
                         raise
@@ -190,6 +191,16 @@ async def upgrade_tables(
         return meta
     finally:
         await _unlock(connection, url)
+
+
+async def _make(connection: MysqlConnection, statement: str) -> None:
+    """Run one statement of the layout. Raises NoTriggersError where a trigger is what may not be made."""
+    try:
+        await connection.execute(statement)
+    except QueryError as error:
+        if error.code in _NO_TRIGGERS and classify(statement, "mysql").makes("trigger"):
+            raise NoTriggersError(error.code, error.message) from error
+        raise
 
 
 def _lock_name(url: MysqlUrl) -> str:
@@ -221,6 +232,10 @@ _READ_ONLY: Final = frozenset({1290, 1792, 1836, 3032})
 _NO_ROOM: Final = frozenset({1021, 1114, 1030, 3})
 
 
+class NoTriggersError(QueryError):
+    """The account may make tables, and no triggers."""
+
+
 def translate(error: DriverError, url: MysqlUrl) -> StoreUnavailableError:
     """The driver's exception in the ledger's words, with the GRANT where one is missing."""
     where = f"the ledger on {url.server}, database {url.database}"
@@ -228,7 +243,7 @@ def translate(error: DriverError, url: MysqlUrl) -> StoreUnavailableError:
     if isinstance(error, ConnectRefusedError):
         hint = "Check that the server runs, and `url` and the password in the configuration."
         return StoreUnavailableError(f"{where} cannot be reached: {error}", hint=hint)
-    if error.code in _NO_TRIGGERS and ("TRIGGER" in error.message or error.code == _BINARY_LOG):
+    if isinstance(error, NoTriggersError):
         hint = f"As an administrator: GRANT TRIGGER ON {name} TO {user};"
         if error.code == _BINARY_LOG:
             # With binary logging, MySQL wants more than the privilege.

@@ -129,7 +129,7 @@ def run_view(view: LineView | BarView) -> None:
     view.tenant_started("beta")
     view.step("acme", 1, 2, "Add column")
     view.step("acme", 2, 2, "Add index", "index exists")
-    view.note("acme", "backup /b/acme.db")
+    view.backed_up("acme", "/b/acme.db")
     view.note("beta", "waiting for ana (run 01J)")
     view.tenant_finished("acme", "migrated", "2 steps", 0.031)
     view.tenant_finished("beta", "in_doubt", "table\nis there", 1.5)

@@ -25,6 +25,8 @@ class Silent:
 
     def note(self, name: str, text: str) -> None: ...
 
+    def backed_up(self, name: str, path: str) -> None: ...
+
 
 def context(store: Store, folder: Path, run: str) -> RunContext:
     """A run of its own over the store."""

@@ -60,7 +60,7 @@ HISTORY_SINCE: Final = (10, 11)
 LIBRARY: Final = "LIBRARY"
 UNFINISHED: Final = ".sql.zst.tmp"
 TRAILER: Final = b"-- Dump completed"
-NO_PLACE: Final = re.compile(r"error: (\d+):? .* when trying to connect", re.DOTALL)
+NO_PLACE: Final = re.compile(r"error: (\d+)")
 FULL_PAUSE_SECONDS: Final = 0.05
 STDERR_BYTES: Final = 64 << 10
 STOP_SECONDS: Final = 10.0
@@ -389,12 +389,12 @@ async def _pump(
 
     False if it was turned away from a full server before anything, and is not the `last`.
     """
-    said = bytearray()
+    stderr = bytearray()
     tail = b""
     if process.stdout is None or process.stderr is None:
         raise RuntimeError("the dump's output is not piped")
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_listen, process.stderr, said)
+        tasks.start_soon(_listen, process.stderr, stderr)
         pending = bytearray()
         async for chunk in process.stdout:
             pending += chunk
@@ -404,7 +404,7 @@ async def _pump(
     failpoints.reach("backup.half_written")
     code = await process.wait()
     if code != 0 or TRAILER not in tail:
-        words = said.decode("utf-8", "replace").strip()
+        words = stderr.decode("utf-8", "replace").strip()
         refused = NO_PLACE.search(words)
         if not last and not writer.sql_bytes and refused and int(refused[1]) in SERVER_FULL:
             return False

@@ -8,23 +8,24 @@ Invariant: reads only, and leaves nothing defined on the connection.
 
 from __future__ import annotations
 
-import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from itertools import pairwise
+from typing import Final, Literal, NamedTuple
+
+from ledger.scripts.tokens import tokens
 
 TABLES: Final = "SELECT name FROM main.sqlite_master WHERE type = 'table'"
+DEFINITIONS: Final = "SELECT sql FROM main.sqlite_master WHERE sql IS NOT NULL"
+FUNCTIONS: Final = "SELECT name FROM pragma_function_list"
 STRUCTURE: Final = "PRAGMA main.quick_check(1)"
 
-_UNKNOWN: Final = re.compile(
-    r"no such collation sequence: (?P<collation>.+)"
-    r"|(?:unknown|no such) function: (?P<function>.+?)(?:\(\))?"
-)
 _STRUCTURAL: Final = "***"
 """How findings about pages begin; they come before those about rows."""
 
-MOST_UNKNOWN: Final = 100
+_NOT_KNOWN: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_ERROR_MISSING_COLLSEQ})
+"""What SQLite says where the schema uses a name that the connection has not, among other things."""
 
 
 def find_damage(database: sqlite3.Connection, *, most: int, quick: bool = False) -> tuple[str, ...]:
@@ -36,7 +37,8 @@ def find_damage(database: sqlite3.Connection, *, most: int, quick: bool = False)
     try:
         return _found(database, f"PRAGMA main.{pragma}({most})")
     except sqlite3.OperationalError as error:
-        if _unknown(error) is None:
+        unknown = _unknown(database)
+        if error.sqlite_errorcode not in _NOT_KNOWN or not unknown:
             raise
     found: list[str] = []
     for (name,) in database.execute(TABLES).fetchall():
@@ -44,9 +46,9 @@ def find_damage(database: sqlite3.Connection, *, most: int, quick: bool = False)
         try:
             found += _found(database, f"PRAGMA main.{pragma}({quoted})")
         except sqlite3.OperationalError as error:
-            if _unknown(error) is None:
+            if error.sqlite_errorcode not in _NOT_KNOWN:
                 raise
-    with _stand_ins(database):
+    with _stand_ins(database, unknown):
         # The order of rows means nothing now; the pages do.
         found += [one for one in _found(database, STRUCTURE) if one.startswith(_STRUCTURAL)]
     return tuple(dict.fromkeys(found))[:most]
@@ -57,28 +59,48 @@ def _found(database: sqlite3.Connection, sql: str) -> tuple[str, ...]:
     return () if rows == ["ok"] else tuple(rows)
 
 
-def _unknown(error: sqlite3.Error) -> tuple[str, str] | None:
-    """What the application has and we have not: its kind and its name."""
-    match = _UNKNOWN.fullmatch(str(error))
-    if match is None or match.lastgroup is None:
-        return None
-    return match.lastgroup, match[match.lastgroup]
+class _Unknown(NamedTuple):
+    """A name that the schema uses and the application alone has."""
+
+    kind: Literal["collation", "function"]
+    name: str
+
+
+def _unknown(database: sqlite3.Connection) -> frozenset[_Unknown]:
+    """Names in the schema of which the connection knows none of that kind; some may be neither."""
+    collations: set[str] = set()
+    functions: set[str] = set()
+    for (sql,) in database.execute(DEFINITIONS).fetchall():
+        for token, after in pairwise(tokens(sql, "sqlite")):
+            if token.upper == "COLLATE":
+                collations.add(after.text.strip("'").lower())
+            elif after.text == "(" and token.kind in ("word", "quoted"):
+                functions.add(token.text.lower())
+    functions -= {row[0].lower() for row in database.execute(FUNCTIONS)}
+    return frozenset(
+        [
+            *(_Unknown("collation", one) for one in collations if not _collates(database, one)),
+            *(_Unknown("function", one) for one in functions),
+        ]
+    )
+
+
+def _collates(database: sqlite3.Connection, name: str) -> bool:
+    """Asked by using it: SQLite lists a collation that it has only looked for."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    try:
+        database.execute(f"SELECT 'a' < 'b' COLLATE {quoted}").fetchall()
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 @contextmanager
-def _stand_ins(database: sqlite3.Connection) -> Iterator[None]:
+def _stand_ins(database: sqlite3.Connection, unknown: Iterable[_Unknown]) -> Iterator[None]:
     """Something under each name that is not known, as long as the block lasts."""
     removals: list[Callable[[], None]] = []
     try:
-        for _ in range(MOST_UNKNOWN):
-            try:
-                database.execute(STRUCTURE).fetchall()
-                break
-            except sqlite3.OperationalError as error:
-                unknown = _unknown(error)
-                if unknown is None:
-                    raise
-                removals.append(_define(database, *unknown))
+        removals += [_define(database, *one) for one in unknown]
         yield
     finally:
         for remove in removals:
