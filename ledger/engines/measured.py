@@ -46,9 +46,13 @@ class References(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The first measurements. `bytes` is the tenant's size. `plans` are query plans, by the SHA-256
-    of the query's text. None: not measured.
+    of the query's text. None: not measured. `absent` are numbers of steps CREATE … IF NOT EXISTS
+    whose object was not there, so that it is the tenant's own when a repeated step finds it; `open`
+    are those of steps that their guard has let run.
     """
 
     bytes: int | None = None
     plans: tuple[tuple[str, Plan], ...] | None = None
     references: References | None = None
+    absent: tuple[int, ...] = ()
+    open: tuple[int, ...] = ()

@@ -125,3 +125,37 @@ def test_sizes_and_plans_are_those_from_before(
     world.run(*EXPLAIN, failpoint=f"{point}:2")
     world.ok(*EXPLAIN)
     assert _measured(world) == expected
+
+
+OWN: Final = """\
+CREATE TABLE IF NOT EXISTS {prefix}theirs (id INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS {prefix}first (id INTEGER PRIMARY KEY);
+-- skip-if: table {prefix}second
+CREATE TABLE IF NOT EXISTS {prefix}second (id INTEGER PRIMARY KEY);
+-- skip-if: view {prefix}seen
+CREATE OR REPLACE VIEW {prefix}seen AS SELECT id FROM {prefix}second;
+CREATE TABLE IF NOT EXISTS {prefix}third (id INTEGER PRIMARY KEY);
+"""
+
+
+@pytest.mark.fault(51)
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    "point", ["engine.before_marker", "engine.after_marker", "runner.before_record"]
+)
+def test_what_a_killed_attempt_made_is_not_the_applications(
+    make_world: MakeWorld, on: str, point: str, count: int
+) -> None:
+    """IF NOT EXISTS finds it when it is run again; `reset --drop-all` drops it, and the application's stays."""
+    world = make_world(on, migrations={"001_own.sql": OWN})
+    for name in world.tenants:
+        table = f"{world.place(name)[1]}theirs"  # type: ignore[attr-defined]
+        world.sql(name, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")  # type: ignore[attr-defined]
+    world.run(*MIGRATE, failpoint=f"{point}:{count}")
+    world.ok(*MIGRATE)
+    assert world.history("--type", "step_skipped") == []
+    named = [word for name in world.tenants for word in ("--yes-drop", name)]
+    world.ok("reset", "--drop-all", "--all-tenants", "--reason", "test", *named)
+    assert {name: list(held) for name, held in world.state().items()} == {
+        name: ["theirs"] for name in world.tenants
+    }

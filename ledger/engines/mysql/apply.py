@@ -193,7 +193,7 @@ class Run:
                 msgspec.structs.replace(_result(step, time.perf_counter_ns()), recovered=True)
             )
             return
-        if step.skip_if is not None:
+        if step.skip_if is not None and step.number not in self.progress.measured.open:
             await self._before_other(step)
             try:
                 reason = await guards.held(
@@ -313,6 +313,43 @@ class Run:
             return kind.owner.lower() in {str(row[0]).lower() for row in rows}
         (found,) = await objects.states(connection, pairs, names, self.session.known)
         return found.text is not None
+
+    async def _was_there(self, step: Step, kind: StatementKind) -> bool | None:
+        """The same before the step's first attempt: what was absent is made durable before it is made.
+
+        So are the steps after it whose objects are known to be absent, in the same write.
+        """
+        progress = self.progress
+        if step.number in progress.measured.absent:
+            return False
+        found = await self._is_there(kind)
+        if found is False:
+            later = (
+                one.number
+                for one in self.work.section.steps[step.number :]
+                if one.skip_if is None and self._finds_nothing(kind_of(one.sql))
+            )
+            absent = (*progress.measured.absent, step.number, *later)
+            progress.measured = msgspec.structs.replace(progress.measured, absent=absent)
+            await self.save()
+        return found
+
+    async def _keep_open(self, step: Step) -> None:
+        """A repeated step is not to be left out for what it made itself."""
+        measured = self.progress.measured
+        if step.number not in measured.open:
+            opened = (*measured.open, step.number)
+            self.progress.measured = msgspec.structs.replace(measured, open=opened)
+            await self.save()
+
+    def _finds_nothing(self, kind: StatementKind) -> bool:
+        pairs = objects.touched(kind)[:1]
+        return (
+            kind.may_find
+            and bool(pairs)
+            and kind.object != "index"
+            and self.session.known.rules_out(*pairs[0])
+        )
 
     async def _announce(
         self, step: Step, kind: StatementKind, pairs: tuple[tuple[str, str], ...]
@@ -512,7 +549,9 @@ class Run:
     async def _plain(self, step: Step, kind: StatementKind) -> None:
         """A statement that may simply be repeated, or whose effect is its connection's."""
         try:
-            existed = await self._is_there(kind)
+            if step.skip_if is not None and kind.kind == "ddl":
+                await self._keep_open(step)
+            existed = await self._was_there(step, kind)
             self.session.known.add(objects.touched(kind))
             result = await self._try(step, kind)
             self._land(msgspec.structs.replace(result, existed=existed))
