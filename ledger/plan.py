@@ -274,6 +274,23 @@ def up_to(catalogue: Catalogue, to: str | None) -> list[Migration]:
     return [one for one in catalogue.order if one.id in chosen]
 
 
+def others(catalogues: Mapping[str, Catalogue], to: str | None) -> tuple[str, ...]:
+    """The tenants (the keys) whose sets have no migration `to`: there is nothing to do for them.
+
+    Raises UsageError if none of the catalogues has it, or if one has it twice.
+    """
+    if to is None:
+        return ()
+    has = {id(one): one.find(to) is not None for one in catalogues.values()}
+    if has and not any(has.values()):
+        known = {one.id: None for each in catalogues.values() for one in each.order}
+        raise UsageError(
+            f"no migration has version {to}",
+            hint="Available: " + (", ".join(known) or "none") + ".",
+        )
+    return tuple(name for name, one in catalogues.items() if not has[id(one)])
+
+
 def _within(migration: Migration, caps: Mapping[str, tuple[int, ...]]) -> bool:
     cap = caps.get(migration.ref.set)
     return cap is None or migration.key <= cap

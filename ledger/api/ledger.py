@@ -18,10 +18,10 @@ from ledger.api.choosing import pick_backup, rollback_chooser
 from ledger.api.reading import Reading
 from ledger.api.running import Tenants, changed_tenants, run_call
 from ledger.engines.base import Target
-from ledger.fleet.planning import Decisions, drifted_tenants, refuse_wrong_files
+from ledger.fleet.planning import Decisions, drifted_tenants, left_alone, refuse_wrong_files
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
-from ledger.plan import Catalogue, standing, unsettled, up_to
+from ledger.plan import Catalogue, others, standing, unsettled, up_to
 from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.kept import kept_backups
 from ledger.runner.outcome import Outcome
@@ -90,9 +90,14 @@ class Ledger(Reading):
 
                 queries = await read_queries(explain, chosen)
                 ctx.settings = msgspec.structs.replace(ctx.settings, explain=queries)
+            alone = others(chosen.catalogues, to)
             decisions = Decisions(ctx.fleet, options)
             refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
-            warnings = (*chosen.warnings, *drifted_tenants(chosen.targets, ctx.fleet))
+            warnings = (
+                *chosen.warnings,
+                *left_alone(alone, to),
+                *drifted_tenants(chosen.targets, ctx.fleet),
+            )
             plan = migrate_plan(
                 chosen.targets,
                 chosen.catalogues,
@@ -110,7 +115,8 @@ class Ledger(Reading):
             todo = [
                 target
                 for target, one in zip(chosen.targets, plan.tenants, strict=True)
-                if one.migrations or one.problem or target.name in changed
+                if target.name not in alone
+                and (one.migrations or one.problem or target.name in changed)
             ]
             report = await migrate_fleet(
                 ready,
@@ -247,7 +253,12 @@ class Ledger(Reading):
 
         async with self._ready(create=True) as ready:
             ctx, chosen = await self._begin(ready, "baseline", tenants, reason=reason)
-            wanted = {id(one): up_to(one, to) for one in chosen.catalogues.values()}
+            alone = others(chosen.catalogues, to)
+            wanted = {
+                id(one): up_to(one, to)
+                for name, one in chosen.catalogues.items()
+                if name not in alone
+            }
 
             async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
                 bound = [ctx.bound(one, target.variables) for one in wanted[id(catalogue)]]
@@ -257,11 +268,12 @@ class Ledger(Reading):
             return await run_call(
                 ctx,
                 chosen,
-                chosen.targets,
+                [target for target in chosen.targets if target.name not in alone],
                 work,
                 self._bounds(parallel),
                 self.progress,
                 target_version=to,
+                notes=left_alone(alone, to),
                 work_of=lambda target: [
                     one.ref for one in wanted[id(chosen.catalogues[target.name])]
                 ],

@@ -29,9 +29,11 @@ from ledger.fleet.planning import (
     FleetPlan,
     drifted_tenants,
     gone_files,
+    left_alone,
     refuse_wrong_files,
 )
 from ledger.fleet.state import load_fleet
+from ledger.plan import others
 from ledger.projections import RunState
 from ledger.runner.kept import KeptBackup, kept_backups
 from ledger.runner.undo import How
@@ -83,10 +85,16 @@ class Reading(Opening):
         async with self._reading() as ready:
             chosen = await self._choose(ready, tenants)
             fleet = await load_fleet(ready.store)
+            alone = others(chosen.catalogues, to)
             decisions = Decisions(fleet, self._options(to, out_of_order))
             refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
             gone = gone_files(chosen.targets, chosen.catalogues, fleet)
-            warnings = (*chosen.warnings, *gone, *drifted_tenants(chosen.targets, fleet))
+            warnings = (
+                *chosen.warnings,
+                *left_alone(alone, to),
+                *gone,
+                *drifted_tenants(chosen.targets, fleet),
+            )
             plan = migrate_plan(
                 chosen.targets,
                 chosen.catalogues,

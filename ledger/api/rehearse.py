@@ -23,9 +23,9 @@ from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError, UnfinishedError, UsageError
 from ledger.fleet.each import each_target
-from ledger.fleet.planning import Decisions, refuse_wrong_files
+from ledger.fleet.planning import Decisions, left_alone, refuse_wrong_files
 from ledger.fleet.progress import Progress, Unwatched
-from ledger.plan import Catalogue, Options
+from ledger.plan import Catalogue, Options, others
 from ledger.projections import FleetState, TenantState
 from ledger.runner.backups import SUFFIXES
 from ledger.runner.context import RunContext, Settings
@@ -45,10 +45,12 @@ LEASE_SECONDS: Final = 7 * 86400.0
 
 
 class RehearsalReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rehearsal of every chosen tenant came to. `left_out` is how many a sample passed over."""
+    """What the rehearsal of every chosen tenant came to. `left_out` is how many a sample passed over,
+    `notes` name those that follow no set with the version asked for."""
 
     tenants: tuple[Rehearsal, ...]
     left_out: int = 0
+    notes: tuple[str, ...] = ()
     duration_us: int = 0
 
     @property
@@ -106,9 +108,11 @@ async def rehearse(
     Raises ChecksumMismatchError, as `migrate` would, if a migration was edited after it ran.
     """
     began = anyio.current_time()
+    alone = others(chosen.catalogues, options.to)
     decisions = Decisions(fleet, options)
     refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
-    targets = choose_sample(chosen.targets, fleet, sample)
+    concerned = [target for target in chosen.targets if target.name not in alone]
+    targets = choose_sample(concerned, fleet, sample)
     newest = {
         one.tenant: one
         for one in await kept_backups(ready.store)
@@ -156,7 +160,8 @@ async def rehearse(
     lost = [not_rehearsed(one.source, one.error) for one in chosen.found.lost]
     return RehearsalReport(
         tenants=(*made, *lost),
-        left_out=len(chosen.targets) - len(targets),
+        left_out=len(concerned) - len(targets),
+        notes=left_alone(alone, options.to),
         duration_us=int((anyio.current_time() - began) * 1e6),
     )
 

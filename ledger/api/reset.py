@@ -7,10 +7,11 @@ from ledger.api.opened import Chosen, Opened
 from ledger.api.running import run_call
 from ledger.engines.base import Target
 from ledger.errors import UsageError
+from ledger.fleet.planning import left_alone
 from ledger.fleet.progress import Progress
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
-from ledger.plan import Catalogue, standing, up_to
+from ledger.plan import Catalogue, others, standing, up_to
 from ledger.runner.context import RunContext
 from ledger.runner.outcome import Outcome
 from ledger.runner.reset import Resetting, drop_tenant, mark_tenant, marked_refs, plan_drop
@@ -28,6 +29,11 @@ def require_one_way(*, to: str | None, mark_only: bool, drop_all: bool) -> None:
         )
 
 
+def _alone(chosen: Chosen, to: str) -> tuple[str, ...]:
+    """The tenants that follow no set with `to`. Raises UsageError if all do so."""
+    return () if to == "0" else others(chosen.catalogues, to)
+
+
 def _marked(catalogue: Catalogue, to: str) -> tuple[tuple[Migration, ...], frozenset[str]]:
     """What counts as applied up to `to`, and the sets that it speaks of. Raises UsageError."""
     if to == "0":
@@ -43,7 +49,10 @@ async def plan_reset(
 ) -> tuple[Resetting, ...]:
     """What `--drop-all` or `--mark-only` would do to each tenant; touches nothing."""
     plans = []
+    alone = _alone(chosen, to or "0")
     for target in chosen.targets:
+        if target.name in alone:
+            continue
         catalogue = chosen.catalogues[target.name]
         engine = ready.engines[target.engine]
         if drop_all:
@@ -80,10 +89,13 @@ async def reset(
     engines = ready.engines
     marked = {}
     choose = None
+    alone: tuple[str, ...] = ()
     if mark_only:
+        alone = _alone(chosen, to or "0")
         marked = {
             target.name: _marked(chosen.catalogues[target.name], to or "0")
             for target in chosen.targets
+            if target.name not in alone
         }
     elif not drop_all:
         choose = await rollback_chooser(ctx, chosen, migration=None, to=to, run=None)
@@ -102,10 +114,21 @@ async def reset(
     todo = [
         target
         for target in chosen.targets
-        if choose is None
-        or choose(target, chosen.catalogues[target.name])(standing(ctx.state(target.name)))
+        if target.name not in alone
+        and (
+            choose is None
+            or choose(target, chosen.catalogues[target.name])(standing(ctx.state(target.name)))
+        )
     ]
     mode = "drop_all" if drop_all else "mark_only" if mark_only else "undo"
     return await run_call(
-        ctx, chosen, todo, work, bounds, progress, target_version=to, options={"mode": mode}
+        ctx,
+        chosen,
+        todo,
+        work,
+        bounds,
+        progress,
+        target_version=to,
+        options={"mode": mode},
+        notes=left_alone(alone, to),
     )

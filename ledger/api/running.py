@@ -96,11 +96,12 @@ async def run_call(
     options: dict[str, str] | None = None,
     quick: Quick | None = None,
     work_of: Callable[[Target], Sequence[ev.MigrationRef]] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> RunReport:
     """Run what is to do; every other chosen tenant is `current`, every lost source a failure.
 
     No run is recorded if nothing is to do. `work_of` gives the migrations that are to be applied, or
-    undone, on a tenant, for the record.
+    undone, on a tenant, for the record; `notes` are warnings of the caller's.
     """
     bounds = msgspec.structs.replace(bounds, chosen=len(chosen.targets))
     bounds.failure_budget(len(todo))
@@ -155,7 +156,7 @@ async def run_call(
         outcomes=tuple(outcomes[name] for name in sorted(outcomes)),
         duration_us=duration_us,
         interrupted=interrupted,
-        warnings=warnings,
+        warnings=(*notes, *warnings),
     )
 
 

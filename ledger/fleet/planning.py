@@ -103,13 +103,20 @@ class Decisions:
         key = (id(applied), id(catalogue))
         decision = self._made.get(key)
         if decision is None:
-            decision = self._made[key] = decide(applied, catalogue, self._options)
+            decision = (
+                decide(applied, catalogue, self._options) if self.follows(catalogue) else Decision()
+            )
+            self._made[key] = decision
         return decision
+
+    def follows(self, catalogue: Catalogue) -> bool:
+        """Whether the tenants of this catalogue have the migration that `to` names."""
+        return self._options.to is None or catalogue.find(self._options.to) is not None
 
     def problem(self, tenant: str, catalogue: Catalogue) -> LedgerError | None:
         """Why a run would refuse the tenant: as decided, or for what has landed in it in part."""
         decision = self.of(tenant, catalogue)
-        if decision.problem is not None:
+        if decision.problem is not None or not self.follows(catalogue):
             return decision.problem
         left = unfinished(self._fleet.tenant(tenant), decision.pending)
         return unfinished_problem(left, catalogue) if left else None
@@ -204,6 +211,17 @@ def _gone(ids: Sequence[str], names: Sequence[str]) -> str:
     return (
         f"{what} applied on {where} ({shown}), and no file is there any more."
         " Put it back if it was not meant to go; the ledger keeps what ran, and can undo it"
+    )
+
+
+def left_alone(names: Sequence[str], to: str | None) -> tuple[str, ...]:
+    """A note about tenants that a `--to` does not concern."""
+    if not names:
+        return ()
+    shown = ", ".join(names[:GONE_SHOWN]) + (" …" if len(names) > GONE_SHOWN else "")
+    who = "1 tenant follows" if len(names) == 1 else f"{len(names):,} tenants follow"
+    return (
+        f"{who} no set that has {to}, and {'is' if len(names) == 1 else 'are'} left alone: {shown}",
     )
 
 

@@ -65,7 +65,8 @@ def write_rehearsal(
         for one in tenants:
             write_lines(_story(one, symbols), out=out)
         if not quiet:
-            write_lines([_summary(document)], out=out)
+            notes = [f"note: {one_line(note)}" for note in document.get("notes", ())]
+            write_lines([*notes, _summary(document)], out=out)
     else:
         empty = {column.key: None for column in _ROWS}
         write_rows((empty | dict(one) for one in tenants), _ROWS, form=form, out=out)
