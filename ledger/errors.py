@@ -36,8 +36,25 @@ once, at the store or the engine, with `raise … from`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+GOES_ON: Final[dict[str, str]] = {
+    "restore": "ledger restore --tenant NAME",
+    "reset": "ledger reset --tenant NAME --drop-all",
+}
+"""The command that goes on with what a killed restore, or reset, has left in a tenant."""
+
+
+def chosen(tenant: str) -> str:
+    """The option that chooses the tenant, for a command that a person types."""
+    return f"--tenant {shlex.quote(tenant)}"
+
+
+def for_tenant(hint: str, tenant: str | None) -> str:
+    """A hint whose commands name the tenant. As they are written, hints say NAME: alike for all tenants."""
+    return hint if tenant is None else hint.replace("--tenant NAME", chosen(tenant))
 
 
 class LedgerError(Exception):

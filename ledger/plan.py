@@ -209,13 +209,13 @@ def unfinished_problem(halves: Sequence[Half], catalogue: Catalogue) -> Unfinish
     more = "".join(f"; so has {one.id}" for one in halves[1:])
     text = half_text(half)
     there = next((one for one in catalogue.order if one.id == half.id), None)
-    undo = f"undo it with `ledger rollback {half.id}`"
+    undo = f"undo it with `ledger rollback {half.id} --tenant NAME`"
     if there is not None:
         return UnfinishedError(
             f"{text}, and this run would not bring it to its end{more}",
             migration=half.id,
             file=there.path,
-            hint=f"Run `ledger migrate` without --to, or {undo}.",
+            hint=f"Run `ledger migrate --tenant NAME` without --to, or {undo}.",
         )
     same = next((one for one in catalogue.order if one.ref.checksum == half.ref.checksum), None)
     where = f"; {same.path} has its text" if same is not None else ""
@@ -223,7 +223,7 @@ def unfinished_problem(halves: Sequence[Half], catalogue: Catalogue) -> Unfinish
         f"{text}, and no file describes it any more{where}{more}",
         migration=half.id,
         hint=f"Put the file back as {half.ref.version}_{half.ref.name}.sql in the set"
-        f" {half.ref.set} and run `ledger migrate`, or {undo}.",
+        f" {half.ref.set} and run `ledger migrate --tenant NAME`, or {undo}.",
     )
 
 

@@ -22,7 +22,10 @@ from ledger.api.opened import Chosen, Opened, choose_tenants, opened
 from ledger.config import Config
 from ledger.drivers.url import SqliteUrl
 from ledger.engines.diagnosis import Level, Probe
-from ledger.errors import StoreError
+from ledger.errors import (
+    StoreError,
+    for_tenant,
+)
 from ledger.fleet.doctor import examine_fleet
 from ledger.fleet.progress import Progress
 from ledger.fleet.state import load_fleet
@@ -124,7 +127,7 @@ def _of_tenant(tenant: str, probe: Probe) -> Finding:
         check=probe.check,
         level=probe.level,
         detail=probe.detail,
-        hint=probe.hint,
+        hint=for_tenant(probe.hint, tenant),
     )
 
 
@@ -140,7 +143,7 @@ def _no_ledger(path: str) -> list[Finding]:
         return [
             _finding(
                 "ledger", "connection", "warning", f"there is no ledger at {path} yet",
-                "`ledger init`, or the first `ledger migrate`, makes it.",
+                "`ledger init`, or the first `ledger migrate --all-tenants`, makes it.",
             )
         ]  # fmt: skip
     return [

@@ -24,8 +24,8 @@ def require_one_way(*, to: str | None, mark_only: bool, drop_all: bool) -> None:
     if (to is None) == (not drop_all) or (drop_all and mark_only):
         raise UsageError(
             "a reset goes --to a version, or drops everything with --drop-all",
-            hint="Write `ledger reset --to VERSION`, with --mark-only if the tenant is not to be"
-            " touched, or `ledger reset --drop-all`.",
+            hint="Write `ledger reset --tenant NAME --to VERSION`, with --mark-only if the tenant is not to be"
+            " touched, or `ledger reset --tenant NAME --drop-all`.",
         )
 
 

@@ -88,6 +88,31 @@ def tenant_options(function: F) -> F:
     return function
 
 
+def one_tenant_option(function: F) -> F:
+    """Add TENANT and --tenant NAME, which mean the same, to be read by `one_tenant`."""
+    for option in (
+        click.option("--tenant", "named", metavar="NAME", help="The same as TENANT."),
+        click.argument("tenant", required=False),
+    ):
+        function = option(function)
+    return function
+
+
+def one_tenant(tenant: str | None, named: str | None) -> str | None:
+    """The tenant that was named in either way. Raises click.UsageError for two of them."""
+    if tenant is not None and named is not None:
+        raise click.UsageError("name the tenant once: TENANT, or --tenant NAME.")
+    return tenant if named is None else named
+
+
+def require_tenant(tenant: str | None, named: str | None) -> str:
+    """The tenant that was named in either way. Raises click.UsageError for none, and for two."""
+    found = one_tenant(tenant, named)
+    if found is None:
+        raise click.UsageError("name the tenant: TENANT, or --tenant NAME.")
+    return found
+
+
 def chosen_or_all(*, all_tenants: bool, tenants: Sequence[str]) -> str | tuple[str, ...]:
     """What was chosen, everything by default. Raises click.UsageError for both options at once."""
     if all_tenants and tenants:

@@ -19,7 +19,7 @@ def require_own(found: str, ledger: str, *, tenant: str) -> None:
     if found not in ("", ledger):
         raise TenantError(
             f"this tenant belongs to another ledger ({found}, not {ledger})",
-            hint="If this ledger is to take it over, run `ledger baseline` for it.",
+            hint="If this ledger is to take it over, run `ledger baseline --tenant NAME --to VERSION`.",
             tenant=tenant,
         )
 
@@ -63,7 +63,7 @@ def require_expected(
         missing=missing,
         extra=extra,
         hint="The tenant, or the ledger, was put back to an older state; `ledger status` shows "
-        "which, and the next `ledger migrate` brings a regressed tenant forward.",
+        "which, and the next `ledger migrate --tenant NAME` brings a regressed tenant forward.",
         tenant=tenant,
     )
 

@@ -9,7 +9,10 @@ import json
 import re
 from typing import Final, TextIO
 
-from ledger.errors import LedgerError
+from ledger.errors import (
+    LedgerError,
+    for_tenant,
+)
 from ledger.render.text import plain, plain_json
 
 _URL_PASSWORD: Final = re.compile(r"(\w+://[^\s:/@'\"]*):\S+@")
@@ -30,7 +33,7 @@ def write_error(error: LedgerError, *, log_format: str, out: TextIO) -> None:
             "level": "error",
             "error": type(error).__name__,
             "message": redact(error.message),
-            "hint": redact(error.hint),
+            "hint": redact(for_tenant(error.hint, error.tenant)),
             "tenant": error.tenant,
             "migration": error.migration,
             "file": error.file,
@@ -39,7 +42,7 @@ def write_error(error: LedgerError, *, log_format: str, out: TextIO) -> None:
         }
         out.write(plain_json(json.dumps(document, ensure_ascii=False)) + "\n")
         return
-    write_text("error", str(error), hint=error.hint, out=out)
+    write_text("error", str(error), hint=for_tenant(error.hint, error.tenant), out=out)
     for key, value in getattr(error, "evidence", {}).items():
         out.write(f"  {plain(redact(f'{key}: {value}'))}\n")
 

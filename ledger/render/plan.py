@@ -7,6 +7,7 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
+from ledger.errors import for_tenant
 from ledger.fleet.planning import FleetPlan, PlannedMigration, TenantPlan
 from ledger.plan import Undo
 from ledger.render.figures import estimate_text, fleet_estimate_lines
@@ -72,7 +73,8 @@ def plan_lines(plan: FleetPlan, *, with_sql: bool) -> Iterator[str]:
     for group in sorted(groups.values(), key=len, reverse=True):
         yield from _group(group, with_sql=with_sql)
         yield ""
-    rest = f"; {total - pending:,} are current" if total > pending else ""
+    current = total - pending
+    rest = f"; {current:,} {'is' if current == 1 else 'are'} current" if current else ""
     if plan.estimate is not None:
         yield from fleet_estimate_lines(plan.estimate)
     refused = sum(bool(tenant.problem) for tenant in plan.pending)
@@ -92,7 +94,8 @@ def _group(group: list[TenantPlan], *, with_sql: bool) -> Iterator[str]:
     if group[0].problem:
         yield f"  refused: {one_line(group[0].problem)}"
         if group[0].hint:
-            yield f"  hint: {one_line(group[0].hint)}"
+            whose = group[0].tenant if len(group) == 1 else None
+            yield f"  hint: {one_line(for_tenant(group[0].hint, whose))}"
     for number, migration in enumerate(group[0].migrations):
         estimates = [tenant.estimates[number] for tenant in group if tenant.estimates]
         yield from _migration(migration, estimates, with_sql=with_sql)

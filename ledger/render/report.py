@@ -8,6 +8,7 @@ from typing import Final, TextIO
 
 import msgspec
 
+from ledger.errors import chosen
 from ledger.fleet.report import RunReport
 from ledger.render.rows import Column, Format, write_json, write_rows
 from ledger.render.text import count_text, one_line, seconds_text, write_lines
@@ -26,6 +27,25 @@ _COLUMNS: Final = (
     Column("message", "Message"),
 )
 NAMES_SHOWN: Final = 10
+CONTINUED: Final = frozenset(
+    {
+        "not_run",
+        "interrupted",
+        "unreachable",
+        "locked",
+        "claim_held",
+        "fenced",
+        "step_failed",
+        "disk_full",
+        "check_failed",
+        "backup_failed",
+        "regressed",
+        "internal_error",
+    }
+)
+"""Errors after which the same command goes on, once their cause is gone. After the others (a refusal, a
+step in doubt, no way back) another command comes first: the hint names it."""
+
 _DONE: Final = {
     "migrated": "migrated",
     "rolled_back": "rolled back",
@@ -99,7 +119,16 @@ def report_lines(report: RunReport, *, again: str) -> Iterator[str]:
     counts = ", ".join(f"{count:,} {_DONE[result]}" for result, count in report.summary.items())
     run = f" · run {report.run}" if report.run else ""
     yield f"{counts} · {count_text(total, 'tenant')} in {seconds_text(report.duration_us / 1e6)}{run}"
-    if not report.success:
+    yield from _continue(report, again)
+
+
+def _continue(report: RunReport, again: str) -> Iterator[str]:
+    """The same command once more, where that goes on with a tenant that failed or was not reached."""
+    if (
+        report.interrupted
+        or report.not_run
+        or any(one.result == "unreachable" or one.error in CONTINUED for one in report.failures)
+    ):
         yield f"To continue: {again}"
 
 
@@ -108,20 +137,20 @@ def quiet_lines(report: RunReport, *, again: str) -> Iterator[str]:
     if report.failures:
         yield from _failures(report, len(report.outcomes))
     yield from _not_reached(report)
-    if not report.success:
-        yield f"To continue: {again}"
+    yield from _continue(report, again)
 
 
 def _failures(report: RunReport, total: int) -> Iterator[str]:
     """Each one by name, alike hints once: 5,000 tenants may have failed for one reason."""
     yield f"{count_text(len(report.failures), 'tenant')} of {total:,} failed:"
-    hints: dict[str, int] = {}
+    hints: dict[str, list[str]] = {}
     for outcome in report.failures:
         yield f"  {one_line(outcome.tenant)}: {reason(outcome)}"
         if outcome.hint:
-            hints[outcome.hint] = hints.get(outcome.hint, 0) + 1
-    for hint in hints:
-        yield f"hint: {one_line(hint)}"
+            alike = outcome.hint.replace(chosen(outcome.tenant), "--tenant NAME")
+            hints.setdefault(alike, []).append(outcome.hint)
+    for alike, said in hints.items():
+        yield f"hint: {one_line(said[0] if len(said) == 1 else alike)}"
 
 
 def _not_reached(report: RunReport) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Final, TextIO
 import msgspec
 
 from ledger.drift import Cluster
+from ledger.errors import GOES_ON, for_tenant
 from ledger.fleet.validation import ValidationReport
 from ledger.render.rows import Column, Format, write_json, write_rows
 from ledger.render.text import Symbols, count_text, one_line, write_lines
@@ -85,12 +86,10 @@ def _finding(finding: Finding, symbols: Symbols, *, against: str, verbose: bool)
     for missing in finding.missing:
         yield f"    {symbols.failed} {missing} is recorded as applied, and the tenant does not have it"
     for part in finding.in_part:
-        yield f"    {symbols.failed} {_part(part)}"
+        yield f"    {symbols.failed} {for_tenant(_part(part), finding.tenant)}"
     if finding.interrupted:
-        yield (
-            f"    {symbols.failed} a {finding.interrupted} was interrupted:"
-            f" `ledger {finding.interrupted}` goes on with it"
-        )
+        again = for_tenant(GOES_ON[finding.interrupted], finding.tenant)
+        yield f"    {symbols.failed} a {finding.interrupted} was interrupted: `{again}` goes on with it"
     if finding.changes:
         where = one_line(against) if against else "what its migrations define"
         sign, what = (symbols.done, "accepted: ") if finding.accepted else (symbols.failed, "")
@@ -101,11 +100,12 @@ def _part(part: Part) -> str:
     if part.direction == "down":
         return (
             f"{part.migration} is being rolled back (up to its down step {part.step}):"
-            f" `ledger rollback {part.migration}` goes on with it"
+            f" `ledger rollback {part.migration} --tenant NAME` goes on with it"
         )
     return (
-        f"{part.migration} has landed in part (up to step {part.step}): `ledger migrate` goes on with"
-        f" it, `ledger rollback {part.migration}` undoes it"
+        f"{part.migration} has landed in part (up to step {part.step}):"
+        " `ledger migrate --tenant NAME` goes on with it,"
+        f" `ledger rollback {part.migration} --tenant NAME` undoes it"
     )
 
 

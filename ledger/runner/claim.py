@@ -140,5 +140,5 @@ def _held_by(held: Claim, tenant: str) -> ClaimHeldError:
         f"{held.actor} (process {held.holder.pid} on {held.holder.host}, run {held.run}) has held it"
         f" since {held.at}",
         tenant=tenant,
-        hint="Wait for that run to end; if it cannot, `ledger unlock` ends its claim.",
+        hint="Wait for that run to end; if it cannot, `ledger unlock --tenant NAME --reason WHY` ends its claim.",
     )

@@ -56,7 +56,7 @@ def _compare(found: Diagnosis, state: TenantState, ledger_id: str) -> tuple[Prob
                 level="failed",
                 detail=f"its marker belongs to another ledger ({found.ledger})",
                 hint="Name that ledger in the configuration, or take the tenant over with"
-                " `ledger baseline`.",
+                " `ledger baseline --tenant NAME --to VERSION`.",
             ),
         )
     recorded = frozenset(f"{ref.set}/{ref.version}" for ref in state.applied)
@@ -77,7 +77,7 @@ def _compare(found: Diagnosis, state: TenantState, ledger_id: str) -> tuple[Prob
             check="agreement",
             level=level,
             detail="; ".join(told),
-            hint="One of them was restored from an older copy; the next `ledger migrate` believes"
+            hint="One of them was restored from an older copy; the next `ledger migrate --tenant NAME` believes"
             " the tenant.",
         ),
     )

@@ -16,7 +16,12 @@ import msgspec
 from ledger import events as ev
 from ledger.drivers.url import MysqlUrl, SqliteUrl
 from ledger.engines.base import Engine, Target
-from ledger.errors import LedgerError, TenantError, UnreachableError
+from ledger.errors import (
+    LedgerError,
+    TenantError,
+    UnreachableError,
+    for_tenant,
+)
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue
 from ledger.runner.claim import StateChangedError
@@ -66,7 +71,9 @@ async def plan_import_tenant(
     try:
         mapped, source, notes = await _read(engine, target, catalogue, asked)
     except LedgerError as error:
-        return msgspec.structs.replace(plan, problem=error.message, hint=error.hint)
+        return msgspec.structs.replace(
+            plan, problem=error.message, hint=for_tenant(error.hint, target.name)
+        )
     have = {(ref.set, ref.version) for ref in ctx.state(target.name).applied}
     known = [one.id for one in mapped.migrations if (one.ref.set, one.ref.version) in have]
     return msgspec.structs.replace(

@@ -11,6 +11,7 @@ import msgspec
 from ledger import events as ev
 from ledger.engines.base import Done, Engine, Marker, MarkerEntry, Session, Target
 from ledger.errors import (
+    GOES_ON,
     ClaimHeldError,
     ConflictError,
     InDoubtError,
@@ -395,8 +396,8 @@ async def refuse_forgetting(held: Held, refs: Sequence[ev.MigrationRef]) -> None
                 half_text(half),
                 migration=half.id,
                 tenant=tenant,
-                hint="Bring it to its end with `ledger migrate`, or undo it with `ledger rollback"
-                f" {half.id}`, first.",
+                hint="First bring it to its end with `ledger migrate --tenant NAME`, or undo it with"
+                f" `ledger rollback {half.id} --tenant NAME`.",
             )
 
 
@@ -419,7 +420,7 @@ def half_done(marker: Marker, state: TenantState | None, tenant: str) -> TenantE
     if marker.unfinished:
         return TenantError(
             f"a {marker.unfinished} was interrupted; the tenant holds a part of its content",
-            hint=f"Run `ledger {marker.unfinished}` for it again.",
+            hint=f"Run `{GOES_ON[marker.unfinished]}` again.",
             tenant=tenant,
         )
     ids = [
@@ -434,7 +435,7 @@ def half_done(marker: Marker, state: TenantState | None, tenant: str) -> TenantE
         return None
     return TenantError(
         f"the rollback of {ids[0]} stands in its middle: some of its down steps may have landed",
-        hint=f"Run `ledger rollback {ids[0]}` for it, which goes on from there.",
+        hint=f"Run `ledger rollback {ids[0]} --tenant NAME`, which goes on from there.",
         tenant=tenant,
         migration=ids[0],
     )

@@ -6,7 +6,10 @@ from typing import Literal
 
 import msgspec
 
-from ledger.errors import LedgerError
+from ledger.errors import (
+    LedgerError,
+    for_tenant,
+)
 
 Result = Literal[
     "migrated",
@@ -90,7 +93,7 @@ def failure(
         duration_us=duration_us,
         error=code,
         message=error.message,
-        hint=error.hint,
+        hint=for_tenant(error.hint, tenant),
         migration=error.migration,
         step=getattr(error, "step", None),
         file=error.file,

@@ -9,7 +9,11 @@ from typing import Literal
 import msgspec
 
 from ledger.engines.base import Scratch
-from ledger.errors import LedgerError, TenantError
+from ledger.errors import (
+    LedgerError,
+    TenantError,
+    for_tenant,
+)
 from ledger.events import Change
 from ledger.plan import Catalogue, Options, decide
 from ledger.projections import Applied
@@ -84,7 +88,7 @@ def not_rehearsed(tenant: str, error: LedgerError) -> Rehearsal:
         result="error",
         error=getattr(error, "code", "failed"),
         message=error.message,
-        hint=error.hint,
+        hint=for_tenant(error.hint, tenant),
     )
 
 

@@ -14,7 +14,11 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.errors import LedgerError, TenantError
+from ledger.errors import (
+    LedgerError,
+    TenantError,
+    for_tenant,
+)
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue
 from ledger.projections import Applied
@@ -157,7 +161,9 @@ async def plan_drop(
         async with engine.open(target) as session:
             chosen = await what_to_drop(ctx, engine, target, session, catalogue)
     except LedgerError as error:
-        return msgspec.structs.replace(plan, problem=str(error), hint=error.hint)
+        return msgspec.structs.replace(
+            plan, problem=str(error), hint=for_tenant(error.hint, target.name)
+        )
     return msgspec.structs.replace(
         plan,
         drops=tuple(f"{one.kind} {one.name}" for one in chosen.objects),
@@ -229,7 +235,7 @@ def _require_same(sure: DropList, other: DropList, migration: Migration, step: S
             f"step {step.number} ({step.name}) may have run when a run was killed, so that it is"
             f" not known whether {', '.join(names)} is the migration's own; nothing was dropped",
             migration=migration.id,
-            hint="Run `ledger migrate` for it, which settles the step, then reset it. What an"
+            hint="Run `ledger migrate --tenant NAME`, which settles the step, then reset it. What an"
             " IF NOT EXISTS finds there then counts as the application's: if it is the"
             " migration's, drop it yourself first.",
         )

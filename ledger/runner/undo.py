@@ -12,7 +12,12 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.errors import BackupError, LedgerError, RestoreError, ScriptError
+from ledger.errors import (
+    BackupError,
+    LedgerError,
+    RestoreError,
+    ScriptError,
+)
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue, half_text, in_middle, standing
 from ledger.projections import Applied, Half, without
@@ -28,7 +33,7 @@ from ledger.scripts.model import Migration
 from ledger.scripts.undoing import undoing
 
 WITHOUT = (
-    "(Going back without a backup of the present state: `ledger restore`, which takes none, or"
+    "(Going back without a backup of the present state: `ledger restore --tenant NAME`, which takes none, or"
     ' backup = "never" in the configuration.)'
 )
 """A migration may itself have left what cannot be backed up: a view whose table it dropped."""
@@ -171,7 +176,7 @@ def _no_script(target: Target, half: Half) -> RestoreError:
         tenant=target.name,
         migration=half.id,
         hint="Roll back with --by backup where there is one; or undo by hand what has landed, then"
-        " run `ledger reset --to VERSION --mark-only` for the version that is left.",
+        " run `ledger reset --tenant NAME --to VERSION --mark-only` for the version that is left.",
     )
 
 
@@ -270,7 +275,7 @@ async def _undo(
         if first.script is not None:
             undoing = {f"{way.ref.set}/{way.ref.version}" for way in ways}
             warnings += [
-                f"{one} has landed in part, and stays so: `ledger migrate` brings it to its end"
+                f"{one} has landed in part, and stays so: `ledger migrate --tenant NAME` brings it to its end"
                 for one in await held.in_part()
                 if one not in undoing
             ]

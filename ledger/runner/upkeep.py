@@ -14,7 +14,12 @@ import msgspec
 
 from ledger.engines.base import Engine, Session, Target
 from ledger.engines.upkeep import Orphans
-from ledger.errors import LedgerError, MarkerMismatchError, TenantError
+from ledger.errors import (
+    LedgerError,
+    MarkerMismatchError,
+    TenantError,
+    for_tenant,
+)
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held, claimed
 
@@ -68,7 +73,7 @@ def failed(tenant: str, task: Task, error: LedgerError) -> Upkeep:
         result="failed",
         error=getattr(error, "code", "failed"),
         message=error.message,
-        hint=error.hint,
+        hint=for_tenant(error.hint, tenant),
     )
 
 
@@ -91,14 +96,15 @@ async def maintenance_claim(
         if midway or in_doubt:
             raise TenantError(
                 "stands in the middle of a migration",
-                hint="Bring that to its end first: `ledger migrate`, or `ledger resolve`.",
+                hint="Bring that to its end first: `ledger migrate --tenant NAME`, or"
+                " `ledger resolve --tenant NAME --applied` (`--not-applied`, `--restore`).",
                 tenant=target.name,
             )
         if have != has:
             # Taking its present look for the known one would hide that it went back.
             raise MarkerMismatchError(
                 "the tenant's marker and the ledger disagree on what is applied",
-                hint="Run `ledger migrate` for it first; it settles that.",
+                hint="Run `ledger migrate --tenant NAME` first; it settles that.",
                 tenant=target.name,
             )
         yield held

@@ -14,7 +14,11 @@ import msgspec
 from ledger import events as ev
 from ledger.drift import compare
 from ledger.engines.base import Engine, Marker, Session, Target
-from ledger.errors import FencedError, LedgerError
+from ledger.errors import (
+    FencedError,
+    LedgerError,
+    for_tenant,
+)
 from ledger.events import Change, CheckResult
 from ledger.plan import Catalogue
 from ledger.projections import TenantState
@@ -96,7 +100,7 @@ async def validate_tenant(
             valid=False,
             error=code,
             message=where + error.message,
-            hint=error.hint,
+            hint=for_tenant(error.hint, target.name),
         )
     return msgspec.structs.replace(finding, duration_us=(time.perf_counter_ns() - began) // 1000)
 

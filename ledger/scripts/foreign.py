@@ -246,7 +246,7 @@ def map_history(
     if history.problem:
         return Mapped(
             problem=history.problem,
-            hint="Settle it with that tool first, or count by hand with `ledger baseline --to`.",
+            hint="Settle it with that tool first, or count by hand with `ledger baseline --tenant NAME --to VERSION`.",
         )
     problem = _scope_problem(history, migrations, scope)
     if problem:

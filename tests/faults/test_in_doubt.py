@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import pytest
@@ -82,3 +83,17 @@ def test_an_undoing_in_doubt_stays_so_whatever_else_is_typed(
     world.ok(*undo)
     world.ok(*ALL)
     world.check_ledger(["001", "002"])
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("word", ["--applied", "--not-applied"])
+def test_what_a_step_in_doubt_says_settles_it(kind: str, word: str, make_world: MakeWorld) -> None:
+    """The command of the hint, with one of its three words; then the run goes on."""
+    world = make_world(kind, migrations={"001_counted.sql": COUNTED})
+    assert world.run("migrate", "--tenant", "whole", failpoint=UP_TO_IT).killed
+    ended = world.run("migrate", "--tenant", "whole")
+    assert ended.code == 3 and "To continue:" not in ended.out, ended
+    (command,) = re.findall(r"`ledger (resolve [^`]+)`", ended.out)
+    assert command == "resolve whole --applied"
+    world.ok(*command.split()[:-1], word, "-y")
+    world.ok("migrate", "--tenant", "whole")

@@ -317,7 +317,7 @@ async def test_what_a_half_landed_migration_means_for_a_backup(tmp_path: Path) -
         undone = await ledger.rollback(migration="002")
         assert undone.applied == {"t0": ("migrations/002",)}
         assert undone.outcomes[0].warnings == (
-            "migrations/003 has landed in part, and stays so: `ledger migrate` brings it to its end",
+            "migrations/003 has landed in part, and stays so: `ledger migrate --tenant NAME` brings it to its end",
         )
         report = await ledger.migrate()
         text = " ".join((*report.warnings, *report.outcomes[0].warnings))

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ledger.cli.options import Settings, ledger_command
+from ledger.cli.options import (
+    Settings,
+    ledger_command,
+    one_tenant,
+    one_tenant_option,
+)
 from ledger.cli.times import TIME
 
 if TYPE_CHECKING:
@@ -14,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @ledger_command("history")
-@click.argument("tenant", required=False)
+@one_tenant_option
 @click.option("--since", type=TIME, help="From then on (UTC, or 2h, 3d ago).")
 @click.option("--until", type=TIME, help="Before then.")
 @click.option("--type", "type_", metavar="EVENT", help="Only events of this type.")
@@ -28,6 +33,7 @@ def command(
     settings: Settings,
     *,
     tenant: str | None,
+    named: str | None,
     since: str | None,
     until: str | None,
     type_: str | None,
@@ -37,12 +43,13 @@ def command(
     limit: int | None,
 ) -> None:
     """Show the recorded events in seq order, of one TENANT or of all."""
+    chosen = one_tenant(tenant, named)
     from ledger.cli import lists
     from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
         events = ledger.history(
-            tenant,
+            chosen,
             since=since,
             until=until,
             type=type_,

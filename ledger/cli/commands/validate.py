@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--schema",
     metavar="FILE",
-    help="Compare with this snapshot (JSON, from `ledger schema`) or SQL file instead.",
+    help="Compare with this snapshot (JSON, from `ledger schema TENANT --format json`) or SQL file instead.",
 )
 @click.option("--accept", is_flag=True, help="Take what differs for what it should be.")
 @reason_option

@@ -10,6 +10,7 @@ run could not ask for, but those that the plan has named.
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -137,7 +138,7 @@ class Run:
             f"step {step.number} ({step.name}) cannot go on: {why}",
             step=step.number,
             evidence={"statement": _shown(step), "reason": why},
-            hint=f"Restore the tenant (`ledger resolve {self.session.tenant} --restore`), or bring "
+            hint=f"Restore the tenant (`ledger resolve {shlex.quote(self.session.tenant)} --restore`), or bring "
             "about by hand what the step does and say `--applied`; `--not-applied` runs it with "
             "what there is.",
             tenant=self.session.tenant,

@@ -50,7 +50,7 @@ async def look(
     try:
         marker = as_marker(await table.read(connection, bodies=True))
     except (QueryError, TenantError) as error:
-        hint = f"Compare the table {table.name} with a backup's; `ledger restore` brings one back."
+        hint = f"Compare the table {table.name} with a backup's; `ledger restore --tenant NAME` brings one back."
         probes.append(Probe(check="marker", level="failed", detail=str(error), hint=hint))
         return Diagnosis(probes=tuple(probes))
     applied = frozenset(entry_id(one.ref) for one in marker.entries if one.state == "applied")

@@ -81,7 +81,7 @@ def _require_ours(session: MysqlSession, found: str, restoring: str, ledger: str
     if restoring:
         raise TenantError(
             f"a restore of {restoring} was interrupted; the tenant holds a part of it",
-            hint="Run `ledger restore` for it again, then reset it.",
+            hint="Run `ledger restore --tenant NAME` again, then reset it.",
             tenant=session.tenant,
         )
 

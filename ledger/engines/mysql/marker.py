@@ -148,8 +148,8 @@ class MarkerTable:
             except msgspec.DecodeError as error:
                 raise TenantError(
                     f"the marker entry {row_id!r} in table {self.name} cannot be read: {error}",
-                    hint="Take the tenant over with `ledger baseline`, or bring a backup back with "
-                    "`ledger restore`.",
+                    hint="Take the tenant over with `ledger baseline --tenant NAME --to VERSION`, or bring"
+                    " a backup back with `ledger restore --tenant NAME`.",
                     tenant=self.tenant,
                 ) from error
         return Remembered(exists=True, epoch=epoch, fence=fence, entries=entries)
@@ -264,12 +264,12 @@ def require_ledger(found: Remembered, *, ledger: str, tenant: str) -> None:
     if found.fence.restoring:
         raise TenantError(
             f"a restore of {found.fence.restoring} was interrupted; the tenant holds a part of it",
-            hint="Run `ledger restore` for it again.",
+            hint="Run `ledger restore --tenant NAME` again.",
             tenant=tenant,
         )
     if found.fence.resetting:
         raise TenantError(
             "a reset was interrupted; some of the tenant's objects are dropped already",
-            hint="Run `ledger reset --drop-all` for it again.",
+            hint="Run `ledger reset --tenant NAME --drop-all` again.",
             tenant=tenant,
         )

@@ -356,7 +356,7 @@ class MysqlSession:
             raise MarkerMismatchError(
                 f"{entry_id(work.ref)} is being rolled back here: {entry.step} of its down steps have run",
                 extra=(entry_id(work.ref),),
-                hint="Run `ledger rollback` for it again, then migrate.",
+                hint="Run `ledger rollback --tenant NAME` again, then migrate.",
                 tenant=self.tenant,
             )
 

@@ -8,6 +8,7 @@ has. Invariant: anything else is in doubt, and nothing is run.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -153,8 +154,8 @@ def _in_doubt(
         f"told whether it landed: {why}",
         step=step.number,
         evidence=evidence,
-        hint=f"Look at the tenant, then say `ledger resolve {tenant} --applied`, `--not-applied` "
-        "or `--restore`.",
+        hint=f"Look at the tenant, then type `ledger resolve {shlex.quote(tenant)} --applied`, or the same with"
+        " `--not-applied` or `--restore`.",
         tenant=tenant,
         migration=run.migration,
         file=step.file,

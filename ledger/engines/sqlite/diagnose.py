@@ -47,7 +47,7 @@ def look(database: sqlite3.Connection, target: Target, path: str, *, quick: bool
                 check="marker",
                 level="failed",
                 detail=str(error),
-                hint="Compare the table ledger_marker with a backup's; `ledger restore` brings one back.",
+                hint="Compare the table ledger_marker with a backup's; `ledger restore --tenant NAME` brings one back.",
             )
         )
         return Diagnosis(probes=tuple(probes))
@@ -87,7 +87,7 @@ def _integrity(database: sqlite3.Connection, *, quick: bool) -> Probe:
         check="integrity",
         level="failed",
         detail=f"{pragma}: " + "; ".join(found),
-        hint="Do not migrate it. `ledger restore` brings a backup back; `.recover` of the sqlite3"
+        hint="Do not migrate it. `ledger restore --tenant NAME` brings a backup back; `.recover` of the sqlite3"
         " client saves what can be read.",
     )
 

@@ -59,8 +59,8 @@ def read_marker(database: sqlite3.Connection, *, tenant: str) -> Marker:
         except (msgspec.DecodeError, TypeError) as error:
             raise TenantError(
                 f"the marker entry {row_id!r} cannot be read: {error}",
-                hint="Take it over with `ledger baseline`, or bring a backup back with "
-                "`ledger restore`.",
+                hint="Take it over with `ledger baseline --tenant NAME --to VERSION`, or bring a backup back with "
+                "`ledger restore --tenant NAME`.",
                 tenant=tenant,
             ) from error
     return Marker(epoch=epoch, ledger=ledger, entries=tuple(entries))

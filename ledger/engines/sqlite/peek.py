@@ -73,7 +73,7 @@ def peek(path: str | Path) -> Peek:
     if found is None:
         raise UnreachableError(
             f"{name} is not a SQLite database, or it is encrypted",
-            hint="Check that the path is right; `ledger restore` brings a backup back.",
+            hint="Check that the path is right; `ledger restore --tenant NAME` brings a backup back.",
         )
     mark, wal = found
     return Peek(

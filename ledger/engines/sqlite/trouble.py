@@ -23,9 +23,9 @@ LOCK_SECONDS: Final = 30.0
 
 _HINTS: Final = {
     sqlite3.SQLITE_NOTADB: "Check that the path is right and the file is not encrypted; "
-    "`ledger restore` brings a backup back.",
+    "`ledger restore --tenant NAME` brings a backup back.",
     sqlite3.SQLITE_CORRUPT: "Keep a copy of the file as it is, then bring a backup back with "
-    "`ledger restore`.",
+    "`ledger restore --tenant NAME`.",
     sqlite3.SQLITE_READONLY: "Make the file and its folder writable for the user who runs this.",
     sqlite3.SQLITE_CANTOPEN: "Check the permissions of the file and of its folder (SQLite writes "
     "its journal there).",
