@@ -61,9 +61,11 @@ def read_directives(
     if not lead.strip():
         return []
     found = []
+    at, counted = line, 0
     for match in _COMMENT.finditer(lead):
         comment = match["comment"]
-        at = line + lead.count("\n", 0, match.start())
+        at += lead.count("\n", counted, match.start())
+        counted = match.start()
         if comment is None:
             if not kept:
                 _require_no_directive(match[0], file=file, line=at)

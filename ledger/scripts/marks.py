@@ -7,14 +7,14 @@ Prose that begins like a mark, what is inside literals, and halves that are comm
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from ledger.errors import ScriptError
 from ledger.scripts.layouts import HEADING_FILLERS, HEADING_WORDS, TOOLS, Direction
 from ledger.scripts.model import Dialect
 from ledger.scripts.patterns import BACKTICKED, DOUBLE, MYSQL_STRING, SINGLE, SQLITE_COMMENT
-from ledger.scripts.split import BLOCK_COMMENT
+from ledger.scripts.split import BLOCK_COMMENT, Statement
 
 OWN: Final = "this format"
 _BLANK: Final = "[ \\t\\f\\v\u00a0\u200b\u200c\u200d\u2060\ufeff]*"
@@ -76,6 +76,7 @@ _MARK: Final = re.compile(
 _OWN: Final = re.compile(rf"{_RULE}{_OWN_MARK}", re.IGNORECASE)
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _NUMBER: Final = re.compile(r"\d+")
+_ROLLBACK: Final = re.compile(r"ROLLBACK\b", re.IGNORECASE)
 _ROLL_BACK: Final = re.compile(r"\broll[ _-]back\b", re.IGNORECASE)
 HEADING_CHARACTERS: Final = 200
 
@@ -87,11 +88,10 @@ def require_no_marks(text: str, dialect: Dialect, *, file: str, section: Directi
     down is right. Raises ScriptError with the first mark's line and those of the others.
     """
     found = [
-        one
-        for one in _marks(text)
-        if not (one.direction == section != "up" and one.tool != OWN)
-        and _is_outside(text, one.comment.position, dialect)
+        one for one in _marks(text) if not (one.direction == section != "up" and one.tool != OWN)
     ]
+    outside = _outside(text, [one.comment.position for one in found], dialect)
+    found = [one for one in found if one.comment.position in outside]
     if not found:
         return
     first = found[0]
@@ -127,17 +127,17 @@ def _hint(found: Found, dialect: Dialect) -> str:
 def _marks(text: str) -> Iterator[Found]:
     for comment in _comments(text):
         said = _INVISIBLE.sub("", comment.text)
-        own = _OWN.fullmatch(said)
-        if own is not None:
-            at = comment.position
-            if not (comment.intro == "--" and _is_directive(text, at)):
-                yield Found(OWN, own["section"].lower(), comment)  # type: ignore[arg-type]
-            continue
         mark = _MARK.fullmatch(said)
         if mark is not None and mark.lastindex is not None:
             name, direction, _ = _STRICT[mark.lastindex - 1]
             if comment.intro != "//" or "@" in said:
                 yield Found(name, direction, comment)
+            continue
+        own = _OWN.fullmatch(said)
+        if own is not None and not (
+            comment.intro == "--" and _is_directive(text, comment.position)
+        ):
+            yield Found(OWN, own["section"].lower(), comment)  # type: ignore[arg-type]
 
 
 def _is_directive(text: str, position: int) -> bool:
@@ -166,19 +166,27 @@ def _blocks(text: str) -> Iterator[Comment]:
         start = text.find("/*", end + 2)
 
 
-def _is_outside(text: str, position: int, dialect: Dialect) -> bool:
-    """Whether the comment at `position` is one: not a part of a literal or of a longer comment."""
-    for match in _SPANS[dialect].finditer(text):
-        if match.end() > position:
-            return match.start() >= position
-    return True
+def _outside(text: str, positions: Sequence[int], dialect: Dialect) -> frozenset[int]:
+    """The positions, of those in order, at which no literal and no longer comment is open."""
+    left = iter(positions)
+    position = next(left, None)
+    found = []
+    for match in _SPANS[dialect].finditer(text) if position is not None else ():
+        while position is not None and match.end() > position:
+            if match.start() >= position:
+                found.append(position)
+            position = next(left, None)
+        if position is None:
+            break
+    return frozenset((*found, *(() if position is None else (position, *left))))
 
 
 def require_no_directive_inside(sql: str, dialect: Dialect, *, file: str, line: int) -> None:
     """Refuse a statement with a directive among its lines, where it says nothing. Raises ScriptError."""
-    for match in _INSIDE.finditer(sql):
-        at = match.end() - 2
-        if _is_outside(sql, at, dialect):
+    places = [match.end() - 2 for match in _INSIDE.finditer(sql)]
+    outside = _outside(sql, places, dialect)
+    for at in places:
+        if at in outside:
             said = sql[at:].splitlines()[0].strip()
             raise ScriptError(
                 f"{said!r} stands inside a statement, where it says nothing",
@@ -198,26 +206,30 @@ def _is_heading(text: str) -> bool:
     return not HEADING_WORDS.isdisjoint(words) and words <= HEADING_WORDS | HEADING_FILLERS
 
 
-def require_no_heading(lead: str, *, first: bool, file: str, line: int) -> None:
+def require_no_heading(statement: Statement, *, first: bool, file: str) -> None:
     """Refuse a heading `Down` (`Rollback`, `Undo` …) over a statement of the section up.
 
-    `lead` is what stands before the statement; `line` is that of its first character, `first`
-    says that it starts the file. A heading over statements that are commented out is prose.
-    Raises ScriptError.
+    `first` says that the statement is the file's first. A heading over statements that are
+    commented out is prose, and so is one over a ROLLBACK. Raises ScriptError.
     """
-    comments = [one for one in _comments(lead) if _is_outside(lead, one.position, "mysql")]
-    for number, comment in enumerate(comments):
-        beside = not first and "\n" not in lead[: comment.position]
-        if beside and comment.intro != "/*":
-            continue
-        if not _is_heading(comment.text):
-            continue
-        after = [one.text.rstrip() for one in comments[number + 1 :]]
-        if any(one.endswith(";") for one in after) or ";\n" in comment.text:
+    lead = statement.lead
+    if _ROLLBACK.match(statement.sql):
+        return
+    comments = list(_comments(lead))
+    written = [one.position for one in comments if one.text.rstrip().endswith(";")]
+    headings = [
+        one
+        for one in comments
+        if _is_heading(one.text) and not (written and one.position < written[-1])
+    ]
+    outside = _outside(lead, [one.position for one in headings], "mysql")
+    for comment in headings:
+        beside = not first and lead.find("\n", 0, comment.position) < 0
+        if (beside and comment.intro != "/*") or comment.position not in outside:
             continue
         raise ScriptError(
             f"{comment.written!r} stands over statements that would run as a part of up",
             file=file,
-            line=line + lead.count("\n", 0, comment.position),
+            line=statement.lead_line + lead.count("\n", 0, comment.position),
             hint="If they undo the migration, write -- migrate:down in its place; if not, reword it.",
         )

@@ -130,7 +130,7 @@ def _direction(section: SectionName) -> Direction:
 def _require_own_section(parsed: Parsed, statement: Statement, *, first: bool) -> None:
     """Refuse a statement that its author meant for another section than it is in."""
     if _direction(parsed.section) == "up":
-        require_no_heading(statement.lead, first=first, file=parsed.file, line=statement.lead_line)
+        require_no_heading(statement, first=first, file=parsed.file)
     require_no_directive_inside(
         statement.sql, parsed.dialect, file=parsed.file, line=statement.line
     )

@@ -218,3 +218,10 @@ def test_a_text_that_ran_is_read_as_it_was(dialect: Dialect) -> None:
     )
     text = f"-- +goose Up\n{UP}\n-- Down\n{DOWN}\n"
     assert len(from_contents(ref, {"c": text}, dialect).up.steps) == 2
+
+
+def test_a_heading_over_a_rollback_is_about_that_statement() -> None:
+    """It does not undo the migration."""
+    text = f"{UP}\nSAVEPOINT a;\n-- Rollback\nROLLBACK TO a;\n"
+    assert len(_parse(text, "sqlite").up.steps) == 3
+    assert len(_parse("START TRANSACTION;\n-- rollback\nROLLBACK;\n", "mysql").up.steps) == 2
