@@ -12,12 +12,15 @@
     ├── PreflightError              exit 1  servers, accounts or disks would make the run fail
     ├── StoreError                  exit 1  the ledger's own database
     │   ├── StoreUnavailableError   exit 1  it cannot be reached, read or written
+    │   │   └── NoLedgerError       exit 1  there is none where the configuration says
+    │   ├── WrongLedgerError        exit 1  it is not the one that the tenants belong to
     │   ├── ConflictError           exit 1  somebody else appended first; normal, the caller decides again
     │   ├── NewerLedgerError        exit 1  a newer version wrote it; read-only for this one
     │   └── ChainBrokenError        exit 4  the hash chain does not hold at a named seq
     └── TenantError                 exit 3  one tenant's failure; others go on
         ├── UnreachableError                the database cannot be opened
         ├── UnfitTenantError                what a source found has a name or address that cannot be used
+        ├── ForeignLedgerError              the tenant's marker names another ledger
         ├── LockedError                     another connection kept a lock for longer than we wait
         ├── StepFailedError                 the database refused a statement
         │   └── DiskFullError               it had no room on its disk
@@ -152,6 +155,14 @@ class StoreUnavailableError(StoreError):
     """The ledger cannot be opened, read or written."""
 
 
+class NoLedgerError(StoreUnavailableError):
+    """There is no ledger where the configuration says; nothing was made there."""
+
+
+class WrongLedgerError(StoreError):
+    """The tenants belong to another ledger than the one that the configuration names."""
+
+
 class ConflictError(StoreError):
     """The stream moved on: `expected` is not its version, `found` is."""
 
@@ -196,6 +207,12 @@ class UnfitTenantError(TenantError):
     """A source found it, and its name, prefix or address cannot be a tenant's; it is set aside."""
 
     code = "unfit"
+
+
+class ForeignLedgerError(TenantError):
+    """The tenant's marker names another ledger: this one may know nothing of it, and must not act on it."""
+
+    code = "foreign"
 
 
 class LockedError(TenantError):

@@ -39,6 +39,7 @@ State = Literal[
     "drifted",
     "regressed",
     "unreachable",
+    "foreign",
     "new",
 ]
 

@@ -19,6 +19,7 @@ import anyio
 import msgspec
 
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
+from ledger.api.strangers import find_strangers, wrong_ledger
 from ledger.config import Config
 from ledger.drivers.url import SqliteUrl
 from ledger.engines.diagnosis import Level, Probe
@@ -34,6 +35,9 @@ from ledger.projections import FleetState
 Area = Literal["host", "ledger", "backups", "tenant"]
 
 DRIVERS: Final = ("aiosqlite", "aiomysql", "PyMySQL")
+NONE: Final = "none here"
+"""In the place of the id of a ledger that is not there: every marker belongs to another one."""
+
 LEDGER_BYTES: Final = 64 * 1024 * 1024
 """So much room should be left where the ledger lies: some hundred thousand events."""
 
@@ -101,13 +105,23 @@ async def examine(
             )
             for one in chosen.found.lost
         ]
+        strangers = await find_strangers(ready.engines, chosen.targets, fleet, ledger_id or NONE)
+        if strangers and (missing or ledger_id):
+            wrong = wrong_ledger(
+                strangers, total=len(chosen.targets), ledger=str(config.url), missing=missing
+            )
+            # Neither `init` nor `migrate` is the way out, as it is said of a ledger that is not there yet.
+            findings = [
+                msgspec.structs.replace(one, hint="") if missing and one.area == "ledger" else one
+                for one in findings
+            ]
+            findings.insert(0, _finding("ledger", "tenants", "failed", wrong.message, wrong.hint))
         findings += _backups(config, chosen, fleet)
         examined = await examine_fleet(
             chosen.targets,
             ready.engines.__getitem__,
             fleet,
-            # Without a ledger every marker belongs to another one: that is for `migrate` to say.
-            "" if missing else ledger_id,
+            NONE if missing else ledger_id,
             quick=quick,
             parallel=parallel,
             progress=progress,

@@ -47,7 +47,7 @@ class Ledger(Reading):
 
     async def init(self) -> Head:
         """Create the ledger if it is not there, and return its head."""
-        async with self._ready(create=True) as ready:
+        async with self._making() as ready:
             return await ready.store.head()
 
     async def migrate(
@@ -82,7 +82,7 @@ class Ledger(Reading):
         from ledger.api.migrating import migrate_fleet
         from ledger.fleet.plans import migrate_plan
 
-        async with self._ready(create=True) as ready:
+        async with self._making(tenants) as ready:
             options = self._options(to, out_of_order)
             ctx, chosen = await self._begin(ready, "migrate", tenants, reason=reason, backup=backup)
             if explain is not None:
@@ -251,7 +251,7 @@ class Ledger(Reading):
         require_arguments(to=to, parallel=parallel, reason=reason)
         from ledger.runner.settle import baseline_tenant
 
-        async with self._ready(create=True) as ready:
+        async with self._making(tenants, takes_over=True) as ready:
             ctx, chosen = await self._begin(ready, "baseline", tenants, reason=reason)
             alone = others(chosen.catalogues, to)
             wanted = {
@@ -337,7 +337,7 @@ class Ledger(Reading):
         from ledger.runner.importing import Asked
 
         asked = Asked(tool=source, table=table, registry=registry, scope=scope, set_name=set_name)
-        async with self._ready(create=True) as ready:
+        async with self._making(tenants, takes_over=True) as ready:
             ctx, chosen = await self._begin(ready, "import", tenants)
             bounds = self._bounds(parallel)
             return await import_history(ctx, ready, chosen, bounds, self.progress, asked)
@@ -405,7 +405,7 @@ class Ledger(Reading):
         from ledger.api.maintain import maintain, make_order
 
         changes = apply or task == "optimize"
-        async with self._ready(create=True) if changes else self._reading() as ready:
+        async with self._making(tenants) if changes else self._reading() as ready:
             order = make_order(
                 task=task,
                 apply=apply,
@@ -437,19 +437,20 @@ class Ledger(Reading):
         """
         require_arguments(schema=schema, accept=accept, parallel=parallel, reason=reason)
         require_acceptable(accept=accept, schema=schema, reason=reason)
-        from ledger.api.unanswered import with_lost_found
+        from ledger.api.unanswered import with_lost_found, with_strangers_found
         from ledger.fleet.validation import validate_fleet
         from ledger.folder.schema import read_wanted_schema
 
         async with self._ready() as ready:
             ctx, chosen = await self._begin(ready, "migrate", tenants, reason=reason)
+            strange = {one.tenant for one in chosen.strangers}
             against = None
             if schema is not None:
                 dialects = frozenset(target.engine for target in chosen.targets)
                 against = await read_wanted_schema(Path(schema), dialects)
             report = await validate_fleet(
                 ctx,
-                chosen.targets,
+                [target for target in chosen.targets if target.name not in strange],
                 chosen.catalogues,
                 ready.engines.__getitem__,
                 parallel=parallel or self.config.parallel,
@@ -457,7 +458,7 @@ class Ledger(Reading):
                 against=against,
                 accept=accept,
             )
-            return with_lost_found(report, self.lost)
+            return with_lost_found(with_strangers_found(report, chosen.strangers), self.lost)
 
     async def verify(self, *, anchor: str | None = None, rebuild: bool = False) -> VerifyReport:
         """Recompute the hash chain, rehash the kept texts, compare stored projections with a full replay.

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ledger.api.discovery import Engines, Found, choose, discover, require_some
+from ledger.api.strangers import Stranger
 from ledger.api.touches import Touches
 from ledger.config import Config
 from ledger.drivers.url import SqliteUrl
@@ -72,6 +73,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
     `ledger` is the ledger's file, if it is one. `scope` names the configuration that found them,
     `known` has the catalogues of tenants that were found, chosen or not, as far as they were loaded.
+    `strangers` are tenants of another ledger.
     """
 
     found: Found
@@ -83,6 +85,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     scope: str = ""
     known: dict[str, Catalogue] = {}
     out_of_order: bool = False
+    strangers: tuple[Stranger, ...] = ()
 
 
 def scope_of(config: Config) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,14 +15,16 @@ from ledger import events as ev
 from ledger.api.arguments import patterns, require_arguments
 from ledger.api.opened import Chosen, Opened, choose_tenants, gone_tenants, opened
 from ledger.api.running import Tenants, begin
+from ledger.api.strangers import Stranger, find_strangers, wrong_ledger
 from ledger.config import Config, load_config
 from ledger.drivers.secrets import Secrets
 from ledger.drivers.url import SecretSource, SqliteUrl
-from ledger.errors import UsageError
+from ledger.errors import LedgerError, NoLedgerError, UsageError, WrongLedgerError
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.fleet.run import Bounds
 from ledger.fleet.signals import Signals
 from ledger.plan import Options
+from ledger.projections import FleetState
 from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.holder import actor_name
 
@@ -58,6 +60,7 @@ class Opening:
         self.signals: Signals | None = None
         self.lost: tuple[Lost, ...] = ()
         self.gone: tuple[str, ...] = ()
+        self.strangers: tuple[Stranger, ...] = ()
         self._stack: AsyncExitStack | None = None
         self._opened: Opened | None = None
         self._opening: anyio.Lock
@@ -101,7 +104,8 @@ class Opening:
             self._secrets.clear()
 
     @asynccontextmanager
-    async def _ready(self, *, create: bool = False) -> AsyncIterator[Opened]:
+    async def _open(self, *, create: bool) -> AsyncIterator[Opened]:
+        """The open ledger. Raises NoLedgerError where there is none and none is to be made."""
         if self._opened is not None:
             yield self._opened
         elif self._stack is not None:
@@ -117,17 +121,106 @@ class Opening:
                 yield ready
 
     @asynccontextmanager
+    async def _ready(self) -> AsyncIterator[Opened]:
+        """For calls that need a ledger. Raises NoLedgerError, WrongLedgerError."""
+        async with AsyncExitStack() as stack:
+            try:
+                ready = await stack.enter_async_context(self._open(create=False))
+            except NoLedgerError:
+                async with self._empty() as empty:
+                    await self._require_right(empty, FleetState())
+                raise
+            yield ready
+
+    @asynccontextmanager
+    async def _making(
+        self, tenants: Tenants = (), *, takes_over: bool = False
+    ) -> AsyncIterator[Opened]:
+        """For calls that make a ledger where there is none; `takes_over`: also of tenants that have one.
+
+        Raises WrongLedgerError, having made none, if the chosen tenants belong to another.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                ready = await stack.enter_async_context(self._open(create=False))
+            except NoLedgerError:
+                ready = await self._made(stack, () if takes_over else tenants)
+            yield ready
+
+    async def _made(self, stack: AsyncExitStack, tenants: Tenants) -> Opened:
+        """A new ledger, if none of `tenants` has one."""
+        try:
+            if tenants:
+                await self._refuse_strangers(tenants)
+        except WrongLedgerError as wrong:
+            try:
+                # Another process may have made it meanwhile, and migrated them.
+                return await stack.enter_async_context(self._open(create=False))
+            except NoLedgerError:
+                raise wrong from None
+        return await stack.enter_async_context(self._open(create=True))
+
+    @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Opened]:
         """For calls that must not create a ledger: one that is not there yet reads as an empty one."""
-        url = self.config.url
-        missing = isinstance(url, SqliteUrl) and not await anyio.Path(url.path).exists()
-        if missing and self._opened is None:
-            empty = msgspec.structs.replace(self.config, url=SqliteUrl(path=":memory:"))
-            async with opened(empty, create=True) as ready:
-                yield ready
-        else:
-            async with self._ready() as ready:
-                yield ready
+        async with AsyncExitStack() as stack:
+            try:
+                ready = await stack.enter_async_context(self._open(create=False))
+            except NoLedgerError:
+                ready = await stack.enter_async_context(self._empty())
+            yield ready
+
+    def _empty(self) -> AbstractAsyncContextManager[Opened]:
+        """A ledger in memory that knows nothing."""
+        empty = msgspec.structs.replace(self.config, url=SqliteUrl(path=":memory:"))
+        return opened(empty, create=True)
+
+    async def _refuse_strangers(self, tenants: Tenants) -> None:
+        """Without a ledger: raises WrongLedgerError if one of the tenants belongs to another."""
+        async with self._empty() as ready:
+            await self._require_right(ready, FleetState(), tenants)
+
+    async def _require_right(
+        self, ready: Opened, fleet: FleetState, tenants: Tenants = "*"
+    ) -> None:
+        """For calls that read events alone: raises WrongLedgerError where this ledger has ended nothing
+        on any tenant, or knows none of `tenants`, and another one has.
+
+        What is wrong with the tenants themselves is not said here.
+        """
+        known = [name for name, one in fleet.tenants.items() if one.mark is not None]
+        if tenants == "*" and known:
+            return
+        try:
+            chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
+            await self._with_strangers(ready, chosen, fleet, refuse=True)
+        except WrongLedgerError:
+            raise
+        except LedgerError:
+            return
+
+    async def _with_strangers(
+        self, ready: Opened, chosen: Chosen, fleet: FleetState, *, refuse: bool = False
+    ) -> Chosen:
+        """The same with its `strangers`, which are named before anything else.
+
+        With `refuse`, raises WrongLedgerError instead.
+        """
+        store = ready.store
+        found = await find_strangers(ready.engines, chosen.targets, fleet, store.ledger_id)
+        self.strangers = found
+        if not found:
+            return chosen
+        error = wrong_ledger(
+            found,
+            total=len(chosen.targets),
+            ledger=str(self.config.url),
+            missing=ready.config.url != self.config.url,
+        )
+        if refuse:
+            raise error
+        self.progress.message(f"warning: {error.message}. {error.hint}")
+        return msgspec.structs.replace(chosen, strangers=found)
 
     def _options(self, to: str | None, out_of_order: bool | None) -> Options:
         late = self.config.out_of_order == "apply" if out_of_order is None else out_of_order
@@ -156,7 +249,7 @@ class Opening:
         )
         self.lost = chosen.found.lost
         self.gone = gone_tenants(ctx.fleet, chosen.found, patterns(tenants))
-        return ctx, chosen
+        return ctx, await self._with_strangers(ready, chosen, ctx.fleet)
 
     async def _choose(self, ready: Opened, tenants: Tenants) -> Chosen:
         chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))

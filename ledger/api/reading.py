@@ -17,12 +17,12 @@ from ledger.api.choosing import (
     require_history,
     rollback_chooser,
 )
-from ledger.api.opened import gone_tenants
+from ledger.api.opened import Opened, gone_tenants
 from ledger.api.opening import Opening
 from ledger.api.running import Tenants
 from ledger.api.status import Status, build_status
 from ledger.engines.base import Target
-from ledger.errors import UsageError
+from ledger.errors import UnknownTenantError, UsageError
 from ledger.events import Recorded
 from ledger.fleet.planning import (
     Decisions,
@@ -78,13 +78,13 @@ class Reading(Opening):
         require_arguments(
             to=to, out_of_order=out_of_order, estimate=estimate, parallel=parallel, backup=backup
         )
-        from ledger.api.unanswered import with_lost_planned
+        from ledger.api.unanswered import with_lost_planned, with_strangers_planned
         from ledger.fleet.plans import migrate_plan
         from ledger.fleet.wishes import with_wishes
 
         async with self._reading() as ready:
-            chosen = await self._choose(ready, tenants)
             fleet = await load_fleet(ready.store)
+            chosen = await self._with_strangers(ready, await self._choose(ready, tenants), fleet)
             alone = others(chosen.catalogues, to)
             decisions = Decisions(fleet, self._options(to, out_of_order))
             refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
@@ -116,7 +116,7 @@ class Reading(Opening):
                 from ledger.api.figures import with_estimates
 
                 plan = await with_estimates(plan, ready.store, fleet, chosen, parallel=wide)
-            return with_lost_planned(plan, self.lost)
+            return with_lost_planned(with_strangers_planned(plan, chosen.strangers), self.lost)
 
     async def plan_rollback(
         self,
@@ -129,7 +129,7 @@ class Reading(Opening):
     ) -> FleetPlan:
         """What `rollback` would do, with what each backup would lose; touches nothing."""
         require_arguments(migration=migration, to=to, run=run, by=by)
-        from ledger.api.unanswered import with_lost_planned
+        from ledger.api.unanswered import with_lost_planned, with_strangers_planned
         from ledger.fleet.plans import rollback_plan
 
         async with self._ready() as ready:
@@ -138,7 +138,7 @@ class Reading(Opening):
             plan = await rollback_plan(
                 ctx, chosen.targets, chosen.catalogues, ready.engines.__getitem__, choose, by
             )
-            return with_lost_planned(plan, self.lost)
+            return with_lost_planned(with_strangers_planned(plan, chosen.strangers), self.lost)
 
     async def backups(self, tenants: Tenants = "*") -> list[KeptBackup]:
         """All recorded backups of the chosen tenants, oldest first.
@@ -148,6 +148,8 @@ class Reading(Opening):
         """
         async with self._ready() as ready:
             kept = await kept_backups(ready.store)
+            if not kept:
+                await self._require_right(ready, await load_fleet(ready.store))
             named = [one for one in patterns(tenants) if one != "*"]
             gone = {one.tenant for one in kept if matches_any(one.tenant, named)}
             try:
@@ -227,10 +229,11 @@ class Reading(Opening):
         from ledger.api.rehearse import rehearse
 
         async with self._reading() as ready:
+            fleet = await load_fleet(ready.store)
             return await rehearse(
                 ready,
-                await self._choose(ready, tenants),
-                await load_fleet(ready.store),
+                await self._with_strangers(ready, await self._choose(ready, tenants), fleet),
+                fleet,
                 self._options(to, out_of_order),
                 sample=sample,
                 source=source,
@@ -266,6 +269,7 @@ class Reading(Opening):
             chosen = await self._choose(ready, names)
             store = ready.store
             fleet = await load_fleet(store)
+            chosen = await self._with_strangers(ready, chosen, fleet)
             self.gone = gone_tenants(fleet, chosen.found, names)
             return build_status(
                 fleet,
@@ -320,7 +324,9 @@ class Reading(Opening):
             )
         async with self._ready() as ready:
             if tenant is not None:
-                require_history(await load_fleet(ready.store), tenant)
+                await self._require_history(ready, tenant)
+            else:
+                await self._require_right(ready, await load_fleet(ready.store))
             kept: list[Recorded] = []
             async with aclosing(ready.store.read(where)) as batches:
                 async for rows in batches:
@@ -334,6 +340,15 @@ class Reading(Opening):
             for row in kept:
                 yield row
 
+    async def _require_history(self, ready: Opened, tenant: str) -> None:
+        """Raises UnknownTenantError, or WrongLedgerError where another ledger knows the tenant."""
+        fleet = await load_fleet(ready.store)
+        try:
+            require_history(fleet, tenant)
+        except UnknownTenantError:
+            await self._require_right(ready, fleet, tenant)
+            raise
+
     async def runs(self, *, limit: int | None = None) -> list[RunState]:
         """Runs, oldest first; with `limit` the newest that many. Each has its `state`."""
         require_arguments(limit=limit)
@@ -341,6 +356,7 @@ class Reading(Opening):
 
         async with self._ready() as ready:
             fleet = await load_fleet(ready.store)
+            await self._require_right(ready, fleet)
             runs = sorted(fleet.runs.values(), key=lambda run: (run.started_at, run.run))
             chosen = runs[-limit:] if limit else runs
             return await described(ready.store, chosen, now=await ready.store.now())
@@ -353,8 +369,8 @@ class Reading(Opening):
         from ledger.api.figures import fleet_stats
 
         async with self._reading() as ready:
-            chosen = await self._choose(ready, tenants)
             fleet = await load_fleet(ready.store)
+            chosen = await self._with_strangers(ready, await self._choose(ready, tenants), fleet)
             return await fleet_stats(ready.store, fleet, chosen, migration=migration, steps=steps)
 
     async def doctor(
@@ -388,10 +404,11 @@ class Reading(Opening):
         from ledger.api.export import version_documents
 
         async with self._reading() as ready:
-            chosen = await self._choose(ready, tenants)
+            fleet = await load_fleet(ready.store)
+            chosen = await self._with_strangers(ready, await self._choose(ready, tenants), fleet)
             return await version_documents(
                 ready.store,
-                await load_fleet(ready.store),
+                fleet,
                 chosen,
                 head=await ready.store.head(),
                 now=await ready.store.now(),

@@ -125,9 +125,12 @@ async def rehearse(
         )
     )
 
+    strangers = {one.tenant: one.error for one in chosen.strangers}
     with private_folder() as folder:
 
         async def work(target: Target) -> Rehearsal:
+            if target.name in strangers:
+                return not_rehearsed(target.name, strangers[target.name])
             try:
                 problem = decisions.problem(target.name, chosen.catalogues[target.name])
                 if isinstance(problem, UnfinishedError):

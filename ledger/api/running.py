@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +12,7 @@ from ledger import events as ev
 from ledger import projections
 from ledger.api.arguments import patterns
 from ledger.api.opened import Chosen, Opened, choose_tenants
+from ledger.api.strangers import Stranger
 from ledger.api.touches import with_kept
 from ledger.config import MAX_SECONDS
 from ledger.engines.base import Seen, Target
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 Tenants = str | Sequence[str]
 CHANGING: Final = frozenset({"migrate", "rollback", "restore", "reset"})
 """Commands that run statements on tenants: for them servers and disks are looked at first."""
+
+TAKING_OVER: Final = frozenset({"baseline", "import"})
+"""Commands that make a tenant this ledger's, whosever it was; they name it first."""
 
 TenantWork = Callable[[RunContext, Target, Catalogue], Awaitable[Outcome]]
 
@@ -107,6 +111,10 @@ async def run_call(
     bounds.failure_budget(len(todo))
     todo = sorted(todo, key=lambda target: failed_before(ctx, target))
     outcomes = {target.name: _current(ctx, target) for target in chosen.targets}
+    strangers = {one.tenant: one for one in chosen.strangers}
+    if ctx.command not in TAKING_OVER:
+        outcomes |= {name: failure(name, one.error) for name, one in strangers.items()}
+        todo = [target for target in todo if target.name not in strangers]
     for lost in chosen.found.lost:
         outcomes[lost.source] = failure(lost.source, lost.error)
     run, duration_us, interrupted = "", 0, False
@@ -145,10 +153,10 @@ async def run_call(
             quick=quick,
             plan=kept(plan),
         )
-        outcomes.update((one.tenant, one) for one in report.outcomes)
+        outcomes.update((one.tenant, _taken_over(one, strangers)) for one in report.outcomes)
         run, duration_us, interrupted = report.run, report.duration_us, report.interrupted
         await save_after_run(ctx)
-    elif await record_seen(ctx, chosen):
+    elif not strangers and await record_seen(ctx, chosen):
         await save_after_run(ctx)
     return RunReport(
         run=run,
@@ -218,6 +226,15 @@ async def _seen_before(ctx: RunContext, last: projections.Seen) -> RecordedFleet
         return read_fleet(await kept_text(ctx.store, last.fleet, "fleet"))
     except ChainBrokenError:
         return None
+
+
+def _taken_over(outcome: Outcome, strangers: Mapping[str, Stranger]) -> Outcome:
+    """The outcome, with a warning where the tenant was another ledger's until now."""
+    stranger = strangers.get(outcome.tenant)
+    if stranger is None or not outcome.ok:
+        return outcome
+    warning = f"taken over from another ledger ({stranger.owner})"
+    return msgspec.structs.replace(outcome, warnings=(*outcome.warnings, warning))
 
 
 def _longest(chosen: Chosen) -> int:

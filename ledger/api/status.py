@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
-from ledger.api.discovery import Lost
 from ledger.api.opened import Chosen
 from ledger.engines.base import Target
+from ledger.errors import LedgerError
 from ledger.fleet.planning import Decisions
 from ledger.plan import Catalogue, Options, State, interrupted, state_name, unfinished
 from ledger.projections import Claim, FleetState
@@ -45,7 +45,7 @@ class TenantStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One tenant in one set. `error` is the last failure, or why it was set aside.
 
     A source that could not be asked for its tenants stands here under its own name,
-    `unreachable`, with no set.
+    `unreachable`, with no set; a tenant of another ledger is `foreign`, with no set either.
     `target` is the version that a run would bring it to: version.json's
     target_version, else the newest. `last_validated_at` is when checks last ran.
     """
@@ -101,9 +101,18 @@ def build_status(
     """
     decisions = Decisions(fleet, options)
     rows: list[TenantStatus] = []
+    strangers = {one.tenant: one for one in chosen.strangers}
     for target in chosen.targets:
+        if target.name in strangers:
+            error = strangers[target.name].error
+            rows.append(_unreadable(target.name, target.engine, "foreign", error))
+            continue
         rows += _rows(fleet, target, chosen.catalogues[target.name], decisions, now, past=past)
-    rows += [_unanswered(lost) for lost in chosen.found.lost]
+    # A source of which nobody knows what tenants it has is no reason to call the fleet current.
+    rows += [
+        _unreadable(lost.source, lost.engine, "failed" if lost.aside else "unreachable", lost.error)
+        for lost in chosen.found.lost
+    ]
     summary: dict[str, int] = {}
     for row in rows:
         summary[row.state] = summary.get(row.state, 0) + 1
@@ -173,19 +182,19 @@ def _rows(
     return rows
 
 
-def _unanswered(lost: Lost) -> TenantStatus:
-    """A source of which nobody knows what tenants it has: no reason to call the fleet current."""
+def _unreadable(name: str, engine: str, state: State, error: LedgerError) -> TenantStatus:
+    """A source, or a tenant, of which this ledger cannot say where it stands."""
     return TenantStatus(
-        tenant=lost.source,
-        engine=lost.engine,
+        tenant=name,
+        engine=engine,
         set="",
         version=None,
-        state="failed" if lost.aside else "unreachable",
+        state=state,
         applied=(),
         pending=(),
         lock=None,
         last_event_at=None,
-        error=str(lost.error),
+        error=str(error),
     )
 
 

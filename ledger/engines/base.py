@@ -404,6 +404,13 @@ class Engine(Protocol):
         """
         ...
 
+    async def owners(self, targets: Sequence[Target]) -> dict[str, str]:
+        """The ids of the ledgers that the targets' markers name, by tenant, found cheaply.
+
+        A tenant without a marker, or that cannot be looked at, is left out.
+        """
+        ...
+
     async def preflight(
         self,
         targets: Sequence[Target],

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from ledger.engines.base import MarkerEntry
-from ledger.errors import FencedError, MarkerMismatchError, TenantError
+from ledger.errors import FencedError, ForeignLedgerError, MarkerMismatchError
 from ledger.events import MigrationRef
+
+FOREIGN_HINT: Final = (
+    "Most likely this is the wrong ledger: check --config, --env and `url` in the configuration, or put the"
+    " ledger that was deleted or moved back in its place. Or the tenant was copied here from elsewhere. Only if"
+    " its own ledger is lost for good, take it over: `ledger baseline --tenant NAME --to VERSION`."
+)
 
 
 def entry_id(ref: MigrationRef) -> str:
@@ -15,13 +22,18 @@ def entry_id(ref: MigrationRef) -> str:
 
 
 def require_own(found: str, ledger: str, *, tenant: str) -> None:
-    """Raises TenantError if the marker names another ledger."""
+    """Raises ForeignLedgerError if the marker names another ledger."""
     if found not in ("", ledger):
-        raise TenantError(
-            f"this tenant belongs to another ledger ({found}, not {ledger})",
-            hint="If this ledger is to take it over, run `ledger baseline --tenant NAME --to VERSION`.",
-            tenant=tenant,
-        )
+        raise foreign(found, ledger, tenant=tenant)
+
+
+def foreign(found: str, ledger: str, *, tenant: str = "") -> ForeignLedgerError:
+    """The tenant's marker names the ledger `found`, and this one is `ledger`."""
+    return ForeignLedgerError(
+        f"this tenant belongs to another ledger ({found}, not {ledger})",
+        hint=FOREIGN_HINT,
+        tenant=tenant or None,
+    )
 
 
 def require_epoch(found: int, epoch: int, *, tenant: str) -> None:

@@ -62,7 +62,8 @@ class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run would do to one tenant. `problem` says why it would refuse the tenant.
 
     `in_part` are the migrations of which only some steps have landed in it.
-    `estimates` are of `migrations`, one for each, where they were asked for.
+    `estimates` are of `migrations`, one for each, where they were asked for. `owner` is the id of
+    another ledger, to which the tenant belongs.
     """
 
     tenant: str
@@ -73,6 +74,7 @@ class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
     estimates: tuple[Estimate, ...] = ()
     in_part: tuple[str, ...] = ()
+    owner: str = ""
 
 
 class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,6 +90,7 @@ def _group(group: list[TenantPlan], *, with_sql: bool) -> Iterator[str]:
     version, in_part = group[0].version, ", ".join(group[0].in_part)
     at = f"at {version}" if version else "at no version" if in_part else "new"
     at += f" and a part of {in_part}" if in_part else ""
+    at = "of another ledger" if group[0].owner else at
     yield f"{count_text(len(group), 'tenant')}, {at}: {names}{more}"
     if group[0].problem:
         yield f"  refused: {one_line(group[0].problem)}"

@@ -60,6 +60,7 @@ STYLES: Final = {
     "drifted": "red",
     "regressed": "red",
     "unreachable": "red",
+    "foreign": "red",
     "error": "bold red",
     "warning": "yellow",
 }

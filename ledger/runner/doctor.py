@@ -9,6 +9,7 @@ import msgspec
 
 from ledger.engines.base import Engine, Target
 from ledger.engines.diagnosis import Diagnosis, Level, Probe
+from ledger.engines.entries import FOREIGN_HINT
 from ledger.errors import LedgerError
 from ledger.projections import TenantState
 
@@ -55,8 +56,7 @@ def _compare(found: Diagnosis, state: TenantState, ledger_id: str) -> tuple[Prob
                 check="agreement",
                 level="failed",
                 detail=f"its marker belongs to another ledger ({found.ledger})",
-                hint="Name that ledger in the configuration, or take the tenant over with"
-                " `ledger baseline --tenant NAME --to VERSION`.",
+                hint=FOREIGN_HINT,
             ),
         )
     recorded = frozenset(f"{ref.set}/{ref.version}" for ref in state.applied)

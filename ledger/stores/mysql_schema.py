@@ -19,7 +19,7 @@ from ledger.drivers.mysql import (
     QueryError,
 )
 from ledger.drivers.url import MysqlUrl
-from ledger.errors import StoreUnavailableError
+from ledger.errors import NoLedgerError, StoreUnavailableError
 from ledger.events import GENESIS_HASH
 from ledger.scripts.statements import classify
 from ledger.stores.base import LEDGER_SCHEMA
@@ -144,7 +144,7 @@ async def read_meta(connection: MysqlConnection, url: MysqlUrl) -> dict[str, str
 
 def refuse_missing(url: MysqlUrl) -> StoreUnavailableError:
     """The error for a database without a ledger, where none is to be made."""
-    return StoreUnavailableError(
+    return NoLedgerError(
         f"there is no ledger in the database {url.database} on {url.server}", hint=_INIT_HINT
     )
 

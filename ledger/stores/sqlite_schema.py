@@ -15,7 +15,7 @@ from typing import Final
 
 from ledger.drivers.folders import sync_folder
 from ledger.drivers.locks import lock_holders
-from ledger.errors import StoreError, StoreUnavailableError
+from ledger.errors import NoLedgerError, StoreError, StoreUnavailableError
 from ledger.events import GENESIS_HASH
 from ledger.stores.base import LEDGER_SCHEMA
 from ledger.stores.migrations import CREATED_KEY, ID_KEY, SCHEMA_KEY, Upgrade, pending
@@ -120,7 +120,7 @@ def make_file(path: str) -> None:
 def refuse_missing(path: str) -> None:
     """Raise StoreUnavailableError unless there is a file at `path`."""
     if not Path(path).exists():
-        raise StoreUnavailableError(f"there is no ledger at {path}", hint=_INIT_HINT)
+        raise NoLedgerError(f"there is no ledger at {path}", hint=_INIT_HINT)
     if not Path(path).is_file():
         raise StoreUnavailableError(f"{path} is not a file", hint=_INIT_HINT)
 
@@ -147,7 +147,7 @@ def read_meta(db: sqlite3.Connection, *, path: str) -> dict[str, str] | None:
 
 def refuse_empty(path: str) -> StoreError:
     """The error for a database without any table, where none is to be made."""
-    return StoreUnavailableError(f"{path} is empty, not a ledger", hint=_INIT_HINT)
+    return NoLedgerError(f"{path} is empty, not a ledger", hint=_INIT_HINT)
 
 
 def make_tables(db: sqlite3.Connection, *, path: str, now: str) -> dict[str, str]:

@@ -166,6 +166,11 @@ def test_host_ledger_and_backups(terminal: Terminal) -> None:
     assert ended.code == 4 and levels(ended.json())["ledger.connection"] == "failed"
     assert levels(ended.json(), "acme")["integrity"] == "ok"
     (terminal.folder / "ledger.db").unlink()
+    ended = terminal.run("doctor", "--format", "json")
+    assert ended.code == 4 and levels(ended.json())["ledger.tenants"] == "failed"
+    for name in ("acme", "beta"):
+        (terminal.folder / "data" / f"{name}.db").unlink()
+        sqlite_run(terminal.folder / "data" / f"{name}.db", "CREATE TABLE mine (x)")
     made = terminal.ok("doctor", "--format", "json").json()
     assert levels(made)["ledger.connection"] == "warning"
     assert not (terminal.folder / "ledger.db").exists()

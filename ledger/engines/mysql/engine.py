@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal
 
+import anyio
 import msgspec
 
 from ledger.drivers import mysql
@@ -21,7 +22,7 @@ from ledger.engines.mysql import rehearsal
 from ledger.engines.mysql.apply import ATTEMPTS
 from ledger.engines.mysql.diagnose import look
 from ledger.engines.mysql.idle import Idle
-from ledger.engines.mysql.look import different
+from ledger.engines.mysql.look import different, owners
 from ledger.engines.mysql.objects import Names
 from ledger.engines.mysql.preflight import prepare
 from ledger.engines.mysql.session import MysqlSession
@@ -114,23 +115,43 @@ class MysqlEngine:
     async def changed(self, seen: Sequence[Seen]) -> set[str]:
         """See Engine.changed: by the markers, one query a server. An unreachable server's are all named."""
         changed: set[str] = set()
-        servers: dict[tuple[str, str], list[Seen]] = {}
-        for one in seen:
-            if isinstance(one.target.url, MysqlUrl):
-                servers.setdefault((one.target.server, one.target.url.user), []).append(one)
-        for group in servers.values():
-            url, secret = group[0].target.url, group[0].target.secret
-            assert isinstance(url, MysqlUrl)  # noqa: S101 - grouped by it above
-            server = msgspec.structs.replace(url, database=None)
+        by_name = {one.target.name: one for one in seen}
+        for targets in _by_account([one.target for one in seen]):
+            group = [by_name[one.name] for one in targets]
             try:
-                async with mysql.connect(
-                    server, secret, connect_seconds=self._connect_seconds
-                ) as connection:
+                async with self._server(targets[0]) as connection:
                     changed |= await different(connection, group)
             except (DriverError, LedgerError):
                 # Each of them is opened by the run, which says what is wrong with it.
                 changed |= {one.target.name for one in group}
         return changed
+
+    async def owners(self, targets: Sequence[Target]) -> dict[str, str]:
+        """See Engine.owners: by the markers, in few queries a server."""
+        found: dict[str, str] = {}
+
+        async def ask(group: Sequence[Target]) -> None:
+            try:
+                async with self._server(group[0]) as connection:
+                    found.update(await owners(connection, group))
+            except (DriverError, LedgerError):
+                # What is wrong with the server is said where its tenants are opened.
+                return
+
+        async with anyio.create_task_group() as tasks:
+            for group in _by_account(targets):
+                tasks.start_soon(ask, group)
+        return found
+
+    @asynccontextmanager
+    async def _server(self, target: Target) -> AsyncIterator[mysql.MysqlConnection]:
+        """A connection to the tenant's server, without a database."""
+        assert isinstance(target.url, MysqlUrl)  # noqa: S101 - the engine's own targets
+        server = msgspec.structs.replace(target.url, database=None)
+        async with mysql.connect(
+            server, target.secret, connect_seconds=self._connect_seconds
+        ) as connection:
+            yield connection
 
     async def preflight(
         self,
@@ -221,6 +242,15 @@ class MysqlEngine:
         """Close what is kept, and forget the schemas seen."""
         await self._idle.aclose()
         self._shared.clear()
+
+
+def _by_account(targets: Sequence[Target]) -> list[list[Target]]:
+    """Targets that one connection can look at together: of one server and account."""
+    groups: dict[tuple[str, str], list[Target]] = {}
+    for target in targets:
+        if isinstance(target.url, MysqlUrl):
+            groups.setdefault((target.server, target.url.user), []).append(target)
+    return list(groups.values())
 
 
 def _no_database(target: Target) -> UnreachableError:

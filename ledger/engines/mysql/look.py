@@ -12,7 +12,7 @@ from typing import Final
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.drivers.url import MysqlUrl
 from ledger.engines.base import Seen, Target
-from ledger.engines.mysql.marker import marker_name
+from ledger.engines.mysql.marker import marker_name, owner_of
 from ledger.engines.mysql.trouble import NO_SUCH_TABLE
 
 CHUNK: Final = 1000
@@ -24,6 +24,7 @@ APPLIED: Final = (
     "SELECT {number}, COUNT(*), COALESCE(BIT_XOR(CRC32(id)), 0)"
     " FROM {marker} WHERE state = 'applied' AND id <> ''"
 )
+FENCE: Final = "SELECT {number}, ref FROM {marker} WHERE id = ''"
 EXISTING: Final = """
 SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_NAME LIKE '%ledger\\_marker'
 """
@@ -55,8 +56,7 @@ async def _compare(connection: MysqlConnection, seen: Sequence[Seen]) -> set[str
         return set()
     parts = []
     for number, one in enumerate(seen):
-        database, table = _place(one.target)
-        marker = f"{quote_identifier(database)}.{quote_identifier(table)}"
+        marker = _quoted(one.target)
         parts.append(APPLIED.replace("{number}", str(number)).replace("{marker}", marker))
     rows = await connection.fetch(" UNION ALL ".join(parts))
     return {
@@ -64,6 +64,30 @@ async def _compare(connection: MysqlConnection, seen: Sequence[Seen]) -> set[str
         for number, count, sums in rows
         if (int(count), int(sums)) != _expected(seen[int(number)].applied)
     }
+
+
+async def owners(connection: MysqlConnection, targets: Sequence[Target]) -> dict[str, str]:
+    """The ids of the ledgers that the markers name, by tenant: a query for each thousand tenants, and one
+    for which markers there are. Raises DriverError.
+    """
+    there = {(str(row[0]), str(row[1])) for row in await connection.fetch(EXISTING)}
+    marked = [one for one in targets if _place(one) in there]
+    found: dict[str, str] = {}
+    for start in range(0, len(marked), CHUNK):
+        chunk = marked[start : start + CHUNK]
+        parts = [
+            FENCE.replace("{number}", str(number)).replace("{marker}", _quoted(one))
+            for number, one in enumerate(chunk)
+        ]
+        for number, ref in await connection.fetch(" UNION ALL ".join(parts)):
+            if owner := owner_of(str(ref)):
+                found[chunk[int(number)].name] = owner
+    return found
+
+
+def _quoted(target: Target) -> str:
+    database, table = _place(target)
+    return f"{quote_identifier(database)}.{quote_identifier(table)}"
 
 
 def _expected(applied: Iterable[str]) -> tuple[int, int]:

@@ -108,6 +108,14 @@ def marker_name(target: Target) -> str:
     return f"{target.prefix}{MARKER_TABLE}"
 
 
+def owner_of(ref: str) -> str:
+    """The id of the ledger that a fence row names; nothing where it cannot be read."""
+    try:
+        return _FENCE.decode(ref).ledger
+    except msgspec.DecodeError:
+        return ""
+
+
 class MarkerTable:
     """The statements of one tenant's marker. Raises what the connection raises, and the errors named."""
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final
 
 import msgspec
 
+from ledger.drivers.url import file_uri
 from ledger.engines.base import Marker, MarkerEntry
 from ledger.engines.entries import adopted, entry_id, require_epoch, require_own
 from ledger.errors import TenantError
@@ -31,6 +33,7 @@ HAS_MARKER: Final = """
 SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = 'ledger_marker'
 """
 READ_MARKER: Final = "SELECT id, epoch, body FROM main.ledger_marker ORDER BY id"
+READ_OWNER: Final = "SELECT body FROM main.ledger_marker WHERE id = ''"
 PUT_ROW: Final = "INSERT OR REPLACE INTO main.ledger_marker (id, epoch, body) VALUES (?, ?, ?)"
 DELETE_ROW: Final = "DELETE FROM main.ledger_marker WHERE id = ?"
 DELETE_ENTRIES: Final = "DELETE FROM main.ledger_marker WHERE id <> ''"
@@ -64,6 +67,16 @@ def read_marker(database: sqlite3.Connection, *, tenant: str) -> Marker:
                 tenant=tenant,
             ) from error
     return Marker(epoch=epoch, ledger=ledger, entries=tuple(entries))
+
+
+def read_owner(path: str) -> str:
+    """The id of the ledger that a database file's marker names; nothing where none can be read."""
+    try:
+        with closing(sqlite3.connect(file_uri(path, mode="ro"), uri=True, timeout=0)) as database:
+            row = database.execute(READ_OWNER).fetchone()
+    except sqlite3.Error:
+        return ""
+    return str(row[0]) if row else ""
 
 
 def admit(marker: Marker, *, epoch: int, ledger: str, tenant: str) -> None:

@@ -24,6 +24,11 @@ HEADER_BYTES: Final = 100
 RECENT: Final = 64
 """Descriptors remembered: more than a run has tenants in hand."""
 
+FIRST_PAGE_BYTES: Final = 4096
+PAGE_SIZE_AT: Final = 16
+LEAF: Final = 13
+ENCODING_AT: Final = 56
+UTF_8: Final = b"\0\0\0\1"
 MAGIC: Final = b"SQLite format 3\0"
 _FIELDS: Final = struct.Struct(">16sHBBBBBBIIIII")
 """Magic, page size, write version … then, from byte 24: change counter, pages, freelist (2), cookie.
@@ -104,6 +109,39 @@ def differs(path: str, mark: Mark, open_here: Collection[Identity] = ()) -> bool
     if mark.cookie is None or seen.mark.cookie != mark.cookie:
         return True
     return mark.counter is not None and (seen.mark.counter or 0) < mark.counter
+
+
+def may_have(path: str, table: str, open_here: Collection[Identity] = ()) -> bool:
+    """Whether a database file may have the table: False only where its first page has the whole schema.
+
+    True without reading for a file that is `open_here`; False for what is no database.
+    """
+    try:
+        if open_here:
+            found = os.stat(path)  # noqa: PTH116  (10,000 of them: no Path objects)
+            if (found.st_ino, found.st_dev) in open_here:
+                return True
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            page = os.read(descriptor, FIRST_PAGE_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    parsed = parse_header(page)
+    if parsed is None:
+        return False
+    _, wal = parsed
+    if _size(real_path(path) + ("-wal" if wal else "-journal")):
+        return True
+    # The root of sqlite_master is a leaf: every object's name is on this page, in UTF-8.
+    size = int.from_bytes(page[PAGE_SIZE_AT : PAGE_SIZE_AT + 2])
+    whole = (
+        1 < size <= len(page)
+        and page[HEADER_BYTES] == LEAF
+        and page[ENCODING_AT : ENCODING_AT + 4] == UTF_8
+    )
+    return not whole or table.encode() in page
 
 
 def open_files() -> frozenset[Identity]:
