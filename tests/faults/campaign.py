@@ -293,7 +293,7 @@ class Lane:
         goals = order.goals
         found = self.fleet.found(order.tenants)
         for name in order.tenants:
-            require(found[name] == goals[name].rows(), f"what {name} holds", found[name], goals)
+            require(found[name] == goals[name].rows(name), f"what {name} holds", found[name], goals)
         named = [word for name in order.tenants for word in ("--tenant", name)]
         for row in self.fleet.ok("status", "--format", "json", *named).json()["tenants"]:
             version = goals[row["tenant"]].version
