@@ -60,6 +60,19 @@ UPDATE {prefix}notes SET seen = seen + 10000;
 """
 MIGRATIONS: Final = {"001_notes.sql": FIRST, "002_tags.sql": SECOND, "003_log.sql": THIRD}
 
+REMEMBERED: Final = """\
+-- step: Remember the last note
+SELECT MAX(id) INTO @last FROM {prefix}notes;
+-- step: Count words
+UPDATE {prefix}log SET words = CONCAT(words, ROW_COUNT());
+-- step: Link to the last note
+INSERT INTO {prefix}log VALUES (@last + 10, CONCAT('of ', @last, ' and ', ROW_COUNT()));
+"""
+SERVER_MIGRATIONS: Final = MIGRATIONS | {
+    "003_log.sql": THIRD.replace("-- migrate:down", f"{REMEMBERED}-- migrate:down")
+}
+"""What one statement leaves in the connection, and another one reads."""
+
 OUTSIDE: Final = "-- step: No transaction takes this one\nVACUUM;\n"
 SQLITE_MIGRATIONS: Final = MIGRATIONS | {
     "003_log.sql": THIRD.replace("-- migrate:down", f"{OUTSIDE}-- migrate:down") + OUTSIDE
@@ -252,7 +265,7 @@ class ServerWorld(World):
         *,
         head: str = "",
         port: int | None = None,
-        migrations: Mapping[str, str] = MIGRATIONS,
+        migrations: Mapping[str, str] = SERVER_MIGRATIONS,
         local_ledger: bool = False,
     ) -> None:
         super().__init__(root, migrations)
