@@ -72,10 +72,11 @@ class Uses(msgspec.Struct, frozen=True, kw_only=True):
     """What one statement has to do with its connection. Names of variables are in lower case.
 
     `first` is its first word. `opaque`: it runs code that its text does not show. `selects`:
-    FOUND_ROWS is another afterwards. `again`: it may be run again as it stands, and has to be (SET ROLE).
-    `source` is the expression that PREPARE takes its text from. `stored`: what it names is
-    the text of a view or a routine, and is not run. `refusal`: why a migration cannot have
-    it, and what to write instead.
+    FOUND_ROWS is another afterwards. `again`: it may be run again as it stands, and has to be (SET
+    ROLE); `once`: it is about the next statement alone (SET TRANSACTION).
+    `source` is the expression that PREPARE takes its text from. `stored`: it is about the text
+    of a view or a routine, which is not run, and names the variables `inside`. `refusal`: why
+    a migration cannot have it, and what to write instead.
     """
 
     first: str = ""
@@ -88,6 +89,7 @@ class Uses(msgspec.Struct, frozen=True, kw_only=True):
     insert_id: bool = False
     random: bool = False
     again: bool = False
+    once: bool = False
     makes_temporary: str = ""
     drops: tuple[str, ...] = ()
     prepares: str = ""
@@ -95,6 +97,7 @@ class Uses(msgspec.Struct, frozen=True, kw_only=True):
     executes: str = ""
     deallocates: str = ""
     stored: bool = False
+    inside: frozenset[str] = frozenset()
     refusal: tuple[str, str] | None = None
 
     @property
@@ -135,7 +138,7 @@ def uses(sql: str) -> Uses:
     found = list(placed(sql, "mysql"))
     words = [token for _, _, token in found]
     if first == "CREATE" and any(one.upper in _STORED for one in words[:12]):
-        return Uses(stored=True)
+        return Uses(stored=True, inside=frozenset(_variables(words)))
     if first == "GET":
         return _diagnostics(words, len(sql))
     return msgspec.structs.replace(
@@ -157,8 +160,9 @@ def _own(
     if first == "SET" and name == "statement":
         return {}  # SET STATEMENT … FOR: the settings end with the statement behind them.
     if first == "SET":
-        role = "ROLE" in upper[1:3] or (upper[1:2] == ["TRANSACTION"])
-        return {"settings": tuple(_settings(words[1:])), "again": role}
+        again = bool({"ROLE", "TRANSACTION"} & set(upper[1:3])) and "GLOBAL" not in upper[1:2]
+        once = upper[1:2] == ["TRANSACTION"]
+        return {"settings": tuple(_settings(words[1:])), "again": again, "once": once}
     if first == "PREPARE" and len(found) > 3:
         return {"prepares": name, "source": sql[found[3][0] :]} | _within_text(words)
     if first == "EXECUTE":
@@ -177,7 +181,11 @@ def _within_text(words: Sequence[Token]) -> dict[str, object]:
     """The variables that a text to be executed names, besides those beside it."""
     texts = [one.text[1:-1] for one in words if one.kind == "string"]
     inner = {name for text in texts for name in uses(text).variables}
-    return {"variables": frozenset(inner | set(_variables(words)))}
+    refusals = [found for text in texts if (found := uses(text).refusal) is not None]
+    return {
+        "variables": frozenset(inner | set(_variables(words))),
+        "refusal": refusals[0] if refusals else None,
+    }
 
 
 def _variables(words: Sequence[Token]) -> Iterator[str]:

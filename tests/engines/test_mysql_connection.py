@@ -87,6 +87,15 @@ CASES: dict[str, tuple[str, ...]] = {
                  LOG.format("@@warning_count", "two"),
                  "INSERT IGNORE INTO users (id, name) VALUES (7, 'twice')",
                  "SET @w = @@session.warning_count + 10 * @@error_count", LOG.format("@w", "one")),
+    "what programs set and read": (
+        "CREATE TRIGGER noted AFTER INSERT ON users FOR EACH ROW SET @noted = NEW.id",
+        "CREATE PROCEDURE count_it () INSERT INTO posts (author, note) VALUES (ROW_COUNT(), 'counted')",
+        "INSERT INTO users (name) VALUES ('t')", "UPDATE users SET score = 2", "CALL count_it()",
+        "SET @x = 1", "CALL count_it()", LOG.format("@noted", "by a trigger")),
+    "isolation": (
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "UPDATE users SET score = 1",
+        "INSERT INTO posts (note) VALUES (@@session.ISOLATION)",
+        "SELECT id FROM users", "SET @f = FOUND_ROWS()", LOG.format("@f", "found")),
     "call": ("CALL who(@found)", "UPDATE users SET score = 1", LOG.format("@found", "out"),
              "CALL write_inner()", LOG.format("@@group_concat_max_len", "set inside"),
              "SET @twice = twice(@found)", LOG.format("@twice", "f")),
@@ -148,7 +157,8 @@ IN_DOUBT = {"temporary": "temporary table pile"}
 def _steps(server: Server, case: str) -> tuple[str, ...]:
     """The case's; nothing of those that the server does not know."""
     found = CASES.get(case) or (MARIADB[case] if server.flavor == "mariadb" else ())
-    return tuple(found)
+    isolation = "tx_isolation" if server.flavor == "mariadb" else "transaction_isolation"
+    return tuple(one.replace("ISOLATION)", f"{isolation})") for one in found)
 
 
 def _content(tenant: Tenant) -> dict[str, Rows]:

@@ -568,7 +568,12 @@ class Run:
         connection, state = self.session.connection, self.state
         text = await state.before(connection, step)
         rows = await connection.execute(text, seconds=self.seconds())
-        state.ran(step, rows=connection.row_count, warnings=connection.warning_count)
+        state.ran(
+            step,
+            rows=connection.row_count,
+            warnings=connection.warning_count,
+            found=rows if connection.row_count < 0 else None,
+        )
         made_id = connection.made_id
         counted = await state.count_found(connection, step)
         warnings = () if counted else await connection.warnings()

@@ -63,8 +63,10 @@ class ConnectionState:
             self.now = msgspec.structs.replace(self.now, last=None)
         self.restored = kept is not None and landed > 0
         self._resumed = landed > 0
+        self._landed = landed
         self._names = needs.variables | {one.name for one in self.now.variables}
-        self._programs: frozenset[str] | None = None
+        self._programs: variables.Programs | None = None
+        self._counted = False
         self._settings: dict[str, object] | None = None
         self._lost_tables: set[str] = set()
         self._lost_seeds = False
@@ -93,6 +95,8 @@ class ConnectionState:
         own = uses(step.sql)
         if not self.restored:
             return not own.makes_temporary
+        if own.once and step.number != self._landed:
+            return False
         if own.again or (step.secret and bool(own.variables or own.settings)):
             return True
         kept = dict(self.now.settings)
@@ -158,6 +162,10 @@ class ConnectionState:
         own = uses(step.sql)
         if own.opaque:
             self._settings = await variables.all_settings(connection)
+            last = (await self._read_programs(connection)).counts and self.now.last
+            if last:
+                await variables.set_row_count(connection, last.rows)
+                self._counted = last.rows > 0
         text = dict(self.now.prepared).get(own.executes, "") if own.executes else ""
         if uses(text).reads:
             await _prepare(connection, own.executes, self.filled(text))
@@ -199,10 +207,12 @@ class ConnectionState:
 
     # After a statement.
 
-    def ran(self, step: Step, *, rows: int, warnings: int) -> None:
-        """What its answer says."""
+    def ran(self, step: Step, *, rows: int, warnings: int, found: int | None = None) -> None:
+        """What its answer says; `found` are the rows of an answer of rows."""
         last = Last(step=step.number, rows=rows, warnings=warnings)
         self.now = msgspec.structs.replace(self.now, last=last)
+        if found is not None and "SQL_CALC_FOUND_ROWS" not in step.sql.upper():
+            self.now = msgspec.structs.replace(self.now, found=found)
 
     def passed(self, step: Step) -> None:
         """The step was skipped: what the one before it left is still what the last one left."""
@@ -224,14 +234,21 @@ class ConnectionState:
     async def look(self, connection: MysqlConnection, step: Step, *, made_id: bool) -> None:
         """What the step has left in the connection; `made_id`: perhaps another LAST_INSERT_ID."""
         own = uses(step.sql)
+        if self._counted:
+            self._counted = False
+            await variables.drop_rows(connection)
         if own.stored:
+            self._names |= own.inside
+            self._programs = None
             return
-        if self.needs.opaque and self._programs is None:
-            self._programs = await variables.named_in_programs(connection)
-            self._names |= self._programs
+        inside: frozenset[str] = frozenset()
+        if self.needs.opaque or self._names:
+            inside = (await self._read_programs(connection)).variables
+            self._names |= inside
         if not step.secret:
             self._names |= own.variables | self._of_prepared(own)
-        if own.variables or own.opaque or (own.inserts and self._programs):
+        runs_programs = own.inserts or own.selects
+        if own.variables or own.opaque or (runs_programs and inside):
             found = await variables.read(connection, self._names)
             self.now = msgspec.structs.replace(self.now, variables=found)
         if made_id or own.insert_id or own.opaque:
@@ -242,6 +259,11 @@ class ConnectionState:
             await self._look_at_sequences(connection)
         if own.prepares or own.deallocates:
             await self._look_at_prepared(connection, own)
+
+    async def _read_programs(self, connection: MysqlConnection) -> variables.Programs:
+        if self._programs is None:
+            self._programs = await variables.programs(connection)
+        return self._programs
 
     def _of_prepared(self, own: Uses) -> frozenset[str]:
         return uses(dict(self.now.prepared).get(own.executes, "")).variables

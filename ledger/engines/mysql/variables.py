@@ -19,6 +19,8 @@ SELECT ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 
 """
 ALL_SETTINGS: Final = "SHOW SESSION VARIABLES"
 ONE_SETTING: Final = "SELECT @@session.{name}"
+ROWS: Final = "`ledger_row_count`"
+_DIGITS: Final = " UNION ALL ".join(["SELECT 1"] * 10)
 OWN_COURSE: Final = frozenset(
     {"timestamp", "rand_seed1", "rand_seed2", "last_insert_id", "insert_id", "identity",
      "warning_count", "error_count", "in_transaction", "pseudo_thread_id", "last_gtid"}
@@ -102,10 +104,40 @@ async def write(connection: MysqlConnection, variables: Iterable[Variable]) -> N
         await connection.execute(f"SET {', '.join(parts)}")
 
 
-async def named_in_programs(connection: MysqlConnection) -> frozenset[str]:
-    """The user variables that the tenant's routines and triggers name, as far as the account reads them."""
+class Programs(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tenant's routines and triggers name: `variables` of the user, and ROW_COUNT (`counts`)."""
+
+    variables: frozenset[str] = frozenset()
+    counts: bool = False
+
+
+async def programs(connection: MysqlConnection) -> Programs:
+    """As far as the account may read their texts."""
     texts = [str(row[0]) for row in await connection.fetch(PROGRAMS) if row[0]]
-    return frozenset().union(*(uses(text).variables for text in texts if "@" in text))
+    return Programs(
+        variables=frozenset().union(*(uses(text).variables for text in texts if "@" in text)),
+        counts=any("ROW_COUNT" in text.upper() for text in texts),
+    )
+
+
+async def set_row_count(connection: MysqlConnection, rows: int) -> None:
+    """Make ROW_COUNT() what it was, for code that reads it. Only CREATE TABLE … AS can say any number."""
+    if rows < 0:
+        await connection.fetch("SELECT 1")
+    elif rows == 0:
+        await connection.execute("DO 0")
+    else:
+        await drop_rows(connection)
+        places = range(len(str(rows)))
+        digits = ", ".join(f"({_DIGITS}) AS d{one}" for one in places)
+        await connection.execute(
+            f"CREATE TEMPORARY TABLE {ROWS} AS SELECT 1 FROM {digits} LIMIT {rows}"  # noqa: S608 - digits
+        )
+
+
+async def drop_rows(connection: MysqlConnection) -> None:
+    """What `set_row_count` has needed."""
+    await connection.execute(f"DROP TEMPORARY TABLE IF EXISTS {ROWS}")
 
 
 async def all_settings(connection: MysqlConnection) -> dict[str, object]:
