@@ -16,6 +16,7 @@ import msgspec
 import pymysql
 
 from ledger.config.model import TenantSource
+from ledger.drivers.application import Application, equip
 from ledger.drivers.url import MysqlUrl, Secret, SecretSource, parse_url
 from ledger.errors import ConfigError
 
@@ -42,20 +43,24 @@ class SqlitePlace:
 
     engine: Literal["sqlite", "mysql"] = "sqlite"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, application: Application | None = None) -> None:
         self.name = "tenant"
+        self.application = application
         self.path = folder / "tenant.db"
-        with closing(sqlite3.connect(self.path)) as database:
-            database.execute("VACUUM")  # Writes the header: the file is there, and empty.
+        self.path.touch()
 
     def source(self) -> TenantSource:
         """As the configuration would name it; the folder's own brackets are no pattern."""
         pattern = "".join(f"[{char}]" if char in "*?[" else char for char in str(self.path))
-        return TenantSource(source="ledger.testing", kind="sqlite", glob=pattern)
+        return TenantSource(
+            source="ledger.testing", kind="sqlite", glob=pattern, application=self.application
+        )
 
     def query(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         """See Place."""
-        with closing(sqlite3.connect(self.path)) as database, database:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
+            if self.application is not None:
+                equip(database, self.application)
             return database.execute(sql, tuple(parameters)).fetchall()
 
 

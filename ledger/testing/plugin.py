@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 if TYPE_CHECKING:
+    from ledger.drivers.application import Application
     from ledger.testing.places import Place
     from ledger.testing.tenant import Tenant
 
@@ -31,6 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini("ledger_mysql", "URL of a MySQL or MariaDB server to test migrations on")
     parser.addini("ledger_migrations", "folders of migrations (default: migrations)", type="paths")
+    parser.addini("ledger_functions", "MODULE:NAME, called with each SQLite connection", default="")
+    parser.addini(
+        "ledger_extensions", "extensions to load into each SQLite connection", type="paths"
+    )
     parser.addini("ledger_variables", "NAME=VALUE for placeholders, one a line", type="linelist")
     parser.addini(
         "ledger_engines", "the engines of ledger_tenant: sqlite, mysql (default: all there are)",
@@ -60,7 +65,7 @@ def sqlite_tenant(request: pytest.FixtureRequest, tmp_path: Path) -> Tenant:
 
     folder = tmp_path / "ledger-sqlite"
     folder.mkdir()
-    return _tenant(request, SqlitePlace(folder), folder)
+    return _tenant(request, SqlitePlace(folder, _application(request.config)), folder)
 
 
 @pytest.fixture
@@ -86,6 +91,20 @@ def ledger_tenant(request: pytest.FixtureRequest) -> Tenant:
     engine: Literal["sqlite", "mysql"] = request.param
     tenant: Tenant = request.getfixturevalue(f"{engine}_tenant")
     return tenant
+
+
+def _application(config: pytest.Config) -> Application | None:
+    from ledger.drivers.application import Application
+
+    functions, extensions = config.getini("ledger_functions"), config.getini("ledger_extensions")
+    if not functions and not extensions:
+        return None
+    return Application(
+        source="pytest's ledger_functions and ledger_extensions",
+        functions=functions,
+        extensions=tuple(map(str, extensions)),
+        folder=str(config.rootpath),
+    )
 
 
 def _tenant(request: pytest.FixtureRequest, place: Place, folder: Path) -> Tenant:

@@ -204,3 +204,24 @@ def test_without_a_server_the_fixture_says_what_to_give(pytester: pytest.Pyteste
     )
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*give --ledger-mysql URL*"])
+
+
+def test_the_applications_functions(pytester: pytest.Pytester) -> None:
+    """`ledger_functions` gives them to the migrations, and to the statements of the tests."""
+    pytester.makepyfile(
+        app_db="def prepare(connection):\n"
+        "    connection.create_function('slugify', 1, str.lower, deterministic=True)\n"
+    )
+    table = "CREATE TABLE notes (body TEXT, slug AS (slugify(body)));\n"
+    ended = run(
+        pytester,
+        ["-o", "ledger_engines=sqlite", "-o", "ledger_functions=app_db:prepare"],
+        """
+        def test_it(ledger_tenant):
+            ledger_tenant.migrate()
+            ledger_tenant.query("INSERT INTO notes (body) VALUES ('Ab')")
+            assert ledger_tenant.query("SELECT slug, slugify('X') FROM notes") == [("ab", "x")]
+        """,
+        **{"001_notes": table},
+    )
+    ended.assert_outcomes(passed=1)
