@@ -208,6 +208,23 @@ async def test_a_new_database_is_what_its_first_migration_says(
     assert found == _sqlite_says(*statements) | {name: value for name, (_, value) in NEW.items()}
 
 
+@pytest.mark.parametrize("head", ["", STEPWISE])
+async def test_a_rehearsal_and_a_rollback_keep_it_new(tmp_path: Path, head: str) -> None:
+    """On a scratch copy of a new file, and once the backup of the empty file is back."""
+    fleet = _empty(tmp_path)
+    fleet.tenant("t0").touch()
+    sql = ";\n".join(sql for name, (sql, _) in NEW.items() if name != "encoding")
+    fleet.write("001_x.sql", f"{head}{sql};\nCREATE TABLE t (x TEXT);\n")
+    async with fleet.open() as ledger:
+        rehearsed = await ledger.rehearse("*")
+        assert [one.message for one in rehearsed.tenants] == [""]
+        for _ in range(2):
+            report = await ledger.migrate()
+            assert [one.message for one in report.outcomes] == [""]
+            assert fleet.query("t0", "PRAGMA page_size") == [(8192,)]
+            await ledger.rollback(to="0")
+
+
 @pytest.mark.parametrize("name", ["page_size", "auto_vacuum", "encoding"])
 @pytest.mark.parametrize("head", ["", STEPWISE])
 async def test_a_database_with_content_is_refused_or_has_it_already(

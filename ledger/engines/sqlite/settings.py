@@ -11,11 +11,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ledger.engines.sqlite.steps import first_words
+from ledger.engines.sqlite.steps import first_words, or_busy
 from ledger.errors import StepFailedError
 from ledger.scripts.model import Section, Step
 from ledger.scripts.pragmas import read_pragma, value_set
 
+OTHERS: Final = """
+SELECT 1 FROM main.sqlite_master WHERE tbl_name <> 'ledger_marker' AND name NOT LIKE 'sqlite_%' LIMIT 1
+"""
 _BY_VACUUM: Final = frozenset({"page_size", "auto_vacuum"})
 _INCREMENTAL: Final = (1, 2)
 """auto_vacuum FULL and INCREMENTAL: between the two it can be changed at any time.
@@ -23,15 +26,23 @@ https://www.sqlite.org/pragma.html#pragma_auto_vacuum"""
 
 
 def set_in_new_file(database: sqlite3.Connection, path: str, section: Section) -> None:
-    """Before the first transaction of an empty file: what the section says of it.
+    """Before the first transaction of an empty database: what the section says of it.
 
-    Without a transaction only what stands before every other statement is meant for it.
+    Without a transaction only what stands before every other statement is meant for it. A file that
+    holds our marker alone (a backup of an empty one was restored) is written anew.
     """
     steps = [step for step in section.steps if _sets(step)]
-    if not steps or not _is_empty(path):
+    steps = steps if section.transaction else list(_leading(section.steps))
+    if not steps:
         return
-    for step in steps if section.transaction else _leading(section.steps):
+    written = not _is_empty(path)
+    if written and database.execute(OTHERS).fetchone() is not None:
+        return
+    lacking = [step for step in steps if lacks(database, step.sql)]
+    for step in lacking:
         database.execute(step.sql).fetchall()
+    if written and lacking:
+        or_busy(database, "VACUUM")
 
 
 def require_effect(
