@@ -7,16 +7,19 @@ the connection's own settings is put back.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from ledger.drivers.trusted import refuse_changed_by_others
 from ledger.errors import ConfigError
 
 _LEGACY: Final = -1
@@ -50,6 +53,9 @@ def load(application: Application) -> Prepare | None:
             hint="Use a Python that is built with them (Debian's is, or"
             " `./configure --enable-loadable-sqlite-extensions`).",
         )
+    for path in application.extensions:
+        if Path(path).is_relative_to(application.folder):
+            refuse_changed_by_others(path, why="it is loaded into this process")
     with closing(sqlite3.connect(":memory:")) as database:
         _extend(database, application)
     if not application.functions:
@@ -58,7 +64,10 @@ def load(application: Application) -> Prepare | None:
     where = f"{application.source}: functions = {application.functions!r}"
     sys.path.insert(0, application.folder)
     try:
+        _require_ours(module, application.folder)
         found: Any = importlib.import_module(module)
+    except ConfigError:
+        raise
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"{where}: {module} cannot be imported: {type(error).__name__}: {error}",
@@ -76,6 +85,17 @@ def load(application: Application) -> Prepare | None:
         )
     prepare: Prepare = found
     return prepare
+
+
+def _require_ours(module: str, folder: str) -> None:
+    """Raises ConfigError for a file beside the configuration that others can change: it is about to run."""
+    parts = module.split(".")
+    for number in range(1, len(parts) + 1):
+        name = ".".join(parts[:number])
+        found = None if name in sys.modules else importlib.util.find_spec(name)
+        origin = found.origin if found is not None else None
+        if origin is not None and Path(origin).is_relative_to(folder):
+            refuse_changed_by_others(origin, why="it is imported (functions)")
 
 
 def equip(database: sqlite3.Connection, application: Application) -> None:

@@ -216,6 +216,18 @@ def test_a_configuration_that_others_may_write_is_refused(tmp_path: Path) -> Non
         fleet.open()
 
 
+@pytest.mark.parametrize("file", ["app/db.py", "app/__init__.py"])
+async def test_a_module_that_others_may_write_is_not_imported(tmp_path: Path, file: str) -> None:
+    """Nor the package that it lies in."""
+    fleet = _fleet(tmp_path)
+    (tmp_path / "app/__init__.py").write_text("")
+    (tmp_path / file).write_text(f"raise SystemExit('{file} ran')\n")
+    (tmp_path / file).chmod(0o666)
+    with pytest.raises(ConfigError, match="it is imported"):
+        async with fleet.open() as ledger:
+            await ledger.migrate()
+
+
 EXTENSION = """
 #include <sqlite3ext.h>
 SQLITE_EXTENSION_INIT1
