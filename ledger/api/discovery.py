@@ -475,9 +475,9 @@ def check_name(name: str) -> None:
     if bad:
         raise ConfigError(
             f"{name!r} cannot be a tenant's name",
-            hint="A name has up to 128 characters, no path parts, no control characters,"
-            " none of * ? [ ], and begins with neither - nor a dot; `name` in the source may"
-            ' put something before it: name = "t{name}".',
+            hint="Rename it, or leave it out of the source: a name has up to 128 characters, no path"
+            " parts, no control characters, none of * ? [ ], and begins with neither - nor a dot;"
+            ' `name` in the source may put something before it: name = "t{name}".',
         )
 
 

@@ -65,16 +65,20 @@ def _order(migrations: Sequence[Migration], *, only_within: bool) -> tuple[Migra
 
 def _by_id(migrations: Sequence[Migration]) -> dict[_Id, Migration]:
     by_id: dict[_Id, Migration] = {}
+    twice: list[tuple[Migration, Migration]] = []
     for migration in migrations:
-        this = (migration.ref.set, migration.key)
-        other = by_id.setdefault(this, migration)
+        other = by_id.setdefault((migration.ref.set, migration.key), migration)
         if other is not migration:
-            raise ScriptError(
-                f"{other.path} and {migration.path} have one version, "
-                f"{other.ref.version} ({migration.ref.version})",
-                file=migration.path,
-                hint="Give one of them a version of its own.",
-            )
+            twice.append((other, migration))
+    if twice:
+        other, migration = twice[0]
+        more = "".join(f"; so have {left.path} and {right.path}" for left, right in twice[1:])
+        raise ScriptError(
+            f"{other.path} and {migration.path} have one version, "
+            f"{other.ref.version} ({migration.ref.version}){more}",
+            file=migration.path,
+            hint="Give one of them a version of its own.",
+        )
     return by_id
 
 

@@ -32,9 +32,19 @@ class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_source(data: bytes, *, file: str) -> SourceFile:
     """Decode and normalise a file. Raises ScriptError with file and line."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or data[1:4:2] == b"\0\0":
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0\0" in (
+        data[1:4:2],
+        data[0:3:2],
+    ):
+        head = data[: 2 * HEAD_CHARACTERS]
+        wide = any(is_dump(head.decode(f"utf-16-{end}", "replace")) for end in ("le", "be"))
         raise ScriptError(
-            "the file is UTF-16", file=file, line=1, hint="Save it as UTF-8 and try again."
+            "the file is UTF-16",
+            file=file,
+            line=1,
+            hint="Take the dump again with --result-file=FILE: the shell has changed its bytes."
+            if wide
+            else "Save it as UTF-8 and try again.",
         )
     data = data.removeprefix(codecs.BOM_UTF8)
     if b"\r" in data:

@@ -91,6 +91,13 @@ async def test_files_that_cannot_be_meant_are_refused(
     assert message in (await _refused(_write(tmp_path, files))).message
 
 
+async def test_all_versions_that_are_there_twice_are_told_at_once(tmp_path: Path) -> None:
+    """Each with the one before it."""
+    names = ("001_a.sql", "1_b.sql", "2_c.sql", "02_d.sql", "3_e.sql")
+    error = await _refused(_write(tmp_path, dict.fromkeys(names, "SELECT 1")))
+    assert all(name in error.message for name in names[:4]) and "3_e" not in error.message
+
+
 async def test_what_is_no_plain_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     """A pipe has no end and a link in a circle no file: both are named."""
     os.mkfifo(tmp_path / "001_x.sql")

@@ -51,3 +51,26 @@ def test_checksums_of_other_tools_are_accepted() -> None:
         assert not checksum_matches(f"crc:{digest}", data, text=bound)
     assert not checksum_matches("", data)
     assert not checksum_matches("12345678", data)
+
+
+DUMP = b"-- MariaDB dump 10.19  Distrib 10.11.19-MariaDB\n/*!40101 SET NAMES utf8mb4 */;\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        (DUMP + b"INSERT INTO `a` VALUES (1,'\xff\xd8');\n", "--hex-blob"),
+        (b"INSERT INTO `a` VALUES (1,_binary '\xff\xd8');\n", "--hex-blob"),
+        (b"/*M!999999\\- enable the sandbox mode */\nSELECT '\xff';\n", "--hex-blob"),
+        (DUMP.replace(b"utf8mb4", b"latin1") + b"INSERT INTO a VALUES ('\xe9');\n", "--default-character-set=utf8mb4"),
+        (DUMP.replace(b"utf8mb4", b"latin1") + b"INSERT INTO a VALUES (_binary '\xe9');\n", "--hex-blob"),
+        (DUMP.decode().encode("utf-16"), "--result-file"),
+        (DUMP.decode().encode("utf-16-be"), "--result-file"),
+        (b"INSERT INTO a VALUES ('\xe9');\n", "Save it as UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_dump_that_is_no_text_is_taken_anew(data: bytes, hint: str) -> None:
+    """Saving the bytes of its columns as UTF-8 would corrupt them."""
+    with pytest.raises(ScriptError) as caught:
+        read_source(data, file="f.sql")
+    assert hint in caught.value.hint
