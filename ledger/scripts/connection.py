@@ -35,10 +35,16 @@ _STORED: Final = frozenset({"VIEW", "PROCEDURE", "FUNCTION", "TRIGGER", "EVENT",
 _IDS: Final = frozenset({"LAST_INSERT_ID", "IDENTITY"})
 _LAST: Final[dict[str, What]] = {"ROW_COUNT": "rows", "FOUND_ROWS": "found"}
 _COUNTS: Final[dict[str, What]] = {"WARNING_COUNT": "warnings", "ERROR_COUNT": "errors"}
-_USE: Final = (
-    "USE makes another database the connection's own",
-    "A migration runs in its tenant's own database; leave the database's name out.",
-)
+_REFUSED: Final = {
+    "USE": (
+        "USE makes another database the connection's own",
+        "A migration runs in its tenant's own database; leave the database's name out.",
+    ),
+    "XA": (
+        "an XA transaction outlives its connection, and the marker cannot be part of it",
+        "Write BEGIN and COMMIT, or leave both out: each step is a transaction of its own.",
+    ),
+}
 _LOCAL: Final = (
     "LOAD … LOCAL reads a file of the machine that runs the command, which no migration may",
     "Write the rows as INSERT, read them in a Python migration, or put the file on the server and "
@@ -129,8 +135,8 @@ def uses(sql: str) -> Uses:
         inserts=kind.kind in ("dml", "call", "other"),
         opaque=kind.kind == "call",
     )
-    if first == "USE":
-        return msgspec.structs.replace(plain, refusal=_USE)
+    if first in _REFUSED:
+        return msgspec.structs.replace(plain, refusal=_REFUSED[first])
     if first == "LOAD" and any(one.upper == "LOCAL" for one in islice(tokens(sql, "mysql"), 5)):
         return msgspec.structs.replace(plain, refusal=_LOCAL)
     if _WORTH_READING.search(sql) is None:

@@ -241,8 +241,18 @@ def test_rows_of_a_table_without_transactions_are_not_taken_for_whole(
     assert on_mariadb.rows("SELECT count(*) FROM t") == ((2,),)
 
 
+def test_rows_behind_a_view_of_a_table_without_transactions_are_in_doubt(tenant: Tenant) -> None:
+    """The view has no engine of its own to ask for."""
+    tenant.prepare(OLD_LOG, "CREATE VIEW v AS SELECT n FROM log")
+    tenant.steps("INSERT INTO v VALUES (5)")
+    tenant.killed("engine.after_statement")
+    assert tenant.run()["error"] == "InDoubtError"
+    assert tenant.rows("SELECT n FROM log") == ((5,),)
+
+
 @pytest.mark.parametrize(
-    "ends", ["SET autocommit = 1", "ANALYZE TABLE t", "START TRANSACTION", "FLUSH STATUS"]
+    "ends",
+    ["SET autocommit = 1", "ANALYZE TABLE t", "START TRANSACTION", "FLUSH STATUS", "CALL p()"],
 )
 def test_what_commits_implicitly_commits_with_the_marker(tenant: Tenant, ends: str) -> None:
     """Rows that the file's own transaction holds land with the statement that commits them unasked."""
@@ -252,6 +262,7 @@ def test_what_commits_implicitly_commits_with_the_marker(tenant: Tenant, ends: s
         "CREATE TABLE t (n INT)",
         "INSERT INTO t VALUES (1)",
         "CREATE TABLE slow (n INT) AS SELECT 60 AS n",
+        "CREATE PROCEDURE p() CREATE TABLE IF NOT EXISTS made (a INT)",
     )
     wait = "SELECT SLEEP((SELECT sum(n) FROM slow))"
     tenant.steps(begin, "UPDATE t SET n = n + 1", ends, wait, *rest)

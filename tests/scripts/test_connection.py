@@ -65,6 +65,7 @@ def test_settings(sql: str, found: list[tuple[str, bool]]) -> None:
     [
         "USE other;",
         "EXECUTE IMMEDIATE 'USE other';",
+        "XA START 'x';",
         "/*!40000 USE other */;",
         "GET DIAGNOSTICS CONDITION 1 @t = MESSAGE_TEXT;",
         "LOAD DATA LOW_PRIORITY LOCAL INFILE 'f' INTO TABLE t;",

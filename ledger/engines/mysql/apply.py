@@ -468,13 +468,17 @@ class Run:
                 raise
 
     async def rows_share_transaction(self, kind: StatementKind) -> bool:
-        """Whether a rollback undoes it: not so for MyISAM. A view, and what is not there, counts as so."""
+        """Whether a rollback undoes it: not so for MyISAM. What is not there counts as so, and a view
+        where no table is otherwise.
+        """
         engines = self.session.engines
         if kind.target not in engines:
             name = kind.target.rpartition(".")[2]
             found = await sharing.engine_of(self.session.connection, name)
-            if not found:
+            if found is None:
                 return True
+            if not found:
+                return not await sharing.any_other_table(self.session.connection)
             engines[kind.target] = found
         return engines[kind.target] in sharing.TRANSACTIONAL
 
@@ -527,6 +531,16 @@ class Run:
             stay = await self._roll_back()
             raise await self._failed(error, step, stay) from error
         self._own.append(_result(step, began, rows=rows, warnings=warnings))
+        if not self._in_own_transaction():
+            await self._keep_committed(step)
+
+    async def _keep_committed(self, step: Step) -> None:
+        """A statement has committed what was open without a word of it, as a procedure may: at once say so."""
+        self._end_own()
+        try:
+            await self.save()
+        except (ConnectionLostError, QueryTimeoutError) as error:
+            raise self._lost(error, step) from error
 
     async def _commit_own(self, step: Step) -> None:
         """Before a statement that commits implicitly: commit, so that the marker goes along."""

@@ -26,10 +26,15 @@ WHERE ROUTINE_TYPE <> 'PROCEDURE' AND ROUTINE_NAME IN ({names})
 LOADED: Final = "SELECT 1 FROM mysql.func WHERE name IN ({names}) LIMIT 1"
 
 
-async def engine_of(connection: MysqlConnection, name: str) -> str:
-    """A table's storage engine in small letters; empty for a view and for what is not there."""
+async def engine_of(connection: MysqlConnection, name: str) -> str | None:
+    """A table's storage engine in small letters; empty for a view, None for what is not there."""
     rows = await connection.fetch(ENGINE_OF, (name,))
-    return str(rows[0][0]).lower() if rows and rows[0][0] is not None else ""
+    return str(rows[0][0] or "").lower() if rows else None
+
+
+async def any_other_table(connection: MysqlConnection) -> bool:
+    """Whether the database has a table of which a rollback undoes nothing."""
+    return bool(await connection.fetch(OTHER_TABLE))
 
 
 async def calls(connection: MysqlConnection, kind: StatementKind) -> Calls:
@@ -56,7 +61,7 @@ async def calls(connection: MysqlConnection, kind: StatementKind) -> Calls:
     if not found:
         return "nothing"
     own = all(schema == database or (database, schema) in there for schema, _ in found)
-    return "undone" if own and not await connection.fetch(OTHER_TABLE) else "anything"
+    return "undone" if own and not await any_other_table(connection) else "anything"
 
 
 async def _loaded(connection: MysqlConnection, names: list[str], places: str) -> bool:
