@@ -18,7 +18,15 @@ from ledger.config import MAX_SECONDS
 from ledger.engines.base import Seen, Target
 from ledger.errors import ChainBrokenError, ConfigError
 from ledger.fleet.progress import Progress
-from ledger.fleet.recorded import RecordedFleet, kept, read_fleet, record_fleet, record_plan
+from ledger.fleet.recorded import (
+    Beginning,
+    Kept,
+    RecordedFleet,
+    kept,
+    read_fleet,
+    record_fleet,
+    record_plan,
+)
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds, failed_before, run_fleet
 from ledger.fleet.state import load_fleet, save_after_run
@@ -132,13 +140,13 @@ async def run_call(
                 statement_bytes=_longest(chosen),
                 statements=partial(_statements, ctx, chosen, work_of),
             )
-        await record_seen(ctx, chosen)
-        seen = ctx.fleet.seen.get(chosen.scope)
+        seen = await news_of_fleet(ctx, chosen)
+        last = ctx.fleet.seen.get(chosen.scope)
         plan = record_plan(
             ctx.command,
             todo,
             work_of,
-            fleet=seen.fleet if seen is not None else "",
+            fleet=seen[1].sha256 if seen is not None else last.fleet if last is not None else "",
             target=target_version,
             options=options or {},
         )
@@ -151,12 +159,13 @@ async def run_call(
             target_version=target_version,
             options=options,
             quick=quick,
-            plan=kept(plan),
+            beginning=Beginning(plan=kept(plan), seen=seen),
         )
         outcomes.update((one.tenant, _taken_over(one, strangers)) for one in report.outcomes)
         run, duration_us, interrupted = report.run, report.duration_us, report.interrupted
         await save_after_run(ctx)
-    elif not strangers and await record_seen(ctx, chosen):
+    elif not strangers and (seen := await news_of_fleet(ctx, chosen)) is not None:
+        await ctx.record_fleet(seen[0], scripts={seen[1].sha256: seen[1].text})
         await save_after_run(ctx)
     return RunReport(
         run=run,
@@ -186,13 +195,13 @@ def _statements(
     )
 
 
-async def record_seen(ctx: RunContext, chosen: Chosen) -> bool:
-    """Record which tenants there are and what they follow, if that is not what was last seen.
+async def news_of_fleet(ctx: RunContext, chosen: Chosen) -> tuple[ev.FleetSeen, Kept] | None:
+    """What is to be recorded of which tenants there are and what they follow, unless that is what was last seen.
 
     Not where a source did not answer: its tenants are not gone.
     """
     if not chosen.found.answered:
-        return False
+        return None
     last = ctx.fleet.seen.get(chosen.scope)
     before = None
     if last is not None and len(chosen.known) < len(chosen.found.targets):
@@ -202,22 +211,19 @@ async def record_seen(ctx: RunContext, chosen: Chosen) -> bool:
     )
     now = kept(fleet)
     if last is not None and last.fleet == now.sha256:
-        return False
+        return None
     if last is not None and before is None:
         before = await _seen_before(ctx, last)
     old = before.names if before is not None else fleet.names
-    await ctx.record_fleet(
-        ev.FleetSeen(
-            scope=chosen.scope,
-            fleet=now.sha256,
-            tenants=len(fleet.tenants),
-            previous=last.fleet if last is not None else "",
-            came=tuple(sorted(fleet.names - old)),
-            gone=tuple(sorted(old - fleet.names)),
-        ),
-        scripts={now.sha256: now.text},
+    event = ev.FleetSeen(
+        scope=chosen.scope,
+        fleet=now.sha256,
+        tenants=len(fleet.tenants),
+        previous=last.fleet if last is not None else "",
+        came=tuple(sorted(fleet.names - old)),
+        gone=tuple(sorted(old - fleet.names)),
     )
-    return True
+    return event, now
 
 
 async def _seen_before(ctx: RunContext, last: projections.Seen) -> RecordedFleet | None:

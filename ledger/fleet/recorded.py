@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from ledger.engines.base import Target
-from ledger.events import MigrationRef
+from ledger.events import FleetSeen, MigrationRef
 from ledger.plan import Catalogue
 from ledger.scripts.graph import order_sets
 from ledger.scripts.model import Dialect, Migration, MigrationSet, Section, Step, sha256_hex
@@ -70,6 +70,19 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     sha256: str
     text: str
+
+
+class Beginning(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run records with its begin, in the same append: its plan, and the fleet if it is news."""
+
+    plan: Kept
+    seen: tuple[FleetSeen, Kept] | None = None
+
+    @property
+    def scripts(self) -> dict[str, str]:
+        """The texts, by SHA-256."""
+        texts = (self.plan,) if self.seen is None else (self.plan, self.seen[1])
+        return {one.sha256: one.text for one in texts}
 
 
 def kept(value: RecordedFleet | RecordedPlan) -> Kept:

@@ -23,7 +23,7 @@ from ledger import events as ev
 from ledger.engines.base import Target
 from ledger.errors import LedgerError, UsageError
 from ledger.fleet.progress import Progress
-from ledger.fleet.recorded import Kept
+from ledger.fleet.recorded import Beginning
 from ledger.fleet.report import RunReport
 from ledger.fleet.signals import GRACE_SECONDS, Signals
 from ledger.fleet.ways import Ways
@@ -118,7 +118,7 @@ async def run_fleet(
     target_version: str | None = None,
     options: dict[str, str] | None = None,
     quick: Quick | None = None,
-    plan: Kept | None = None,
+    beginning: Beginning | None = None,
 ) -> RunReport:
     """Do `work` on every target, and record the run. One outcome for each, whatever happens.
 
@@ -135,7 +135,9 @@ async def run_fleet(
     if bounds.signals is not None:
         heard = bounds.signals.heard_by(lambda number: _stop_by(number, stop, scope, progress))
     with _active(ctx.run), heard:
+        seen = beginning.seen if beginning is not None else None
         await ctx.record_run(
+            *((seen[0],) if seen is not None else ()),
             ev.RunStarted(
                 command=ctx.command,
                 tenants=len(targets),
@@ -144,9 +146,9 @@ async def run_fleet(
                 target=target_version,
                 options=options or {},
                 reason=ctx.reason,
-                plan=plan.sha256 if plan is not None else "",
+                plan=beginning.plan.sha256 if beginning is not None else "",
             ),
-            scripts={plan.sha256: plan.text} if plan is not None else None,
+            scripts=beginning.scripts if beginning is not None else None,
         )
         progress.run_started(len(targets), ctx.command)
 

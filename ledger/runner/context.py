@@ -213,21 +213,21 @@ class RunContext:
             "the claim has passed to another run", found=self.state(tenant).epoch, tenant=tenant
         )
 
-    async def record_run(
-        self, event: AnyEvent, *, scripts: Mapping[str, str] | None = None
-    ) -> None:
+    async def record_run(self, *events: AnyEvent, scripts: Mapping[str, str] | None = None) -> None:
         """Append to the run's own stream."""
-        await self._record_apart(f"run/{self.run}", event, scripts or {})
+        await self._record_apart(f"run/{self.run}", events, scripts or {})
 
     async def record_fleet(self, event: ev.FleetSeen, *, scripts: Mapping[str, str]) -> None:
-        """Append what the sources name now: about no tenant, and about no run."""
-        await self._record_apart("fleet", event, scripts)
+        """Append what the sources name now, where no run is begun."""
+        await self._record_apart("fleet", (event,), scripts)
 
-    async def _record_apart(self, stream: str, event: AnyEvent, scripts: Mapping[str, str]) -> None:
+    async def _record_apart(
+        self, stream: str, events: Sequence[AnyEvent], scripts: Mapping[str, str]
+    ) -> None:
         recorded = await self.store.append(
             Append(
                 stream=stream,
-                events=(self._new(event, None),),
+                events=tuple(self._new(event, None) for event in events),
                 scripts=tuple(Script(sha256=key, content=text) for key, text in scripts.items()),
             )
         )
