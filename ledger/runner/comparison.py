@@ -19,12 +19,12 @@ from ledger.drift import carried, compare, replayed, tolerated, unexplained, vis
 from ledger.engines.base import Engine, Session, Target
 from ledger.events import AnyEvent, Change, Mark, MigrationRef
 from ledger.plan import Catalogue
-from ledger.projections import FleetState, TenantState
+from ledger.projections import TenantState
 from ledger.runner.context import RunContext
 from ledger.runner.kept import kept_migration
+from ledger.runner.past import Then
 from ledger.schema import Schema, encode_schema, fingerprint
 from ledger.scripts.model import SkipIf, Step
-from ledger.stores.base import Filter
 
 NOT_KEPT = Change(kind="schema", name="(all)", how="changed")
 """All that can be said of a difference from a schema whose content no ledger has."""
@@ -163,38 +163,58 @@ class Comparison:
         was: Sequence[MigrationRef],
         now: Sequence[MigrationRef],
         *,
-        should: str = "",
+        should: Then | None = None,
         guards: Sequence[SkipIf] = (),
     ) -> News:
         """A command has made `now` of the applied set `was`: say if the tenant is not as it should be.
 
         `should` is what it should be, where that is known from before. `guards` are those that held.
         """
-        if not should and self.found == self.expected:
+        then = await self._since(should) if should is not None and should.expected else []
+        if not then and self.found == self.expected:
             self.expected = self.found = mark.fingerprint or ""
             return NO_NEWS
-        if should and self._midway:
+        if then and self._midway:
             # What has landed in part is still there: that is neither drift nor to be the measure.
-            self.expected, self.found = should, mark.fingerprint or ""
-            kept = ev.DriftDetected(kind="cleared", aside=True, reference=should)
-            return News((kept,)) if should != mark.fingerprint else NO_NEWS
+            self.expected, self.found = then[-1], mark.fingerprint or ""
+            measure = ev.DriftDetected(kind="cleared", aside=True, reference=then[-1])
+            return await self._keeping(measure) if then[-1] != mark.fingerprint else NO_NEWS
         view, references = self.view, self.view.ctx.references
         fits = schema is not None and fingerprint(schema) == mark.fingerprint
         live = schema if fits else await references.schema(mark.fingerprint or "")
         if live is None:
             live = await view.session.schema()
-        scripts: dict[str, str] = {}
-        if not should:
-            reference = await self._next(live, was, now, guards)
-            should = references.seen(reference)
-            scripts[should] = encode_schema(reference).decode()
-        self.changes = await view.differences(live, should, now)
+        for reference in then or [references.seen(await self._next(live, was, now, guards))]:
+            self.expected = reference
+            self.changes = await view.differences(live, reference, now)
+            if not self.changes:
+                break
         self.found = references.seen(live)
-        self.expected = should if self.changes else self.found
         if not self.changes:
+            self.expected = self.found
             return NO_NEWS
-        news = drifted(should, live, self.changes, mark)
-        return News(news.events, news.scripts | scripts)
+        news = drifted(self.expected, live, self.changes, mark)
+        kept = await self._keeping(*news.events)
+        return News(kept.events, kept.scripts | news.scripts)
+
+    async def _since(self, then: Then) -> list[str]:
+        """What it should have been then, and that with what was accepted since."""
+        references = self.view.ctx.references
+        found = [then.expected]
+        schema = await references.schema(then.expected)
+        for expected, accepted in then.accepted:
+            before = await references.schema(expected)
+            after = await references.schema(accepted)
+            if schema is not None and before is not None and after is not None:
+                schema = carried(schema, before, after)
+                found.append(references.seen(schema))
+        return found
+
+    async def _keeping(self, *events: AnyEvent) -> News:
+        """The events, with the reference that they name."""
+        schema = await self.view.ctx.references.schema(self.expected)
+        text = "" if schema is None else encode_schema(schema).decode()
+        return News(events, {self.expected: text} if text else {})
 
     async def _next(
         self,
@@ -251,36 +271,6 @@ def changes_text(changes: Sequence[Change], *, shown: int = 3) -> str:
     words = ", ".join(f"{one.kind} {one.name} {one.how}" for one in changes[:shown])
     more = len(changes) - shown
     return words + (f" and {more} more" if more > 0 else "")
-
-
-class Past(NamedTuple):
-    """What a tenant should have been from the event `seq` on, with what was applied then."""
-
-    seq: int
-    applied: frozenset[tuple[str, str]]
-    expected: str
-
-
-async def past(ctx: RunContext, tenant: str) -> list[Past]:
-    """What the tenant should have been after each of its events, oldest first."""
-    fleet = FleetState()
-    found: list[Past] = []
-    async for rows in ctx.store.read(Filter(stream=f"tenant/{tenant}")):
-        for row in rows:
-            fleet.fold([row])
-            state = fleet.tenant(tenant)
-            found.append(Past(row.seq, ids(state.applied), state.expected))
-    return found
-
-
-def last_with(events: Sequence[Past], applied: frozenset[tuple[str, str]]) -> str:
-    """What the tenant should have been when it last stood there; or nothing."""
-    return next((one.expected for one in reversed(events) if one.applied == applied), "")
-
-
-def ids(refs: Sequence[MigrationRef]) -> frozenset[tuple[str, str]]:
-    """Set and version of each."""
-    return frozenset((ref.set, ref.version) for ref in refs)
 
 
 async def _replay(view: View, refs: Sequence[MigrationRef]) -> Schema | None:

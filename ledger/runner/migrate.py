@@ -35,11 +35,12 @@ from ledger.plan import (
 from ledger.projections import TenantState, joined
 from ledger.runner import backups, explain
 from ledger.runner.claim import StateChangedError, at_work, require_free
-from ledger.runner.comparison import Comparison, News, View, ids, last_with, past
+from ledger.runner.comparison import Comparison, News, View
 from ledger.runner.context import Handed, RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.kept import texts_of
 from ledger.runner.outcome import Outcome, failure
+from ledger.runner.past import ids, last_with, past
 from ledger.runner.told import completed, validated
 from ledger.runner.wish import wish_drift, wish_warnings
 from ledger.scripts.model import Migration
@@ -470,7 +471,7 @@ async def _disagreement(
         expected=", ".join(f"{ref.set}/{ref.version}" for ref in applied),
         found=", ".join(f"{ref.set}/{ref.version}" for ref in found),
         applied=found,
-        reference=last_with(await past(ctx, target.name), ids(found)),
+        reference=last_with(await past(ctx, target.name), ids(found)).expected,
     )
 
 

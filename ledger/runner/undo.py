@@ -23,12 +23,13 @@ from ledger.plan import Catalogue, half_text, in_middle, standing
 from ledger.projections import Applied, Half, without
 from ledger.runner import backups
 from ledger.runner.claim import StateChangedError
-from ledger.runner.comparison import Comparison, Past, View, ids, last_with, past
+from ledger.runner.comparison import Comparison, View
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.kept import KeptBackup, backup_before, kept_backups, kept_migration
 from ledger.runner.migrate import believe_marker, take_up
 from ledger.runner.outcome import Outcome, failure
+from ledger.runner.past import Past, ids, last_with, past
 from ledger.scripts.model import Migration
 from ledger.scripts.undoing import undoing
 
@@ -342,9 +343,9 @@ async def bring_back(
     applied = ctx.state(target.name).applied
     then = {(ref.set, ref.version) for ref in backup.applied}
     # It should be what it should have been then, which a drift in the backup is not.
-    events = [one for one in await past(ctx, target.name) if one.seq <= kept.seq]
+    events = await past(ctx, target.name)
     comparison = Comparison(View(ctx, engine, target, held.session, catalogue))
-    should = last_with(events, ids(backup.applied))
+    should = last_with(events, ids(backup.applied), until=kept.seq)
     news = await comparison.after(mark, None, applied, backup.applied, should=should)
     await held.end(
         ev.Restored(

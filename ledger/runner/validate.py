@@ -23,10 +23,11 @@ from ledger.events import Change, CheckResult
 from ledger.plan import Catalogue
 from ledger.projections import TenantState
 from ledger.runner.claim import require_free
-from ledger.runner.comparison import Comparison, View, ids, last_with, past
+from ledger.runner.comparison import Comparison, View
 from ledger.runner.context import RunContext
 from ledger.runner.kept import kept_migration
 from ledger.runner.migrate import in_part, record_skip
+from ledger.runner.past import ids, last_with, past
 from ledger.schema import Schema, fingerprint
 
 
@@ -228,7 +229,7 @@ async def _record(
                 kind="regressed",
                 found=", ".join(finding.missing) + " missing",
                 applied=applied,
-                reference=last_with(await past(ctx, target.name), ids(applied)),
+                reference=last_with(await past(ctx, target.name), ids(applied)).expected,
             )
         )
     elif against_recorded and not finding.in_part and not finding.interrupted:

@@ -176,6 +176,27 @@ def test_a_difference_is_accepted_by_a_person(place: Place) -> None:
     assert found(place, first) == [], "what the migrations define is right in any case"
 
 
+def test_what_was_accepted_stays_so_after_a_rollback_and_a_restore(place: Place) -> None:
+    """The measure of an earlier applied set is that of then with what a person has accepted since."""
+    first, second = place.names
+    place.ok("migrate", "--all-tenants")
+    place.migration("002_tags.sql", TAGS)
+    place.ok("migrate", "--all-tenants")
+    place.run(first, "CREATE TABLE kept_by_hand (id INTEGER PRIMARY KEY)")
+    drop_index(place, first)
+    place.ok("validate", "--accept", "--reason", "so it is")
+    place.ok("rollback", "--all-tenants", "-y")
+    assert bodies(place, first, "drift_detected") == []
+    place.ok("migrate", "--all-tenants")
+    assert found(place, first) == found(place, second) == []
+    place.run(first, "DROP TABLE kept_by_hand")
+    assert found(place, first) == [("table", "kept_by_hand", "missing")]
+    backup = place.ok("backups", "list", "--tenant", first, "--format", "json").json()[0]
+    place.ok("restore", "--tenant", first, "--backup", str(backup["seq"]), "-y")
+    place.ok("migrate", "--all-tenants")
+    assert [one for one in found(place, first) if one[0] == "index"] == []
+
+
 def test_a_rollback_leads_back_to_what_the_tenant_should_have_been(place: Place) -> None:
     """Drift survives it, what down steps leave behind is drift, and "nothing applied" has a schema too."""
     first, second = place.names
