@@ -99,13 +99,16 @@ def rebuild_with_foreign_keys(migration: Migration) -> Iterator[Finding]:
         return
     rebuilt = _rebuilt_tables(migration)
     enforced: bool | None = migration.up.foreign_keys
+    begun = False
     for step in migration.up.steps:
+        kind = classify(step.sql, "sqlite")
+        if kind.transaction in ("begin", "commit", "rollback"):
+            begun = kind.transaction == "begin"
         switched = switches_foreign_keys(step.sql)  # Left among the steps by transaction:false.
-        enforced = enforced if switched is None else switched
+        enforced = enforced if begun or switched is None else switched
         if enforced is False:
             continue
         certain = enforced is True
-        kind = classify(step.sql, "sqlite")
         if _drops_table(kind) and kind.target.lower() in rebuilt:
             yield _at(
                 step,

@@ -89,6 +89,26 @@ async def test_the_plan_knows_what_a_session_enforces(
     assert lost == _sqlite_enforces(*session)
 
 
+@pytest.mark.parametrize("outside", ["", "PRAGMA foreign_keys = OFF;\n"])
+async def test_between_begin_and_commit_it_is_refused_and_not_ignored(
+    tmp_path: Path, outside: str
+) -> None:
+    """SQLite would ignore it there, and the rebuild would delete the children: refused unless it is so already."""
+    fleet = _fleet(tmp_path, "PRAGMA foreign_keys = ON")
+    fleet.write(
+        "001_x.sql",
+        "-- migrate:up transaction:false\nSELECT 1;\n"
+        f"{outside}BEGIN;\nPRAGMA foreign_keys = -1;\n{REBUILD}COMMIT;\n",
+    )
+    async with fleet.open() as ledger:
+        plan = await ledger.plan()
+        report = await ledger.migrate()
+    assert any("the DROP deletes" in one for one in plan.warnings) != bool(outside)
+    said = report.outcomes[0].message
+    assert (said == "") if outside else "nothing between BEGIN and COMMIT" in said
+    assert fleet.query("t0", "SELECT count(*) FROM children") == [(2,)]
+
+
 @pytest.mark.parametrize(("value", "left"), [("-1", 2), ("on", 0)])
 async def test_a_placeholder_in_a_pragma_is_replaced_first(
     tmp_path: Path, value: str, left: int

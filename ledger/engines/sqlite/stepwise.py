@@ -43,7 +43,7 @@ from ledger.engines.sqlite.vacuum import forget_partial, vacuum_into, writes_fil
 from ledger.errors import StepFailedError
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
-from ledger.scripts.pragmas import read_pragma
+from ledger.scripts.pragmas import read_pragma, switches_foreign_keys
 from ledger.scripts.statements import classify
 from ledger.scripts.tokens import tokens
 
@@ -303,10 +303,28 @@ def _is_lost(step: Step) -> bool:
     return pragma is None or pragma.name not in _IN_DATABASE
 
 
+def _ignored(attempt: Attempt, step: Step) -> StepFailedError:
+    return StepFailedError(
+        f"step {step.number}: PRAGMA foreign_keys does nothing between BEGIN and COMMIT",
+        step=step.number,
+        hint="Write it before BEGIN.",
+        tenant=attempt.tenant,
+        migration=attempt.migration,
+        file=step.file,
+        line=step.line,
+    )
+
+
 def _units(attempt: Attempt) -> Iterator[Unit]:
-    """What commits together. Raises StepFailedError for a BEGIN without its COMMIT, or a ROLLBACK."""
+    """What commits together. Raises StepFailedError for a BEGIN without its COMMIT, or a ROLLBACK,
+    and for a PRAGMA foreign_keys that SQLite would ignore between the two."""
     group: list[Step] = []
+    enforced = attempt.inside.foreign_keys
     for step in attempt.work.section.steps:
+        switched = switches_foreign_keys(step.sql)
+        if group and switched not in (None, enforced):
+            raise _ignored(attempt, step)
+        enforced = enforced if switched is None else switched
         word = first_words(step.sql)[0]
         if controls_transaction(step.sql):
             if (word == "BEGIN") == bool(group) or word == "ROLLBACK":
