@@ -145,8 +145,8 @@ def test_a_table_crops_no_tenant_state_run_or_error(
         assert any(line.startswith("2 tenants: ") and error in line for line in shown)
     assert "…" not in text
     rows = [line for line in shown if width_of(line) > columns]
-    # A run's id beside a name of sixty characters has no room: the terminal wraps that line.
-    allowed = command == "history -v" and columns == 80
+    # A plan is lines of text; a run's id beside a name of sixty characters has no room: both are wrapped.
+    allowed = command == "plan" or (command == "history -v" and columns == 80)
     assert allowed or all("tenant" in line for line in rows), rows
 
 
@@ -208,6 +208,13 @@ def test_quiet_prints_nothing_of_what_succeeded(terminal: Terminal, command: str
     terminal.write("migrations/app/002_more.sql", USERS.replace("users", "more"))
     screen = Screen(terminal.folder, 80, *command.split(), "-q").end()
     assert (screen.code, screen.raw) == (0, ""), screen.raw
+
+
+@pytest.mark.parametrize("command", ["init other", "demo shop --tenants 2"])
+def test_quiet_prints_nothing_of_what_was_made(terminal: Terminal, command: str) -> None:
+    """A script that makes a place wants to know only that it could not."""
+    ended = terminal.ok(*command.split(), "-q")
+    assert (ended.out, ended.err) == ("", "")
 
 
 @pytest.mark.parametrize("command", ["migrate --all-tenants", "validate"])

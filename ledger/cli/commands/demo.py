@@ -48,7 +48,7 @@ def command(settings: Settings, *, folder: str, tenants: int) -> None:
     async def work(ledger: Ledger) -> int:
         report = await ledger.migrate(reason="ledger demo")
         code = await shown.report(settings, ledger, report)
-        if settings.format == "table":
+        if settings.format == "table" and not settings.quiet:
             sys.stdout.write("\n")
             lists.status(settings, await ledger.status(), limit=SHOWN)
             sys.stdout.write(plain(_next(root)))

@@ -57,6 +57,8 @@ def command(
         # All or nothing: the same command may be typed again.
         file.unlink()
         raise
+    if settings.quiet:
+        return
     _say_next(root, [*made, f"the ledger {without_password(url)[0]}"], tuple(secrets))
 
 
