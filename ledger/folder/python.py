@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -21,9 +21,13 @@ from ledger.events import MigrationRef
 from ledger.scripts.contents import PYTHON_PART
 from ledger.scripts.directives import parse_dependency
 from ledger.scripts.manifest import encode_said
+from ledger.scripts.mistyped import slip_of
 from ledger.scripts.model import Dialect, Manifest, Migration, PythonModule, Section, sha256_hex
 from ledger.scripts.source import ALGORITHM, SourceFile
 from ledger.scripts.version import parse_file_name, version_key
+
+_FUNCTIONS: Final = ("down", "verify")
+_CONSTANTS: Final = ("version", "depends", "description", "foreign_keys", "foreign_key_check")
 
 
 class _TextLoader(importlib.abc.InspectLoader):
@@ -62,6 +66,7 @@ def load_python(
     refuse_changed_by_others(source.file, why="it is run as Python")
     file_name = parse_file_name(Path(source.file).name, file=source.file)
     module = _run(source)
+    _require_no_slip(source)
     own = getattr(module, "version", None)
     if own is not None and version_key(str(own)) != file_name.key:
         raise ScriptError(
@@ -105,6 +110,25 @@ def load_python(
         ),
         dialect=dialect,
     )
+
+
+def _require_no_slip(source: SourceFile) -> None:
+    """Refuse a function or a constant that is nearly one of a migration's: it would say nothing."""
+    for node in ast.parse(source.text).body:
+        meant = ""
+        if isinstance(node, ast.AsyncFunctionDef):
+            meant = slip_of(node.name, _FUNCTIONS)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [one.id for one in targets if isinstance(one, ast.Name)]
+            meant = next((one for name in names if (one := slip_of(name, _CONSTANTS))), "")
+        if meant:
+            raise ScriptError(
+                f"defines a name that is nearly {meant!r}",
+                file=source.file,
+                line=node.lineno,
+                hint=f"Name it {meant!r}, or otherwise if it is something else.",
+            )
 
 
 def _is_empty(source: SourceFile, name: str) -> bool:

@@ -30,7 +30,7 @@ _ENGLISH: Final = frozenset(
     {
         "appends", "checks", "deepens", "defends", "depended", "descends", "heck", "migrant", "migrants",
         "migrated", "migrates", "migration", "migrations", "migrator", "mitigate", "placeholder", "sep",
-        "secrets", "spends", "steep", "steps", "undo-safe", "upends",
+        "secrets", "spends", "steep", "steps", "undo-safe", "upends", "versions", "vision",
     }
 )  # fmt: skip
 _YES: Final = frozenset({"", "true", "false", "yes", "no", "on", "off", "1", "0"})
@@ -78,6 +78,14 @@ def _fits(word: str, value: str, *, colon: bool) -> bool:
     if word == "secret":
         return value.lower() in _YES
     return word == "migrate" and colon
+
+
+def slip_of(word: str, known: Iterable[str]) -> str:
+    """Which of `known` the word is a slip of; nothing for one of them, and for another word."""
+    names = list(known)
+    if word in names:
+        return ""
+    return next((one for one in names if _is_slip(word, one, written=word)), "")
 
 
 def _is_slip(word: str, known: str, *, written: str) -> bool:

@@ -259,6 +259,11 @@ async def test_python_runs_only_where_it_is_allowed(tmp_path: Path) -> None:
         ("1/0", "fails when it is loaded: ZeroDivisionError"),
         ("def (", "SyntaxError"),
         ("version = '3'\nasync def up(tenant): ...", "says version = '3'"),
+        ("async def up(tenant): ...\nasync def donw(tenant): ...", "nearly 'down'"),
+        ("async def up(tenant): ...\nasync def verfiy(tenant): ...", "nearly 'verify'"),
+        ("depend = ['001']\nasync def up(tenant): ...", "nearly 'depends'"),
+        ("foreign_key = False\nasync def up(tenant): ...", "nearly 'foreign_keys'"),
+        ("descripton: str = 'x'\nasync def up(tenant): ...", "nearly 'description'"),
         ("depends = 3\nasync def up(tenant): ...", "`depends` is not a list"),
     ],
 )
@@ -266,6 +271,16 @@ async def test_a_wrong_python_migration_is_refused(tmp_path: Path, text: str, me
     """What a module lacks is said before anything runs."""
     _write(tmp_path, {"001_a.py": text})
     assert message in (await _refused(tmp_path, allow_python=True)).message
+
+
+async def test_other_names_of_a_python_migration_are_its_own(tmp_path: Path) -> None:
+    """Helpers, lists of versions, and functions that are called otherwise."""
+    text = (
+        "versions = [1]\ndeps = 3\nkeys, rows = 1, 2\nasync def apply(tenant): ...\n"
+        "def own(): ...\nasync def download(tenant): ...\nasync def up(tenant): ...\n"
+    )
+    _write(tmp_path, {"001_a.py": text})
+    assert len((await _load(tmp_path, allow_python=True)).migrations) == 1
 
 
 @pytest.mark.parametrize(
