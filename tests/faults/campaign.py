@@ -43,6 +43,7 @@ HELD_UP: Final = ("locked", "Lock wait timeout", "lease ran out")
 """What a run says that another one, which was stopped inside a transaction, has held up."""
 TENANTS_AT_ONCE: Final = 8
 CHECK_CHAIN_EVERY: Final = 25
+NEW_SITE_EVERY: Final = 40
 ON_SERVERS_ONLY: Final = ("engine.after_intent", "engine.after_statement")
 
 
@@ -300,6 +301,7 @@ class Lane:
             require(row["lock"] is None, "a lock", row)
             require(row["applied"] == list(VERSIONS[:version]), "the applied set", row)
             require(row["state"] in ("current", "pending", "new"), "the state", row)
+        self._neighbours()
         hidden = [path for name in order.tenants for path in self.fleet.half_written(name)]
         require(hidden == [], "half-written backups", *hidden)
         for event in self._take_new_events():
@@ -314,6 +316,14 @@ class Lane:
             self.verify()
             left = [name for (name,) in query(self.fleet.server, "SHOW DATABASES LIKE '%scratch%'")]
             require(left == [], "scratch databases left", left)
+
+    def _neighbours(self) -> None:
+        """What is nobody's of the fleet is as it was written; then there is more of it."""
+        neighbours = self.fleet.neighbours
+        neighbours.check()
+        neighbours.write()
+        if self.rounds % NEW_SITE_EVERY == 0:
+            neighbours.new_site()
 
     def _take_new_events(self) -> list[dict[str, Any]]:
         """The events since the last look; every step is recorded once in them."""

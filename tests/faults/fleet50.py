@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tests.faults.neighbours import Neighbours
 from tests.faults.world import World, server_state, sqlite_state
 from tests.servers import Server, connect, create_database
 
@@ -88,6 +89,8 @@ VERSIONS: Final = ("001", "002", "003")
 SQLITE: Final = tuple(f"f{number:02}" for number in range(25))
 DATABASES: Final = tuple(f"d{number:02}" for number in range(13))
 PREFIXES: Final = tuple(f"p{number:02}" for number in range(12))
+BESIDE: Final = PREFIXES
+"""Tenants with other sites and another install beside them."""
 TENANTS: Final = tuple(sorted(SQLITE + DATABASES + PREFIXES))
 
 
@@ -169,7 +172,11 @@ class Fleet(World):
             for name, database in self.databases.items()
         ]
         prefixes = ", ".join(f'"{name}_"' for name in PREFIXES)
-        tenants.append(f'[[tenants]]\nmysql = "{here}/{self.shared}"\nprefixes = [{prefixes}]')
+        self.neighbours = Neighbours(server, self.shared, [f"{name}_" for name in BESIDE])
+        tenants.append(
+            f'[[tenants]]\nmysql = "{here}/{self.shared}"\nprefixes = [{prefixes}]\n'
+            + self.neighbours.declared()
+        )
         for name, backup in (("ledger.toml", "never"), ("backup.toml", "always")):
             text = f'migrations = "migrations"\nurl = "{url}"\nbackup = "{backup}"\n'
             # Worker processes on one ledger's way with backups, on the other's without.

@@ -318,7 +318,9 @@ def test_thousands_of_tenants_down(make_world: MakeWorld) -> None:
     world = of(make_world("sqlite"))
     names = ", ".join(f'"t{number:04}"' for number in range(3000))
     with (world.root / "ledger.toml").open("a") as config:
-        config.write(f'\n[[tenants]]\nmysql = "mysql://root@127.0.0.1:9"\ndatabases = [{names}]\n')
+        config.write(
+            f'\n[[tenants]]\nmysql = "mysql://root@127.0.0.1:9"\nprefix = ""\ndatabases = [{names}]\n'
+        )
     ended = world.run(*ALL, "--format", "json")
     assert ended.code == 3, ended.err[-2000:]
     results = {row["tenant"]: row["result"] for row in ended.json()["outcomes"]}

@@ -18,6 +18,7 @@ import pymysql
 
 from tests.faults import commands
 from tests.faults.commands import Ended, Running
+from tests.faults.neighbours import Neighbours, is_a_neighbours
 from tests.servers import Server, connect, statements
 
 FIRST: Final = """\
@@ -271,6 +272,7 @@ class ServerWorld(World):
         super().__init__(root, migrations)
         self.server = server
         self.ledger, self.whole, self.shared = databases
+        self.neighbours = Neighbours(server, self.shared, ["p1_", "p2_"])
         self.url = f"mysql://{server.url.user}@127.0.0.1:{port or server.url.port}"
         self.environment = {"FAULTS_PASSWORD": server.password}
         password = 'password_env = "FAULTS_PASSWORD"\n' if server.password else ""
@@ -282,8 +284,14 @@ class ServerWorld(World):
             f'[[tenants]]\nmysql = "{self.url}"\ndatabases = ["{self.whole}"]\n'
             f'name = "whole"\nprefix = ""\n{password}\n'
             f'[[tenants]]\nmysql = "{self.url}/{self.shared}"\nprefixes = ["p1_", "p2_"]\n'
-            f"{password}",
+            f"{self.neighbours.declared()}{password}",
         )
+
+    def check(self, expected: State | None, versions: Sequence[str]) -> None:
+        """And nothing was done to what lies beside the prefixes."""
+        super().check(expected, versions)
+        self.neighbours.check()
+        self.neighbours.write()
 
     def start(self, *arguments: str, **how: Any) -> Running:
         """With the server's password in the environment."""
@@ -326,6 +334,8 @@ def server_state(connection: pymysql.Connection[Any], database: str, prefix: str
         cursor.execute("SHOW TABLES")
         for (name,) in sorted(cursor.fetchall()):
             if not name.startswith(prefix) or name.endswith("ledger_marker"):
+                continue
+            if prefix and is_a_neighbours(name.removeprefix(prefix)):
                 continue
             cursor.execute(f"SHOW CREATE TABLE `{name}`")
             text = re.sub(r" AUTO_INCREMENT=\d+", "", cursor.fetchall()[0][1])
