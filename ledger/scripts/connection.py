@@ -50,9 +50,14 @@ _LOCAL: Final = (
     "Write the rows as INSERT, read them in a Python migration, or put the file on the server and "
     "leave LOCAL out.",
 )
+_ALL_LOCKS: Final = (
+    "RELEASE_ALL_LOCKS releases the lock under which the run works on this tenant",
+    "Name the locks: RELEASE_LOCK('…').",
+)
+_LOCKS: Final = frozenset({"GET_LOCK", "RELEASE_LOCK"})
 _WORTH_READING: Final = re.compile(
     r"@|\b(?:row_count|found_rows|last_insert_id|identity|lastval|previous|rand|temporary|drop"
-    r"|diagnostics|prepare|execute)\b|\A\s*+(?:/\*M?!\d*+\s*+)?set\b",
+    r"|diagnostics|prepare|execute|get_lock|release_lock|release_all_locks)\b|\A\s*+(?:/\*M?!\d*+\s*+)?set\b",
     re.IGNORECASE,
 )
 
@@ -79,7 +84,7 @@ class Uses(msgspec.Struct, frozen=True, kw_only=True):
 
     `first` is its first word. `opaque`: it runs code that its text does not show. `selects`:
     FOUND_ROWS is another afterwards. `again`: it may be run again as it stands, and has to be (SET
-    ROLE); `once`: it is about the next statement alone (SET TRANSACTION).
+    ROLE, GET_LOCK); `once`: it is about the next statement alone (SET TRANSACTION).
     `source` is the expression that PREPARE takes its text from. `stored`: it is about the text
     of a view or a routine, which is not run, and names the variables `inside`. `refusal`: why
     a migration cannot have it, and what to write instead.
@@ -145,6 +150,9 @@ def uses(sql: str) -> Uses:
     words = [token for _, _, token in found]
     if first == "CREATE" and any(one.upper in _STORED for one in words[:12]):
         return Uses(stored=True, inside=frozenset(_variables(words)))
+    upper = {one.upper for one in words}
+    if "RELEASE_ALL_LOCKS" in upper:
+        return msgspec.structs.replace(plain, refusal=_ALL_LOCKS)
     if first == "GET":
         return _diagnostics(words, len(sql))
     return msgspec.structs.replace(
@@ -153,7 +161,11 @@ def uses(sql: str) -> Uses:
         reads=tuple(_reads(found)),
         insert_id=any(one.upper in _IDS for one in words),
         random=any(one.upper == "RAND" and after.text == "(" for one, after in pairwise(words)),
-        **{"variables": frozenset(_variables(words))} | _own(first, words, found, sql),
+        **{
+            "variables": frozenset(_variables(words)),
+            "again": kind.kind in ("query", "session") and bool(_LOCKS & upper),
+        }
+        | _own(first, words, found, sql),
     )
 
 
@@ -166,9 +178,17 @@ def _own(
     if first == "SET" and name == "statement":
         return {}  # SET STATEMENT … FOR: the settings end with the statement behind them.
     if first == "SET":
-        again = bool({"ROLE", "TRANSACTION"} & set(upper[1:3])) and "GLOBAL" not in upper[1:2]
+        again = (
+            bool({"ROLE", "TRANSACTION", "RESOURCE"} & set(upper[1:3]))
+            and "GLOBAL" not in upper[1:2]
+        )
         once = upper[1:2] == ["TRANSACTION"]
-        return {"settings": tuple(_settings(words[1:])), "again": again, "once": once}
+        settings = tuple(_settings(words[1:]))
+        if classify(sql, "mysql").kind != "session":
+            # It sets something on the server too, and is not run again for the session's sake.
+            settings = tuple(msgspec.structs.replace(one, computed=True) for one in settings)
+        again = again or bool(_LOCKS & set(upper))
+        return {"settings": settings, "again": again, "once": once}
     if first == "PREPARE" and len(found) > 3:
         return {"prepares": name, "source": sql[found[3][0] :]} | _within_text(words)
     if first == "EXECUTE":

@@ -73,7 +73,8 @@ CASES: dict[str, tuple[str, ...]] = {
                   LOG.format("ROW_COUNT()", "one"), "DELETE FROM users", "SET @n = row_count ( )",
                   LOG.format("@n", "three"), "SELECT * FROM posts", LOG.format("ROW_COUNT()", "minus"),
                   "CREATE TABLE copy AS SELECT * FROM posts", LOG.format("ROW_COUNT()", "copied"),
-                  "ALTER TABLE copy ADD w INT", "SELECT ROW_COUNT() INTO @n", LOG.format("@n", "altered")),
+                  "ALTER TABLE copy ADD w INT", "SELECT ROW_COUNT() INTO @n", LOG.format("@n", "altered"),
+                  "DELETE FROM copy", "CREATE TABLE counted AS SELECT ROW_COUNT()"),
     "row_count of other statements": (
         "INSERT INTO plain VALUES (1), (2)", LOG.format("ROW_COUNT()", "myisam"),
         "CALL who(@a)", LOG.format("ROW_COUNT()", "call"), "START TRANSACTION",
@@ -92,6 +93,10 @@ CASES: dict[str, tuple[str, ...]] = {
         "CREATE PROCEDURE count_it () INSERT INTO posts (author, note) VALUES (ROW_COUNT(), 'counted')",
         "INSERT INTO users (name) VALUES ('t')", "UPDATE users SET score = 2", "CALL count_it()",
         "SET @x = 1", "CALL count_it()", LOG.format("@noted", "by a trigger")),
+    "locks": (
+        "DO GET_LOCK('of the file', 5)", "UPDATE users SET score = 1",
+        LOG.format("IS_USED_LOCK('of the file') = CONNECTION_ID()", "held"),
+        "SELECT RELEASE_LOCK('of the file')", LOG.format("IS_FREE_LOCK('of the file')", "free")),
     "isolation": (
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "UPDATE users SET score = 1",
         "INSERT INTO posts (note) VALUES (@@session.ISOLATION)",

@@ -64,6 +64,7 @@ def test_settings(sql: str, found: list[tuple[str, bool]]) -> None:
     "sql",
     [
         "USE other;",
+        "DO RELEASE_ALL_LOCKS();",
         "EXECUTE IMMEDIATE 'USE other';",
         "XA START 'x';",
         "/*!40000 USE other */;",

@@ -95,7 +95,8 @@ class Run:
     async def replay(self, step: Step, kind: StatementKind) -> None:
         """A step that landed in an earlier attempt: what its connection knew of it is lost."""
         self.state.lose(step)
-        if kind.kind != "session" or _is_lock(kind) or not self.state.runs_again(step):
+        lasting = kind.kind == "session" or uses(step.sql).again
+        if not lasting or _is_lock(kind) or not self.state.runs_again(step):
             return
         try:
             if not _may_be_repeated(step, kind, await sharing.calls(self.session.connection, kind)):

@@ -162,14 +162,21 @@ class ConnectionState:
         own = uses(step.sql)
         if own.opaque:
             self._settings = await variables.all_settings(connection)
-            last = (await self._read_programs(connection)).counts and self.now.last
-            if last:
-                await variables.set_row_count(connection, last.rows)
-                self._counted = last.rows > 0
+            if (await self._read_programs(connection)).counts:
+                await self._count_again(connection)
+        if own.first == "CREATE" and own.reads_last and not own.stored:
+            # A column of CREATE TABLE … AS has its type and its name from the call.
+            await self._count_again(connection)
+            return step.sql
         text = dict(self.now.prepared).get(own.executes, "") if own.executes else ""
         if uses(text).reads:
             await _prepare(connection, own.executes, self.filled(text))
         return self.filled(step.sql)
+
+    async def _count_again(self, connection: MysqlConnection) -> None:
+        if self.now.last is not None:
+            await variables.set_row_count(connection, self.now.last.rows)
+            self._counted = self.now.last.rows > 0
 
     def filled(self, sql: str) -> str:
         """The statement with the values of what it reads."""
