@@ -43,7 +43,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     "Check": {
         "rehearse": "Try what is pending, forward and back, on copies.",
         "validate": "Run all checks and look for drift.",
-        "verify": "Check the ledger's hash chain and projections.",
+        "verify": "Check the ledger's hash chain, texts and projections.",
         "doctor": "Look whether all is there that a run needs.",
         "lint": "Check the migration files.",
     },

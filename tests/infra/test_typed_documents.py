@@ -118,7 +118,10 @@ def test_every_command_in_a_page_can_be_typed() -> None:
     ]
     bad = []
     for page in pages:
-        prose = re.sub(r"(?ms)^```.*?^```$", "", page.read_text())
+        text = page.read_text()
+        blocks = "".join(re.findall(r"(?ms)^```bash\n(.*?)^```$", text))
+        typed = re.findall(r"(?m)^ledger .*", re.sub(r" +#.*", "", blocks))
+        prose = re.sub(r"(?ms)^```.*?^```$", "", text) + "".join(f"`{one}`" for one in typed)
         for found in re.finditer(r"`ledger ([^`]+)`", prose):
             command = (
                 re.sub(r"[\[\]]| && .*", "", found[1]).replace("…", "WORD").replace(" TIME", " 3d")

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 
 @ledger_command("verify")
 @click.option("--anchor", metavar="'SEQ HASH'", help="Compare with an end that was kept elsewhere.")
-@click.option("--rebuild", is_flag=True, help="Replace the stored projections by the replay's.")
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Replace the projections by the replay's; keep missing texts again.",
+)
 def command(settings: Settings, *, anchor: str | None, rebuild: bool) -> None:
-    """Recompute the ledger's hash chain and compare every stored projection with a full replay.
+    """Recompute the ledger's hash chain, rehash its texts, and compare projections with a full replay.
 
-    Ends with 4 and the first bad seq if anything does not hold.
+    Ends with 4, the first bad seq, and each text that was changed or is missing. With --rebuild a
+    missing text is taken from its migration's file, if that is as it was when it ran.
     """
     from ledger.cli import shown
     from ledger.cli.session import run
