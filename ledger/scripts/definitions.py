@@ -6,14 +6,16 @@ not say so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from ledger.scripts.alter import alter_table
+from ledger.scripts.effects import effects
 from ledger.scripts.kinds import StatementKind, Unsettled
 from ledger.scripts.model import Dialect
-from ledger.scripts.tokens import Cursor
+from ledger.scripts.tokens import Cursor, Token
 
 _TABLES: Final = frozenset({"TABLE", "TABLES"})
 _MODIFIERS: Final = frozenset(
@@ -68,8 +70,8 @@ def create(cursor: Cursor, dialect: Dialect) -> StatementKind:
         return _never_again(kind, "not_atomic", destructive=True)
     if replaces and what == "sequence":
         return _never_again(kind, "untraced")
-    if what == "table" and mysql and _selects(cursor):
-        return msgspec.structs.replace(kind, fills=True, redo_safe=False)
+    if what == "table" and mysql and _selects(rest := list(cursor.rest())):
+        return msgspec.structs.replace(kind, fills=True, redo_safe=False, calls=effects(rest).calls)
     if what == "event" and mysql and _event(cursor).once:
         return _never_again(kind, "one_time_event")
     loaded = what == "function" and mysql and any(one.upper == "SONAME" for one in cursor.rest())
@@ -84,10 +86,10 @@ def _never_again(found: StatementKind, why: Unsettled, **more: object) -> Statem
     return msgspec.structs.replace(found, **changes)
 
 
-def _selects(cursor: Cursor) -> bool:
+def _selects(words: Sequence[Token]) -> bool:
     """Whether CREATE TABLE takes its rows from a query."""
     before = ""
-    for token in cursor.rest():
+    for token in words:
         if token.upper == "SELECT" or (before == "AS" and token.upper in _ROWS_AFTER_AS):
             return True
         before = token.upper

@@ -228,6 +228,23 @@ def test_an_event_that_runs_once_is_made_once(tenant: Tenant) -> None:
     assert "event" in str(answer["message"])
 
 
+@pytest.mark.parametrize("owner", ["", "{name}."])
+def test_a_function_is_not_called_to_find_out_whether_its_table_landed(
+    on_mariadb: Tenant, owner: str
+) -> None:
+    """A scratch database cannot hold back what a function writes into the tenant: the step is in doubt.
+    (MySQL calls no function that writes here.)
+    """
+    on_mariadb.prepare(LOG, WRITES)
+    on_mariadb.steps(
+        f"CREATE TABLE IF NOT EXISTS t AS SELECT {owner.format(name=on_mariadb.name)}f() AS a"
+    )
+    on_mariadb.killed("engine.after_statement")
+    answer = on_mariadb.run()
+    assert answer["error"] == "InDoubtError", answer
+    assert on_mariadb.rows("SELECT n FROM log") == ((1,),)
+
+
 @pytest.mark.parametrize("guard", ["IF NOT EXISTS", ""])
 def test_rows_of_a_table_without_transactions_are_not_taken_for_whole(
     on_mariadb: Tenant, guard: str

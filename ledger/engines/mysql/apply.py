@@ -215,7 +215,7 @@ class Run:
                 await self._within(step)
                 return
             await self._commit_own(step)
-        calls = await sharing.calls(self.session.connection, kind)
+        calls = await self._calls(kind)
         if _may_be_repeated(step, kind, calls):
             await self._before_other(step)
             await self._plain(step, kind)
@@ -467,6 +467,10 @@ class Run:
             except BaseException:
                 await self._roll_back()
                 raise
+
+    async def _calls(self, kind: StatementKind) -> sharing.Calls:
+        """What the functions do that a statement calls which defines nothing."""
+        return "nothing" if kind.fills else await sharing.calls(self.session.connection, kind)
 
     async def rows_share_transaction(self, kind: StatementKind) -> bool:
         """Whether a rollback undoes it: not so for MyISAM. What is not there counts as so, and a view

@@ -79,7 +79,7 @@ async def verdict(
             why = f"its -- verify-step cannot run: {error}"
     elif not kind.settleable:
         why = reason(kind)
-    elif kind.calls:
+    elif kind.calls and not kind.fills:
         calls = await sharing.calls(connection, kind)
         if calls == "nothing" or (calls == "undone" and intent.before == ""):
             # The marker would say so, had its transaction committed.
@@ -97,7 +97,7 @@ async def verdict(
     elif now in work.known_after:
         return Verdict(landed=True, found=now)
     else:
-        tried = await _scratch(run, step, pairs, before)
+        tried = await _scratch(run, step, kind, pairs, before)
         if tried.fingerprint == now:
             return Verdict(landed=True, found=now)
         why = "the objects it touches are neither as before nor as it leaves them"
@@ -115,13 +115,21 @@ async def _made_nothing(run: Run, intent: Intent) -> bool:
 
 
 async def _scratch(
-    run: Run, step: Step, pairs: tuple[tuple[str, str], ...], before: Mapping[str, str]
+    run: Run,
+    step: Step,
+    kind: StatementKind,
+    pairs: tuple[tuple[str, str], ...],
+    before: Mapping[str, str],
 ) -> _Tried:
     """What the statement makes of a scratch database.
 
     A server that went away says nothing about the step: the next run looks again.
     """
     try:
+        if await sharing.calls(run.session.connection, kind) != "nothing":
+            return _Tried(
+                why="a function that it calls could write elsewhere than in a scratch database"
+            )
         return _Tried(fingerprint=await scratch.after(run.session, step, pairs, before))
     except scratch.UnusableError as error:
         return _Tried(why=str(error))
