@@ -146,6 +146,18 @@ async def test_a_drift_that_the_migration_ends_is_over(tmp_path: Path) -> None:
     assert not any(one.changes for one in report.findings)
 
 
+async def test_rows_of_earlier_migrations_are_not_made_again(tmp_path: Path) -> None:
+    """What should be is found without them, also where they come from what was there before."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.run("t0", "CREATE TABLE mine (n); INSERT INTO mine VALUES (1);")
+    fleet.write("002_rows.sql", "CREATE TABLE sink (n);\nINSERT INTO sink SELECT n FROM mine;\n")
+    await fleet.open().migrate()
+    fleet.run("t0", "DROP INDEX notes_text; CREATE TABLE late (n)")
+    fleet.write("003_late.sql", "CREATE TABLE IF NOT EXISTS late (n);\n")
+    assert (await fleet.open().migrate()).success
+    assert await findings(fleet) == {"t0": MISSING}
+
+
 async def test_a_rebuilt_table_has_what_its_migration_gives_it(tmp_path: Path) -> None:
     """An index that was dropped by hand, and that goes with the rebuild, is not missing after it."""
     fleet = Fleet(tmp_path, tenants=2)

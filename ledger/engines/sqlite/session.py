@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import aiosqlite
 import anyio
+import anyio.to_thread
 
 from ledger import failpoints
 from ledger.drivers.sqlite import CLOSE_SECONDS, Opener, call, close, open_somehow
@@ -303,7 +304,7 @@ class SqliteSession:
 
     async def scratch_schema(self, steps: Sequence[Step]) -> Schema:
         """See Session.scratch_schema: in memory, where ATTACH is refused."""
-        return self._made(steps).schema
+        return (await anyio.to_thread.run_sync(self._made, steps)).schema
 
     def _made(self, wish: Sequence[Step]) -> wishes.Wish:
         return wishes.make(
