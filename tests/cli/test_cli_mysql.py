@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -352,3 +353,32 @@ def test_the_shipped_woo_set(
     assert counted == (("BASE TABLE", 6), ("VIEW", 2))
     terminal.ok("rollback", "001", "--all-tenants", "-y", env=env)
     assert query(sql_server, f"{kinds} '{database}' {like}") == ()
+
+
+def test_a_restore_keeps_privileges_on_routines(
+    terminal: Terminal, sql_server: Server, make_database: MakeDatabase
+) -> None:
+    """A server revokes them with a routine that is dropped; killed in its middle, the next one grants them."""
+    database = make_database(sql_server)
+    account = f"u_{secrets.token_hex(6)}"
+    env = configure(terminal, sql_server, f'mysql = "{address(sql_server, database)}"')
+    for sql in (
+        "CREATE PROCEDURE act() SELECT 1",
+        "CREATE FUNCTION one() RETURNS INT DETERMINISTIC RETURN 1",
+        f"CREATE USER '{account}'@'%'",
+        f"GRANT EXECUTE, ALTER ROUTINE ON PROCEDURE `{database}`.act TO '{account}'@'%'",
+        f"GRANT EXECUTE ON FUNCTION `{database}`.one TO '{account}'@'%' WITH GRANT OPTION",
+    ):
+        query(sql_server, sql, database=database)
+    try:
+        before = set(query(sql_server, f"SHOW GRANTS FOR '{account}'@'%'"))
+        assert len(before) == 3
+        terminal.ok("migrate", "--all-tenants", env=env)
+        terminal.ok("restore", "--all-tenants", "-y", env=env)
+        assert set(query(sql_server, f"SHOW GRANTS FOR '{account}'@'%'")) == before
+        killed = env | {"LEDGER_FAILPOINT": "restore.half_written"}
+        assert terminal.start("restore", "--all-tenants", "-y", env=killed).code == -9
+        terminal.ok("restore", "--all-tenants", "-y", env=env)
+        assert set(query(sql_server, f"SHOW GRANTS FOR '{account}'@'%'")) == before
+    finally:
+        query(sql_server, f"DROP USER '{account}'@'%'")

@@ -17,6 +17,7 @@ from ledger.drivers.mysql import MysqlConnection, QueryError
 from ledger.engines.base import Target
 from ledger.engines.entries import require_epoch
 from ledger.engines.mysql.marker import Fence, MarkerTable, Remembered
+from ledger.engines.mysql.routine_grants import RoutineGrant
 from ledger.errors import LockedError
 
 LOCK_SECONDS: Final = 60.0
@@ -79,6 +80,7 @@ async def take(
         warnings=warnings,
         restoring=found.fence.restoring,
         resetting=found.fence.resetting,
+        grants=found.fence.grants,
     )
     now = await table.raise_fence(connection, found, epoch=epoch, fence=fence)
     return Taken(found=found, now=now, defaults=defaults, plain=plain)
@@ -132,9 +134,11 @@ async def _end(connection: MysqlConnection, target: Target, holder: int) -> None
             raise
 
 
-def with_restoring(found: Remembered, restoring: str) -> Fence:
+def with_restoring(
+    found: Remembered, restoring: str, grants: tuple[RoutineGrant, ...] = ()
+) -> Fence:
     """The fence row's words with the name of the backup that is being restored, or without.
 
     Either way a reset that was under way is over.
     """
-    return msgspec.structs.replace(found.fence, restoring=restoring, resetting=False)
+    return msgspec.structs.replace(found.fence, restoring=restoring, resetting=False, grants=grants)

@@ -16,6 +16,7 @@ from ledger.engines.base import Marker, MarkerEntry, StepResult, Target
 from ledger.engines.entries import entry_id, fenced, require_own
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.connection import Kept
+from ledger.engines.mysql.routine_grants import RoutineGrant
 from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
 from ledger.errors import TenantError
 from ledger.events import CheckResult, MigrationRef
@@ -62,7 +63,7 @@ class Fence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The fence row's `ref`.
 
     `restoring` names the backup of a restore that has not ended; `resetting` says
-    that the tenant's objects are being dropped.
+    that the tenant's objects are being dropped. `grants` are those that a restore will grant again.
     """
 
     ledger: str = ""
@@ -70,6 +71,7 @@ class Fence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warnings: tuple[str, ...] = ()
     restoring: str = ""
     resetting: bool = False
+    grants: tuple[RoutineGrant, ...] = ()
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -26,6 +26,7 @@ from ledger.engines.mysql.drop import drop_object
 from ledger.engines.mysql.dumpfile import statements
 from ledger.engines.mysql.fence import with_restoring
 from ledger.engines.mysql.restorable import Asked, asked, known_of, require_taken
+from ledger.engines.mysql.routine_grants import RoutineGrant, grant_again, read_grants
 from ledger.errors import RestoreError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ async def restore(
     contents = await checked(session, backup, sha256)
     try:
         with anyio.fail_after(deadline_seconds):
-            await _say(session, epoch=epoch, restoring=backup.name)
+            grants = await _say(session, contents, epoch=epoch, restoring=backup.name)
             failpoints.reach("restore.before_write")
             standing = await broken_views.as_backed_up(session, contents.broken)
             await _drop_all(session, contents, standing)
@@ -67,6 +68,7 @@ async def restore(
             left = await broken_views.make_again(session, left, contents.broken)
             await _feed(session, backup, contents, epoch=epoch)
             left = await broken_views.make_again(session, left, contents.broken)
+            await grant_again(session, grants)
             failpoints.reach("restore.after_write")
             await session.renew(epoch=epoch, ledger=ledger)
             await _replace_entries(session, contents, epoch=epoch)
@@ -116,15 +118,23 @@ def _unusable(session: MysqlSession, backup: Path, reason: str) -> RestoreError:
     )
 
 
-async def _say(session: MysqlSession, *, epoch: int, restoring: str) -> None:
-    """Make the marker say that a restore is under way. Raises FencedError."""
+async def _say(
+    session: MysqlSession, contents: Contents, *, epoch: int, restoring: str
+) -> tuple[RoutineGrant, ...]:
+    """Make the marker say that a restore is under way, and which privileges are to be granted again.
+
+    Raises FencedError.
+    """
     found = await session.table.read(session.connection, bodies=True)
+    listing = await session.reader.listing(session.connection, also=known_of(contents))
+    grants = tuple(dict.fromkeys((*found.fence.grants, *await read_grants(session, listing))))
     await session.table.replace_all(
         session.connection,
         found.entries.values(),
         epoch=epoch,
-        fence=with_restoring(found, restoring),
+        fence=with_restoring(found, restoring, grants),
     )
+    return grants
 
 
 async def _replace_entries(session: MysqlSession, contents: Contents, *, epoch: int) -> None:
