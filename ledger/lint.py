@@ -14,9 +14,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger.scripts.connection import breakable
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Migration, MigrationSet, Section, Step
+from ledger.scripts.needs import breakable
 from ledger.scripts.placeholders import bind, unknown_placeholders
 from ledger.scripts.pragmas import switches_foreign_keys
 from ledger.scripts.statements import classify

@@ -24,9 +24,9 @@ from ledger.errors import (
 )
 from ledger.events import MigrationRef
 from ledger.projections import Applied, Half, TenantState
-from ledger.scripts.connection import breakable
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Migration, MigrationSet
+from ledger.scripts.needs import breakable
 from ledger.scripts.statements import classify
 from ledger.scripts.wording import lost, reason
 

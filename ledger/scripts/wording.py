@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ledger.scripts.connection import Lost
 from ledger.scripts.kinds import StatementKind, Unsettled
+from ledger.scripts.needs import Lost
 
 _VERBS: Final = {
     "INSERT": "INSERT INTO",

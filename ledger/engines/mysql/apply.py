@@ -36,9 +36,10 @@ from ledger.engines.mysql.shared import kind_of
 from ledger.engines.mysql.trouble import LOCK_WAIT, TRY_AGAIN, lost, step_failed
 from ledger.errors import InDoubtError, StepFailedError, TenantError, UnreachableError
 from ledger.events import AheadStep
-from ledger.scripts.connection import needs, uses
+from ledger.scripts.connection import uses
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
+from ledger.scripts.needs import needs
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.session import MysqlSession

@@ -17,8 +17,9 @@ import msgspec
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.mysql import variables
 from ledger.engines.mysql.variables import Setting, Variable
-from ledger.scripts.connection import ONE_SHOT, SEEDS, Needs, Read, Uses, diagnostics_asked, uses
+from ledger.scripts.connection import ONE_SHOT, SEEDS, Read, Uses, diagnostics_asked, uses
 from ledger.scripts.model import Step
+from ledger.scripts.needs import Needs
 from ledger.scripts.tokens import tokens
 
 OF_AN_EARLIER: Final = "the connection of an earlier attempt"
