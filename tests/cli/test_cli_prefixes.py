@@ -10,8 +10,8 @@ import pytest
 
 from tests.cli.terminal import Ended, Terminal, sqlite_run
 from tests.cli.test_cli_mysql import address
-from tests.conftest import MakeDatabase
-from tests.servers import Server, queries, query
+from tests.conftest import MakeDatabase, MakePrivateMariadb
+from tests.servers import Server, as_server, create_database, queries, query
 
 FIRST = """\
 CREATE TABLE {prefix}notes (id INT PRIMARY KEY, words VARCHAR(40));
@@ -295,7 +295,7 @@ def test_a_query_brings_sites(network: Network) -> None:
     assert {"site_notes", "site_ledger_marker"} == network.tables()
     sqlite_run(control, "INSERT INTO t VALUES ('file', 'sqlite:///file.db')")
     ended = network.terminal.run("plan", env=network.environment)
-    assert ended.code == 2 and "file is a SQLite file" in ended.err
+    assert ended.code == 4 and "file is a SQLite file" in ended.out
 
 
 @pytest.mark.parametrize(
@@ -342,6 +342,32 @@ def test_reset_and_maintenance_leave_others_alone(network: Network) -> None:
     network.ok("reset", "--drop-all", "--tenant", "wp", "--yes-drop", "wp")
     assert network.tables() >= {"wp_posts", "wp_2_posts", "wp_rank"}
     assert "wp_notes" not in network.tables()
+
+
+def test_case_does_not_count_where_the_server_folds_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    private_mariadb: MakePrivateMariadb,
+) -> None:
+    """With lower_case_table_names a migration's `wp_Notes` is the table `wp_notes`, and declared `Yoast`
+    is `wp_yoast`."""
+    server = as_server(private_mariadb("--lower-case-table-names=1"))
+    network = Network(
+        Terminal(tmp_path, monkeypatch, capsys), server, create_database(server, "wp")
+    )
+    network.site("WP_")
+    network.site("WP_2_")
+    network.sql("CREATE TABLE WP_Yoast (id INT PRIMARY KEY)")
+    network.configure('prefixes = ["wp_"]', 'tables = ["Yoast"]')
+    network.terminal.write("migrations/app/001_notes.sql", FIRST.replace("notes", "My_Notes"))
+    told = network.ok("migrate", "--all-tenants")
+    assert "leaves out" not in told.out + told.err
+    network.sql("INSERT INTO wp_posts VALUES (2)", "INSERT INTO wp_2_posts VALUES (2)")
+    assert "all valid" in network.ok("validate").out
+    network.ok("rollback", "--all-tenants", "-y", "--by", "backup")
+    assert network.count("wp_posts") == 1 and network.count("wp_2_posts") == 2
+    assert network.tables() >= {"wp_yoast"} and "wp_my_notes" not in network.tables()
 
 
 def test_names_are_compared_as_the_server_does(network: Network) -> None:
