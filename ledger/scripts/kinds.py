@@ -71,7 +71,8 @@ class StatementKind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     routines … that it creates, alters, renames or drops, an index counting as its table where
     that is told. All names are unquoted, a qualified one with its dot.
 
-    `guarded`: it has IF [NOT] EXISTS. `calls` are functions that it calls and that may be the
+    `guarded`: it has IF [NOT] EXISTS. `joins` are further tables that an UPDATE or DELETE names and
+    may write to, or their aliases. `calls` are functions that it calls and that may be the
     tenant's own, and write. `fills`: it makes a table and puts rows into it. `transaction` is its
     effect on the open transaction; `autocommits`: it may switch to committing each statement.
     `redo_safe`: running it twice is running it once. `unsettled`: why, after a crash in it, the
@@ -91,6 +92,7 @@ class StatementKind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     replaces: bool = False
     temporary: bool = False
     unique: bool = False
+    joins: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     fills: bool = False
     autocommits: bool = False

@@ -230,13 +230,31 @@ _DML_MODIFIERS: Final = frozenset(
 def _update(cursor: Cursor, dialect: Dialect) -> StatementKind:
     if cursor.take("OR"):
         cursor.next()
-    kind = _dml(cursor, "UPDATE")
-    return msgspec.structs.replace(kind, destructive=not cursor.skip_to("WHERE"))
+    return _joined(_dml(cursor, "UPDATE"), cursor)
 
 
 def _delete(cursor: Cursor, dialect: Dialect) -> StatementKind:
-    kind = _dml(cursor, "DELETE")
-    return msgspec.structs.replace(kind, destructive=not cursor.skip_to("WHERE"))
+    return _joined(_dml(cursor, "DELETE"), cursor)
+
+
+def _joined(kind: StatementKind, cursor: Cursor) -> StatementKind:
+    """With the further tables, which stand before SET and WHERE; without WHERE all rows go or change."""
+    joins: list[str] = []
+    depth = 0
+    begun = False
+    while not cursor.at_end and not (depth == 0 and cursor.peek().upper == "WHERE"):
+        token = cursor.next()
+        if token.kind == "other":
+            depth += (token.text == "(") - (token.text == ")")
+        begun = begun or token.upper == "SET"
+        if not begun and (token.text == "," or token.upper in _BEFORE_TABLE):
+            joins.append(cursor.name())
+    return msgspec.structs.replace(
+        kind, joins=tuple(name for name in joins if name), destructive=cursor.at_end
+    )
+
+
+_BEFORE_TABLE: Final = frozenset({"JOIN", "STRAIGHT_JOIN", "FROM", "USING"})
 
 
 def _with(cursor: Cursor, dialect: Dialect) -> StatementKind:

@@ -258,6 +258,47 @@ def test_rows_of_a_table_without_transactions_are_not_taken_for_whole(
     assert on_mariadb.rows("SELECT count(*) FROM t") == ((2,),)
 
 
+REACHES = (
+    "UPDATE t JOIN log AS l ON l.n = t.n SET l.n = l.n + 1, t.n = t.n + 1",
+    "UPDATE t, log SET log.n = log.n + 1 WHERE log.n = t.n",
+    "UPDATE {name}_x.log SET n = n + 1",
+    "DELETE l, t FROM t JOIN log AS l ON l.n = t.n",
+    "DELETE FROM t, log USING t JOIN log ON log.n = t.n",
+)
+
+
+@pytest.mark.parametrize("statement", REACHES)
+def test_a_table_without_transactions_is_seen_wherever_it_stands(
+    on_mariadb: Tenant, statement: str
+) -> None:
+    """Joined, under an alias, or of another database. (With GTIDs, MySQL refuses to mix them.)"""
+    other = f"{on_mariadb.name}_x"
+    on_mariadb.prepare(
+        OLD_LOG, "INSERT INTO log VALUES (1)", "CREATE TABLE t (n INT)", "INSERT INTO t VALUES (1)"
+    )
+    if "_x" in statement:
+        on_mariadb.prepare(f"CREATE DATABASE {other}", f"ALTER TABLE log RENAME TO {other}.log")
+    try:
+        on_mariadb.steps(statement.format(name=on_mariadb.name))
+        on_mariadb.killed("engine.after_statement")
+        answer = on_mariadb.run()
+        assert answer["error"] == "InDoubtError", answer
+    finally:
+        on_mariadb.prepare(f"DROP DATABASE IF EXISTS {other}")
+
+
+def test_a_table_that_lost_its_transactions_is_asked_again(on_mariadb: Tenant) -> None:
+    """What was known of its engine is not, once a statement has defined it anew."""
+    on_mariadb.prepare("CREATE TABLE t (n INT)")
+    on_mariadb.steps(
+        "INSERT INTO t VALUES (1)", "ALTER TABLE t ENGINE=MyISAM", "UPDATE t SET n = n + 1"
+    )
+    on_mariadb.killed("engine.after_statement:2")
+    answer = on_mariadb.run()
+    assert answer["error"] == "InDoubtError", answer
+    assert on_mariadb.rows("SELECT n FROM t") == ((2,),)
+
+
 def test_rows_behind_a_view_of_a_table_without_transactions_are_in_doubt(tenant: Tenant) -> None:
     """The view has no engine of its own to ask for."""
     tenant.prepare(OLD_LOG, "CREATE VIEW v AS SELECT n FROM log")

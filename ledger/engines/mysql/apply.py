@@ -191,6 +191,8 @@ class Run:
             self._end_own()
         if kind.kind in ("call", "other"):
             self.session.known.forget()
+        if kind.kind in ("call", "other", "ddl"):
+            self.session.engines.clear()
         if self.state.already_gone(step) or not self._require_known(step):
             self._land(
                 msgspec.structs.replace(_result(step, time.perf_counter_ns()), recovered=True)
@@ -477,16 +479,18 @@ class Run:
         """Whether a rollback undoes it: not so for MyISAM. What is not there counts as so, and a view
         where no table is otherwise.
         """
-        engines = self.session.engines
-        if kind.target not in engines:
-            name = kind.target.rpartition(".")[2]
-            found = await sharing.engine_of(self.session.connection, name)
-            if found is None:
-                return True
-            if not found:
-                return not await sharing.any_other_table(self.session.connection)
-            engines[kind.target] = found
-        return engines[kind.target] in sharing.TRANSACTIONAL
+        engines, connection = self.session.engines, self.session.connection
+        for name in (kind.target, *kind.joins):
+            if name not in engines:
+                found = await sharing.engine_of(connection, name)
+                if found is None:
+                    continue
+                if not found and await sharing.any_other_table(connection):
+                    return False
+                engines[name] = found or sharing.TRANSACTIONAL[0]
+            if engines[name] not in sharing.TRANSACTIONAL:
+                return False
+        return True
 
     # The file's own transaction.
 

@@ -12,7 +12,7 @@ Calls = Literal["nothing", "undone", "anything"]
 
 TRANSACTIONAL: Final = ("innodb", "rocksdb", "tokudb", "ndbcluster")
 ENGINE_OF: Final = """
-SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
+SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = COALESCE(%s, DATABASE()) AND TABLE_NAME = %s
 """
 OTHER_TABLE: Final = """
 SELECT 1 FROM information_schema.TABLES
@@ -28,7 +28,8 @@ LOADED: Final = "SELECT 1 FROM mysql.func WHERE name IN ({names}) LIMIT 1"
 
 async def engine_of(connection: MysqlConnection, name: str) -> str | None:
     """A table's storage engine in small letters; empty for a view, None for what is not there."""
-    rows = await connection.fetch(ENGINE_OF, (name,))
+    owner, _, bare = name.rpartition(".")
+    rows = await connection.fetch(ENGINE_OF, (owner or None, bare))
     return str(rows[0][0] or "").lower() if rows else None
 
 
