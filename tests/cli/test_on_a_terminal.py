@@ -45,6 +45,9 @@ class Screen:
             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 60, columns, 0, 0))
             env = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
             env.pop("COLUMNS", None)
+            # A shell's background jobs, such as this test run may be one, ignore some of them.
+            for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+                signal.signal(each, signal.SIG_DFL)
             os.execve(sys.executable, [sys.executable, "-m", "ledger", *arguments], env)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
