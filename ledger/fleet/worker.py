@@ -32,7 +32,7 @@ from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.marker import admit, read_marker
 from ledger.engines.sqlite.peek import Descriptors
-from ledger.engines.sqlite.steps import Stop, begin_read, go_on, marks_connection, roll_back
+from ledger.engines.sqlite.steps import Stop, go_on, marks_connection, snapshot
 from ledger.engines.sqlite.tenant_file import require_file
 from ledger.engines.sqlite.transaction import Attempt
 from ledger.events import encode_body
@@ -251,11 +251,8 @@ class Worker:
         """A backup of a tenant that stands where the ledger says, and no other."""
         began = time.perf_counter_ns()
         database, inside = opened
-        begin_read(database)
-        try:
+        with snapshot(database):
             marker = read_marker(database, tenant=order.tenant)
-        finally:
-            roll_back(database)
         admit(marker, epoch=order.epoch, ledger=self._hello.ledger_id, tenant=order.tenant)
         if not _is_at(marker.entries, task.expected):
             raise ValueError("the tenant's marker says otherwise than the ledger")

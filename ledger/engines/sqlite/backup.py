@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ledger import failpoints
 from ledger.drivers.application import Application, equip
@@ -24,13 +25,11 @@ from ledger.drivers.folders import sync_folder
 from ledger.drivers.url import file_uri
 from ledger.engines.base import Backup
 from ledger.engines.sqlite.inside import Inside
+from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.soundness import find_damage
-from ledger.engines.sqlite.steps import Stop, begin_read, go_on, roll_back
+from ledger.engines.sqlite.steps import Stop, go_on, roll_back, snapshot
 from ledger.engines.sqlite.trouble import BusyError, described, hint_for
 from ledger.errors import BackupError, LockedError
-
-if TYPE_CHECKING:
-    from ledger.engines.sqlite.session import SqliteSession
 
 BATCH_PAGES: Final = 2048
 """Pages copied between two looks at the deadline: some milliseconds."""
@@ -45,7 +44,7 @@ SPARE_BYTES: Final = 1 << 20
 FILE_MODE: Final = 0o600
 
 
-async def backup(session: SqliteSession, destination: Path, *, deadline_seconds: float) -> Backup:
+async def backup(opened: Opened, destination: Path, *, deadline_seconds: float) -> Backup:
     """Write a verified backup at `destination`, in one hop. Raises BackupError.
 
     The database stays readable and, in WAL mode, writable; in other modes a
@@ -53,20 +52,20 @@ async def backup(session: SqliteSession, destination: Path, *, deadline_seconds:
     """
     stop = threading.Event()
     try:
-        return await session.run(
-            lambda database: write(session.inside, database, destination, stop),
+        return await opened.run(
+            lambda database: write(opened.inside, database, destination, stop),
             doing="back up the database",
             stop=stop,
             timeout_seconds=deadline_seconds,
         )
     except TimeoutError as error:
         raise _error(
-            session.inside,
+            opened.inside,
             f"the backup took longer than {deadline_seconds:g} s",
             hint="Raise the deadline for backups.",
         ) from error
     except (OSError, LockedError) as error:
-        raise _error(session.inside, f"cannot write {destination}: {error}") from error
+        raise _error(opened.inside, f"cannot write {destination}: {error}") from error
 
 
 def write(inside: Inside, database: sqlite3.Connection, destination: Path, stop: Stop) -> Backup:
@@ -74,8 +73,7 @@ def write(inside: Inside, database: sqlite3.Connection, destination: Path, stop:
     if os.path.lexists(destination):
         raise _error(inside, f"{destination} exists already; a backup never overwrites")
     partial = destination.with_name(f".{destination.name}.partial")
-    begin_read(database)
-    try:
+    with snapshot(database):
         found, _ = inside.cache.read(database)
         _require_space(inside, destination.parent, inside.size(database))
         create_private(partial)
@@ -93,8 +91,6 @@ def write(inside: Inside, database: sqlite3.Connection, destination: Path, stop:
             ) from error
         finally:
             partial.unlink(missing_ok=True)
-    finally:
-        roll_back(database)
     failpoints.reach("backup.after_rename")
     return Backup(
         path=destination,
@@ -175,14 +171,8 @@ def publish(partial: Path, destination: Path) -> None:
     sync_folder(destination.parent)
 
 
-def free_bytes(folder: Path) -> int:
-    """What an ordinary user may still write in the folder. Raises OSError."""
-    space = os.statvfs(folder)
-    return space.f_bavail * space.f_frsize
-
-
 def _require_space(inside: Inside, folder: Path, size: int) -> None:
-    free = free_bytes(folder)
+    free = shutil.disk_usage(folder).free
     if free < size + SPARE_BYTES:
         raise _error(
             inside,

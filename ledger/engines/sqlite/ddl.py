@@ -60,6 +60,11 @@ class IndexText(msgspec.Struct, frozen=True):
     where: str
 
 
+def quoted(name: str) -> str:
+    """A name as an identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def tokens(sql: str) -> Tokens:
     """The statement's tokens, comments and whitespace left out."""
     return [match["token"] for match in _TOKEN.finditer(sql) if match["token"] is not None]

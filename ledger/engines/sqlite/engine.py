@@ -25,6 +25,7 @@ from ledger.engines.sqlite.diagnose import look
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.marker import read_owner
+from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.peek import Descriptors, differs, may_have, open_files
 from ledger.engines.sqlite.session import SqliteSession
 from ledger.engines.sqlite.tenant_file import require_file
@@ -66,7 +67,7 @@ class SqliteEngine:
         """
         path = _path_of(target)
         async with AsyncExitStack() as stack:
-            session = SqliteSession(
+            opened = Opened(
                 Inside(target, path, cache=self._cache, descriptors=self._descriptors),
                 partial(connect, path, busy_timeout_ms=BUSY_TIMEOUT_MS),
                 stack,
@@ -74,18 +75,16 @@ class SqliteEngine:
             )
             try:
                 require_file(target, path)
-                await session.connect()
+                await opened.connect()
             except FileNotFoundError as error:
-                session.damage = _missing(target, path)
+                opened.damage = _missing(target, path)
                 if not target.for_restore:
-                    raise session.damage from error
+                    raise opened.damage from error
             except sqlite3.Error as error:
-                session.damage = unusable(
-                    error, tenant=target.name, doing=f"open {path}", path=path
-                )
+                opened.damage = unusable(error, tenant=target.name, doing=f"open {path}", path=path)
                 if not target.for_restore or primary_code(error) not in _DAMAGED:
-                    raise session.damage from error
-            yield session
+                    raise opened.damage from error
+            yield SqliteSession(opened)
 
     @asynccontextmanager
     async def scratch(self, target: Target, folder: Path) -> AsyncIterator[Scratch]:

@@ -7,18 +7,14 @@ import sqlite3
 from collections.abc import Sequence
 
 from ledger.engines.measured import Plan
-from ledger.engines.sqlite.steps import begin_read, read_only, roll_back
+from ledger.engines.sqlite.steps import read_only
 from ledger.engines.sqlite.trouble import described
 
 
 def explain(database: sqlite3.Connection, queries: Sequence[str]) -> tuple[Plan, ...]:
-    """In the connection's thread: every query's plan; the query itself is not run."""
-    begin_read(database)
-    try:
-        with read_only(database):
-            return tuple(_one(database, sql) for sql in queries)
-    finally:
-        roll_back(database)
+    """In a read transaction: every query's plan; the query itself is not run."""
+    with read_only(database):
+        return tuple(_one(database, sql) for sql in queries)
 
 
 def _one(database: sqlite3.Connection, sql: str) -> Plan:

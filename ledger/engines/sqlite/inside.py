@@ -13,7 +13,7 @@ from ledger.engines.base import Target
 from ledger.engines.sqlite.connection import EXTRA, keep_durable, prepare_connection
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.peek import Descriptors, Header, Identity
-from ledger.engines.sqlite.steps import roll_back
+from ledger.engines.sqlite.steps import roll_back, snapshot
 from ledger.errors import UnreachableError
 from ledger.events import Mark
 from ledger.schema import Schema
@@ -103,7 +103,7 @@ class Inside:
         """The database's size in bytes, its free pages included, before the transaction's first write."""
         header = self.header()
         self._old = header is None
-        return _pages(database) if header is None else header.bytes
+        return database_bytes(database) if header is None else header.bytes
 
     def marked(
         self, database: sqlite3.Connection, read: tuple[str, Schema] | None = None
@@ -114,8 +114,14 @@ class Inside:
         """
         found, schema = read or self.cache.read(database)
         (cookie,) = database.execute("PRAGMA main.schema_version").fetchone()
-        pages = _pages(database) if self._old_header() else None
+        pages = database_bytes(database) if self._old_header() else None
         return Mark(fingerprint=found, cookie=cookie, bytes=pages), schema
+
+    def mark(self, database: sqlite3.Connection) -> Mark:
+        """Outside a transaction: the mark, read now."""
+        with snapshot(database):
+            found, _ = self.marked(database)
+        return self.complete(found)
 
     def complete(self, mark: Mark) -> Mark:
         """Outside a transaction: the mark with what only the file's header says."""
@@ -128,7 +134,8 @@ class Inside:
         )
 
 
-def _pages(database: sqlite3.Connection) -> int:
+def database_bytes(database: sqlite3.Connection) -> int:
+    """The database's size inside the transaction, its free pages included."""
     (pages,) = database.execute("PRAGMA main.page_count").fetchone()
     (page,) = database.execute("PRAGMA main.page_size").fetchone()
     return int(pages * page)

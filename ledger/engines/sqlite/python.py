@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import anyio
 
 from ledger.drivers.sqlite import call
 from ledger.engines.base import Done, Journal, StepResult, Work
 from ledger.engines.sqlite.connection import foreign_keys_enforced
+from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.settings import lacks
 from ledger.engines.sqlite.steps import controls_transaction, execute, read_only
 from ledger.engines.sqlite.transaction import Attempt
@@ -27,9 +28,6 @@ from ledger.events import CheckResult
 from ledger.scripts.model import PythonCall, sha256_hex
 from ledger.scripts.pragmas import switches_foreign_keys
 
-if TYPE_CHECKING:
-    from ledger.engines.sqlite.session import SqliteSession
-
 T = TypeVar("T")
 Parameters = Sequence[object] | Mapping[str, object]
 
@@ -37,11 +35,11 @@ Parameters = Sequence[object] | Mapping[str, object]
 class Tenant:
     """What a Python migration is given. `name`, `prefix` and `variables` are the tenant's."""
 
-    def __init__(self, session: SqliteSession, stop: threading.Event) -> None:
-        self.name = session.inside.target.name
-        self.prefix = session.inside.target.prefix
-        self.variables: Mapping[str, str] = dict(session.inside.target.variables)
-        self._session = session
+    def __init__(self, opened: Opened, stop: threading.Event) -> None:
+        self.name = opened.inside.target.name
+        self.prefix = opened.inside.target.prefix
+        self.variables: Mapping[str, str] = dict(opened.inside.target.variables)
+        self._opened = opened
         self._stop = stop
         self._results: list[StepResult] = []
         self._open = True
@@ -116,7 +114,7 @@ class Tenant:
         if not self._open:
             raise StepFailedError("the migration is over: await every call", step=number)
         try:
-            return await call(self._session.connection, function, stop=self._stop)
+            return await call(self._opened.connection, function, stop=self._stop)
         except REFUSALS as error:
             raise step_error(error)(
                 f"step {number}: {described(error)}",
@@ -127,27 +125,25 @@ class Tenant:
             ) from error
 
 
-async def apply(
-    session: SqliteSession, work: Work, journal: Journal, known: frozenset[str]
-) -> Done:
+async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[str]) -> Done:
     """Run a Python migration. Raises as Session.apply says."""
     module = work.python
     if module is None:
         raise TypeError("work.python is not set")
     function = module.up if work.direction == "up" else module.down
-    attempt = Attempt(session.inside, work)
+    attempt = Attempt(opened.inside, work)
     if function is None:
         raise TenantError(
             "the Python migration has no `down`",
             hint="Roll it back from its backup instead.",
-            tenant=session.tenant,
+            tenant=opened.tenant,
             migration=attempt.migration,
         )
     with attempt.named():
-        await session.run(attempt.open, doing=attempt.doing)
+        await opened.run(attempt.open, doing=attempt.doing)
     if attempt.recovered:
         return attempt.report(journal, known)
-    tenant = Tenant(session, attempt.stop)
+    tenant = Tenant(opened, attempt.stop)
     verify = module.verify if work.direction == "up" else None
     try:
         with anyio.move_on_after(work.timeout_seconds) as scope:
@@ -158,12 +154,12 @@ async def apply(
         if scope.cancelled_caught:
             raise attempt.timed_out()
     except BaseException as error:
-        await session.reset(error)
+        await opened.reset(error)
         raise
     finally:
         tenant.close()
     with attempt.named():
-        await session.run(attempt.close, doing=attempt.doing, stop=attempt.stop)
+        await opened.run(attempt.close, doing=attempt.doing, stop=attempt.stop)
     return attempt.report(journal, known)
 
 

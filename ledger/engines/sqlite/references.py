@@ -14,6 +14,7 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import Final, NamedTuple
 
 from ledger.engines.measured import Dangling, References
+from ledger.engines.sqlite.ddl import quoted
 from ledger.engines.sqlite.trouble import is_busy
 from ledger.errors import CheckFailedError
 
@@ -167,11 +168,11 @@ def _values(
     of use. None too if that finds other rows than SQLite's own check.
     """
     sql = (KEYS if key.parent_columns else ALL_KEYS).format(
-        key=" || ',' || ".join(f"hex(c.{_quoted(one)})" for one, _ in key.pairs),
-        child=_quoted(child),
-        given=" AND ".join(f"c.{_quoted(one)} IS NOT NULL" for one, _ in key.pairs),
-        parent=_quoted(key.parent),
-        same=" AND ".join(f"p.{_quoted(other)} = +c.{_quoted(one)}" for one, other in key.pairs),
+        key=" || ',' || ".join(f"hex(c.{quoted(one)})" for one, _ in key.pairs),
+        child=quoted(child),
+        given=" AND ".join(f"c.{quoted(one)} IS NOT NULL" for one, _ in key.pairs),
+        parent=quoted(key.parent),
+        same=" AND ".join(f"p.{quoted(other)} = +c.{quoted(one)}" for one, other in key.pairs),
         limit=MOST_KEYS + 1,
     )
     found: Counter[str] = Counter()
@@ -183,10 +184,6 @@ def _values(
 def fold(name: str) -> str:
     """A name as SQLite compares it: only A to Z are folded."""
     return name.translate(_SMALL)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def new_since(now: References, before: References) -> tuple[Dangling, ...]:

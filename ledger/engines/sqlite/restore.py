@@ -15,13 +15,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -35,12 +36,12 @@ from ledger.engines.sqlite.backup import (
     CHUNK_BYTES,
     SPARE_BYTES,
     create_private,
-    free_bytes,
     verify,
 )
 from ledger.engines.sqlite.marker import CREATE_MARKER, admit, put_fence, read_marker
+from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.peek import open_files
-from ledger.engines.sqlite.steps import begin_read, commit, go_on, or_busy, roll_back
+from ledger.engines.sqlite.steps import commit, go_on, or_busy, roll_back
 from ledger.engines.sqlite.trouble import (
     BusyError,
     described,
@@ -50,9 +51,6 @@ from ledger.engines.sqlite.trouble import (
 )
 from ledger.errors import LockedError, RestoreError
 from ledger.events import Mark
-
-if TYPE_CHECKING:
-    from ledger.engines.sqlite.session import SqliteSession
 
 T = TypeVar("T")
 
@@ -92,7 +90,7 @@ class _Copy(msgspec.Struct, frozen=True, kw_only=True):
     journal_mode: str
 
 
-async def restore(session: SqliteSession, source: Source, *, deadline_seconds: float) -> Mark:
+async def restore(opened: Opened, source: Source, *, deadline_seconds: float) -> Mark:
     """Replace the tenant's content. May be repeated after a crash.
 
     A WAL database stays readable meanwhile; if the backup's page size is not the
@@ -100,32 +98,32 @@ async def restore(session: SqliteSession, source: Source, *, deadline_seconds: f
     else has it open. Raises RestoreError, FencedError, TenantError for another
     ledger's tenant, LockedError while another connection holds the database.
     """
-    live = _resolved(session.path)
+    live = _resolved(opened.path)
     partial = _beside(live)
     try:
         with anyio.fail_after(deadline_seconds):
-            copy = await _in_thread(lambda stop: _prepare(session, source, partial, stop))
-            if session.damage is None and await _write_in_place(session, source, copy):
-                mark = await _read_back(session, copy)
+            copy = await _in_thread(lambda stop: _prepare(opened, source, partial, stop))
+            if opened.damage is None and await _write_in_place(opened, source, copy):
+                mark = await _read_back(opened, copy)
             else:
-                await session.disconnect()
-                await _in_thread(lambda _: _replace(session, copy, live))
-                await session.connect()
-                mark = await session.mark()
+                await opened.disconnect()
+                await _in_thread(lambda _: _replace(opened, copy, live))
+                await opened.connect()
+                mark = await opened.run(opened.inside.mark, doing="read the schema")
     except TimeoutError as error:
         raise _error(
-            session,
+            opened,
             f"the restore took longer than {deadline_seconds:g} s",
             hint="Raise the deadline and run the command again; it may be repeated.",
         ) from error
     except OSError as error:
-        raise _error(session, f"cannot restore {source.path}: {error}") from error
+        raise _error(opened, f"cannot restore {source.path}: {error}") from error
     finally:
         _discard(partial)
     failpoints.reach("restore.after_write")
     if mark.fingerprint != copy.fingerprint:
         raise _error(
-            session,
+            opened,
             "the restored schema is not the backup's",
             hint="Something else writes to this database; stop it, then restore again.",
         )
@@ -168,46 +166,46 @@ def _beside(live: Path) -> Path:
     return live.with_name(f".{name}.restore")
 
 
-def _prepare(session: SqliteSession, source: Source, partial: Path, stop: threading.Event) -> _Copy:
+def _prepare(opened: Opened, source: Source, partial: Path, stop: threading.Event) -> _Copy:
     """A private copy beside the live file: hashed while it is made, verified, and fenced."""
-    _require_space(session, source, partial.parent)
+    _require_space(opened, source, partial.parent)
     create_private(partial)
     digest = _copy_hashed(source.path, partial, stop)
     if digest != source.sha256:
         raise _error(
-            session,
+            opened,
             f"the backup {source.path} is not the file that was written: its SHA-256 is {digest}, "
             f"recorded is {source.sha256}",
             hint="It was truncated or changed; take an older backup (`ledger backups`).",
         )
     try:
-        verify(partial, stop, session.inside.target.application)
+        verify(partial, stop, opened.inside.target.application)
         with closing(_connect(partial)) as copy:
-            return _fence_copy(session, source, partial, copy)
+            return _fence_copy(opened, source, partial, copy)
     except sqlite3.Error as error:
         raise _error(
-            session,
+            opened,
             f"the backup {source.path} is not sound: {described(error)}",
             hint=hint_for(error) or "Take an older backup (`ledger backups`).",
         ) from error
 
 
-def _require_space(session: SqliteSession, source: Source, folder: Path) -> None:
+def _require_space(opened: Opened, source: Source, folder: Path) -> None:
     """Room for the copy, and for the journal that keeps the old content until the commit."""
     try:
         needed = source.path.stat().st_size + SPARE_BYTES
     except OSError as error:
         raise _error(
-            session,
+            opened,
             f"the backup {source.path} cannot be read: {error.strerror}",
             hint="Bring the file back, or take another backup (`ledger backups`).",
         ) from error
     with suppress(FileNotFoundError):
-        needed += Path(session.path).stat().st_size
-    free = free_bytes(folder)
+        needed += Path(opened.path).stat().st_size
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise _error(
-            session,
+            opened,
             f"the restore needs {needed} bytes, and {folder} has {free} free",
             hint="Free space there, then run the command again.",
         )
@@ -227,15 +225,13 @@ def _copy_hashed(origin: Path, partial: Path, stop: threading.Event) -> str:
     return digest.hexdigest()
 
 
-def _fence_copy(
-    session: SqliteSession, source: Source, partial: Path, copy: sqlite3.Connection
-) -> _Copy:
+def _fence_copy(opened: Opened, source: Source, partial: Path, copy: sqlite3.Connection) -> _Copy:
     """Set the fence in the copy, so that the restored content carries it from its first moment."""
-    found = read_marker(copy, tenant=session.tenant)
+    found = read_marker(copy, tenant=opened.tenant)
     copy.execute("BEGIN IMMEDIATE")
     copy.execute(CREATE_MARKER)
     put_fence(copy, found, epoch=source.epoch, ledger=source.ledger)
-    mark, _ = session.inside.marked(copy)
+    mark, _ = opened.inside.marked(copy)
     commit(copy)
     return _Copy(
         path=partial,
@@ -246,15 +242,15 @@ def _fence_copy(
     )
 
 
-async def _write_in_place(session: SqliteSession, source: Source, copy: _Copy) -> bool:
+async def _write_in_place(opened: Opened, source: Source, copy: _Copy) -> bool:
     """Bring the copy into the live file; False if that turns out to be damaged."""
     stop = threading.Event()
 
     def write(database: sqlite3.Connection) -> bool:
         try:
             try:
-                wal = _fence_live(session, source, copy, database)
-                _transfer(session, source, copy, database, stop, wal=wal)
+                wal = _fence_live(opened, source, copy, database)
+                _transfer(opened, source, copy, database, stop, wal=wal)
             except BaseException:
                 _release(database)
                 raise
@@ -267,10 +263,10 @@ async def _write_in_place(session: SqliteSession, source: Source, copy: _Copy) -
         return True
 
     failpoints.reach("restore.before_write")
-    return await session.run(write, doing="restore the backup", stop=stop)
+    return await opened.run(write, doing="restore the backup", stop=stop)
 
 
-async def _read_back(session: SqliteSession, copy: _Copy) -> Mark:
+async def _read_back(opened: Opened, copy: _Copy) -> Mark:
     """What is in the live file now, over a new connection, with the backup's journal mode.
 
     The one that wrote it is bound to the text encoding that the file had before; its
@@ -279,20 +275,13 @@ async def _read_back(session: SqliteSession, copy: _Copy) -> Mark:
 
     def read(database: sqlite3.Connection) -> Mark:
         _set_journal_mode(database, copy.journal_mode)
-        begin_read(database)
-        try:
-            mark, _ = session.inside.marked(database)
-        finally:
-            roll_back(database)
-        return session.inside.complete(mark)
+        return opened.inside.mark(database)
 
-    await session.reconnect()
-    return await session.run(read, doing="read what was restored")
+    await opened.reconnect()
+    return await opened.run(read, doing="read what was restored")
 
 
-def _fence_live(
-    session: SqliteSession, source: Source, copy: _Copy, database: sqlite3.Connection
-) -> bool:
+def _fence_live(opened: Opened, source: Source, copy: _Copy, database: sqlite3.Connection) -> bool:
     """Set the fence in the live file, and return whether it is in WAL mode.
 
     Outside WAL mode its lock is kept from here to the end of the transfer.
@@ -306,8 +295,8 @@ def _fence_live(
     if not wal:
         database.execute("PRAGMA main.locking_mode = EXCLUSIVE").fetchall()
     or_busy(database, "BEGIN IMMEDIATE" if wal else "BEGIN EXCLUSIVE")
-    marker = read_marker(database, tenant=session.tenant)
-    admit(marker, epoch=source.epoch, ledger=source.ledger, tenant=session.tenant)
+    marker = read_marker(database, tenant=opened.tenant)
+    admit(marker, epoch=source.epoch, ledger=source.ledger, tenant=opened.tenant)
     database.execute(CREATE_MARKER)
     put_fence(database, marker, epoch=source.epoch, ledger=source.ledger)
     commit(database)
@@ -315,7 +304,7 @@ def _fence_live(
 
 
 def _transfer(
-    session: SqliteSession,
+    opened: Opened,
     source: Source,
     copy: _Copy,
     database: sqlite3.Connection,
@@ -341,9 +330,9 @@ def _transfer(
         looked = True
         failpoints.reach("restore.half_written")
         if wal:
-            with closing(_connect(Path(session.path), mode="ro")) as reader:
-                marker = read_marker(reader, tenant=session.tenant)
-            admit(marker, epoch=source.epoch, ledger=source.ledger, tenant=session.tenant)
+            with closing(_connect(Path(opened.path), mode="ro")) as reader:
+                marker = read_marker(reader, tenant=opened.tenant)
+            admit(marker, epoch=source.epoch, ledger=source.ledger, tenant=opened.tenant)
 
     pages = max(1, min(BATCH_PAGES, copy.pages - 1))
     with closing(_connect(copy.path)) as origin:
@@ -371,7 +360,7 @@ def _set_journal_mode(database: sqlite3.Connection, wanted: str) -> None:
             raise
 
 
-def _replace(session: SqliteSession, copy: _Copy, live: Path) -> None:
+def _replace(opened: Opened, copy: _Copy, live: Path) -> None:
     """Put the copy in the place of a file that is missing or damaged, with its mode and owner.
 
     A journal of the damaged file would be played back into the new one, and is
@@ -379,7 +368,7 @@ def _replace(session: SqliteSession, copy: _Copy, live: Path) -> None:
     """
     with suppress(FileExistsError):
         os.close(os.open(live, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, NEW_FILE_MODE))
-    with _alone(session, live) as found:
+    with _alone(opened, live) as found:
         with copy.path.open("rb") as file:
             os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode))
             if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
@@ -392,7 +381,7 @@ def _replace(session: SqliteSession, copy: _Copy, live: Path) -> None:
 
 
 @contextmanager
-def _alone(session: SqliteSession, live: Path) -> Iterator[os.stat_result]:
+def _alone(opened: Opened, live: Path) -> Iterator[os.stat_result]:
     """Hold SQLite's lock on a file that SQLite cannot open. Raises LockedError if it is in use."""
     found = live.stat()
     if (found.st_ino, found.st_dev) in open_files():
@@ -400,7 +389,7 @@ def _alone(session: SqliteSession, live: Path) -> Iterator[os.stat_result]:
         raise LockedError(
             f"{live} is damaged, and this process has it open",
             hint="Close the application's connections to it, then restore again.",
-            tenant=session.tenant,
+            tenant=opened.tenant,
         )
     descriptor = os.open(live, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -410,7 +399,7 @@ def _alone(session: SqliteSession, live: Path) -> Iterator[os.stat_result]:
             raise LockedError(
                 f"{live} is damaged, and another program has it open",
                 hint="Stop the program (`fuser FILE` names it), then restore again.",
-                tenant=session.tenant,
+                tenant=opened.tenant,
             ) from error
         yield os.fstat(descriptor)
     finally:
@@ -431,9 +420,9 @@ def _discard(partial: Path) -> None:
         partial.with_name(partial.name + suffix).unlink(missing_ok=True)
 
 
-def _error(session: SqliteSession, message: str, *, hint: str = "") -> RestoreError:
+def _error(opened: Opened, message: str, *, hint: str = "") -> RestoreError:
     return RestoreError(
         message,
         hint=hint or "Correct this, then run the command again; a restore may be repeated.",
-        tenant=session.tenant,
+        tenant=opened.tenant,
     )

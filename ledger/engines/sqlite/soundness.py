@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
+from ledger.engines.sqlite.ddl import quoted
 from ledger.scripts.tokens import tokens
 
 TABLES: Final = "SELECT name FROM main.sqlite_master WHERE type = 'table'"
@@ -42,9 +43,8 @@ def find_damage(database: sqlite3.Connection, *, most: int, quick: bool = False)
             raise
     found: list[str] = []
     for (name,) in database.execute(TABLES).fetchall():
-        quoted = '"' + name.replace('"', '""') + '"'
         try:
-            found += _found(database, f"PRAGMA main.{pragma}({quoted})")
+            found += _found(database, f"PRAGMA main.{pragma}({quoted(name)})")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode not in _NOT_KNOWN:
                 raise
@@ -87,9 +87,8 @@ def _unknown(database: sqlite3.Connection) -> frozenset[_Unknown]:
 
 def _collates(database: sqlite3.Connection, name: str) -> bool:
     """Asked by using it: SQLite lists a collation that it has only looked for."""
-    quoted = '"' + name.replace('"', '""') + '"'
     try:
-        database.execute(f"SELECT 'a' < 'b' COLLATE {quoted}").fetchall()
+        database.execute(f"SELECT 'a' < 'b' COLLATE {quoted(name)}").fetchall()
     except sqlite3.OperationalError:
         return False
     return True

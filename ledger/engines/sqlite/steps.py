@@ -108,14 +108,15 @@ def begin_immediate(database: sqlite3.Connection) -> None:
     or_busy(database, "BEGIN IMMEDIATE")
 
 
-def begin_read(database: sqlite3.Connection) -> None:
+@contextmanager
+def snapshot(database: sqlite3.Connection) -> Iterator[None]:
     """A read transaction that has its snapshot. Raises BusyError while another connection commits."""
     database.execute("BEGIN")
     try:
         or_busy(database, "SELECT 1 FROM main.sqlite_master LIMIT 1")
-    except BaseException:
+        yield
+    finally:
         roll_back(database)
-        raise
 
 
 def commit(database: sqlite3.Connection) -> None:

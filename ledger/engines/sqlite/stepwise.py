@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import msgspec
@@ -26,16 +26,16 @@ from ledger.engines.sqlite.marker import (
     put_fence,
     read_marker,
 )
+from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.steps import (
     OF_CONNECTION,
     begin_immediate,
-    begin_read,
     commit,
     controls_transaction,
     first_words,
     go_on,
-    roll_back,
     run_step,
+    snapshot,
 )
 from ledger.engines.sqlite.transaction import Attempt, own_entry, recovered
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, is_busy, step_failed
@@ -46,9 +46,6 @@ from ledger.scripts.model import Step
 from ledger.scripts.pragmas import read_pragma, switches_foreign_keys
 from ledger.scripts.statements import classify
 from ledger.scripts.tokens import tokens
-
-if TYPE_CHECKING:
-    from ledger.engines.sqlite.session import SqliteSession
 
 _BARE: Final = frozenset(("VACUUM", "PRAGMA", "ATTACH", "DETACH"))
 """What SQLite refuses, or ignores, inside a transaction. All may be repeated."""
@@ -67,12 +64,10 @@ class Unit(msgspec.Struct, frozen=True):
     bare: bool = False
 
 
-async def apply(
-    session: SqliteSession, work: Work, journal: Journal, known: frozenset[str]
-) -> Done:
+async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[str]) -> Done:
     """Run what is left of the section, step by step. Raises as Session.apply says."""
-    attempt = Attempt(session.inside, work)
-    steps = Stepwise(session, attempt)
+    attempt = Attempt(opened.inside, work)
+    steps = Stepwise(attempt)
     units = list(_units(attempt))
     deadline = anyio.current_time() + (work.timeout_seconds or 0.0)
 
@@ -81,9 +76,7 @@ async def apply(
         if work.timeout_seconds is not None:
             left = max(0.001, deadline - anyio.current_time())
         with attempt.named(landed=lambda: steps.landed):
-            await session.run(
-                function, doing=attempt.doing, stop=attempt.stop, timeout_seconds=left
-            )
+            await opened.run(function, doing=attempt.doing, stop=attempt.stop, timeout_seconds=left)
 
     await run(steps.open)
     if attempt.recovered:
@@ -114,8 +107,7 @@ class Stepwise:
     Each may be called again after a BusyError, and then goes on where it was.
     """
 
-    def __init__(self, session: SqliteSession, attempt: Attempt) -> None:
-        self._session = session
+    def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
         self._work = attempt.work
         self._pending: list[StepResult] = []
@@ -168,11 +160,8 @@ class Stepwise:
 
     def look_at_wish(self, database: sqlite3.Connection) -> None:
         """What the tenant lacks of the wish now; what an earlier attempt added is there already."""
-        begin_read(database)
-        try:
+        with snapshot(database):
             self.wished = self._attempt.wished(database, after=self.landed)
-        finally:
-            roll_back(database)
 
     def close(self, database: sqlite3.Connection) -> None:
         """Foreign keys, checks, and the end of the entry."""
@@ -183,7 +172,7 @@ class Stepwise:
             attempt.require_foreign_keys(database)
             attempt.seal(database)
         attempt.finish(database)
-        self._session.inside.settle(database)
+        attempt.inside.settle(database)
 
     def _begin(self, database: sqlite3.Connection) -> None:
         """The write lock, and the fence looked at again: each commit is one that may come too late."""

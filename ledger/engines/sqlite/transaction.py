@@ -10,7 +10,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -30,6 +29,7 @@ from ledger.engines.sqlite.marker import (
     put_fence,
     read_marker,
 )
+from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.references import any_dangles, dangling, new_since, violated
 from ledger.engines.sqlite.settings import require_effect, set_in_new_file
 from ledger.engines.sqlite.steps import (
@@ -56,17 +56,12 @@ from ledger.events import CheckResult, Mark
 from ledger.schema import Schema
 from ledger.scripts.model import Step
 
-if TYPE_CHECKING:
-    from ledger.engines.sqlite.session import SqliteSession
 
-
-async def apply(
-    session: SqliteSession, work: Work, journal: Journal, known: frozenset[str]
-) -> Done:
+async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[str]) -> Done:
     """Apply or undo a migration. Raises as Session.apply says."""
-    attempt = Attempt(session.inside, work)
+    attempt = Attempt(opened.inside, work)
     with attempt.named():
-        await session.run(
+        await opened.run(
             attempt.go,
             doing=attempt.doing,
             stop=attempt.stop,

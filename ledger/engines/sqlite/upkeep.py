@@ -7,19 +7,23 @@ that was not named; what refers to a row keeps it from being archived.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from ledger import failpoints
+from ledger.engines.base import Marker
 from ledger.engines.rowtext import to_line, values_of
+from ledger.engines.sqlite.ddl import quoted
+from ledger.engines.sqlite.inside import database_bytes
 from ledger.engines.sqlite.marker import admit, read_marker
-from ledger.engines.sqlite.steps import begin_immediate, begin_read, commit, or_busy, roll_back
+from ledger.engines.sqlite.opened import Opened
+from ledger.engines.sqlite.steps import or_busy
 from ledger.engines.sqlite.upkeep_sql import (
     COLUMNS,
     IS_OLD,
@@ -27,7 +31,6 @@ from ledger.engines.sqlite.upkeep_sql import (
     key_of,
     orphaned,
     own_tables,
-    quoted,
     references,
     times,
     unreferred,
@@ -35,9 +38,6 @@ from ledger.engines.sqlite.upkeep_sql import (
 )
 from ledger.engines.upkeep import Archivable, Old, Orphans, Reference, no_column, no_key, no_table
 from ledger.errors import TenantError
-
-if TYPE_CHECKING:
-    from ledger.engines.sqlite.session import SqliteSession
 
 T = TypeVar("T")
 
@@ -50,18 +50,18 @@ SELECT name FROM main.sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%content
 class SqliteUpkeep:
     """See ledger.engines.upkeep.Upkeep."""
 
-    def __init__(self, session: SqliteSession) -> None:
-        self._session = session
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
 
     @property
     def _tenant(self) -> str:
-        return self._session.tenant
+        return self._opened.tenant
 
     async def optimize(
         self, *, epoch: int, ledger: str, deadline_seconds: float
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """ANALYZE, VACUUM and PRAGMA optimize; in WAL mode the log is written back, before and after."""
-        session, stop = self._session, threading.Event()
+        opened = self._opened
 
         def work(database: sqlite3.Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
             tables = own_tables(database)
@@ -75,7 +75,7 @@ class SqliteUpkeep:
             checkpoint(database)
             external = database.execute(EXTERNAL_CONTENT).fetchall()
             if not external:
-                _require_room(session.path, database, tenant=self._tenant)
+                _require_room(opened.path, database, tenant=self._tenant)
             or_busy(database, "ANALYZE")
             if external:
                 # VACUUM may number rows anew, and such a table refers to another's by number.
@@ -87,9 +87,7 @@ class SqliteUpkeep:
             return tables, notes
 
         try:
-            return await session.run(
-                work, doing="optimize", stop=stop, timeout_seconds=deadline_seconds
-            )
+            return await opened.run(work, doing="optimize", timeout_seconds=deadline_seconds)
         except TimeoutError as error:
             raise TenantError(
                 f"optimising took longer than {deadline_seconds:g} s; the rows are as they were",
@@ -99,7 +97,7 @@ class SqliteUpkeep:
 
     async def references(self) -> tuple[Reference, ...]:
         """See Upkeep.references."""
-        return await self._reading(references, doing="read the foreign keys")
+        return await self._opened.read(references, doing="read the foreign keys")
 
     async def orphans(self, reference: Reference, *, samples: int) -> Orphans:
         """See Upkeep.orphans."""
@@ -120,7 +118,7 @@ class SqliteUpkeep:
             shown = tuple(to_line(names, row).decode() for row in rows)
             return Orphans(reference=reference, count=number, samples=shown)
 
-        return await self._reading(count, doing="look for orphans")
+        return await self._opened.read(count, doing="look for orphans")
 
     async def mend(self, reference: Reference, *, limit: int, epoch: int, ledger: str) -> int:
         """See Upkeep.mend."""
@@ -170,7 +168,7 @@ class SqliteUpkeep:
                 ),
             )
 
-        return await self._reading(read, doing="read the table")
+        return await self._opened.read(read, doing="read the table")
 
     async def old(self, what: Archivable, *, before: datetime) -> Old:
         """See Upkeep.old."""
@@ -185,7 +183,7 @@ class SqliteUpkeep:
             ).fetchone()
             return Old(rows=row[0], held=row[1], unreadable=row[2])
 
-        return await self._reading(count, doing="count old rows")
+        return await self._opened.read(count, doing="count old rows")
 
     async def lines(
         self, what: Archivable, *, before: datetime, after: bytes | None, limit: int
@@ -211,7 +209,7 @@ class SqliteUpkeep:
                 ).fetchall()
             return [to_line(what.columns, row) for row in rows]
 
-        return await self._reading(read, doing="read old rows")
+        return await self._opened.read(read, doing="read old rows")
 
     async def remove(
         self, what: Archivable, lines: Sequence[bytes], *, epoch: int, ledger: str
@@ -239,39 +237,18 @@ class SqliteUpkeep:
 
         return await self._writing(write, epoch=epoch, ledger=ledger, doing="delete archived rows")
 
-    async def _reading(self, function: Callable[[sqlite3.Connection], T], *, doing: str) -> T:
-        stop = threading.Event()
-
-        def read(database: sqlite3.Connection) -> T:
-            begin_read(database)
-            try:
-                return function(database)
-            finally:
-                roll_back(database)
-
-        return await self._session.run(read, doing=doing, stop=stop)
-
     async def _writing(
         self, function: Callable[[sqlite3.Connection], T], *, epoch: int, ledger: str, doing: str
     ) -> T:
-        """One transaction under the fence; run again from its COMMIT while others read."""
-        session = self._session
-        results: list[T] = []
+        """One transaction under the fence."""
 
-        def write(database: sqlite3.Connection) -> T:
-            if not database.in_transaction:
-                session.inside.set_foreign_keys(database, False)
-                begin_immediate(database)
-                found = read_marker(database, tenant=self._tenant)
-                admit(found, epoch=epoch, ledger=ledger, tenant=self._tenant)
-                results.append(function(database))
-                failpoints.reach("engine.in_transaction")
-            commit(database)
-            failpoints.reach("engine.after_commit")
-            session.inside.set_foreign_keys(database, session.inside.foreign_keys)
-            return results[-1]
+        def write(database: sqlite3.Connection, found: Marker) -> T:
+            admit(found, epoch=epoch, ledger=ledger, tenant=self._tenant)
+            result = function(database)
+            failpoints.reach("engine.in_transaction")
+            return result
 
-        return await session.run(write, doing=doing, stop=threading.Event())
+        return await self._opened.write(write, doing=doing, deletes=True)
 
 
 def checkpoint(database: sqlite3.Connection) -> None:
@@ -281,14 +258,11 @@ def checkpoint(database: sqlite3.Connection) -> None:
 
 def _require_room(path: str, database: sqlite3.Connection, *, tenant: str) -> None:
     """VACUUM writes a copy of the database, and the old pages into the journal."""
-    (pages,) = database.execute("PRAGMA main.page_count").fetchone()
-    (page,) = database.execute("PRAGMA main.page_size").fetchone()
-    size = pages * page
+    size = database_bytes(database)
     folder = Path(path).resolve().parent
     temporary = Path(os.environ.get("SQLITE_TMPDIR") or tempfile.gettempdir())
     for place, needed in ((folder, 2 * size), (temporary, size)):
-        space = os.statvfs(place)
-        free = space.f_bavail * space.f_frsize
+        free = shutil.disk_usage(place).free
         if free < needed + SPARE_BYTES:
             raise TenantError(
                 f"VACUUM may need {needed} bytes, and {place} has {free} free; nothing was changed",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from ledger.engines.sqlite.ddl import quoted
 from ledger.engines.upkeep import MILLISECONDS_FROM, Archivable, Reference
 from ledger.scripts.model import MARKER_TABLE
 
@@ -34,11 +35,6 @@ IS_OLD: Final = """(CASE typeof({c})
 """Text as SQLite's own date functions read it; numbers as Unix seconds or milliseconds, or Julian days."""
 
 NO_TIME: Final = "({c} IS NOT NULL AND typeof({c}) IN ('text', 'blob') AND julianday({c}) IS NULL)"
-
-
-def quoted(name: str) -> str:
-    """A name as an identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def own_tables(database: sqlite3.Connection) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import msgspec
 
 from ledger.drivers.application import Application, equip
 from ledger.engines.base import SyncPlan
-from ledger.engines.sqlite.ddl import column_definitions
+from ledger.engines.sqlite.ddl import column_definitions, quoted
 from ledger.engines.sqlite.introspect import READ_DEFINITIONS, SchemaCache
 from ledger.engines.sqlite.trouble import REFUSALS, step_failed
 from ledger.events import Change
@@ -105,11 +105,10 @@ def _statement(wish: Wish, one: Addition) -> tuple[str, str, Step]:
         step = next(step for step in wish.steps if _index_of(step) == one.name.lower())
         return f"Sync: {step.name}", step.sql, step
     step = next(step for step in wish.steps if _table_of(step) == table)
-    quoted = '"' + one.table.replace('"', '""') + '"'
     text = wish.columns[table, one.name.lower()]
     return (
         f"Sync: add column {one.table}.{one.name}",
-        f"ALTER TABLE {quoted} ADD COLUMN {text}",
+        f"ALTER TABLE {quoted(one.table)} ADD COLUMN {text}",
         step,
     )
 
