@@ -386,10 +386,20 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
 
 
 class TenantSkipped(Event, frozen=True, kw_only=True, tag="tenant_skipped"):
-    """A run set the tenant aside before touching it. `reason` is a stable word, `detail` says more."""
+    """A run ended for the tenant with nothing else recorded of it. `reason` is a stable word, `detail` says more.
+
+    On the run's own stream, where the tenant's belongs to another run or another ledger at that
+    moment, or where it is a source that did not answer, `of` is its name.
+    """
 
     reason: str
     detail: str = ""
+    of: str = ""
+
+    @property
+    def code(self) -> str:
+        """The stable word: what `reason` is here, and in no other event."""
+        return self.reason
 
 
 class DriftDetected(Event, frozen=True, kw_only=True, tag="drift_detected"):

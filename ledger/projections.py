@@ -132,6 +132,7 @@ class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
     `reference` is the fingerprint of what the tenant should be where that is not, or was not seen
     to be, its mark's. `adopted`: what is applied was counted so and did not run here, so that
     tenants that stand alike say what it should be.
+    `set_aside`: the last run that wanted something of it did not come to begin.
     `validated_at` is when checks were last run, by a migration or by `validate`.
     """
 
@@ -150,6 +151,7 @@ class TenantState(msgspec.Struct, kw_only=True, omit_defaults=True):
     drift_changes: int = 0
     skipped: str = ""
     skipped_detail: str = ""
+    set_aside: bool = False
     mark: Mark | None = None
     backup_seq: int = 0
     landed: list[int] = []
@@ -364,6 +366,7 @@ def _started(fleet: FleetState, state: TenantState, row: Fact, event: ev.Started
     state.epoch = event.epoch
     state.engine = event.engine
     state.skipped = state.skipped_detail = ""
+    state.set_aside = False
     if event.command != "maintain":
         state.failure = None
     ref = event.migration
@@ -559,6 +562,10 @@ def _resolved(fleet: FleetState, state: TenantState, row: Fact, event: ev.Resolv
 
 
 def _skipped(fleet: FleetState, state: TenantState, row: Fact, event: ev.TenantSkipped) -> None:
+    if event.code != "unreachable":
+        # Of this run alone: it says nothing about where the tenant stands.
+        state.set_aside = True
+        return
     state.skipped = event.reason
     state.skipped_detail = event.detail
 

@@ -160,6 +160,7 @@ async def run_call(
             options=options,
             quick=quick,
             beginning=Beginning(plan=kept(plan), seen=seen),
+            apart=[one for one in outcomes.values() if not one.ok],
         )
         outcomes.update((one.tenant, _taken_over(one, strangers)) for one in report.outcomes)
         run, duration_us, interrupted = report.run, report.duration_us, report.interrupted

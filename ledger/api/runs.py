@@ -70,11 +70,11 @@ async def _abandoned(store: Store, run: RunState) -> RunState:
     async for rows in store.read(Filter(run=run.run)):
         for row in rows:
             last_at = max(last_at, row.at)
-            if row.tenant is None:
-                continue
-            word = _word(run, row.event)
+            event = row.event
+            name = row.tenant or (event.of if isinstance(event, ev.TenantSkipped) else "")
+            word = _word(run, event) if name else ""
             if word:
-                words[row.tenant] = word
+                words[name] = word
     not_run = run.tenants - len(words)
     if run.plan:
         plan = read_plan(await kept_text(store, run.plan, "plan"))
@@ -98,7 +98,7 @@ def _word(run: RunState, event: ev.AnyEvent) -> str:
     if isinstance(event, ev.Failed):
         return "in_doubt" if event.in_doubt else "failed"
     if isinstance(event, ev.TenantSkipped):
-        return event.reason
+        return event.code if event.code in ("unreachable", "refused") else "failed"
     if isinstance(event, ev.LockCleared):
         return "unlocked" if run.command == "unlock" else "current"
     if isinstance(event, ev.Resolved):

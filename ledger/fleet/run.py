@@ -32,6 +32,7 @@ from ledger.runner.context import RunContext
 from ledger.runner.held import RELEASE_SECONDS
 from ledger.runner.holder import run_began, run_ended
 from ledger.runner.outcome import Outcome, failure
+from ledger.runner.unrecorded import record_outcome
 
 if TYPE_CHECKING:
     from ledger.fleet.quick import Quick
@@ -119,8 +120,11 @@ async def run_fleet(
     options: dict[str, str] | None = None,
     quick: Quick | None = None,
     beginning: Beginning | None = None,
+    apart: Sequence[Outcome] = (),
 ) -> RunReport:
     """Do `work` on every target, and record the run. One outcome for each, whatever happens.
+
+    `apart` are failures of what is no tenant of this ledger, to be recorded with the run.
 
     With `quick`, files go that way first; `work` is for those that need it. Tenants on which the
     last command failed come after all others, on whichever server they are.
@@ -180,6 +184,10 @@ async def run_fleet(
             await _end_all_the_same(ctx, report(), error)
             raise
         ended = report()
+        for outcome in ended.failures:
+            await record_outcome(ctx, outcome)
+        for outcome in apart:
+            await record_outcome(ctx, outcome, apart=True)
         await ctx.record_run(_finished(ended))
     return ended
 
@@ -187,7 +195,7 @@ async def run_fleet(
 def failed_before(ctx: RunContext, target: Target) -> bool:
     """Whether it is among the last: what stops the run there again has kept no other tenant waiting."""
     state = ctx.state(target.name)
-    return state.failure is not None or bool(state.skipped)
+    return state.failure is not None or bool(state.skipped) or state.set_aside
 
 
 def _finished(report: RunReport) -> ev.RunFinished:
@@ -345,6 +353,7 @@ async def _one(
             message="interrupted before its end",
             hint="Run the same command again; it goes on from there.",
         )
+        await record_outcome(ctx, outcomes[target.name])
         raise
     except Exception as error:
         # A defect of ours must not take the other tenants down with it; the claim
@@ -355,6 +364,7 @@ async def _one(
             failure(target.name, wrapped), result="failed", error="internal_error"
         )
     outcomes[target.name] = outcome
+    await record_outcome(ctx, outcome)
     _tell(progress, outcome, time.perf_counter() - began)
     return outcome
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -26,6 +26,10 @@ from ledger.scripts.queries import Query
 from ledger.stores.base import Append, Filter, Prepared, Script, Store
 
 BackupPolicy = Literal["always", "each", "auto", "never"]
+
+
+_BAD_ENDS: Final = frozenset({"failed", "tenant_skipped"})
+"""Events that say why a run left a tenant where it was."""
 
 
 class Watcher(Protocol):
@@ -103,6 +107,7 @@ class RunContext:
         self.kept: set[str] = set()
         self.durable: set[Path] = set()
         self.handed: dict[str, Handed] = {}
+        self.told_of: set[str] = set()
         self.parsed: dict[tuple[ev.MigrationRef, Dialect], Migration] = {}
         self._bound: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[Migration, Migration]] = {}
         self._lease_until = boottime_seconds() + settings.lease_seconds
@@ -294,6 +299,7 @@ class RunContext:
 
     def _fold_own(self, rows: Sequence[Recorded]) -> None:
         self.fleet.fold(rows)
+        self.told_of.update(row.tenant for row in rows if row.tenant and row.type in _BAD_ENDS)
         logs.log_events(rows)
         self.own_events += len(rows)
         self.last_own_seq = max(self.last_own_seq, rows[-1].seq)

@@ -1,0 +1,53 @@
+"""What became of a tenant, where nothing else in the ledger says so.
+
+Invariant: a failure leaves a trace. It stands on the tenant's stream, or, while another run has
+that, on the run's own.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+
+from ledger import events as ev
+from ledger.errors import LedgerError, TenantError
+from ledger.runner.claim import require_free
+from ledger.runner.context import RunContext
+from ledger.runner.held import RELEASE_SECONDS
+from ledger.runner.outcome import Outcome
+
+log = logging.getLogger("ledger.fleet")
+
+
+async def record_outcome(ctx: RunContext, outcome: Outcome, *, apart: bool = False) -> None:
+    """Record an outcome that is none of success and of which this run has recorded no reason.
+
+    With `apart` on the run's stream: it is no tenant of this ledger. A ledger that cannot be written is
+    logged: the run meets it by itself.
+    """
+    tenant = outcome.tenant
+    if outcome.ok or outcome.result == "not_run" or tenant in ctx.told_of:
+        return
+    event = ev.TenantSkipped(reason=outcome.error or outcome.result, detail=outcome.message)
+    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_SECONDS):
+        try:
+            if not apart and await _on_its_own(ctx, tenant, event):
+                return
+            await ctx.record_run(
+                ev.TenantSkipped(reason=event.reason, detail=event.detail, of=tenant)
+            )
+            ctx.told_of.add(tenant)
+        except LedgerError as error:
+            log.warning("tenant %s: what became of it could not be recorded: %s", tenant, error)
+
+
+async def _on_its_own(ctx: RunContext, tenant: str, event: ev.TenantSkipped) -> bool:
+    """Whether it could be recorded on the tenant's stream: not while another run is at work there."""
+    try:
+        await ctx.refresh(tenant)
+        await require_free(ctx, tenant)
+        await ctx.record_last(tenant, [event])
+    except TenantError:
+        return False
+    return True
