@@ -72,6 +72,7 @@ class Parsed(msgspec.Struct):
     placeholders: bool = True
     foreign_key_check: bool = True
     no_steps: Directive | None = None
+    kept: bool = False
     dump: bool = False
     left_out: int = 0
     dropped: dict[str, Statement] = {}
@@ -96,7 +97,9 @@ def parse_file(
         if dialect == "sqlite"
         else split_mysql(source.text, file=source.file)
     )
-    parsed = Parsed(file=source.file, dialect=dialect, set_name=set_name, section=section)
+    parsed = Parsed(
+        file=source.file, dialect=dialect, set_name=set_name, section=section, kept=kept
+    )
     parsed.dump = dialect == "mysql" and is_dump(source.text)
     pending = _Pending()
     for index, statement in enumerate(script.statements):
@@ -234,7 +237,7 @@ def _require_query(parsed: Parsed, directive: Directive, sql: str) -> None:
     split = split_sqlite if parsed.dialect == "sqlite" else split_mysql
     statements = split(sql, file=parsed.file).statements
     kinds = [classify(one.sql, parsed.dialect) for one in statements]
-    if [one.kind for one in kinds] != ["query"] or not kinds[0].settleable:
+    if [one.kind for one in kinds] != ["query"] or not (kinds[0].settleable or parsed.kept):
         what = _shown(kinds[0]) if len(kinds) == 1 else f"{len(kinds)} statements"
         raise ScriptError(
             f"-- {directive.word} must be a SELECT, and this is {what}",
@@ -315,7 +318,7 @@ def _add(parsed: Parsed, statement: Statement, pending: _Pending) -> _Pending:
 
 def _add_check(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
     kind = classify(statement.sql, parsed.dialect)
-    if kind.kind != "query" or not kind.settleable:
+    if kind.kind != "query" or not (kind.settleable or parsed.kept):
         raise ScriptError(
             f"a check must be a SELECT, and this is {_shown(kind)}",
             file=parsed.file,
@@ -346,7 +349,8 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
         require_wish(statement, parsed.dialect, file=parsed.file, dump=parsed.dump)
         parsed.dropped.pop(kind.target, None)
     elif parsed.dialect == "mysql":
-        _require_own_connection(statement, file=parsed.file)
+        if not parsed.kept:
+            _require_own_connection(statement, file=parsed.file)
         require_whole_routine(statement, kind, file=parsed.file)
     steps = parsed.steps.setdefault(parsed.section, [])
     steps.append(

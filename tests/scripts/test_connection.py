@@ -83,6 +83,16 @@ def test_refused_with_its_line(sql: str) -> None:
     assert refused.value.hint
 
 
+@pytest.mark.parametrize(
+    "sql", ["XA START 'x';", "/*!40000 USE other */;", "DO RELEASE_ALL_LOCKS();"]
+)
+def test_a_text_that_ran_is_not_held_to_it(sql: str) -> None:
+    """The ledger's own text of it has to be read, so that it can be undone."""
+    source = read_source(b"SELECT 1;\n" + sql.encode(), file="001_a.sql")
+    kept = parse_migration(source, "mysql", set_name="s", kept=True)
+    assert [step.number for step in kept.up.steps] == [1, 2]
+
+
 def test_what_a_plan_says() -> None:
     """A step that reads a count which no marker holds at once is named."""
     steps = [step(1, "UPDATE t SET a = 1"), step(2, "SET @n = ROW_COUNT()"),
