@@ -69,13 +69,18 @@ def visible(schema: Schema, ignored: Sequence[str], *, prefix: str = "") -> Sche
         return schema
     patterns = [one.lower() for one in ignored]
 
-    def kept(name: str) -> bool:
+    def hidden(name: str) -> bool:
         names = {name.replace("{prefix}", one).lower() for one in (prefix, "")}
-        return not any(fnmatchcase(one, pattern) for one in names for pattern in patterns)
+        return any(fnmatchcase(one, pattern) for one in names for pattern in patterns)
 
+    return without(schema, hidden)
+
+
+def without(schema: Schema, gone: Callable[[str], bool]) -> Schema:
+    """The schema without the objects whose names are `gone`. A table goes with all that is its own."""
     return Schema(
-        tables=tuple(one for one in schema.tables if kept(one.name)),
-        definitions=tuple(one for one in schema.definitions if kept(one.name)),
+        tables=tuple(one for one in schema.tables if not gone(one.name)),
+        definitions=tuple(one for one in schema.definitions if not gone(one.name)),
     )
 
 

@@ -15,15 +15,18 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ledger import events as ev
-from ledger.drift import carried, compare, replayed, tolerated, unexplained, visible
+from ledger.drift import carried, compare, replayed, tolerated, unexplained, visible, without
 from ledger.engines.base import Engine, Session, Target
+from ledger.errors import LedgerError
 from ledger.events import AnyEvent, Change, Mark, MigrationRef
 from ledger.plan import Catalogue
 from ledger.projections import TenantState
 from ledger.runner.context import RunContext
 from ledger.runner.kept import kept_migration
 from ledger.runner.past import Then
+from ledger.runner.ran import Ran, fold_sync, what_ran
 from ledger.schema import Schema, encode_schema, fingerprint
+from ledger.scripts.created import Ownership, claim_manifest, fold_section
 from ledger.scripts.model import SkipIf, Step
 from ledger.scripts.statements import classify
 
@@ -80,6 +83,26 @@ class View(NamedTuple):
         place, guards that ask for rows, no right to a scratch place.
         """
         return await self.ctx.references.replay(self.target, refs, lambda: _replay(self, refs))
+
+    async def made_by(self, refs: Sequence[MigrationRef]) -> frozenset[str]:
+        """The names, in small letters and as schemas have them, of what these migrations create.
+
+        Leaves out migrations whose text cannot be had.
+        """
+        ownership = Ownership(self.engine.dialect)
+        ran = await what_ran(self.ctx.store, self.target.name) if refs else {}
+        for ref in refs:
+            try:
+                kept = await kept_migration(self.ctx, ref, self.engine.dialect, self.catalogue)
+                migration = self.ctx.bound(kept, self.target.variables)
+            except LedgerError:
+                continue
+            known = ran.get((ref.set, ref.version), Ran())
+            fold_section(ownership, migration.up, skipped=known.skipped, existed=known.existed)
+            fold_sync(ownership, migration, known)
+            claim_manifest(ownership, migration, self.target.variables)
+        prefix = self.target.prefix
+        return frozenset(_neutral(one.name, prefix).lower() for one in ownership.owned)
 
     def visible(self, schema: Schema) -> Schema:
         """What of it counts for this tenant."""
@@ -169,10 +192,12 @@ class Comparison:
         *,
         should: Then | None = None,
         guards: Sequence[SkipIf] = (),
+        forgotten: Sequence[MigrationRef] = (),
     ) -> News:
         """A command has made `now` of the applied set `was`: say if the tenant is not as it should be.
 
         `should` is what it should be, where that is known from before. `guards` are those that held.
+        `forgotten` are migrations that count no more and were not undone.
         """
         then = await self._since(should) if should is not None and should.expected else []
         if not then and self.found == self.expected:
@@ -188,7 +213,8 @@ class Comparison:
         live = schema if fits else await references.schema(mark.fingerprint or "")
         if live is None:
             live = await view.session.schema()
-        for reference in then or [references.seen(await self._next(live, was, now, guards))]:
+        made = await view.made_by(forgotten)
+        for reference in then or [references.seen(await self._next(live, was, now, guards, made))]:
             self.expected = reference
             self.changes = await view.differences(live, reference, now)
             if not self.changes:
@@ -226,13 +252,21 @@ class Comparison:
         was: Sequence[MigrationRef],
         now: Sequence[MigrationRef],
         guards: Sequence[SkipIf],
+        made: frozenset[str],
     ) -> Schema:
-        """The reference after the command: what it changed, and what was expected of the rest."""
+        """The reference after the command: what it changed, and what was expected of the rest.
+
+        What is `made` by migrations that count no more should be as it is, or is not: their next
+        run finds it so.
+        """
         view, references = self.view, self.view.ctx.references
         expected = await references.schema(self.expected)
         before = await references.schema(self.found)
         if expected is None or before is None:
             return live
+        expected, before = (
+            without(one, lambda name: name.lower() in made) for one in (expected, before)
+        )
         reference = carried(expected, before, live)
         first = await view.replay(was)
         last = await view.replay(now) if first is not None else None

@@ -35,6 +35,7 @@ from ledger.runner.claim import StateChangedError, claim, started
 from ledger.runner.comparison import NO_NEWS, Comparison, News, View
 from ledger.runner.context import RunContext, failed_event
 from ledger.runner.journal import TenantJournal
+from ledger.runner.past import ids
 from ledger.runner.told import as_intent, step_event
 from ledger.schema import encode_schema, fingerprint
 from ledger.scripts.created import created_checks
@@ -201,9 +202,12 @@ class Held:
         self, engine: Engine, catalogue: Catalogue, mark: Mark, applied: Sequence[MigrationRef]
     ) -> News:
         """`applied` counts as applied from here on: whether a drift that was known stays."""
+        was = self.ctx.state(self.target.name).applied
+        counts = ids(applied)
+        gone = [ref for ref in was if (ref.set, ref.version) not in counts]
         comparison = Comparison(View(self.ctx, engine, self.target, self.session, catalogue))
         comparison.take_as_seen_last()
-        return await comparison.after(mark, None, self.ctx.state(self.target.name).applied, applied)
+        return await comparison.after(mark, None, was, applied, forgotten=gone)
 
     def held_guards(self, migration: Migration) -> tuple[SkipIf, ...]:
         """The guards of its up steps that held in this attempt."""

@@ -7,6 +7,7 @@ one that may have run without a trace is told apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ from ledger.engines.base import ABSENT, Intent, Marker, MarkerEntry
 from ledger.events import MigrationRef
 from ledger.projections import TenantState
 from ledger.runner.told import as_intent, step_event
+from ledger.scripts.created import Ownership
 from ledger.scripts.model import Migration, Step
 from ledger.scripts.statements import classify
 from ledger.stores.base import Filter, Store
@@ -192,3 +194,11 @@ def _leaves_no_trace(step: Step, migration: Migration) -> bool:
     kind = classify(step.sql, migration.dialect)
     asks = kind.kind in ("session", "query") and (kind.settleable or kind.temporary)
     return step.redo_safe or kind.redo_safe or asks
+
+
+def fold_sync(
+    ownership: Ownership, migration: Migration, ran: Ran, *, but: Sequence[Step] = ()
+) -> None:
+    """Of a section sync only the statements ran whose object was missing; `but` come later."""
+    for step in (one for one in migration.sync if one not in but):
+        ownership.step(step.sql, existed=ran.here and step.sha256 not in ran.statements)

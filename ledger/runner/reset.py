@@ -28,7 +28,7 @@ from ledger.runner.context import RunContext
 from ledger.runner.held import claimed
 from ledger.runner.kept import kept_migration
 from ledger.runner.outcome import Outcome, failure
-from ledger.runner.ran import Ran, how_far, not_at_their_end, what_ran
+from ledger.runner.ran import Ran, fold_sync, how_far, not_at_their_end, what_ran
 from ledger.scripts.created import Ownership, claim_manifest, fold_section
 from ledger.scripts.dropping import DropList, decide_drops
 from ledger.scripts.model import Migration, Step
@@ -186,7 +186,7 @@ async def what_to_drop(
         migration = await _bound(ctx, engine, target, catalogue, ref)
         known = ran.get((ref.set, ref.version), Ran())
         fold_section(ownership, migration.up, skipped=known.skipped, existed=known.existed)
-        _fold_sync(ownership, migration, known)
+        fold_sync(ownership, migration, known)
         claim_manifest(ownership, migration, target.variables)
         notes += _unknown_of(migration)
     doubtful: list[tuple[Migration, Step]] = []
@@ -200,7 +200,7 @@ async def what_to_drop(
         )
         known.here = True
         known.statements |= far.made
-        _fold_sync(ownership, migration, known, but=far.perhaps)
+        fold_sync(ownership, migration, known, but=far.perhaps)
         notes += _unknown_of(migration)
         doubtful += [(migration, step) for step in far.perhaps]
     schema = await session.schema()
@@ -249,14 +249,6 @@ def _unknown_of(migration: Migration) -> list[str]:
         f"what the Python migration {migration.id} created is not known: it stays"
         " (tables_created in version.json would tell)"
     ]
-
-
-def _fold_sync(
-    ownership: Ownership, migration: Migration, ran: Ran, *, but: Sequence[Step] = ()
-) -> None:
-    """Of a section sync only the statements ran whose object was missing; `but` come later."""
-    for step in (one for one in migration.sync if one not in but):
-        ownership.step(step.sql, existed=ran.here and step.sha256 not in ran.statements)
 
 
 async def _bound(

@@ -258,6 +258,34 @@ def test_maintenance_does_not_erase_drift(place: Place) -> None:
     assert found(place, first) == MISSING
 
 
+def test_what_was_made_by_what_counts_no_more_is_no_drift(place: Place) -> None:
+    """`reset --mark-only` forgets a migration: what it made and lost is not missed, the rest is."""
+    first, second = place.names
+    place.migration(
+        "002_more.sql",
+        "CREATE TABLE IF NOT EXISTS more (id INTEGER PRIMARY KEY);\n"
+        f"{'CREATE VIEW IF NOT EXISTS' if place.engine == 'sqlite' else 'CREATE OR REPLACE VIEW'}"
+        " seen AS SELECT id FROM notes;\n",
+    )
+    place.ok("migrate", "--all-tenants")
+    drop_index(place, first)
+    place.run(first, "DROP VIEW seen")
+    place.run(second, "DROP VIEW seen")
+    assert found(place, first) == [*MISSING, ("view", "seen", "missing")]
+    assert found(place, second) == [("view", "seen", "missing")]
+    place.ok("reset", "--to", "001", "--mark-only", "--all-tenants", "-y", "--reason", "again")
+    changes = bodies(place, first, "drift_detected")[-1]["changes"]
+    assert [(one["kind"], one["name"], one["how"]) for one in changes] == MISSING
+    report = place.ok("migrate", "--all-tenants", "--format", "json").json()
+    assert len(report["warnings"]) == 1 and second not in report["warnings"][0]
+    warned = {one["tenant"]: " ".join(one.get("warnings", ())) for one in report["outcomes"]}
+    assert "notes_text" in warned[first] and "seen" not in warned[first] and not warned[second]
+    assert found(place, first) == MISSING
+    assert found(place, second) == []
+    place.run(second, "DROP VIEW seen")
+    assert found(place, second) == [("view", "seen", "missing")]
+
+
 def test_a_baselined_fleet_agrees_on_what_it_should_be(
     request: pytest.FixtureRequest,
     tmp_path: Path,
