@@ -22,6 +22,7 @@ from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.sqlite.connection import equip_for
 from ledger.engines.sqlite.diagnose import look
+from ledger.engines.sqlite.folders import remove_database
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.marker import read_owner
@@ -29,7 +30,14 @@ from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.peek import Descriptors, differs, may_have, open_files
 from ledger.engines.sqlite.session import SqliteSession
 from ledger.engines.sqlite.tenant_file import require_file
-from ledger.engines.sqlite.trouble import LOCK_SECONDS, BusyError, locked, primary_code, unusable
+from ledger.engines.sqlite.trouble import (
+    DAMAGED,
+    LOCK_SECONDS,
+    BusyError,
+    locked,
+    primary_code,
+    unusable,
+)
 from ledger.errors import UnreachableError
 from ledger.scripts.model import MARKER_TABLE, Dialect
 
@@ -38,8 +46,6 @@ BUSY_TIMEOUT_MS: Final = 50
 
 LOOKED_AT_ONCE: Final = 64
 """Files whose headers are read between two looks at which of them this process has open."""
-
-_DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 class SqliteEngine:
@@ -82,7 +88,7 @@ class SqliteEngine:
                     raise opened.damage from error
             except sqlite3.Error as error:
                 opened.damage = unusable(error, tenant=target.name, doing=f"open {path}", path=path)
-                if not target.for_restore or primary_code(error) not in _DAMAGED:
+                if not target.for_restore or primary_code(error) not in DAMAGED:
                     raise opened.damage from error
             yield SqliteSession(opened)
 
@@ -95,8 +101,7 @@ class SqliteEngine:
                 target=msgspec.structs.replace(target, url=SqliteUrl(path=str(path)), create=False)
             )
         finally:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            remove_database(path)
 
     async def changed(self, seen: Sequence[Seen]) -> set[str]:
         """See Engine.changed: by the files' headers, all of them in one hop to a thread."""

@@ -5,8 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
+from typing import Final
 
 from ledger.drivers.folders import sync_folder
+
+SIDE_FILES: Final = ("-wal", "-shm", "-journal")
+"""What SQLite puts beside a database, by what follows the database's name."""
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database that no connection has open, and what SQLite may have put beside it."""
+    for suffix in ("", *SIDE_FILES):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def sync_commits(paths: Iterable[str]) -> None:
@@ -30,12 +41,17 @@ def sync_found(path: str) -> None:
     """
     with suppress(FileNotFoundError):
         # SQLite takes no lock on this file, so that none is lost when it is closed.
-        descriptor = os.open(real_path(path) + "-wal", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_file(real_path(path) + "-wal")
     sync_commits([path])
+
+
+def sync_file(path: str | Path) -> None:
+    """Make a file's content durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def real_path(path: str) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from ledger.drivers.url import file_uri
-from ledger.engines.base import Marker, MarkerEntry
+from ledger.engines.base import Marker, MarkerEntry, Work
 from ledger.engines.entries import adopted, entry_id, require_epoch, require_own
 from ledger.errors import TenantError
 from ledger.events import MigrationRef
@@ -77,6 +77,12 @@ def read_owner(path: str) -> str:
     except sqlite3.Error:
         return ""
     return str(row[0]) if row else ""
+
+
+def own_entry(marker: Marker, work: Work) -> MarkerEntry | None:
+    """The migration's own entry, if it has one."""
+    own = entry_id(work.ref)
+    return next((entry for entry in marker.entries if entry_id(entry.ref) == own), None)
 
 
 def admit(marker: Marker, *, epoch: int, ledger: str, tenant: str) -> None:

@@ -12,15 +12,13 @@ live file first and looked at again under the lock that the copy holds.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import sqlite3
-import stat
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -29,7 +27,6 @@ import anyio.to_thread
 import msgspec
 
 from ledger import failpoints
-from ledger.drivers.folders import sync_folder
 from ledger.drivers.sqlite import CLOSE_SECONDS, INTERRUPT_SECONDS
 from ledger.drivers.url import file_uri
 from ledger.engines.sqlite.backup import (
@@ -38,18 +35,20 @@ from ledger.engines.sqlite.backup import (
     create_private,
     verify,
 )
+from ledger.engines.sqlite.folders import remove_database
 from ledger.engines.sqlite.marker import CREATE_MARKER, admit, put_fence, read_marker
 from ledger.engines.sqlite.opened import Opened
-from ledger.engines.sqlite.peek import open_files
+from ledger.engines.sqlite.replace import replace
 from ledger.engines.sqlite.steps import commit, go_on, or_busy, roll_back
 from ledger.engines.sqlite.trouble import (
+    DAMAGED,
     BusyError,
     described,
     hint_for,
     is_busy,
     primary_code,
 )
-from ledger.errors import LockedError, RestoreError
+from ledger.errors import RestoreError
 from ledger.events import Mark
 
 T = TypeVar("T")
@@ -57,18 +56,8 @@ T = TypeVar("T")
 BATCH_PAGES: Final = 256
 """Pages copied between two looks at the deadline."""
 
-LOCK_START: Final = 0x40000000
-LOCK_BYTES: Final = 512
-"""The bytes that SQLite locks: https://www.sqlite.org/fileformat.html#the_lock_byte_page"""
-
 MOST_NAME_BYTES: Final = 200
 """A file system takes 255; the copy's name, and those of the files SQLite puts beside it, have more."""
-
-NEW_FILE_MODE: Final = 0o644
-"""Of a file that was missing, less the umask: SQLite's own choice."""
-
-_DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
-_SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +96,7 @@ async def restore(opened: Opened, source: Source, *, deadline_seconds: float) ->
                 mark = await _read_back(opened, copy)
             else:
                 await opened.disconnect()
-                await _in_thread(lambda _: _replace(opened, copy, live))
+                await _in_thread(lambda _: replace(live, copy.path, tenant=opened.tenant))
                 await opened.connect()
                 mark = await opened.run(opened.inside.mark, doing="read the schema")
     except TimeoutError as error:
@@ -119,7 +108,7 @@ async def restore(opened: Opened, source: Source, *, deadline_seconds: float) ->
     except OSError as error:
         raise _error(opened, f"cannot restore {source.path}: {error}") from error
     finally:
-        _discard(partial)
+        remove_database(partial)
     failpoints.reach("restore.after_write")
     if mark.fingerprint != copy.fingerprint:
         raise _error(
@@ -255,7 +244,7 @@ async def _write_in_place(opened: Opened, source: Source, copy: _Copy) -> bool:
                 _release(database)
                 raise
         except sqlite3.DatabaseError as error:
-            if primary_code(error) in _DAMAGED:
+            if primary_code(error) in DAMAGED:
                 return False
             raise
         finally:
@@ -360,64 +349,12 @@ def _set_journal_mode(database: sqlite3.Connection, wanted: str) -> None:
             raise
 
 
-def _replace(opened: Opened, copy: _Copy, live: Path) -> None:
-    """Put the copy in the place of a file that is missing or damaged, with its mode and owner.
-
-    A journal of the damaged file would be played back into the new one, and is
-    removed, while we hold the lock that every SQLite connection takes.
-    """
-    with suppress(FileExistsError):
-        os.close(os.open(live, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, NEW_FILE_MODE))
-    with _alone(opened, live) as found:
-        with copy.path.open("rb") as file:
-            os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode))
-            if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(file.fileno(), found.st_uid, found.st_gid)
-            os.fsync(file.fileno())
-        for suffix in _SIDE_FILES:
-            live.with_name(live.name + suffix).unlink(missing_ok=True)
-        copy.path.replace(live)
-        sync_folder(live.parent)
-
-
-@contextmanager
-def _alone(opened: Opened, live: Path) -> Iterator[os.stat_result]:
-    """Hold SQLite's lock on a file that SQLite cannot open. Raises LockedError if it is in use."""
-    found = live.stat()
-    if (found.st_ino, found.st_dev) in open_files():
-        # Our own lock would tell nothing of it, and closing the file would drop its locks.
-        raise LockedError(
-            f"{live} is damaged, and this process has it open",
-            hint="Close the application's connections to it, then restore again.",
-            tenant=opened.tenant,
-        )
-    descriptor = os.open(live, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, LOCK_BYTES, LOCK_START)
-        except OSError as error:
-            raise LockedError(
-                f"{live} is damaged, and another program has it open",
-                hint="Stop the program (`fuser FILE` names it), then restore again.",
-                tenant=opened.tenant,
-            ) from error
-        yield os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _connect(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
     return sqlite3.connect(file_uri(path, mode=mode), uri=True, isolation_level=None, timeout=0)
 
 
 def _pragma(database: sqlite3.Connection, name: str) -> Any:
     return database.execute(f"PRAGMA main.{name}").fetchone()[0]
-
-
-def _discard(partial: Path) -> None:
-    """Remove the private copy and what SQLite may have put beside it."""
-    for suffix in ("", *_SIDE_FILES):
-        partial.with_name(partial.name + suffix).unlink(missing_ok=True)
 
 
 def _error(opened: Opened, message: str, *, hint: str = "") -> RestoreError:

@@ -22,6 +22,7 @@ from ledger.engines.measured import Measured
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
     admit,
+    own_entry,
     put_entry,
     put_fence,
     read_marker,
@@ -37,10 +38,9 @@ from ledger.engines.sqlite.steps import (
     run_step,
     snapshot,
 )
-from ledger.engines.sqlite.transaction import Attempt, own_entry, recovered
+from ledger.engines.sqlite.transaction import Attempt, recovered
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, is_busy, step_failed
 from ledger.engines.sqlite.vacuum import forget_partial, vacuum_into, writes_file
-from ledger.errors import StepFailedError
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
 from ledger.scripts.pragmas import read_pragma, switches_foreign_keys
@@ -229,15 +229,11 @@ class Stepwise:
         self._lost.discard(made)
         words = {one.text.lower() for one in tokens(step.sql, "sqlite")} if self._lost else set()
         if lost := sorted(self._lost & words):
-            raise StepFailedError(
+            raise self._attempt.failed(
+                step,
                 f"step {step.number} ({step.name}) reads the temporary table {lost[0]}, which ended"
                 " with the connection of an earlier attempt",
-                step=step.number,
                 hint="Restore the tenant from its backup, and make the table an ordinary one.",
-                tenant=self._attempt.tenant,
-                migration=self._attempt.migration,
-                file=step.file,
-                line=step.line,
             )
 
     def _run_one(self, database: sqlite3.Connection, step: Step) -> StepResult:
@@ -292,18 +288,6 @@ def _is_lost(step: Step) -> bool:
     return pragma is None or pragma.name not in _IN_DATABASE
 
 
-def _ignored(attempt: Attempt, step: Step) -> StepFailedError:
-    return StepFailedError(
-        f"step {step.number}: PRAGMA foreign_keys does nothing between BEGIN and COMMIT",
-        step=step.number,
-        hint="Write it before BEGIN.",
-        tenant=attempt.tenant,
-        migration=attempt.migration,
-        file=step.file,
-        line=step.line,
-    )
-
-
 def _units(attempt: Attempt) -> Iterator[Unit]:
     """What commits together. Raises StepFailedError for a BEGIN without its COMMIT, or a ROLLBACK,
     and for a PRAGMA foreign_keys that SQLite would ignore between the two."""
@@ -312,7 +296,11 @@ def _units(attempt: Attempt) -> Iterator[Unit]:
     for step in attempt.work.section.steps:
         switched = switches_foreign_keys(step.sql)
         if group and switched not in (None, enforced):
-            raise _ignored(attempt, step)
+            raise attempt.failed(
+                step,
+                f"step {step.number}: PRAGMA foreign_keys does nothing between BEGIN and COMMIT",
+                hint="Write it before BEGIN.",
+            )
         enforced = enforced if switched is None else switched
         word = first_words(step.sql)[0]
         if controls_transaction(step.sql):

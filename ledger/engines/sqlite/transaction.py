@@ -25,6 +25,7 @@ from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
     admit,
     drop_entry,
+    own_entry,
     put_entry,
     put_fence,
     read_marker,
@@ -251,26 +252,23 @@ class Attempt:
         Steps that only add can leave none; that the schema's foreign keys can be followed
         at all (their parents are unique) is the same for all tenants that have it.
         """
-        cache = self.inside.cache
-        if self.work.python is not None or any(writes_schema(one.sql) for one in self._all_steps()):
+        cache, work = self.inside.cache, self.work
+        steps = (*work.section.steps, *work.sync)
+        if work.python is not None or any(writes_schema(one.sql) for one in steps):
             database.execute(RELOAD_SCHEMA)
         self._read = cache.read(database)
         found, _ = self._read
-        if not self.work.section.foreign_key_check or (found in cache.sound and self._only_adds()):
+        if not work.section.foreign_key_check or (found in cache.sound and self._only_adds()):
             return False
         if any_dangles(database):
             return True
         cache.sound.add(found)
         return False
 
-    def _all_steps(self) -> tuple[Step, ...]:
-        return (*self.work.section.steps, *self.work.sync)
-
     def _only_adds(self) -> bool:
         work = self.work
-        if work.sync or work.python is not None:
-            return False
-        return all(only_adds(step.sql) for step in work.section.steps)
+        own = not work.sync and work.python is None
+        return own and all(only_adds(step.sql) for step in work.section.steps)
 
     def require_foreign_keys(self, database: sqlite3.Connection) -> None:
         """Raises CheckFailedError if foreign keys dangle that did not before."""
@@ -368,35 +366,32 @@ class Attempt:
 
     def timed_out(self, *, landed: bool = False) -> StepFailedError:
         """The error after `timeout_seconds`; `landed` says that earlier steps are committed."""
-        step = self.step
-        return StepFailedError(
+        return self.failed(
+            self.step,
             f"timed out after {self.work.timeout_seconds:g} s",
-            step=step.number if step else 0,
             hint=f"{left_behind(landed=landed).capitalize()}. Split the migration, or {MORE_TIME}.",
+        )
+
+    def refused(self, step: Step, what: str) -> StepFailedError:
+        """The error for a statement that begins or ends a transaction where it may not."""
+        return self.failed(
+            step,
+            f"step {step.number} {what}, and would part the migration from its marker",
+            hint="Take BEGIN, COMMIT and ROLLBACK out of the file, or write "
+            "`-- migrate:up transaction:false`.",
+        )
+
+    def failed(self, step: Step | None, message: str, *, hint: str) -> StepFailedError:
+        """The migration's error at a step's line; before the first step without one."""
+        return StepFailedError(
+            message,
+            step=step.number if step else 0,
+            hint=hint,
             tenant=self.tenant,
             migration=self.migration,
             file=step.file if step else None,
             line=step.line if step else None,
         )
-
-    def refused(self, step: Step, what: str) -> StepFailedError:
-        """The error for a statement that begins or ends a transaction where it may not."""
-        return StepFailedError(
-            f"step {step.number} {what}, and would part the migration from its marker",
-            step=step.number,
-            hint="Take BEGIN, COMMIT and ROLLBACK out of the file, or write "
-            "`-- migrate:up transaction:false`.",
-            tenant=self.tenant,
-            migration=self.migration,
-            file=step.file,
-            line=step.line,
-        )
-
-
-def own_entry(marker: Marker, work: Work) -> MarkerEntry | None:
-    """The migration's own entry, if it has one."""
-    own = entry_id(work.ref)
-    return next((entry for entry in marker.entries if entry_id(entry.ref) == own), None)
 
 
 def recovered(results: tuple[StepResult, ...]) -> list[StepResult]:

@@ -36,6 +36,9 @@ _HINTS: Final = {
     sqlite3.SQLITE_NOMEM: "Free memory, then run the command again.",
 }
 
+DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+"""Primary result codes after which only a restore helps."""
+
 OF_THE_FILE: Final = frozenset(_HINTS)
 """Primary result codes that say something of the file or its place, and not of a statement."""
 

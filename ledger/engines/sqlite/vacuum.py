@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from ledger.drivers.folders import sync_folder
+from ledger.engines.sqlite.folders import sync_file
 from ledger.scripts.model import Step, sha256_hex
 from ledger.scripts.tokens import placed
 
@@ -54,7 +55,7 @@ def vacuum_into(database: sqlite3.Connection, step: Step) -> None:
             database.execute(step.sql)  # SQLite's own refusal.
         name = f"{_URI}{quote(os.fspath(partial))}?{options}" if options else os.fspath(partial)
         database.execute(f"{head} ?", (name,))
-        _sync(partial)
+        sync_file(partial)
         if target.exists() and not target.stat().st_size:
             target.unlink()  # SQLite takes an empty file as well.
         os.link(partial, target)
@@ -91,11 +92,3 @@ def _target(database: sqlite3.Connection, expression: str) -> tuple[Path | None,
 
 def _partial(target: Path, step: Step) -> Path:
     return target.with_name(f".{sha256_hex(target.name + step.sha256)[:24]}.vacuum")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
