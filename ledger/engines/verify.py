@@ -48,7 +48,7 @@ def _hash(path: Path, sha256: str) -> None:
 
 
 def _sqlite(path: Path) -> None:
-    from ledger.engines.sqlite.backup import verify
+    from ledger.engines.sqlite.backup.backup import verify
 
     verify(path, threading.Event())
 

@@ -26,15 +26,15 @@ from ledger import failpoints
 from ledger.drivers.url import SqliteUrl, file_uri
 from ledger.engines.base import MarkerEntry, Target, Work
 from ledger.engines.entries import entry_id
-from ledger.engines.sqlite.backup import write as write_backup
+from ledger.engines.sqlite.apply.transaction import Attempt
+from ledger.engines.sqlite.backup.backup import write as write_backup
 from ledger.engines.sqlite.connection import FULL
 from ledger.engines.sqlite.inside import Inside
-from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.marker import admit, read_marker
 from ledger.engines.sqlite.peek import Descriptors
+from ledger.engines.sqlite.schema.introspect import SchemaCache
 from ledger.engines.sqlite.steps import Stop, go_on, marks_connection, snapshot
 from ledger.engines.sqlite.tenant_file import require_file
-from ledger.engines.sqlite.transaction import Attempt
 from ledger.events import encode_body
 from ledger.fleet import wire
 from ledger.runner.holder import boottime_seconds

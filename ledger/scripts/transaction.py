@@ -19,7 +19,7 @@ from ledger.scripts.tokens import Cursor
 
 # Seen on SQLite 3.40: an error inside a transaction.
 _REFUSED_PRAGMAS: Final = frozenset({"journal_mode", "synchronous", "wal_checkpoint"})
-# Taken by an empty database, and ignored by any other: see ledger.engines.sqlite.settings.
+# Taken by an empty database, and ignored by any other: see ledger.engines.sqlite.apply.settings.
 _OF_NEW_FILE: Final = frozenset({"page_size", "auto_vacuum", "encoding"})
 _REFUSED: Final = frozenset({"VACUUM", "ATTACH", "DETACH"})
 _LEADING: Final = re.compile(r"[A-Za-z]+")

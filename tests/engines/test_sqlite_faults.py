@@ -16,8 +16,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from ledger.engines.sqlite.apply.python import Tenant
 from ledger.engines.sqlite.engine import SqliteEngine
-from ledger.engines.sqlite.python import Tenant
 from ledger.errors import LockedError, StepFailedError, UnreachableError
 from ledger.scripts.model import PythonModule
 from tests.engines import sqlite_child

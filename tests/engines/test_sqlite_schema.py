@@ -13,8 +13,8 @@ import pytest
 
 from ledger.engines.base import Seen
 from ledger.engines.sqlite.engine import SqliteEngine
-from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.peek import peek
+from ledger.engines.sqlite.schema.introspect import SchemaCache
 from ledger.errors import UnreachableError
 from ledger.schema import Column, ForeignKey, Index, Schema
 from tests.engines.sqlite_child import make_items, target_for

@@ -24,12 +24,12 @@ def _settle() -> None:
 def _entry() -> None:
     """In a SQLite tenant: nobody asks whether its marker has the migration already."""
     for name in ("transaction", "stepwise"):
-        _replace(f"ledger.engines.sqlite.{name}", own_entry=lambda *_: None)
+        _replace(f"ledger.engines.sqlite.apply.{name}", own_entry=lambda *_: None)
 
 
 def _fence() -> None:
     """No tenant asks for the epoch: not when the fence is set, and not when an entry is written."""
-    for name in ("transaction", "stepwise", "session"):
+    for name in ("apply.transaction", "apply.stepwise", "session"):
         _replace(f"ledger.engines.sqlite.{name}", admit=lambda *_, **__: None)
     _replace("ledger.engines.mysql.fence", require_epoch=lambda *_, **__: None)
     marker = importlib.import_module("ledger.engines.mysql.marker")

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import ledger
 from ledger.engines.mysql import dumpfile
-from ledger.engines.sqlite import ddl, steps
+from ledger.engines.sqlite import steps
+from ledger.engines.sqlite.schema import ddl
 from ledger.errors import ScriptError
 from ledger.scripts.split_mysql import split_mysql
 from ledger.scripts.tokens import tokens

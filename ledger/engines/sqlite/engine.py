@@ -24,10 +24,10 @@ from ledger.engines.sqlite.connection import equip_for
 from ledger.engines.sqlite.diagnose import look
 from ledger.engines.sqlite.folders import remove_database
 from ledger.engines.sqlite.inside import Inside
-from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.marker import read_owner
 from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.peek import Descriptors, differs, may_have, open_files
+from ledger.engines.sqlite.schema.introspect import SchemaCache
 from ledger.engines.sqlite.session import SqliteSession
 from ledger.engines.sqlite.tenant_file import require_file
 from ledger.engines.sqlite.trouble import (

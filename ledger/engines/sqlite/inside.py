@@ -11,8 +11,8 @@ import sqlite3
 
 from ledger.engines.base import Target
 from ledger.engines.sqlite.connection import EXTRA, keep_durable, prepare_connection
-from ledger.engines.sqlite.introspect import SchemaCache
 from ledger.engines.sqlite.peek import Descriptors, Header, Identity
+from ledger.engines.sqlite.schema.introspect import SchemaCache
 from ledger.engines.sqlite.steps import roll_back, snapshot
 from ledger.errors import UnreachableError
 from ledger.events import Mark

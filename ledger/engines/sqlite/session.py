@@ -16,10 +16,9 @@ from ledger import failpoints
 from ledger.engines.base import Backup, Done, Journal, Marker, SyncPlan, Work
 from ledger.engines.checks import require_fingerprint
 from ledger.engines.measured import Plan
-from ledger.engines.sqlite import backup as backups
-from ledger.engines.sqlite import python, restore, stepwise, transaction
-from ledger.engines.sqlite import wish as wishes
-from ledger.engines.sqlite.ddl import quoted
+from ledger.engines.sqlite.apply import python, stepwise, transaction
+from ledger.engines.sqlite.backup import backup as backups
+from ledger.engines.sqlite.backup import restore
 from ledger.engines.sqlite.explain import explain
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
@@ -29,8 +28,10 @@ from ledger.engines.sqlite.marker import (
     replace_entries,
 )
 from ledger.engines.sqlite.opened import Opened
+from ledger.engines.sqlite.schema import wish as wishes
+from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.engines.sqlite.steps import marks_connection, run_checks, snapshot
-from ledger.engines.sqlite.upkeep import SqliteUpkeep
+from ledger.engines.sqlite.upkeep.upkeep import SqliteUpkeep
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
-from ledger.engines.sqlite.ddl import quoted
+from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.scripts.tokens import tokens
 
 TABLES: Final = "SELECT name FROM main.sqlite_master WHERE type = 'table'"

@@ -15,8 +15,8 @@ import msgspec
 
 from ledger.drivers.application import Application, equip
 from ledger.engines.base import SyncPlan
-from ledger.engines.sqlite.ddl import column_definitions, quoted
-from ledger.engines.sqlite.introspect import READ_DEFINITIONS, SchemaCache
+from ledger.engines.sqlite.schema.ddl import column_definitions, quoted
+from ledger.engines.sqlite.schema.introspect import READ_DEFINITIONS, SchemaCache
 from ledger.engines.sqlite.trouble import REFUSALS, step_failed
 from ledger.events import Change
 from ledger.schema import Column, Schema

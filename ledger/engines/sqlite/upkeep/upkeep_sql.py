@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from ledger.engines.sqlite.ddl import quoted
+from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.engines.upkeep import MILLISECONDS_FROM, Archivable, Reference
 from ledger.scripts.model import MARKER_TABLE
 

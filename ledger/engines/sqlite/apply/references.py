@@ -14,7 +14,7 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import Final, NamedTuple
 
 from ledger.engines.measured import Dangling, References
-from ledger.engines.sqlite.ddl import quoted
+from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.engines.sqlite.trouble import is_busy
 from ledger.errors import CheckFailedError
 

@@ -18,7 +18,8 @@ from ledger.engines.base import MORE_TIME, Done, Journal, Marker, MarkerEntry, S
 from ledger.engines.checks import require_checks
 from ledger.engines.entries import entry_id, require_expected
 from ledger.engines.measured import Measured, References
-from ledger.engines.sqlite import wish as wishes
+from ledger.engines.sqlite.apply.references import any_dangles, dangling, new_since, violated
+from ledger.engines.sqlite.apply.settings import require_effect, set_in_new_file
 from ledger.engines.sqlite.folders import sync_found
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.marker import (
@@ -31,8 +32,7 @@ from ledger.engines.sqlite.marker import (
     read_marker,
 )
 from ledger.engines.sqlite.opened import Opened
-from ledger.engines.sqlite.references import any_dangles, dangling, new_since, violated
-from ledger.engines.sqlite.settings import require_effect, set_in_new_file
+from ledger.engines.sqlite.schema import wish as wishes
 from ledger.engines.sqlite.steps import (
     RELOAD_SCHEMA,
     begin_immediate,

@@ -11,7 +11,7 @@ import threading
 from collections import defaultdict
 from typing import Final
 
-from ledger.engines.sqlite.ddl import TableText, normalised, read_index, read_table
+from ledger.engines.sqlite.schema.ddl import TableText, normalised, read_index, read_table
 from ledger.schema import Column, Definition, ForeignKey, Index, Schema, Table, fingerprint
 from ledger.scripts.model import MARKER_TABLE
 

@@ -17,11 +17,11 @@ import anyio
 
 from ledger.drivers.sqlite import call
 from ledger.engines.base import Done, Journal, StepResult, Work
+from ledger.engines.sqlite.apply.settings import lacks
+from ledger.engines.sqlite.apply.transaction import Attempt
 from ledger.engines.sqlite.connection import foreign_keys_enforced
 from ledger.engines.sqlite.opened import Opened
-from ledger.engines.sqlite.settings import lacks
 from ledger.engines.sqlite.steps import controls_transaction, execute, read_only
-from ledger.engines.sqlite.transaction import Attempt
 from ledger.engines.sqlite.trouble import REFUSALS, code_name, described, hint_for, step_error
 from ledger.errors import CheckFailedError, StepFailedError, TenantError
 from ledger.events import CheckResult

@@ -19,12 +19,12 @@ from typing import Final, TypeVar
 from ledger import failpoints
 from ledger.engines.base import Marker
 from ledger.engines.rowtext import to_line, values_of
-from ledger.engines.sqlite.ddl import quoted
 from ledger.engines.sqlite.inside import database_bytes
 from ledger.engines.sqlite.marker import admit, read_marker
 from ledger.engines.sqlite.opened import Opened
+from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.engines.sqlite.steps import or_busy
-from ledger.engines.sqlite.upkeep_sql import (
+from ledger.engines.sqlite.upkeep.upkeep_sql import (
     COLUMNS,
     IS_OLD,
     NO_TIME,

@@ -29,16 +29,16 @@ import msgspec
 from ledger import failpoints
 from ledger.drivers.sqlite import CLOSE_SECONDS, INTERRUPT_SECONDS
 from ledger.drivers.url import file_uri
-from ledger.engines.sqlite.backup import (
+from ledger.engines.sqlite.backup.backup import (
     CHUNK_BYTES,
     SPARE_BYTES,
     create_private,
     verify,
 )
+from ledger.engines.sqlite.backup.replace import replace
 from ledger.engines.sqlite.folders import remove_database
 from ledger.engines.sqlite.marker import CREATE_MARKER, admit, put_fence, read_marker
 from ledger.engines.sqlite.opened import Opened
-from ledger.engines.sqlite.replace import replace
 from ledger.engines.sqlite.steps import commit, go_on, or_busy, roll_back
 from ledger.engines.sqlite.trouble import (
     DAMAGED,

@@ -19,6 +19,8 @@ import msgspec
 from ledger import failpoints
 from ledger.engines.base import Done, Journal, MarkerEntry, StepResult, Work
 from ledger.engines.measured import Measured
+from ledger.engines.sqlite.apply.transaction import Attempt, recovered
+from ledger.engines.sqlite.apply.vacuum import forget_partial, vacuum_into, writes_file
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
     admit,
@@ -38,9 +40,7 @@ from ledger.engines.sqlite.steps import (
     run_step,
     snapshot,
 )
-from ledger.engines.sqlite.transaction import Attempt, recovered
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, is_busy, step_failed
-from ledger.engines.sqlite.vacuum import forget_partial, vacuum_into, writes_file
 from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
 from ledger.scripts.pragmas import read_pragma, switches_foreign_keys

@@ -1,0 +1,1 @@
+"""Backups of SQLite tenants, and bringing them back."""

@@ -1,0 +1,1 @@
+"""Schemas of SQLite databases: read, and wished."""
