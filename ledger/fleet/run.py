@@ -32,7 +32,7 @@ from ledger.runner.context import RunContext
 from ledger.runner.held import RELEASE_SECONDS
 from ledger.runner.holder import run_began, run_ended
 from ledger.runner.outcome import Outcome, failure
-from ledger.runner.unrecorded import record_outcome
+from ledger.runner.unrecorded import record_outcome, record_rest
 
 if TYPE_CHECKING:
     from ledger.fleet.quick import Quick
@@ -184,10 +184,7 @@ async def run_fleet(
             await _end_all_the_same(ctx, report(), error)
             raise
         ended = report()
-        for outcome in ended.failures:
-            await record_outcome(ctx, outcome)
-        for outcome in apart:
-            await record_outcome(ctx, outcome, apart=True)
+        await record_rest(ctx, ended.failures, apart)
         await ctx.record_run(_finished(ended))
     return ended
 

@@ -7,6 +7,7 @@ that, on the run's own.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import anyio
 
@@ -20,26 +21,46 @@ from ledger.runner.outcome import Outcome
 log = logging.getLogger("ledger.fleet")
 
 
-async def record_outcome(ctx: RunContext, outcome: Outcome, *, apart: bool = False) -> None:
+async def record_outcome(ctx: RunContext, outcome: Outcome, *, apart: bool = False) -> bool:
     """Record an outcome that is none of success and of which this run has recorded no reason.
 
-    With `apart` on the run's stream: it is no tenant of this ledger. A ledger that cannot be written is
-    logged: the run meets it by itself.
+    With `apart` on the run's stream: it is no tenant of this ledger. Returns False, and logs it, if
+    the ledger cannot be written within `RELEASE_SECONDS`: the run meets that by itself.
     """
     tenant = outcome.tenant
     if outcome.ok or outcome.result == "not_run" or tenant in ctx.told_of:
-        return
+        return True
+    why = f"no answer within {RELEASE_SECONDS:g} s"
     event = ev.TenantSkipped(reason=outcome.error or outcome.result, detail=outcome.message)
     with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_SECONDS):
         try:
             if not apart and await _on_its_own(ctx, tenant, event):
-                return
+                return True
             await ctx.record_run(
                 ev.TenantSkipped(reason=event.reason, detail=event.detail, of=tenant)
             )
             ctx.told_of.add(tenant)
+            return True
         except LedgerError as error:
-            log.warning("tenant %s: what became of it could not be recorded: %s", tenant, error)
+            why = str(error)
+    log.warning("tenant %s: what became of it could not be recorded: %s", tenant, why)
+    return False
+
+
+async def record_rest(
+    ctx: RunContext, failures: Sequence[Outcome], apart: Sequence[Outcome]
+) -> None:
+    """What could not be recorded when it happened, at the run's end.
+
+    Ends at the first one that the ledger does not take: a ledger that does not answer keeps each
+    waiting for its limit, one after the other.
+    """
+    for outcome in failures:
+        if not await record_outcome(ctx, outcome):
+            return
+    for outcome in apart:
+        if not await record_outcome(ctx, outcome, apart=True):
+            return
 
 
 async def _on_its_own(ctx: RunContext, tenant: str, event: ev.TenantSkipped) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,20 @@ def test_a_tenant_that_another_run_holds(place: Place) -> None:
     assert traces(place, first, ended.json()["run"]) == ["tenant_skipped claim_held"]
     assert place.events(first, "tenant_skipped") == []
     place.ok("verify")
+
+
+def test_a_ledger_that_takes_nothing_more_is_asked_once_more_at_the_end(place: Place) -> None:
+    """Not once for each tenant: one that does not answer would keep a fleet waiting for hours."""
+    place.migration("002_second.sql", "CREATE TABLE more (id INTEGER PRIMARY KEY);\n")
+    with closing(sqlite3.connect(place.folder / "ledger.db")) as ledger:
+        ledger.execute(
+            "CREATE TRIGGER refuses BEFORE INSERT ON events"
+            " WHEN NEW.type IN ('started', 'tenant_skipped')"
+            " BEGIN SELECT RAISE(ABORT, 'takes nothing more'); END"
+        )
+        ledger.commit()
+    ended = place.ended("migrate", "--all-tenants", "--format", "json")
+    assert ended.code != 0
+    lost = [line for line in ended.err.splitlines() if "could not be recorded" in line]
+    assert [name for name in place.names if not any(name in line for line in lost)] == []
+    assert len(lost) == len(place.names) + 1
