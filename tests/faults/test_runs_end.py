@@ -82,7 +82,11 @@ async def test_a_cancelled_call_records_its_end(tmp_path: Any) -> None:
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)\n"
         "SELECT count(*) FROM n;\n",
     )
-    with anyio.move_on_after(2):
-        await fleet.open().migrate()
-    (run,) = await fleet.open().runs()
+    await fleet.open().migrate(to="001")
+    async with anyio.create_task_group() as group:
+        group.start_soon(fleet.open().migrate)
+        while (await fleet.open().status()).tenants[0].lock is None:
+            await anyio.sleep(0.05)
+        group.cancel_scope.cancel()
+    (_, run) = await fleet.open().runs()
     assert (run.state, run.interrupted, run.outcomes) == ("stopped", True, {"failed": 1})
