@@ -59,8 +59,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def collation(self) -> str:
-        """What the server's own client has as collation of its connection."""
-        return "utf8mb4_0900_ai_ci" if self.flavor == "mysql" else "utf8mb4_general_ci"
+        """What a client of the server's own version has as collation of its connection."""
+        ((name,),) = queries(self, ("SET NAMES utf8mb4", "SELECT @@collation_connection"))
+        return str(name)
 
     @property
     def password(self) -> str:
