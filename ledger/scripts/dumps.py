@@ -16,6 +16,7 @@ from ledger.scripts.tokens import Cursor
 CLIENT_LINE: Final = (
     r"/\*M?!999999\\-[^*\n]*+\*/"
     r"|(?:mysqldump|mariadb-dump): [^\n]*+"
+    r"|WARNING: option --[\w-]+ is disabled[^\n]*+"
     r"|Warning: A (?:partial dump|dump from a server)[^\n]*+"
     r"|In order to ensure a consistent backup of the database, pass [^\n]*+"
 )

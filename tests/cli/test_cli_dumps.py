@@ -164,6 +164,7 @@ def test_a_dump_of_databases_by_name_is_refused(place: Place, dump: Dump) -> Non
 
 HEADS = {
     "mariadb-dump 11.8": (
+        "WARNING: option --ssl-verify-server-cert is disabled, because of an insecure passwordless login.\n"
         "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump 10.19-11.8.3-MariaDB\n"
         "/*M!100616 SET @OLD_NOTE_VERBOSITY=@@NOTE_VERBOSITY, NOTE_VERBOSITY=0 */;\n"
         "LOCK TABLES `a` WRITE;\n/*!40000 ALTER TABLE `a` DISABLE KEYS */;\nset autocommit=0;\n",
