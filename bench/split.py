@@ -12,8 +12,8 @@ from bench.children import Reading
 from bench.measure import Side, alternate, median, spread
 from bench.options import Options
 from bench.report import Report, Table, TargetRow, main
-from ledger.scripts.split_mysql import split_mysql
-from ledger.scripts.split_sqlite import split_sqlite
+from ledger.dialects.mysql.split import split_mysql
+from ledger.dialects.sqlite.split import split_sqlite
 
 SIZES_MB = (1, 2, 4, 8)
 LIMITS = {"sqlite": 20.0, "mysql": 3.0}

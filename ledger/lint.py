@@ -14,13 +14,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger.scripts.kinds import StatementKind
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.mysql.needs import breakable
+from ledger.dialects.sqlite.pragmas import switches_foreign_keys
+from ledger.dialects.statements import classify
+from ledger.dialects.wording import label, lost, reason
 from ledger.scripts.model import Migration, MigrationSet, Section, Step
-from ledger.scripts.needs import breakable
 from ledger.scripts.placeholders import bind, unknown_placeholders
-from ledger.scripts.pragmas import switches_foreign_keys
-from ledger.scripts.statements import classify
-from ledger.scripts.wording import label, lost, reason
 
 Severity = Literal["error", "warning"]
 

@@ -13,6 +13,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.mysql.needs import breakable
+from ledger.dialects.statements import classify
+from ledger.dialects.wording import lost, reason
 from ledger.errors import (
     ChecksumMismatchError,
     EmptyMigrationError,
@@ -24,11 +28,7 @@ from ledger.errors import (
 )
 from ledger.events import MigrationRef
 from ledger.projections import Applied, Half, TenantState
-from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Migration, MigrationSet
-from ledger.scripts.needs import breakable
-from ledger.scripts.statements import classify
-from ledger.scripts.wording import lost, reason
 
 State = Literal[
     "current",

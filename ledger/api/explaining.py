@@ -9,12 +9,12 @@ import anyio
 from ledger.api.opened import Chosen
 from ledger.errors import UsageError
 from ledger.runner.explain import queries_for
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 from ledger.scripts.queries import Query, parse_queries
 from ledger.scripts.source import read_source
 
 
-async def read_queries(path: str | Path, chosen: Chosen) -> dict[Dialect, tuple[Query, ...]]:
+async def read_queries(path: str | Path, chosen: Chosen) -> dict[DialectName, tuple[Query, ...]]:
     """The file's queries for each dialect in use. Raises UsageError and ScriptError."""
     try:
         data = await anyio.Path(path).read_bytes()
@@ -25,7 +25,7 @@ async def read_queries(path: str | Path, chosen: Chosen) -> dict[Dialect, tuple[
         ) from error
     source = read_source(data, file=str(path))
     # Engines' names are their dialects'.
-    dialects: set[Dialect] = {target.engine for target in chosen.targets}
+    dialects: set[DialectName] = {target.engine for target in chosen.targets}
     queries = {dialect: parse_queries(source, dialect) for dialect in dialects}
     for target in chosen.targets:
         queries_for(queries, target, target.engine)

@@ -14,7 +14,7 @@ from ledger.drivers.url import MysqlUrl
 from ledger.errors import ScriptError
 from ledger.folder import find_sets, load_set
 from ledger.lint import Finding, lint_set
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 
 
 async def lint_config(config: Config) -> list[Finding]:
@@ -36,9 +36,9 @@ async def lint_config(config: Config) -> list[Finding]:
     return sorted(found, key=lambda each: (each.file, each.line, each.rule))
 
 
-def sets_wanted(config: Config) -> dict[tuple[Path, Dialect], dict[str, str]]:
+def sets_wanted(config: Config) -> dict[tuple[Path, DialectName], dict[str, str]]:
     """Each folder in each dialect that its tenants speak, with all that placeholders stand for."""
-    wanted: dict[tuple[Path, Dialect], dict[str, str]] = {}
+    wanted: dict[tuple[Path, DialectName], dict[str, str]] = {}
     for source in config.tenants:
         dialect = _dialect(source)
         for folder in source.migrations or config.migrations:
@@ -66,12 +66,12 @@ def _equip(database: sqlite3.Connection, applications: Sequence[Application]) ->
         equip(database, one)
 
 
-def _dialect(source: TenantSource) -> Dialect:
+def _dialect(source: TenantSource) -> DialectName:
     """The dialect of a source; a query's tenants are taken to be what the asked server is."""
     return "mysql" if isinstance(source.url, MysqlUrl) else "sqlite"
 
 
-def _built_in(dialect: Dialect) -> dict[str, str]:
+def _built_in(dialect: DialectName) -> dict[str, str]:
     return {"prefix": "p_", "charset_collate": CHARSET_COLLATE if dialect == "mysql" else ""}
 
 

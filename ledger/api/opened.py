@@ -21,7 +21,7 @@ from ledger.folder import load_sets
 from ledger.plan import Catalogue, standing
 from ledger.projections import FleetState
 from ledger.scripts.graph import order_sets
-from ledger.scripts.model import Dialect, MigrationSet, sha256_hex
+from ledger.scripts.model import DialectName, MigrationSet, sha256_hex
 from ledger.stores import open_store
 from ledger.stores.base import Store
 
@@ -155,7 +155,7 @@ def gone_tenants(fleet: FleetState, found: Found, patterns: Sequence[str]) -> tu
     )
 
 
-_Key = tuple[Dialect, tuple[Path, ...]]
+_Key = tuple[DialectName, tuple[Path, ...]]
 
 
 def _key(config: Config, target: Target) -> _Key:

@@ -23,7 +23,7 @@ from ledger.fleet.state import replay_fleet
 from ledger.plan import Catalogue, Options, standing
 from ledger.projections import FleetState, TenantState, parse_time
 from ledger.runner.kept import kept_text
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 from ledger.stores.base import Filter, Head
 from ledger.stores.filters import moment_text
 
@@ -97,7 +97,7 @@ def _chosen(
     )
 
 
-def _applied(state: TenantState, engine: Dialect) -> Catalogue:
+def _applied(state: TenantState, engine: DialectName) -> Catalogue:
     """The sets of a tenant of which is known only what it has applied."""
     names = sorted({ref.set for ref in state.applied})
     return catalogue_of([RecordedSet(name=name, dialect=engine) for name in names])

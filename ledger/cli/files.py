@@ -10,7 +10,7 @@ from ledger.config import Config
 from ledger.drivers.url import MysqlUrl
 from ledger.errors import UsageError
 from ledger.folder import find_sets, write_new
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 
 
 async def new_migration(config: Config, name: str, set_name: str | None) -> Path:
@@ -19,7 +19,7 @@ async def new_migration(config: Config, name: str, set_name: str | None) -> Path
     Raises UsageError if it cannot be told which set is meant.
     """
     folders = _folders(config)
-    sets: dict[str, tuple[Path, Dialect]] = {}
+    sets: dict[str, tuple[Path, DialectName]] = {}
     for folder, dialect in folders.items():
         if folder.exists():
             found = await find_sets(folder)
@@ -29,8 +29,10 @@ async def new_migration(config: Config, name: str, set_name: str | None) -> Path
 
 
 def _choose(
-    folders: dict[Path, Dialect], sets: dict[str, tuple[Path, Dialect]], set_name: str | None
-) -> tuple[Path, Dialect]:
+    folders: dict[Path, DialectName],
+    sets: dict[str, tuple[Path, DialectName]],
+    set_name: str | None,
+) -> tuple[Path, DialectName]:
     if set_name is None:
         if len(sets) == 1:
             return next(iter(sets.values()))
@@ -54,9 +56,9 @@ def _choose(
     return folder / set_name, dialect
 
 
-def _folders(config: Config) -> dict[Path, Dialect]:
+def _folders(config: Config) -> dict[Path, DialectName]:
     """The folders that migrations are in, each with the dialect of the first tenants that follow it."""
-    folders: dict[Path, Dialect] = {}
+    folders: dict[Path, DialectName] = {}
     for source in config.tenants:
         mysql = isinstance(source.url, MysqlUrl)
         for folder in source.migrations or config.migrations:

@@ -22,7 +22,7 @@ from ledger.engines.upkeep import Upkeep
 from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
-from ledger.scripts.model import Check, Dialect, PythonModule, Section, Step
+from ledger.scripts.model import Check, DialectName, PythonModule, Section, Step
 from ledger.scripts.touching import Touched
 
 ABSENT = "absent"
@@ -389,7 +389,7 @@ class Engine(Protocol):
     """One kind of tenant database."""
 
     name: Literal["sqlite", "mysql"]
-    dialect: Dialect
+    dialect: DialectName
     capabilities: Capabilities
 
     def open(self, target: Target) -> AbstractAsyncContextManager[Session]:

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.sqlite.pragmas import enforces_foreign_keys
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError
 from ledger.events import MigrationRef
@@ -25,9 +26,8 @@ from ledger.projections import Applied, FleetState, Half
 from ledger.runner.backups import asked
 from ledger.runner.context import BackupPolicy, RunContext
 from ledger.runner.undo import How, WayBack, also_undone, ways_back
-from ledger.scripts.model import Dialect, Migration, Section
+from ledger.scripts.model import DialectName, Migration, Section
 from ledger.scripts.placeholders import bind
-from ledger.scripts.pragmas import enforces_foreign_keys
 
 UNKNOWN: Final = "a run began it and has no end; the rollback looks first how far it has come"
 
@@ -120,7 +120,7 @@ def _deleting(pending: Sequence[Migration], *, enforced: bool) -> Iterator[str]:
                 yield f"{finding.file}:{finding.line}: {finding.message}"
 
 
-def _asks(backup: BackupPolicy, dialect: Dialect, migration: Migration) -> bool:
+def _asks(backup: BackupPolicy, dialect: DialectName, migration: Migration) -> bool:
     return asked(backup, migration, dialect)
 
 

@@ -15,7 +15,7 @@ from ledger.engines.base import Target
 from ledger.events import FleetSeen, MigrationRef
 from ledger.plan import Catalogue
 from ledger.scripts.graph import order_sets
-from ledger.scripts.model import Dialect, Migration, MigrationSet, Section, Step, sha256_hex
+from ledger.scripts.model import DialectName, Migration, MigrationSet, Section, Step, sha256_hex
 from ledger.scripts.version import version_key
 
 UNKNOWN: Final = -1
@@ -33,7 +33,7 @@ class RecordedSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """A set of migrations; `target` caps a run."""
 
     name: str
-    dialect: Dialect
+    dialect: DialectName
     migrations: tuple[RecordedMigration, ...] = ()
     target: str | None = None
 
@@ -41,7 +41,7 @@ class RecordedSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class RecordedFleet(msgspec.Struct, frozen=True, kw_only=True):
     """All tenants that the sources named: name, engine, and the index of the catalogue it follows."""
 
-    tenants: tuple[tuple[str, Dialect, int], ...]
+    tenants: tuple[tuple[str, DialectName, int], ...]
     catalogues: tuple[tuple[RecordedSet, ...], ...]
     out_of_order: bool = False
 
@@ -122,7 +122,7 @@ def record_fleet(
         sets = tuple(_recorded(one) for one in catalogue.sets)
         places[id(catalogue)] = _place(kept_sets, sets)
     old = {name: index for name, _, index in before.tenants} if before is not None else {}
-    tenants: list[tuple[str, Dialect, int]] = []
+    tenants: list[tuple[str, DialectName, int]] = []
     for target in found:
         catalogue_now = catalogues.get(target.name)
         index = UNKNOWN
@@ -208,7 +208,7 @@ _SOMETHING: Final = Step(number=1, name="", sql="SELECT 1", file="", line=1, sha
 """Stands for the steps, which are kept only once they run."""
 
 
-def _migration(one: RecordedMigration, dialect: Dialect) -> Migration:
+def _migration(one: RecordedMigration, dialect: DialectName) -> Migration:
     return Migration(
         ref=one.ref,
         key=version_key(one.ref.version) or (0,),

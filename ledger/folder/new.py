@@ -9,13 +9,13 @@ import anyio.to_thread
 
 from ledger.errors import ConfigError, UsageError
 from ledger.folder.files import list_folder
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 from ledger.scripts.template import next_version, snake_case, template
 from ledger.scripts.version import is_migration_file, parse_file_name, version_key
 
 
 async def write_new(
-    folder: Path, name: str, *, dialect: Dialect, now: datetime, version: str | None = None
+    folder: Path, name: str, *, dialect: DialectName, now: datetime, version: str | None = None
 ) -> Path:
     """Write `{version}_{name}.sql` with all sections into `folder`, and return its path.
 
@@ -27,7 +27,7 @@ async def write_new(
 
 
 def _write_new(
-    folder: Path, name: str, dialect: Dialect, now: datetime, version: str | None
+    folder: Path, name: str, dialect: DialectName, now: datetime, version: str | None
 ) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)

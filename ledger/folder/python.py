@@ -22,7 +22,7 @@ from ledger.scripts.contents import PYTHON_PART
 from ledger.scripts.directives import parse_dependency
 from ledger.scripts.manifest import encode_said
 from ledger.scripts.mistyped import slip_of
-from ledger.scripts.model import Dialect, Manifest, Migration, PythonModule, Section, sha256_hex
+from ledger.scripts.model import DialectName, Manifest, Migration, PythonModule, Section, sha256_hex
 from ledger.scripts.source import ALGORITHM, SourceFile
 from ledger.scripts.version import parse_file_name, version_key
 
@@ -45,7 +45,7 @@ class _TextLoader(importlib.abc.InspectLoader):
 
 def load_python(
     source: SourceFile,
-    dialect: Dialect,
+    dialect: DialectName,
     *,
     set_name: str,
     allow_python: bool,

@@ -16,7 +16,7 @@ import msgspec
 from ledger.errors import ConfigError, ScriptError, UsageError
 from ledger.folder.files import read_bounded
 from ledger.schema import Schema, decode_schema
-from ledger.scripts.model import Dialect, Migration, Step
+from ledger.scripts.model import DialectName, Migration, Step
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.source import read_source
@@ -31,15 +31,15 @@ class WantedSchema(msgspec.Struct, frozen=True, kw_only=True):
 
     file: str
     schema: Schema | None = None
-    scripts: Mapping[Dialect, Migration] = {}
+    scripts: Mapping[DialectName, Migration] = {}
 
-    def steps(self, dialect: Dialect, variables: Mapping[str, str]) -> tuple[Step, ...]:
+    def steps(self, dialect: DialectName, variables: Mapping[str, str]) -> tuple[Step, ...]:
         """The statements with a tenant's placeholders replaced. Raises ScriptError for an unknown one."""
         bound = bind(self.scripts[dialect], variables)
         return (*bound.up.steps, *bound.sync)
 
 
-async def read_wanted_schema(path: Path, dialects: frozenset[Dialect]) -> WantedSchema:
+async def read_wanted_schema(path: Path, dialects: frozenset[DialectName]) -> WantedSchema:
     """Read the file. Raises UsageError if it is neither, ScriptError with the line of a mistake."""
 
     def read() -> WantedSchema:

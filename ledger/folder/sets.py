@@ -27,7 +27,7 @@ from ledger.scripts.manifest import (
     manifest_of,
     read_version_file,
 )
-from ledger.scripts.model import Dialect, Migration, MigrationSet
+from ledger.scripts.model import DialectName, Migration, MigrationSet
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.placeholders import placeholder_names
 from ledger.scripts.source import SourceFile, checksum_matches, read_source
@@ -37,8 +37,8 @@ from ledger.scripts.version import parse_file_name, version_key
 async def load_sets(
     path: Path,
     *,
-    dialect: Dialect = "sqlite",
-    dialects: Mapping[str, Dialect] | None = None,
+    dialect: DialectName = "sqlite",
+    dialects: Mapping[str, DialectName] | None = None,
     allow_python: bool = False,
 ) -> dict[str, MigrationSet]:
     """Every set under `path`, by name. `dialects` says which sets are not of `dialect`.
@@ -61,7 +61,7 @@ async def find_sets(path: Path) -> dict[str, Path]:
 
 
 async def load_set(
-    folder: Path, dialect: Dialect, *, name: str | None = None, allow_python: bool = False
+    folder: Path, dialect: DialectName, *, name: str | None = None, allow_python: bool = False
 ) -> MigrationSet:
     """One set, its migrations in the order they apply. Raises as `load_sets` does."""
     return await anyio.to_thread.run_sync(_load_set, folder, dialect, name, allow_python)
@@ -88,7 +88,9 @@ def _is_set(entry: Path, root: Path) -> bool:
     return any(looks_like_sql(path) for path in list_folder(entry))
 
 
-def _load_set(folder: Path, dialect: Dialect, name: str | None, allow_python: bool) -> MigrationSet:
+def _load_set(
+    folder: Path, dialect: DialectName, name: str | None, allow_python: bool
+) -> MigrationSet:
     if allow_python:
         refuse_changed_by_others(folder, why="what lies in it is run as Python (allow_python)")
     name = name or folder.resolve().name
@@ -128,7 +130,7 @@ def _load_one(
     path: Path,
     files: Entries,
     said: VersionFile,
-    dialect: Dialect,
+    dialect: DialectName,
     set_name: str,
     allow_python: bool,
 ) -> Migration:

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import anyio
 
 from ledger import events as ev
+from ledger.dialects.statements import classify
 from ledger.drivers.folders import sync_folder
 from ledger.engines.base import Session, Target
 from ledger.engines.checks import shortened
 from ledger.errors import BackupError, ConfigError, FencedError
 from ledger.runner.context import BackupPolicy, RunContext
-from ledger.scripts.model import Dialect, Migration
-from ledger.scripts.statements import classify
+from ledger.scripts.model import DialectName, Migration
 from ledger.stores.base import Filter
 
 SUFFIXES = {"sqlite": ".db", "mysql": ".sql.zst"}
@@ -90,7 +90,7 @@ def wanted(ctx: RunContext, migration: Migration, target: Target, *, taken: bool
     )
 
 
-def asked(policy: BackupPolicy, migration: Migration, dialect: Dialect) -> bool:
+def asked(policy: BackupPolicy, migration: Migration, dialect: DialectName) -> bool:
     """Whether a migration by itself asks for a backup.
 
     `auto`: when its manifest requires one, or a step destroys data.

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ledger import events as ev
+from ledger.dialects.statements import classify
 from ledger.drift import carried, compare, replayed, tolerated, unexplained, visible, without
 from ledger.engines.base import Engine, Session, Target
 from ledger.errors import LedgerError
@@ -28,7 +29,6 @@ from ledger.runner.ran import Ran, fold_sync, what_ran
 from ledger.schema import Schema, encode_schema, fingerprint
 from ledger.scripts.created import Ownership, claim_manifest, fold_section
 from ledger.scripts.model import SkipIf, Step
-from ledger.scripts.statements import classify
 
 ROWS: Final = frozenset({"dml", "query", "transaction"})
 """Kinds of statements that make no schema: a replay, of which nobody waits for the rows, leaves them out."""

@@ -20,7 +20,7 @@ from ledger.projections import FleetState, TenantState
 from ledger.runner import logs
 from ledger.runner.holder import boottime_seconds, new_event_id, new_event_ids, this_holder
 from ledger.runner.references import References
-from ledger.scripts.model import Dialect, Migration
+from ledger.scripts.model import DialectName, Migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.queries import Query
 from ledger.stores.base import Append, Filter, Prepared, Script, Store
@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backup_seconds: float = 3600.0
     statement_seconds: float = 3600.0
     strict: bool = False
-    explain: dict[Dialect, tuple[Query, ...]] = {}
+    explain: dict[DialectName, tuple[Query, ...]] = {}
 
 
 class Handed(NamedTuple):
@@ -108,7 +108,7 @@ class RunContext:
         self.durable: set[Path] = set()
         self.handed: dict[str, Handed] = {}
         self.told_of: set[str] = set()
-        self.parsed: dict[tuple[ev.MigrationRef, Dialect], Migration] = {}
+        self.parsed: dict[tuple[ev.MigrationRef, DialectName], Migration] = {}
         self._bound: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[Migration, Migration]] = {}
         self._lease_until = boottime_seconds() + settings.lease_seconds
 

@@ -12,7 +12,7 @@ from ledger.engines.base import Session, Target
 from ledger.engines.measured import Plan
 from ledger.errors import LedgerError
 from ledger.events import MigrationRef, QueryPlan
-from ledger.scripts.model import Dialect, sha256_hex
+from ledger.scripts.model import DialectName, sha256_hex
 from ledger.scripts.queries import Query, bind_query
 
 Plans = dict[str, Plan]
@@ -20,7 +20,7 @@ Plans = dict[str, Plan]
 
 
 def queries_for(
-    explain: Mapping[Dialect, tuple[Query, ...]], target: Target, dialect: Dialect
+    explain: Mapping[DialectName, tuple[Query, ...]], target: Target, dialect: DialectName
 ) -> tuple[Query, ...]:
     """The tenant's queries, bound. Raises ScriptError."""
     return tuple(bind_query(one, target.variables, dialect) for one in explain.get(dialect, ()))

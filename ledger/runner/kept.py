@@ -15,7 +15,7 @@ from ledger.plan import Catalogue
 from ledger.runner.context import RunContext
 from ledger.runner.references import CHANGED_HINT
 from ledger.scripts.contents import from_contents
-from ledger.scripts.model import Dialect, Migration, sha256_hex
+from ledger.scripts.model import DialectName, Migration, sha256_hex
 from ledger.stores.base import Filter, Store
 
 MISSING_HINT: Final = (
@@ -69,7 +69,7 @@ def backup_before(backups: list[KeptBackup], ref: MigrationRef) -> KeptBackup | 
 
 
 async def kept_migration(
-    ctx: RunContext, ref: MigrationRef, dialect: Dialect, catalogue: Catalogue
+    ctx: RunContext, ref: MigrationRef, dialect: DialectName, catalogue: Catalogue
 ) -> Migration:
     """The migration as it ran, from the ledger's texts; from the folder if its event names none.
 
@@ -83,7 +83,7 @@ async def kept_migration(
 
 
 async def _kept_migration(
-    ctx: RunContext, ref: MigrationRef, dialect: Dialect, catalogue: Catalogue
+    ctx: RunContext, ref: MigrationRef, dialect: DialectName, catalogue: Catalogue
 ) -> Migration:
     if ref.sources:
         contents = {sha: await _text(ctx.store, ref, part, sha) for part, sha in ref.sources}

@@ -13,13 +13,13 @@ from typing import Final
 import msgspec
 
 from ledger import events as ev
+from ledger.dialects.statements import classify
 from ledger.engines.base import ABSENT, Intent, Marker, MarkerEntry
 from ledger.events import MigrationRef
 from ledger.projections import TenantState
 from ledger.runner.told import as_intent, step_event
 from ledger.scripts.created import Ownership
 from ledger.scripts.model import Migration, Step
-from ledger.scripts.statements import classify
 from ledger.stores.base import Filter, Store
 
 TYPES: Final = (

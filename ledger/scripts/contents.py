@@ -10,7 +10,7 @@ import msgspec
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
 from ledger.scripts.manifest import Said, decode_said
-from ledger.scripts.model import Dialect, Migration, Section
+from ledger.scripts.model import DialectName, Migration, Section
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import SourceFile
 from ledger.scripts.version import FileName, version_key
@@ -19,7 +19,9 @@ PYTHON_PART: Final = "python"
 """The part of `MigrationRef.sources` that is the text of a `.py` migration."""
 
 
-def from_contents(ref: MigrationRef, contents: Mapping[str, str], dialect: Dialect) -> Migration:
+def from_contents(
+    ref: MigrationRef, contents: Mapping[str, str], dialect: DialectName
+) -> Migration:
     """The migration as it was applied. `contents` maps a SHA-256 to a text.
 
     A `.py` migration comes back with a path that ends in `.py` and no steps: its

@@ -12,10 +12,10 @@ from typing import Final
 
 import msgspec
 
-from ledger.scripts.kinds import StatementKind
-from ledger.scripts.model import Check, Dialect, Migration, Section, Step
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.statements import classify
+from ledger.scripts.model import Check, DialectName, Migration, Section, Step
 from ledger.scripts.placeholders import bind_text
-from ledger.scripts.statements import classify
 
 _HOLDERS: Final = ("table", "view", "sequence")
 _KINDS: Final = (
@@ -48,8 +48,8 @@ class Owned(msgspec.Struct, frozen=True, kw_only=True, order=True):
 class Ownership:
     """Folds statements, in the order they ran, into what they made. Names compare without case."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect: Dialect = dialect
+    def __init__(self, dialect: DialectName) -> None:
+        self._dialect: DialectName = dialect
         self._owned: dict[tuple[str, str], Owned] = {}
         self._foreign: set[str] = set()
 
@@ -193,7 +193,7 @@ def manifest_names(
     return tuple((kind, _live(name, variables, made)) for kind, name in said)
 
 
-def _created_names(steps: Iterable[Step], dialect: Dialect) -> frozenset[str]:
+def _created_names(steps: Iterable[Step], dialect: DialectName) -> frozenset[str]:
     kinds = [classify(step.sql, dialect) for step in steps]
     return frozenset(_bare(kind.target).lower() for kind in kinds if kind.verb == "CREATE")
 

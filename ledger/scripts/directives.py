@@ -11,11 +11,11 @@ import difflib
 import re
 from typing import Final, Literal, NamedTuple
 
+from ledger.dialects.patterns import BACKTICKED, DOUBLE, SINGLE
+from ledger.dialects.split import BLOCK_COMMENT
 from ledger.errors import ScriptError
 from ledger.scripts.mistyped import meant
 from ledger.scripts.model import SkipIf
-from ledger.scripts.patterns import BACKTICKED, DOUBLE, SINGLE
-from ledger.scripts.split import BLOCK_COMMENT
 from ledger.scripts.version import version_key
 
 SectionName = Literal["up", "sync", "down", "verify"]

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from ledger.dialects.patterns import BACKTICKED, DOUBLE, MYSQL_STRING, SINGLE, SQLITE_COMMENT
+from ledger.dialects.split import BLOCK_COMMENT, Statement
 from ledger.errors import ScriptError
 from ledger.scripts.layouts import HEADING_FILLERS, HEADING_WORDS, TOOLS, Direction
-from ledger.scripts.model import Dialect
-from ledger.scripts.patterns import BACKTICKED, DOUBLE, MYSQL_STRING, SINGLE, SQLITE_COMMENT
-from ledger.scripts.split import BLOCK_COMMENT, Statement
+from ledger.scripts.model import DialectName
 
 OWN: Final = "this format"
 _BLANK: Final = "[ \\t\\f\\v\u00a0\u200b\u200c\u200d\u2060\ufeff]*"
@@ -30,7 +30,7 @@ _OWN_MARK: Final = (
     r"[@+!]?\s*migrat(?:e|ion)s?\W{1,3}(?P<section>up|down|sync|verify)"
     r"(?:\s+transaction\s*:\s*\w+)?\W*"
 )
-_SPANS: Final[dict[Dialect, re.Pattern[str]]] = {
+_SPANS: Final[dict[DialectName, re.Pattern[str]]] = {
     "sqlite": re.compile(
         rf"--[^\n]*+|{SQLITE_COMMENT}|{SINGLE}|{DOUBLE}|{BACKTICKED}|\[[^\]]*+\]", re.DOTALL
     ),
@@ -81,7 +81,7 @@ _ROLL_BACK: Final = re.compile(r"\broll[ _-]back\b", re.IGNORECASE)
 HEADING_CHARACTERS: Final = 200
 
 
-def require_no_marks(text: str, dialect: Dialect, *, file: str, section: Direction) -> None:
+def require_no_marks(text: str, dialect: DialectName, *, file: str, section: Direction) -> None:
     """Refuse a file with marks of another tool, or with its own where they count for nothing.
 
     `section` is what the file is from its first line on: a mark of a down file that says
@@ -108,7 +108,7 @@ def _lines(numbers: list[int]) -> str:
     return ("line " if len(numbers) == 1 else "lines ") + ", ".join(map(str, numbers))
 
 
-def _hint(found: Found, dialect: Dialect) -> str:
+def _hint(found: Found, dialect: DialectName) -> str:
     if found.direction == "single":
         return "Write -- migrate:up transaction:false in its place, before the first statement."
     if found.direction == "other":
@@ -166,7 +166,7 @@ def _blocks(text: str) -> Iterator[Comment]:
         start = text.find("/*", end + 2)
 
 
-def _outside(text: str, positions: Sequence[int], dialect: Dialect) -> frozenset[int]:
+def _outside(text: str, positions: Sequence[int], dialect: DialectName) -> frozenset[int]:
     """The positions, of those in order, at which no literal and no longer comment is open."""
     left = iter(positions)
     position = next(left, None)
@@ -181,7 +181,7 @@ def _outside(text: str, positions: Sequence[int], dialect: Dialect) -> frozenset
     return frozenset((*found, *(() if position is None else (position, *left))))
 
 
-def require_no_directive_inside(sql: str, dialect: Dialect, *, file: str, line: int) -> None:
+def require_no_directive_inside(sql: str, dialect: DialectName, *, file: str, line: int) -> None:
     """Refuse a statement with a directive among its lines, where it says nothing. Raises ScriptError."""
     places = [match.end() - 2 for match in _INSIDE.finditer(sql)]
     outside = _outside(sql, places, dialect)

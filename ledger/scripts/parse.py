@@ -13,17 +13,17 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.sqlite.pragmas import switches_foreign_keys
+from ledger.dialects.sqlite.transaction import Settled, settle_sqlite_section
+from ledger.dialects.statements import classify
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
 from ledger.scripts.directives import SECTIONS, SectionName
 from ledger.scripts.manifest import encode_said
-from ledger.scripts.model import Dialect, Manifest, Migration, Section, sha256_hex
+from ledger.scripts.model import DialectName, Manifest, Migration, Section, sha256_hex
 from ledger.scripts.placeholders import placeholder_names
-from ledger.scripts.pragmas import switches_foreign_keys
 from ledger.scripts.sections import Parsed, parse_file
 from ledger.scripts.source import ALGORITHM, SourceFile
-from ledger.scripts.statements import classify
-from ledger.scripts.transaction import Settled, settle_sqlite_section
 from ledger.scripts.version import FileName, parse_file_name
 from ledger.scripts.wish import in_order
 
@@ -43,7 +43,7 @@ def settle(parsed: Parsed, section: SectionName) -> Settled:
 
 def parse_migration(
     source: SourceFile,
-    dialect: Dialect,
+    dialect: DialectName,
     *,
     set_name: str,
     down: SourceFile | None = None,
@@ -135,7 +135,7 @@ _SETTING: Final = re.compile(
 )
 
 
-def _effective(down: Settled, dialect: Dialect) -> Settled:
+def _effective(down: Settled, dialect: DialectName) -> Settled:
     """The down part, empty if all that it holds ends with its transaction or its connection."""
     for step in down.section.steps:
         idle = (

@@ -15,11 +15,11 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.patterns import MYSQL_STRING, SINGLE
+from ledger.dialects.split import BLOCK_COMMENT
+from ledger.dialects.sqlite.transaction import settle_bound
 from ledger.errors import ConfigError, ScriptError
-from ledger.scripts.model import Check, Dialect, Migration, Section, SkipIf, Step, sha256_hex
-from ledger.scripts.patterns import MYSQL_STRING, SINGLE
-from ledger.scripts.split import BLOCK_COMMENT
-from ledger.scripts.transaction import settle_bound
+from ledger.scripts.model import Check, DialectName, Migration, Section, SkipIf, Step, sha256_hex
 
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NOT_LINE_FEED: Final = re.compile(r"[^\n]")
@@ -90,7 +90,7 @@ def unknown_placeholders(migration: Migration, names: Iterable[str]) -> tuple[Un
     return tuple(found)
 
 
-def _shielded(text: str, dialect: Dialect) -> str:
+def _shielded(text: str, dialect: DialectName) -> str:
     """The text with literals and comments blanked, line by line.
 
     `{prefix}` stays in a literal ('{prefix}user_roles' is an option's name): no data means it.
@@ -150,7 +150,7 @@ def bind(migration: Migration, variables: Mapping[str, str]) -> Migration:
 
 
 def bind_statement(
-    text: str, variables: Mapping[str, str], *, dialect: Dialect, file: str, line: int
+    text: str, variables: Mapping[str, str], *, dialect: DialectName, file: str, line: int
 ) -> str:
     """One statement with its placeholders replaced. Raises as `bind` does."""
     if "{" not in text:
@@ -186,7 +186,7 @@ def _unknown_error(unknown: Unknown, variables: Mapping[str, str]) -> ScriptErro
     )
 
 
-def _bind_section(section: Section, variables: Mapping[str, str], dialect: Dialect) -> Section:
+def _bind_section(section: Section, variables: Mapping[str, str], dialect: DialectName) -> Section:
     bound = msgspec.structs.replace(
         section, steps=tuple(_bind_step(step, variables) for step in section.steps)
     )

@@ -11,12 +11,12 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.mysql.split import split_mysql
+from ledger.dialects.sqlite.split import split_sqlite
 from ledger.errors import ScriptError
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 from ledger.scripts.placeholders import bind_statement
 from ledger.scripts.source import SourceFile
-from ledger.scripts.split_mysql import split_mysql
-from ledger.scripts.split_sqlite import split_sqlite
 
 _NAMED: Final = re.compile(r"^--[ \t]*query[ \t]*:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 # A comment that servers run (`/*! … */`) is no comment, and so no SELECT stands after it.
@@ -36,7 +36,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     line: int
 
 
-def parse_queries(source: SourceFile, dialect: Dialect) -> tuple[Query, ...]:
+def parse_queries(source: SourceFile, dialect: DialectName) -> tuple[Query, ...]:
     """The file's queries, in order. Raises ScriptError for one without a name, twice named, or no SELECT."""
     file = source.file
     split = split_sqlite if dialect == "sqlite" else split_mysql
@@ -87,7 +87,7 @@ def is_query(sql: str) -> bool:
     return not _INTO.search(bare)
 
 
-def bind_query(query: Query, variables: Mapping[str, str], dialect: Dialect) -> Query:
+def bind_query(query: Query, variables: Mapping[str, str], dialect: DialectName) -> Query:
     """The query with its placeholders replaced. Raises ScriptError for one that nothing stands for."""
     text = bind_statement(query.sql, variables, dialect=dialect, file=query.file, line=query.line)
     return msgspec.structs.replace(query, sql=text)

@@ -11,8 +11,17 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.mysql.connection import uses
+from ledger.dialects.mysql.dumps import dropped_before, is_dump, is_left_out, is_session
+from ledger.dialects.mysql.routines import require_whole_routine
+from ledger.dialects.mysql.split import split_mysql
+from ledger.dialects.split import Script, Statement
+from ledger.dialects.sqlite.pragmas import switches_foreign_keys
+from ledger.dialects.sqlite.split import split_sqlite
+from ledger.dialects.statements import classify
+from ledger.dialects.wording import label, reason
 from ledger.errors import ScriptError
-from ledger.scripts.connection import uses
 from ledger.scripts.directives import (
     Directive,
     SectionName,
@@ -22,24 +31,15 @@ from ledger.scripts.directives import (
     read_directives,
     require_reason,
 )
-from ledger.scripts.dumps import dropped_before, is_dump, is_left_out, is_session
-from ledger.scripts.kinds import StatementKind
 from ledger.scripts.layouts import Direction
 from ledger.scripts.marks import (
     require_no_directive_inside,
     require_no_heading,
     require_no_marks,
 )
-from ledger.scripts.model import Check, Dialect, SkipIf, Step, sha256_hex
-from ledger.scripts.pragmas import switches_foreign_keys
-from ledger.scripts.routines import require_whole_routine
+from ledger.scripts.model import Check, DialectName, SkipIf, Step, sha256_hex
 from ledger.scripts.source import SourceFile
-from ledger.scripts.split import Script, Statement
-from ledger.scripts.split_mysql import split_mysql
-from ledger.scripts.split_sqlite import split_sqlite
-from ledger.scripts.statements import classify
 from ledger.scripts.wish import require_wish
-from ledger.scripts.wording import label, reason
 
 # What a transactional SQLite section leaves out; directives before it mean the next statement.
 _LEFT_OUT: Final = re.compile(r"(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
@@ -62,7 +62,7 @@ class Parsed(msgspec.Struct):
     """One file's content, section by section; filled while it is read."""
 
     file: str
-    dialect: Dialect
+    dialect: DialectName
     set_name: str
     section: SectionName = "up"
     opened: dict[SectionName, bool] = {}
@@ -80,7 +80,7 @@ class Parsed(msgspec.Struct):
 
 def parse_file(
     source: SourceFile,
-    dialect: Dialect,
+    dialect: DialectName,
     *,
     set_name: str,
     section: SectionName = "up",

@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.mysql.dumps import HEAD_CHARACTERS, is_dump
 from ledger.errors import ScriptError
-from ledger.scripts.dumps import HEAD_CHARACTERS, is_dump
 
 _NAMES: Final = re.compile(rb"SET NAMES (\w+)")
 ALGORITHM: Final = "sha256"

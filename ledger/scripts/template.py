@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from ledger.errors import UsageError
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 from ledger.scripts.version import version_key
 
 _TIMESTAMP_DIGITS: Final = 8
@@ -26,7 +26,7 @@ TEMPLATE_SQL: Final = """\
 -- SELECT count(*) = 0 FROM …;
 """
 
-_EXAMPLES: Final[dict[Dialect, str]] = {
+_EXAMPLES: Final[dict[DialectName, str]] = {
     "sqlite": "ALTER TABLE … ADD COLUMN …;",
     "mysql": "ALTER TABLE {prefix}… ADD COLUMN …;",
 }
@@ -64,7 +64,7 @@ def snake_case(name: str) -> str:
     return result
 
 
-def template(name: str, dialect: Dialect) -> str:
+def template(name: str, dialect: DialectName) -> str:
     """The text of a new migration: all sections, nothing that runs."""
     title = name.replace("_", " ").capitalize()
     return TEMPLATE_SQL.format(title=title, example=_EXAMPLES[dialect])

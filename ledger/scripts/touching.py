@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
-from ledger.scripts.model import Dialect, Migration, Step
+from ledger.dialects.statements import classify
+from ledger.scripts.model import DialectName, Migration, Step
 from ledger.scripts.placeholders import bind_text
-from ledger.scripts.statements import classify
 
 PREFIX: Final = "{prefix}"
 _STAND_IN: Final = "ledger_stand_in_for_the_prefix_"
@@ -56,7 +56,7 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def touched(steps: Iterable[Step], dialect: Dialect) -> Touched:
+def touched(steps: Iterable[Step], dialect: DialectName) -> Touched:
     """What bound up steps touch."""
     made: set[str] = set()
     found: set[str] = set()

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ledger.scripts.model import Dialect, Migration, Section, Step
-from ledger.scripts.tokens import Cursor, Token
+from ledger.dialects.tokens import Cursor, Token
+from ledger.scripts.model import DialectName, Migration, Section, Step
 
 
 class Effect(NamedTuple):
@@ -96,7 +96,7 @@ def _covered(one: Effect, undone: Collection[Effect]) -> bool:
     )
 
 
-def effects(sql: str, dialect: Dialect) -> Effects | None:
+def effects(sql: str, dialect: DialectName) -> Effects | None:
     """What one statement acts on, names in lower case; None where that cannot be told."""
     cursor = Cursor(sql, dialect)
     word = cursor.next().upper

@@ -11,10 +11,10 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.split import Statement
+from ledger.dialects.tokens import Cursor
 from ledger.errors import ScriptError
-from ledger.scripts.model import Dialect, Step
-from ledger.scripts.split import Statement
-from ledger.scripts.tokens import Cursor
+from ledger.scripts.model import DialectName, Step
 
 _INDEX_KINDS: Final = frozenset({"UNIQUE", "FULLTEXT", "SPATIAL"})
 _HINT: Final = "Write the rest into -- migrate:up of this file, which runs before."
@@ -24,7 +24,9 @@ _DUMP_HINT: Final = (
 )
 
 
-def require_wish(statement: Statement, dialect: Dialect, *, file: str, dump: bool = False) -> None:
+def require_wish(
+    statement: Statement, dialect: DialectName, *, file: str, dump: bool = False
+) -> None:
     """Hold a statement of a section sync to CREATE TABLE NAME (…) or CREATE INDEX. Raises ScriptError."""
     cursor = Cursor(statement.sql, dialect)
     problem = _problem(cursor)
@@ -37,7 +39,7 @@ def require_wish(statement: Statement, dialect: Dialect, *, file: str, dump: boo
         )
 
 
-def in_order(steps: Sequence[Step], dialect: Dialect) -> tuple[Step, ...]:
+def in_order(steps: Sequence[Step], dialect: DialectName) -> tuple[Step, ...]:
     """The statements with each table behind those of the wish that its foreign keys refer to.
 
     A dump lists tables by name, and turns the check of foreign keys off for that. Where there is

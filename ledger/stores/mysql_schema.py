@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
+from ledger.dialects.statements import classify
 from ledger.drivers.mysql import (
     ConnectRefusedError,
     DriverError,
@@ -21,7 +22,6 @@ from ledger.drivers.mysql import (
 from ledger.drivers.url import MysqlUrl
 from ledger.errors import NoLedgerError, StoreUnavailableError
 from ledger.events import GENESIS_HASH
-from ledger.scripts.statements import classify
 from ledger.stores.base import LEDGER_SCHEMA
 from ledger.stores.chain import timestamp
 from ledger.stores.migrations import CREATED_KEY, ID_KEY, SCHEMA_KEY, Upgrade, pending

@@ -16,7 +16,7 @@ import pytest
 from ledger.drivers.url import SqliteUrl
 from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 from tests.conftest import MakeDatabase
 from tests.servers import Server, queries, query
 
@@ -31,7 +31,7 @@ class Adapter(Protocol):
     """
 
     name: str
-    dialect: Dialect
+    dialect: DialectName
     slow_statement: str
     backup_suffix: str
 
@@ -60,7 +60,7 @@ class SqliteAdapter:
     """Tenants as files in a folder of the test's own."""
 
     name = "sqlite"
-    dialect: Dialect = "sqlite"
+    dialect: DialectName = "sqlite"
     backup_suffix = ".sqlite"
     slow_statement = (
         "INSERT INTO items (name) WITH RECURSIVE n(i) AS "
@@ -110,7 +110,7 @@ def _open(target: Target) -> sqlite3.Connection:
 class MysqlAdapter:
     """Tenants as databases of a real server."""
 
-    dialect: Dialect = "mysql"
+    dialect: DialectName = "mysql"
     backup_suffix = ".sql.zst"
     slow_statement = "INSERT INTO items (id, name) SELECT 1, SLEEP(100)"
 

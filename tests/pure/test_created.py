@@ -8,10 +8,10 @@ from ledger.errors import TenantError
 from ledger.schema import Column, Definition, ForeignKey, Index, Schema, Table
 from ledger.scripts.created import Owned, Ownership
 from ledger.scripts.dropping import decide_drops
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 
 
-def owned(dialect: Dialect, *statements: str, existed: int = 0) -> set[str]:
+def owned(dialect: DialectName, *statements: str, existed: int = 0) -> set[str]:
     """`KIND NAME` of what these statements made; the `existed`-th found its object there."""
     ownership = Ownership(dialect)
     for number, sql in enumerate(statements, start=1):
@@ -19,11 +19,11 @@ def owned(dialect: Dialect, *statements: str, existed: int = 0) -> set[str]:
     return {f"{one.kind} {one.name}" for one in ownership.owned}
 
 
-BOTH: tuple[Dialect, ...] = ("sqlite", "mysql")
+BOTH: tuple[DialectName, ...] = ("sqlite", "mysql")
 
 
 @pytest.mark.parametrize("dialect", BOTH)
-def test_what_is_created_is_owned_until_it_is_dropped(dialect: Dialect) -> None:
+def test_what_is_created_is_owned_until_it_is_dropped(dialect: DialectName) -> None:
     """Tables, views, triggers and indexes; a dropped table takes its triggers and indexes with it."""
     made = (
         "CREATE TABLE a (id INT)",
@@ -38,13 +38,13 @@ def test_what_is_created_is_owned_until_it_is_dropped(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("dialect", BOTH)
-def test_a_rename_is_followed(dialect: Dialect) -> None:
+def test_a_rename_is_followed(dialect: DialectName) -> None:
     """The object is owned under its last name."""
     assert owned(dialect, "CREATE TABLE a (id INT)", "ALTER TABLE a RENAME TO b") == {"table b"}
 
 
 @pytest.mark.parametrize("dialect", BOTH)
-def test_a_rebuilt_table_of_the_application_stays_the_applications(dialect: Dialect) -> None:
+def test_a_rebuilt_table_of_the_application_stays_the_applications(dialect: DialectName) -> None:
     """Create a new one, drop the old, take its name; or move the old away and make it anew."""
     rebuilt = ("CREATE TABLE n (id INT)", "DROP TABLE users", "ALTER TABLE n RENAME TO users")
     assert owned(dialect, *rebuilt) == set()

@@ -10,7 +10,7 @@ from ledger.errors import ChecksumMismatchError, OutOfOrderError, ScriptError, U
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue, Options, decide, decide_rollback
 from ledger.scripts.graph import order_sets
-from ledger.scripts.model import Dialect, Migration, MigrationSet, Section, Step, sha256_hex
+from ledger.scripts.model import DialectName, Migration, MigrationSet, Section, Step, sha256_hex
 
 
 def migration(
@@ -32,7 +32,7 @@ def migration(
 
 
 def catalogue(
-    *migrations: Migration, target: str | None = None, dialect: Dialect = "sqlite"
+    *migrations: Migration, target: str | None = None, dialect: DialectName = "sqlite"
 ) -> Catalogue:
     names = sorted({one.ref.set for one in migrations})
     sets = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ledger.dialects.mysql.connection import diagnostics_asked, uses
+from ledger.dialects.mysql.needs import breakable
 from ledger.errors import ScriptError
-from ledger.scripts.connection import diagnostics_asked, uses
-from ledger.scripts.needs import breakable
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import read_source
 from tests.engines.work import step

@@ -16,7 +16,7 @@ import pytest
 from ledger.errors import ScriptError
 from ledger.folder import load_set
 from ledger.scripts.contents import from_contents
-from ledger.scripts.model import Dialect, Migration, Section
+from ledger.scripts.model import DialectName, Migration, Section
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.source import read_source
@@ -24,7 +24,7 @@ from ledger.scripts.source import read_source
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = "expected.json"
 VARIABLES = {"prefix": "wp_2_", "charset_collate": "DEFAULT CHARSET utf8mb4", "site": "main"}
-DIALECTS: tuple[Dialect, ...] = ("sqlite", "mysql")
+DIALECTS: tuple[DialectName, ...] = ("sqlite", "mysql")
 SETS = [(dialect, folder.name) for dialect in DIALECTS for folder in (GOLDEN / dialect).iterdir()]
 ERRORS = [
     (dialect, path.name)
@@ -66,12 +66,12 @@ def _shown(migration: Migration, folder: Path) -> dict[str, Any]:
     }
 
 
-async def _read_set(dialect: Dialect, folder: Path) -> list[dict[str, Any]]:
+async def _read_set(dialect: DialectName, folder: Path) -> list[dict[str, Any]]:
     one = await load_set(folder, dialect)
     return [_shown(bind(migration, VARIABLES), folder) for migration in one.migrations]
 
 
-def _read_error(dialect: Dialect, path: Path) -> dict[str, Any]:
+def _read_error(dialect: DialectName, path: Path) -> dict[str, Any]:
     try:
         parse_migration(read_source(path.read_bytes(), file=path.name), dialect, set_name="set")
     except ScriptError as error:
@@ -84,7 +84,7 @@ def _expected(path: Path) -> Any:
 
 
 @pytest.mark.parametrize(("dialect", "name"), SETS)
-async def test_a_set_means_what_its_golden_file_says(dialect: Dialect, name: str) -> None:
+async def test_a_set_means_what_its_golden_file_says(dialect: DialectName, name: str) -> None:
     """Sections, steps, names, guards, checks and order are exactly the expected ones."""
     folder = GOLDEN / dialect / name
     assert await _read_set(dialect, folder) == _expected(folder / EXPECTED)
@@ -92,7 +92,7 @@ async def test_a_set_means_what_its_golden_file_says(dialect: Dialect, name: str
 
 @pytest.mark.parametrize(("dialect", "name"), SETS)
 async def test_line_ends_and_bom_change_nothing(
-    dialect: Dialect, name: str, tmp_path: Path
+    dialect: DialectName, name: str, tmp_path: Path
 ) -> None:
     """The same files with CRLF line ends and a BOM mean the same and have the same checksums."""
     folder = GOLDEN / dialect / name
@@ -108,7 +108,7 @@ async def test_line_ends_and_bom_change_nothing(
 
 
 @pytest.mark.parametrize(("dialect", "name"), SETS)
-async def test_a_migration_comes_back_from_its_kept_texts(dialect: Dialect, name: str) -> None:
+async def test_a_migration_comes_back_from_its_kept_texts(dialect: DialectName, name: str) -> None:
     """Rebuilt from what the ledger keeps, a migration has the same steps and checks."""
     folder = GOLDEN / dialect / name
     for migration in (await load_set(folder, dialect)).migrations:
@@ -122,7 +122,7 @@ async def test_a_migration_comes_back_from_its_kept_texts(dialect: Dialect, name
 
 
 @pytest.mark.parametrize(("dialect", "name"), ERRORS)
-def test_a_mistake_is_refused_with_its_line(dialect: Dialect, name: str) -> None:
+def test_a_mistake_is_refused_with_its_line(dialect: DialectName, name: str) -> None:
     """Every mistake is a ScriptError with the line, what is wrong and what to do."""
     path = GOLDEN / "errors" / dialect / name
     found = _read_error(dialect, path)

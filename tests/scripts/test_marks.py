@@ -7,11 +7,11 @@ import pytest
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
 from ledger.scripts.contents import from_contents
-from ledger.scripts.model import Dialect, Migration
+from ledger.scripts.model import DialectName, Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import read_source
 
-DIALECTS: tuple[Dialect, ...] = ("sqlite", "mysql")
+DIALECTS: tuple[DialectName, ...] = ("sqlite", "mysql")
 UP = "CREATE TABLE users (id INT);"
 DOWN = "DROP TABLE users;"
 PAIRS = {
@@ -60,7 +60,7 @@ PAIRS = {
 }  # fmt: skip
 
 
-def _parse(text: str | bytes, dialect: Dialect, *, down: str | None = None) -> Migration:
+def _parse(text: str | bytes, dialect: DialectName, *, down: str | None = None) -> Migration:
     data = text if isinstance(text, bytes) else text.encode()
     sidecar = None if down is None else read_source(down.encode(), file="001_users.down.sql")
     return parse_migration(
@@ -68,7 +68,7 @@ def _parse(text: str | bytes, dialect: Dialect, *, down: str | None = None) -> M
     )
 
 
-def _refused(text: str | bytes, dialect: Dialect) -> ScriptError:
+def _refused(text: str | bytes, dialect: DialectName) -> ScriptError:
     with pytest.raises(ScriptError) as caught:
         _parse(text, dialect)
     assert caught.value.file == "001_users.sql" and caught.value.hint
@@ -78,7 +78,7 @@ def _refused(text: str | bytes, dialect: Dialect) -> ScriptError:
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("tool", PAIRS)
 @pytest.mark.parametrize("form", ["plain", "bom", "crlf", "indented"])
-def test_a_down_half_is_never_a_part_of_up(form: str, tool: str, dialect: Dialect) -> None:
+def test_a_down_half_is_never_a_part_of_up(form: str, tool: str, dialect: DialectName) -> None:
     """Whatever tool the file was written for, in whatever bytes: it is refused with a line."""
     up, down = PAIRS[tool]
     lines = [up, UP, "", down, DOWN, ""]
@@ -112,7 +112,7 @@ def test_a_down_half_is_never_a_part_of_up(form: str, tool: str, dialect: Dialec
         "--! no-transaction",
     ],
 )
-def test_what_else_another_tool_would_obey_is_named(mark: str, dialect: Dialect) -> None:
+def test_what_else_another_tool_would_obey_is_named(mark: str, dialect: DialectName) -> None:
     """A header or an option of another tool says that the file means more than its SQL."""
     assert _refused(f"{mark}\n{UP}\n", dialect).line == 1
 
@@ -154,7 +154,7 @@ def test_what_else_another_tool_would_obey_is_named(mark: str, dialect: Dialect)
         "-- Rollback:\n--   DROP TABLE users;\n\n-- The second table",
     ],
 )
-def test_prose_stays_prose(prose: str, dialect: Dialect) -> None:
+def test_prose_stays_prose(prose: str, dialect: DialectName) -> None:
     """A comment that merely begins with such a word, or a half that is commented out, is ordinary."""
     last = prose != "-- down"
     text = f"{UP}\n{prose}\n" + ("CREATE TABLE b (id INT);\n" if last else "")
@@ -164,7 +164,7 @@ def test_prose_stays_prose(prose: str, dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("mark", ["-- +goose Down", "/* migrate:down */", "-- down", "--//@UNDO"])
-def test_literals_stay_literals(mark: str, dialect: Dialect) -> None:
+def test_literals_stay_literals(mark: str, dialect: DialectName) -> None:
     """The text of a template in a row is data."""
     text = f"INSERT INTO t VALUES ('\n{mark}\n', 'it''s\n{mark}\n');\n"
     assert len(_parse(text + text, dialect).up.steps) == 2
@@ -174,7 +174,7 @@ def test_literals_stay_literals(mark: str, dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_mark_after_a_statement_without_its_end_is_seen(dialect: Dialect) -> None:
+def test_a_mark_after_a_statement_without_its_end_is_seen(dialect: DialectName) -> None:
     """No semicolon before the mark: it stands inside the statement, and divides all the same."""
     assert _refused("CREATE TABLE a (id INT)\n-- +goose Down\nDROP TABLE a;", dialect).line == 2
 
@@ -191,7 +191,7 @@ def test_a_section_inside_a_statement_is_named() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_down_file_may_say_that_it_is_one(dialect: Dialect) -> None:
+def test_a_down_file_may_say_that_it_is_one(dialect: DialectName) -> None:
     """A revert script of Sqitch, moved beside its migration; a second half of goose's is not."""
     found = _parse(UP, dialect, down=f"-- Revert app:users from sqlite\n\n{DOWN}")
     assert found.down is not None and len(found.down.steps) == 1
@@ -202,7 +202,7 @@ def test_a_down_file_may_say_that_it_is_one(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_all_marks_of_a_file_are_told_at_once(dialect: Dialect) -> None:
+def test_all_marks_of_a_file_are_told_at_once(dialect: DialectName) -> None:
     """Their lines, and what to write in the first one's place."""
     text = f"-- +goose Up\n{UP}\n{UP}\n-- +goose Down\n{DOWN}\n"
     error = _refused(text, dialect)
@@ -211,7 +211,7 @@ def test_all_marks_of_a_file_are_told_at_once(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_text_that_ran_is_read_as_it_was(dialect: Dialect) -> None:
+def test_a_text_that_ran_is_read_as_it_was(dialect: DialectName) -> None:
     """What the ledger keeps of a file that ran before such marks were known can still be undone."""
     ref = MigrationRef(
         set="app", version="001", name="users", checksum="c", sources=(("file", "c"),)

@@ -6,14 +6,14 @@ import pytest
 
 from ledger.errors import ScriptError
 from ledger.scripts.mistyped import distance
-from ledger.scripts.model import Dialect, Migration
+from ledger.scripts.model import DialectName, Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import read_source
 
-DIALECTS: tuple[Dialect, ...] = ("sqlite", "mysql")
+DIALECTS: tuple[DialectName, ...] = ("sqlite", "mysql")
 
 
-def _parse(text: str, dialect: Dialect) -> Migration:
+def _parse(text: str, dialect: DialectName) -> Migration:
     return parse_migration(
         read_source(text.encode(), file="001_users.sql"), dialect, set_name="app"
     )
@@ -66,7 +66,7 @@ def _parse(text: str, dialect: Dialect) -> Migration:
         ("-- cehck: All there", "check:"),
     ],
 )
-def test_a_slip_is_an_error(comment: str, meant: str, dialect: Dialect) -> None:
+def test_a_slip_is_an_error(comment: str, meant: str, dialect: DialectName) -> None:
     """With its line and what was meant: nothing runs without the guard that its author wrote."""
     with pytest.raises(ScriptError) as caught:
         _parse(f"CREATE TABLE a (id INT);\n{comment}\nCREATE TABLE users (id INT);\n", dialect)
@@ -115,7 +115,7 @@ def test_a_slip_is_an_error(comment: str, meant: str, dialect: Dialect) -> None:
         "-- http://x",
     ],
 )
-def test_prose_is_no_directive(comment: str, dialect: Dialect) -> None:
+def test_prose_is_no_directive(comment: str, dialect: DialectName) -> None:
     """A comment that says something of its own stays one, before a statement and at a file's end."""
     found = _parse(f"{comment}\nCREATE TABLE users (id INT);\n{comment}\n", dialect)
     assert [step.skip_if for step in found.up.steps] == [None]
@@ -125,7 +125,9 @@ def test_prose_is_no_directive(comment: str, dialect: Dialect) -> None:
 @pytest.mark.parametrize(
     "said", ["skip-if: table users", "redo-safe", "depends: 001", "placeholders: off"]
 )
-def test_a_directive_in_another_kind_of_comment_is_an_error(said: str, dialect: Dialect) -> None:
+def test_a_directive_in_another_kind_of_comment_is_an_error(
+    said: str, dialect: DialectName
+) -> None:
     """In a block comment, and on MySQL behind #, it would say nothing."""
     for comment in (
         f"/* {said} */",
@@ -141,7 +143,7 @@ def test_a_directive_in_another_kind_of_comment_is_an_error(said: str, dialect: 
 @pytest.mark.parametrize(
     "said", ["-- skip-if: column users.a", "-- redo-safe", "-- verify-step: SELECT 1"]
 )
-def test_a_directive_inside_a_statement_is_an_error(said: str, dialect: Dialect) -> None:
+def test_a_directive_inside_a_statement_is_an_error(said: str, dialect: DialectName) -> None:
     """Between a statement's lines it would say nothing; in a literal it is data."""
     with pytest.raises(ScriptError) as caught:
         _parse(f"CREATE TABLE users\n{said}\n(id INT);\n", dialect)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import ConfigError, ScriptError
-from ledger.scripts.model import Dialect, Migration
+from ledger.scripts.model import DialectName, Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.placeholders import (
     bind,
@@ -20,7 +20,7 @@ from ledger.scripts.placeholders import (
 from ledger.scripts.source import read_source
 
 
-def _migration(text: str, dialect: Dialect = "mysql") -> Migration:
+def _migration(text: str, dialect: DialectName = "mysql") -> Migration:
     return parse_migration(read_source(text.encode(), file="001_x.sql"), dialect, set_name="s")
 
 
@@ -53,7 +53,7 @@ def test_values_are_put_in_wherever_they_stand() -> None:
         ("sqlite", "-- skip-if: table {prefx}t\nSELECT 1", 2),
     ],
 )
-def test_an_unknown_placeholder_is_refused(dialect: Dialect, sql: str, line: int) -> None:
+def test_an_unknown_placeholder_is_refused(dialect: DialectName, sql: str, line: int) -> None:
     """Outside literals and comments it is an error with its line and the nearest known name."""
     migration = _migration(sql, dialect)
     assert [one.name for one in unknown_placeholders(migration, {"prefix"})] == ["prefx"]
@@ -72,7 +72,7 @@ def test_an_unknown_placeholder_is_refused(dialect: Dialect, sql: str, line: int
         ("sqlite", "SELECT '{\"a\": {}}', '{ a }', '{1}'"),
     ],
 )
-def test_braces_in_data_stay(dialect: Dialect, sql: str) -> None:
+def test_braces_in_data_stay(dialect: DialectName, sql: str) -> None:
     """JSON, templates and comments are left alone, and the very same migration comes back."""
     migration = _migration(sql, dialect)
     assert bind(migration, {"prefix": "p_"}) is migration

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger.errors import ScriptError
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 from ledger.scripts.queries import bind_query, is_query, parse_queries
 from ledger.scripts.source import read_source
 
@@ -18,11 +18,11 @@ SELECT * FROM {prefix}users WHERE name = 'a;b';
 WITH newest AS (SELECT id FROM {prefix}users ORDER BY id DESC LIMIT 5)
 SELECT * FROM newest
 """
-BOTH: tuple[Dialect, Dialect] = ("sqlite", "mysql")
+BOTH: tuple[DialectName, DialectName] = ("sqlite", "mysql")
 
 
 @pytest.mark.parametrize("dialect", BOTH)
-def test_names_lines_and_placeholders(dialect: Dialect) -> None:
+def test_names_lines_and_placeholders(dialect: DialectName) -> None:
     """Each query with its name and line; placeholders are bound, and unknown ones named with file and line."""
     queries = parse_queries(read_source(FILE.encode(), file="q.sql"), dialect)
     assert [(one.name, one.line) for one in queries] == [("by name", 3), ("newest first", 6)]
@@ -44,7 +44,7 @@ def test_names_lines_and_placeholders(dialect: Dialect) -> None:
     ],
 )
 @pytest.mark.parametrize("dialect", BOTH)
-def test_what_is_wrong_is_refused(dialect: Dialect, text: str, said: str) -> None:
+def test_what_is_wrong_is_refused(dialect: DialectName, text: str, said: str) -> None:
     """Refused before anything runs, with the file."""
     with pytest.raises(ScriptError, match=said) as caught:
         parse_queries(read_source(text.encode(), file="q.sql"), dialect)

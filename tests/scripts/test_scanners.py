@@ -1,7 +1,7 @@
 """The scanners' regular expressions against readers that go character by character.
 
 The readers are slow and obviously right. On a Python whose `re` reads too far
-(before 3.11.5, see ledger/scripts/patterns.py) a possessive group fails here.
+(before 3.11.5, see ledger/dialects/patterns.py) a possessive group fails here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ledger
+from ledger.dialects.mysql.split import split_mysql
+from ledger.dialects.tokens import tokens
 from ledger.engines.mysql import dumpfile
 from ledger.engines.sqlite import steps
 from ledger.engines.sqlite.schema import ddl
 from ledger.errors import ScriptError
-from ledger.scripts.split_mysql import split_mysql
-from ledger.scripts.tokens import tokens
 
 BLANKS = " \t\n\v\f\r"
 PIECES = st.sampled_from(
@@ -290,7 +290,7 @@ def _complete(text: str) -> bool:
 
 
 def test_no_possessive_quantifier_stands_over_a_group() -> None:
-    """Before 3.11.5 such a group reads too far; `repeated` in ledger/scripts/patterns.py does not."""
+    """Before 3.11.5 such a group reads too far; `repeated` in ledger/dialects/patterns.py does not."""
     possessive = re.compile(r"(?<!\\)\)(?:[*+?]|\{\d*,?\d*\})\+")
     found = []
     for path in sorted(Path(ledger.__file__).parent.rglob("*.py")):

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ledger.dialects.mysql.split import split_mysql
+from ledger.dialects.sqlite.split import split_sqlite
 from ledger.errors import ScriptError
-from ledger.scripts.split_mysql import split_mysql
-from ledger.scripts.split_sqlite import split_sqlite
 
 # What decides about a split, in every order, with whatever stands between.
 PIECES = st.sampled_from(

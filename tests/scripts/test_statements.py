@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.scripts.model import Dialect
-from ledger.scripts.statements import classify
-from ledger.scripts.wording import label, reason
+from ledger.dialects.statements import classify
+from ledger.dialects.wording import label, reason
+from ledger.scripts.model import DialectName
 
 LABELS = [
     ("sqlite", "create temp table if not exists main.t (a)", "CREATE TEMPORARY TABLE main.t", ("main.t",)),
@@ -46,7 +46,7 @@ LABELS = [
 
 @pytest.mark.parametrize(("dialect", "sql", "name", "touched"), LABELS)
 def test_statements_are_named_and_their_objects_found(
-    dialect: Dialect, sql: str, name: str, touched: tuple[str, ...]
+    dialect: DialectName, sql: str, name: str, touched: tuple[str, ...]
 ) -> None:
     """The label names the statement without its literals; touched are the objects it changes."""
     found = classify(sql, dialect)
@@ -150,7 +150,7 @@ def test_what_drops_data_is_destructive(sql: str, destructive: bool) -> None:
 
 
 @given(st.text(), st.sampled_from(["sqlite", "mysql"]))
-def test_any_text_is_classified(text: str, dialect: Dialect) -> None:
+def test_any_text_is_classified(text: str, dialect: DialectName) -> None:
     """Nothing makes the classification fail, and doubt is never resolved in a text's favour."""
     found = classify(text, dialect)
     assert label(found)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import SourceFile
 from ledger.scripts.undoing import undoing
@@ -14,7 +14,7 @@ from ledger.scripts.version import FileName
 
 
 def chosen(
-    up: Sequence[str], down: Sequence[str], ran: set[int], dialect: Dialect = "mysql"
+    up: Sequence[str], down: Sequence[str], ran: set[int], dialect: DialectName = "mysql"
 ) -> list[str] | None:
     """The down statements that are to run, or None."""
     text = ";\n".join(up) + ";\n-- migrate:down\n" + ";\n".join(down) + ";\n"

@@ -19,6 +19,9 @@ import anyio
 import msgspec
 
 from ledger import failpoints
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.mysql.connection import uses
+from ledger.dialects.mysql.needs import needs
 from ledger.drivers.blockers import who_blocks
 from ledger.drivers.mysql import (
     ConnectionLostError,
@@ -36,10 +39,7 @@ from ledger.engines.mysql.shared import kind_of
 from ledger.engines.mysql.trouble import LOCK_WAIT, TRY_AGAIN, lost, step_failed
 from ledger.errors import InDoubtError, StepFailedError, TenantError, UnreachableError
 from ledger.events import AheadStep
-from ledger.scripts.connection import uses
-from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
-from ledger.scripts.needs import needs
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.session import MysqlSession

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import msgspec
 
+from ledger.dialects.tokens import Cursor
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.mysql.objects import Names
-from ledger.scripts.tokens import Cursor
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.session import MysqlSession

@@ -14,13 +14,13 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.mysql.connection import ONE_SHOT, SEEDS, Read, Uses, diagnostics_asked, uses
+from ledger.dialects.mysql.needs import Needs
+from ledger.dialects.tokens import tokens
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.mysql import variables
 from ledger.engines.mysql.variables import Setting, Variable
-from ledger.scripts.connection import ONE_SHOT, SEEDS, Read, Uses, diagnostics_asked, uses
 from ledger.scripts.model import Step
-from ledger.scripts.needs import Needs
-from ledger.scripts.tokens import tokens
 
 OF_AN_EARLIER: Final = "the connection of an earlier attempt"
 

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ledger.scripts.patterns import DOUBLE, MYSQL_DOUBLE, MYSQL_SINGLE, SINGLE, repeated
-from ledger.scripts.split import BLOCK_COMMENT
+from ledger.dialects.patterns import DOUBLE, MYSQL_DOUBLE, MYSQL_SINGLE, SINGLE, repeated
+from ledger.dialects.split import BLOCK_COMMENT
 
 STATEMENT_BYTES_MAX: Final = 1 << 30
 

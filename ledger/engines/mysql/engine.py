@@ -29,7 +29,7 @@ from ledger.engines.mysql.session import MysqlSession
 from ledger.engines.mysql.shared import Shared
 from ledger.engines.mysql.trouble import translated, unreachable
 from ledger.errors import LedgerError, UnreachableError
-from ledger.scripts.model import Dialect
+from ledger.scripts.model import DialectName
 
 NO_SUCH_DATABASE: Final = 1049
 READ_ONLY: Final = "START TRANSACTION READ ONLY"
@@ -41,7 +41,7 @@ class MysqlEngine:
     """
 
     name: Literal["sqlite", "mysql"] = "mysql"
-    dialect: Dialect = "mysql"
+    dialect: DialectName = "mysql"
     capabilities = Capabilities(transactional_ddl=False, server_side_locks=True)
 
     def __init__(self, *, connect_seconds: float = 10.0, lock_seconds: float = 30.0) -> None:

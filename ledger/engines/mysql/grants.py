@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
-from ledger.scripts.kinds import StatementKind
-from ledger.scripts.statements import classify
-from ledger.scripts.tokens import tokens
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.statements import classify
+from ledger.dialects.tokens import tokens
 
 FOR_THE_MARKER: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE")
 """What every run needs, whatever its migrations do."""

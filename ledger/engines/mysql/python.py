@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ledger.dialects.mysql.connection import uses
+from ledger.dialects.statements import classify
+from ledger.dialects.wording import label
 from ledger.drivers.mysql import QueryError
 from ledger.engines.mysql.marker import Body
 from ledger.errors import CheckFailedError, LedgerError, StepFailedError, TenantError
 from ledger.events import CheckResult
-from ledger.scripts.connection import uses
 from ledger.scripts.model import PythonCall, Step, sha256_hex
-from ledger.scripts.statements import classify
-from ledger.scripts.wording import label
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.apply import Run

@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from ledger.dialects.mysql.connection import uses
 from ledger.drivers.mysql import MysqlConnection, open_connection, quote_identifier
 from ledger.drivers.url import MysqlUrl
 from ledger.engines.base import (
@@ -52,7 +53,6 @@ from ledger.engines.mysql.upkeep import MysqlUpkeep
 from ledger.errors import MarkerMismatchError, StepFailedError
 from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
-from ledger.scripts.connection import uses
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Step
 from ledger.scripts.touching import Touched, touched

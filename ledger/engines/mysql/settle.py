@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.wording import reason
 from ledger.drivers.mysql import (
     ConnectionLostError,
     ConnectRefusedError,
@@ -25,9 +27,7 @@ from ledger.engines.checks import is_true
 from ledger.engines.mysql import guards, objects, scratch, sharing
 from ledger.engines.mysql.trouble import lost
 from ledger.errors import InDoubtError
-from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
-from ledger.scripts.wording import reason
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.apply import Run

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.statements import classify
 from ledger.engines.mysql.clients import DumpProgram
 from ledger.schema import Schema
-from ledger.scripts.kinds import StatementKind
-from ledger.scripts.statements import classify
 
 if TYPE_CHECKING:
     from ledger.engines.mysql.introspect import State

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from ledger.dialects.kinds import StatementKind
 from ledger.drivers.mysql import MysqlConnection, QueryError
-from ledger.scripts.kinds import StatementKind
 
 Calls = Literal["nothing", "undone", "anything"]
 """What the functions that a statement calls do: nothing but compute, only what a rollback undoes, or more."""

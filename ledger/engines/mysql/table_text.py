@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from ledger.scripts.patterns import MYSQL_SINGLE
+from ledger.dialects.patterns import MYSQL_SINGLE
 
 _LITERAL: Final = re.compile(MYSQL_SINGLE, re.DOTALL)
 _COLUMN: Final = re.compile(r"  `((?:[^`]|``)*)` ")

@@ -9,8 +9,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger.dialects.mysql.connection import uses
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
-from ledger.scripts.connection import uses
 
 PROGRAMS: Final = """
 SELECT ROUTINE_DEFINITION FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ledger.dialects.statements import classify
+from ledger.dialects.wording import label
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import SyncPlan
 from ledger.engines.mysql import catalog, guards, scratch
@@ -29,8 +31,6 @@ from ledger.errors import ScriptError, StepFailedError, TenantError
 from ledger.events import Change
 from ledger.schema import Schema
 from ledger.scripts.model import Step, sha256_hex
-from ledger.scripts.statements import classify
-from ledger.scripts.wording import label
 from ledger.sync import Addition, Rules, as_drift, gap
 
 if TYPE_CHECKING:

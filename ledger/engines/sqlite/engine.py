@@ -39,7 +39,7 @@ from ledger.engines.sqlite.trouble import (
     unusable,
 )
 from ledger.errors import UnreachableError
-from ledger.scripts.model import MARKER_TABLE, Dialect
+from ledger.scripts.model import MARKER_TABLE, DialectName
 
 BUSY_TIMEOUT_MS: Final = 50
 """How long SQLite itself waits for a lock, in the thread; beyond that we wait outside of it."""
@@ -54,7 +54,7 @@ class SqliteEngine:
     """
 
     name: Literal["sqlite", "mysql"] = "sqlite"
-    dialect: Dialect = "sqlite"
+    dialect: DialectName = "sqlite"
     capabilities = Capabilities(transactional_ddl=True, server_side_locks=False)
 
     def __init__(

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
+from ledger.dialects.tokens import tokens
 from ledger.engines.sqlite.schema.ddl import quoted
-from ledger.scripts.tokens import tokens
 
 TABLES: Final = "SELECT name FROM main.sqlite_master WHERE type = 'table'"
 DEFINITIONS: Final = "SELECT sql FROM main.sqlite_master WHERE sql IS NOT NULL"

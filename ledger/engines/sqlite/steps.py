@@ -16,13 +16,13 @@ from functools import lru_cache
 from typing import Final, Protocol
 
 from ledger import failpoints
+from ledger.dialects.patterns import SQLITE_COMMENT, repeated
+from ledger.dialects.statements import classify
 from ledger.engines.base import StepResult
 from ledger.engines.checks import is_true
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, StoppedError, described, is_busy
 from ledger.events import CheckResult
 from ledger.scripts.model import Check, SkipIf, Step
-from ledger.scripts.patterns import SQLITE_COMMENT, repeated
-from ledger.scripts.statements import classify
 
 _FIRST_WORDS: Final = re.compile(
     repeated(rf"[\s;\ufeff]+|--[^\n]*+|{SQLITE_COMMENT}")

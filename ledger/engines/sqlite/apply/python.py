@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import anyio
 
+from ledger.dialects.sqlite.pragmas import switches_foreign_keys
 from ledger.drivers.sqlite import call
 from ledger.engines.base import Done, Journal, StepResult, Work
 from ledger.engines.sqlite.apply.settings import lacks
@@ -26,7 +27,6 @@ from ledger.engines.sqlite.trouble import REFUSALS, code_name, described, hint_f
 from ledger.errors import CheckFailedError, StepFailedError, TenantError
 from ledger.events import CheckResult
 from ledger.scripts.model import PythonCall, sha256_hex
-from ledger.scripts.pragmas import switches_foreign_keys
 
 T = TypeVar("T")
 Parameters = Sequence[object] | Mapping[str, object]

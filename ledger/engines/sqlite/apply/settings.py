@@ -11,10 +11,10 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ledger.dialects.sqlite.pragmas import read_pragma, value_set
 from ledger.engines.sqlite.steps import first_words, or_busy
 from ledger.errors import StepFailedError
 from ledger.scripts.model import Section, Step
-from ledger.scripts.pragmas import read_pragma, value_set
 
 OTHERS: Final = """
 SELECT 1 FROM main.sqlite_master WHERE tbl_name <> 'ledger_marker' AND name NOT LIKE 'sqlite_%' LIMIT 1

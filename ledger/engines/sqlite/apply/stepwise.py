@@ -17,6 +17,10 @@ import anyio
 import msgspec
 
 from ledger import failpoints
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.sqlite.pragmas import read_pragma, switches_foreign_keys
+from ledger.dialects.statements import classify
+from ledger.dialects.tokens import tokens
 from ledger.engines.base import Done, Journal, MarkerEntry, StepResult, Work
 from ledger.engines.measured import Measured
 from ledger.engines.sqlite.apply.transaction import Attempt, recovered
@@ -41,11 +45,7 @@ from ledger.engines.sqlite.steps import (
     snapshot,
 )
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, is_busy, step_failed
-from ledger.scripts.kinds import StatementKind
 from ledger.scripts.model import Step
-from ledger.scripts.pragmas import read_pragma, switches_foreign_keys
-from ledger.scripts.statements import classify
-from ledger.scripts.tokens import tokens
 
 _BARE: Final = frozenset(("VACUUM", "PRAGMA", "ATTACH", "DETACH"))
 """What SQLite refuses, or ignores, inside a transaction. All may be repeated."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from ledger.dialects.tokens import placed
 from ledger.drivers.folders import sync_folder
 from ledger.engines.sqlite.folders import sync_file
 from ledger.scripts.model import Step, sha256_hex
-from ledger.scripts.tokens import placed
 
 _URI: Final = "file:"
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from ledger.scripts.patterns import BACKTICKED, DOUBLE, SINGLE, SQLITE_COMMENT
+from ledger.dialects.patterns import BACKTICKED, DOUBLE, SINGLE, SQLITE_COMMENT
 
 _TOKEN: Final = re.compile(
     rf"""

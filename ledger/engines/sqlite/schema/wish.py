@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.statements import classify
 from ledger.drivers.application import Application, equip
 from ledger.engines.base import SyncPlan
 from ledger.engines.sqlite.schema.ddl import column_definitions, quoted
@@ -21,7 +22,6 @@ from ledger.engines.sqlite.trouble import REFUSALS, step_failed
 from ledger.events import Change
 from ledger.schema import Column, Schema
 from ledger.scripts.model import Step, sha256_hex
-from ledger.scripts.statements import classify
 from ledger.sync import Addition, Relation, Rules, as_drift, gap
 
 _FORBIDDEN: Final = frozenset({sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})

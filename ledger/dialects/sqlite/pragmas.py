@@ -12,7 +12,7 @@ from contextlib import closing
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ledger.scripts.tokens import Cursor
+from ledger.dialects.tokens import Cursor
 
 _WORDS: Final = frozenset({"PRAGMA", "EXPLAIN"})
 """A flag is set while the statement is compiled, and so by EXPLAIN PRAGMA too."""

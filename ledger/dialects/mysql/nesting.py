@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.scripts.tokens import Token, tokens
+from ledger.dialects.tokens import Token, tokens
 
 _PROGRAMS: Final = frozenset({"PROCEDURE", "FUNCTION", "TRIGGER", "EVENT"})
 _LOOPS: Final = frozenset({"LOOP", "WHILE", "REPEAT"})

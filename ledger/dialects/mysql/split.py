@@ -17,11 +17,11 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from ledger.errors import ScriptError
-from ledger.scripts.dumps import CLIENT_LINE
-from ledger.scripts.nesting import Nesting, has_body
-from ledger.scripts.patterns import DOLLARS, repeated
-from ledger.scripts.split import (
+from ledger.dialects.mysql.dumps import CLIENT_LINE
+from ledger.dialects.mysql.nesting import Nesting, has_body
+from ledger.dialects.mysql.sql_mode import Modes, Quoting, SqlMode
+from ledger.dialects.patterns import DOLLARS, repeated
+from ledger.dialects.split import (
     BLOCK_COMMENT,
     SECTION,
     Script,
@@ -31,7 +31,7 @@ from ledger.scripts.split import (
     starts_its_line,
     unterminated,
 )
-from ledger.scripts.sql_mode import Modes, Quoting, SqlMode
+from ledger.errors import ScriptError
 
 MAX_DELIMITER_CHARACTERS: Final = 15
 _HEAD_CHARACTERS: Final = 2_000

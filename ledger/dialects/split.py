@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from ledger.dialects.patterns import repeated
 from ledger.errors import ScriptError
-from ledger.scripts.patterns import repeated
 
 
 class Statement(NamedTuple):

@@ -14,21 +14,21 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger.scripts.definitions import account, alter, create, drop, rename, truncate
-from ledger.scripts.effects import Effects, effects
-from ledger.scripts.kinds import StatementKind, Transaction, Unsettled
-from ledger.scripts.model import Dialect
-from ledger.scripts.tokens import Cursor, Token
+from ledger.dialects.definitions import account, alter, create, drop, rename, truncate
+from ledger.dialects.kinds import StatementKind, Transaction, Unsettled
+from ledger.dialects.mysql.effects import Effects, effects
+from ledger.dialects.steps import DialectName
+from ledger.dialects.tokens import Cursor, Token
 
 __all__ = ["StatementKind", "classify"]
 
 
-def classify(sql: str, dialect: Dialect) -> StatementKind:
+def classify(sql: str, dialect: DialectName) -> StatementKind:
     """Classify one statement. Never raises; what it does not know is `other`."""
     return _statement(Cursor(sql, dialect), dialect)
 
 
-def _statement(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _statement(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """The kind of what the cursor stands before; the rest of a longer statement, for one."""
     while cursor.take_other("("):
         pass
@@ -63,11 +63,13 @@ _SIMPLE: Final[dict[str, _Simple]] = {
 }  # fmt: skip
 
 
-def _query(cursor: Cursor, dialect: Dialect, verb: str = "SELECT") -> StatementKind:
+def _query(cursor: Cursor, dialect: DialectName, verb: str = "SELECT") -> StatementKind:
     return _with_effects(StatementKind(kind="query", verb=verb), cursor.rest(), dialect)
 
 
-def _with_effects(kind: StatementKind, words: Iterable[Token], dialect: Dialect) -> StatementKind:
+def _with_effects(
+    kind: StatementKind, words: Iterable[Token], dialect: DialectName
+) -> StatementKind:
     """A statement that may be repeated unless what is written in it has an effect of its own."""
     found = effects(words) if dialect == "mysql" else Effects((), "")
     return msgspec.structs.replace(
@@ -78,14 +80,14 @@ def _with_effects(kind: StatementKind, words: Iterable[Token], dialect: Dialect)
     )
 
 
-def _explain(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _explain(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """EXPLAIN ANALYZE runs what it explains."""
     if cursor.take("ANALYZE"):
         return _analyze(cursor, dialect)
     return StatementKind(kind="query", verb="EXPLAIN", redo_safe=True)
 
 
-def _analyze(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _analyze(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """MariaDB's ANALYZE runs a statement, too, unless a table stands there."""
     if cursor.take("FORMAT"):
         cursor.take_other("=")
@@ -98,7 +100,7 @@ def _analyze(cursor: Cursor, dialect: Dialect) -> StatementKind:
 _RUN_BY_ANALYZE: Final = frozenset({"SELECT", "INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"})
 
 
-def _set(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _set(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """SET, whose effect is the connection's own, the server's, or that of the statement after FOR."""
     if cursor.take("STATEMENT") and cursor.skip_to("FOR"):
         return _statement(cursor, dialect)
@@ -142,7 +144,7 @@ def _autocommits(clause: Sequence[Token]) -> bool:
     return named and clause[-1].upper not in _OFF
 
 
-def _revoke(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _revoke(cursor: Cursor, dialect: DialectName) -> StatementKind:
     guarded = cursor.guard()
     return StatementKind(
         kind="other",
@@ -153,45 +155,45 @@ def _revoke(cursor: Cursor, dialect: Dialect) -> StatementKind:
     )
 
 
-def _call(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _call(cursor: Cursor, dialect: DialectName) -> StatementKind:
     return StatementKind(kind="call", verb="CALL", names=(cursor.name(),), unsettled="call")
 
 
-def _begin(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _begin(cursor: Cursor, dialect: DialectName) -> StatementKind:
     if cursor.take("NOT", "ATOMIC"):
         return StatementKind(kind="call", verb="BEGIN", unsettled="compound")
     return _transaction("BEGIN", "begin")
 
 
-def _start(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _start(cursor: Cursor, dialect: DialectName) -> StatementKind:
     if cursor.peek().upper != "TRANSACTION":
         return StatementKind(kind="other", verb="START", unsettled="untraced")
     return _transaction("START", "begin")
 
 
-def _commit(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _commit(cursor: Cursor, dialect: DialectName) -> StatementKind:
     return _transaction("COMMIT", "commit")
 
 
-def _end(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _end(cursor: Cursor, dialect: DialectName) -> StatementKind:
     return _transaction("END", "commit")
 
 
-def _rollback(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _rollback(cursor: Cursor, dialect: DialectName) -> StatementKind:
     while cursor.take_any(_WORK):
         pass
     return _transaction("ROLLBACK", "savepoint" if cursor.take("TO") else "rollback")
 
 
-def _savepoint(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _savepoint(cursor: Cursor, dialect: DialectName) -> StatementKind:
     return _transaction("SAVEPOINT", "savepoint")
 
 
-def _release(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _release(cursor: Cursor, dialect: DialectName) -> StatementKind:
     return _transaction("RELEASE", "savepoint")
 
 
-def _xa(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _xa(cursor: Cursor, dialect: DialectName) -> StatementKind:
     return _transaction("XA", "savepoint")
 
 
@@ -202,17 +204,17 @@ def _transaction(verb: str, effect: Transaction) -> StatementKind:
     return StatementKind(kind="transaction", verb=verb, transaction=effect, redo_safe=True)
 
 
-def _pragma(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _pragma(cursor: Cursor, dialect: DialectName) -> StatementKind:
     return StatementKind(kind="pragma", verb="PRAGMA", names=(cursor.name(),), redo_safe=True)
 
 
-def _insert(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _insert(cursor: Cursor, dialect: DialectName) -> StatementKind:
     if cursor.take("OR"):
         cursor.next()
     return _dml(cursor, "INSERT")
 
 
-def _replace(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _replace(cursor: Cursor, dialect: DialectName) -> StatementKind:
     return _dml(cursor, "REPLACE")
 
 
@@ -227,13 +229,13 @@ _DML_MODIFIERS: Final = frozenset(
 )
 
 
-def _update(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _update(cursor: Cursor, dialect: DialectName) -> StatementKind:
     if cursor.take("OR"):
         cursor.next()
     return _joined(_dml(cursor, "UPDATE"), cursor)
 
 
-def _delete(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _delete(cursor: Cursor, dialect: DialectName) -> StatementKind:
     return _joined(_dml(cursor, "DELETE"), cursor)
 
 
@@ -257,7 +259,7 @@ def _joined(kind: StatementKind, cursor: Cursor) -> StatementKind:
 _BEFORE_TABLE: Final = frozenset({"JOIN", "STRAIGHT_JOIN", "FROM", "USING"})
 
 
-def _with(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _with(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """What a WITH is, is what stands after its common table expressions."""
     depth = 0
     tables: list[Token] = []
@@ -274,7 +276,7 @@ def _with(cursor: Cursor, dialect: Dialect) -> StatementKind:
     return _with_effects(kind, itertools.chain(tables, cursor.rest()), dialect)
 
 
-def _load(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def _load(cursor: Cursor, dialect: DialectName) -> StatementKind:
     if cursor.take("INDEX"):
         return StatementKind(kind="other", verb="LOAD", redo_safe=True)
     cursor.skip_to("INTO")
@@ -282,7 +284,7 @@ def _load(cursor: Cursor, dialect: Dialect) -> StatementKind:
     return StatementKind(kind="dml", verb="LOAD", names=(cursor.name(),), unsettled="file_read")
 
 
-_Reader = Callable[[Cursor, Dialect], StatementKind]
+_Reader = Callable[[Cursor, DialectName], StatementKind]
 _READERS: Final[dict[str, _Reader]] = {
     "CREATE": create, "ALTER": alter, "DROP": drop, "RENAME": rename, "TRUNCATE": truncate,
     "INSERT": _insert, "REPLACE": _replace, "UPDATE": _update, "DELETE": _delete, "WITH": _with,

@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from ledger.dialects.sqlite.pragmas import read_pragma, switches_foreign_keys
+from ledger.dialects.steps import Section, Step
+from ledger.dialects.tokens import Cursor
 from ledger.errors import ScriptError
-from ledger.scripts.model import Section, Step
-from ledger.scripts.pragmas import read_pragma, switches_foreign_keys
-from ledger.scripts.tokens import Cursor
 
 # Seen on SQLite 3.40: an error inside a transaction.
 _REFUSED_PRAGMAS: Final = frozenset({"journal_mode", "synchronous", "wal_checkpoint"})

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from ledger.scripts.kinds import Unsettled
-from ledger.scripts.tokens import Token
+from ledger.dialects.kinds import Unsettled
+from ledger.dialects.tokens import Token
 
 _NAMES: Final = """
     ALL AND ANY AS BETWEEN BY CASE COLUMNS CROSS CUBE DISTINCT DIV DO ELSE END EXCEPT EXISTS EXPLAIN FOR FORCE

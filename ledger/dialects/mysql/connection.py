@@ -16,8 +16,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger.scripts.statements import classify
-from ledger.scripts.tokens import Token, placed, tokens
+from ledger.dialects.statements import classify
+from ledger.dialects.tokens import Token, placed, tokens
 
 What = Literal["rows", "found", "warnings", "errors", "sequence", "diagnostics"]
 ONE_SHOT: Final = frozenset({"insert_id", "rand_seed1", "rand_seed2"})

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from ledger.scripts.model import Dialect
-from ledger.scripts.patterns import BACKTICKED, DOLLARS, DOUBLE, MYSQL_STRING, SINGLE, repeated
-from ledger.scripts.split import BLOCK_COMMENT
+from ledger.dialects.patterns import BACKTICKED, DOLLARS, DOUBLE, MYSQL_STRING, SINGLE, repeated
+from ledger.dialects.split import BLOCK_COMMENT
+from ledger.dialects.steps import DialectName
 
 TokenKind = Literal["word", "quoted", "string", "other"]
 
@@ -43,7 +43,7 @@ _MYSQL: Final = re.compile(
 _END: Final = Token("other", "", "")
 
 
-def placed(sql: str, dialect: Dialect) -> Iterator[tuple[int, int, Token]]:
+def placed(sql: str, dialect: DialectName) -> Iterator[tuple[int, int, Token]]:
     """All tokens of a statement with where they begin and end, comments skipped."""
     for match in (_MYSQL if dialect == "mysql" else _SQLITE).finditer(sql):
         kind = match.lastgroup
@@ -60,7 +60,7 @@ def placed(sql: str, dialect: Dialect) -> Iterator[tuple[int, int, Token]]:
             yield match.start(), match.end(), Token("other", text, "")
 
 
-def tokens(sql: str, dialect: Dialect) -> Iterator[Token]:
+def tokens(sql: str, dialect: DialectName) -> Iterator[Token]:
     """All tokens of a statement, comments skipped."""
     return (token for _, _, token in placed(sql, dialect))
 
@@ -68,7 +68,7 @@ def tokens(sql: str, dialect: Dialect) -> Iterator[Token]:
 class Cursor:
     """Reads a statement's tokens one by one, with a look ahead."""
 
-    def __init__(self, sql: str, dialect: Dialect) -> None:
+    def __init__(self, sql: str, dialect: DialectName) -> None:
         self._tokens = tokens(sql, dialect)
         self._ahead: list[Token] = []
 

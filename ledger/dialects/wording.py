@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ledger.scripts.kinds import StatementKind, Unsettled
-from ledger.scripts.needs import Lost
+from ledger.dialects.kinds import StatementKind, Unsettled
+from ledger.dialects.mysql.needs import Lost
 
 _VERBS: Final = {
     "INSERT": "INSERT INTO",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.split import Statement
+from ledger.dialects.tokens import tokens
+from ledger.dialects.wording import label
 from ledger.errors import ScriptError
-from ledger.scripts.kinds import StatementKind
-from ledger.scripts.split import Statement
-from ledger.scripts.tokens import tokens
-from ledger.scripts.wording import label
 
 _ROUTINES: Final = ("procedure", "function", "trigger", "event", "package", "package body")
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ledger.scripts.model import MARKER_TABLE
-from ledger.scripts.tokens import Cursor
+from ledger.dialects.steps import MARKER_TABLE
+from ledger.dialects.tokens import Cursor
 
 CLIENT_LINE: Final = (
     r"/\*M?!999999\\-[^*\n]*+\*/"

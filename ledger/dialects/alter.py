@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ledger.scripts.kinds import Clause, StatementKind, Unsettled
-from ledger.scripts.model import Dialect
-from ledger.scripts.tokens import Cursor, Token
+from ledger.dialects.kinds import Clause, StatementKind, Unsettled
+from ledger.dialects.steps import DialectName
+from ledger.dialects.tokens import Cursor, Token
 
 _VERBS: Final = frozenset(
     {
@@ -30,7 +30,7 @@ _UNSETTLED: Final[Mapping[tuple[str, str], Unsettled]] = {
 }
 
 
-def alter_table(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def alter_table(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """The kind of an ALTER TABLE; the cursor stands after these two words."""
     guarded = cursor.guard()
     name = cursor.name()
@@ -76,7 +76,7 @@ def _clause(clause: list[Token]) -> Clause:
     return Clause(words=tuple(words), name=name, guarded=_guard(clause) is not None)
 
 
-def _new_name(clause: list[Token], dialect: Dialect) -> str:
+def _new_name(clause: list[Token], dialect: DialectName) -> str:
     """The table's new name, where the clause renames the table itself."""
     if not clause or clause[0].upper != "RENAME":
         return ""

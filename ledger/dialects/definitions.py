@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ledger.scripts.alter import alter_table
-from ledger.scripts.effects import effects
-from ledger.scripts.kinds import StatementKind, Unsettled
-from ledger.scripts.model import Dialect
-from ledger.scripts.tokens import Cursor, Token
+from ledger.dialects.alter import alter_table
+from ledger.dialects.kinds import StatementKind, Unsettled
+from ledger.dialects.mysql.effects import effects
+from ledger.dialects.steps import DialectName
+from ledger.dialects.tokens import Cursor, Token
 
 _TABLES: Final = frozenset({"TABLE", "TABLES"})
 _MODIFIERS: Final = frozenset(
@@ -35,7 +35,7 @@ _SHOWN: Final = frozenset(
 """What a tenant's schema consists of: SHOW CREATE tells whether it is there, and how."""
 
 
-def create(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def create(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """CREATE; the cursor stands after that word, here and below."""
     replaces = cursor.take("OR", "REPLACE")
     temporary = unique = False
@@ -156,7 +156,7 @@ def _outside(kind: StatementKind) -> StatementKind:
     return msgspec.structs.replace(kind, touched=(), unsettled="untraced")
 
 
-def alter(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def alter(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """ALTER."""
     while cursor.take_any(_MODIFIERS) or _take_option(cursor):
         pass
@@ -193,7 +193,7 @@ _ALTERED_AGAIN: Final = _SHOWN | _DATABASES | {"server"}
 """What ALTER sets to something, and does not change relative to what it was."""
 
 
-def drop(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def drop(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """DROP."""
     temporary = cursor.take_any(_TEMPORARY)
     while cursor.take_any(_MODIFIERS):
@@ -226,7 +226,7 @@ def drop(cursor: Cursor, dialect: Dialect) -> StatementKind:
     return kind
 
 
-def rename(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def rename(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """RENAME TABLE and RENAME USER."""
     if cursor.take("USER"):
         return StatementKind(kind="other", verb="RENAME", object="user", unsettled="untraced")
@@ -253,7 +253,7 @@ def rename(cursor: Cursor, dialect: Dialect) -> StatementKind:
     )
 
 
-def truncate(cursor: Cursor, dialect: Dialect) -> StatementKind:
+def truncate(cursor: Cursor, dialect: DialectName) -> StatementKind:
     """TRUNCATE."""
     cursor.take("TABLE")
     name = cursor.name()

@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ledger.errors import ScriptError
-from ledger.scripts.patterns import repeated
-from ledger.scripts.split import (
+from ledger.dialects.patterns import repeated
+from ledger.dialects.split import (
     BLOCK_COMMENT,
     SECTION,
     Script,
@@ -24,6 +23,7 @@ from ledger.scripts.split import (
     starts_its_line,
     unterminated,
 )
+from ledger.errors import ScriptError
 
 # Letters, digits, `_`, `$` and all beyond ASCII: said by what it is not, which compiles in no time.
 _WORD: Final = r"[^\x00-\x23\x25-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"

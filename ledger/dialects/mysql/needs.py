@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
-from ledger.scripts.connection import SEEDS, uses
-from ledger.scripts.model import Check, Step
-from ledger.scripts.statements import classify
+from ledger.dialects.mysql.connection import SEEDS, uses
+from ledger.dialects.statements import classify
+from ledger.dialects.steps import Check, Step
 
 Lost = Literal["count", "random"]
 """What a step reads of its connection that a crash just before it loses; in words: wording.py."""

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from ledger.scripts.connection import assignments
-from ledger.scripts.tokens import Token
+from ledger.dialects.mysql.connection import assignments
+from ledger.dialects.tokens import Token
 
 NO_BACKSLASH_ESCAPES: Final = "NO_BACKSLASH_ESCAPES"
 ANSI_QUOTES: Final = "ANSI_QUOTES"
