@@ -30,7 +30,7 @@ _profiles: list[cProfile.Profile] = []
 
 def role(arguments: list[str]) -> str:
     """`run` is the command, `worker` a process that it started."""
-    return "worker" if any("ledger.fleet.worker" in one for one in arguments) else "run"
+    return "worker" if any("ledger.fleet.bulk.worker" in one for one in arguments) else "run"
 
 
 def begin() -> None:

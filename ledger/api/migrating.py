@@ -8,13 +8,13 @@ from ledger.api.opened import Chosen, Opened
 from ledger.api.running import run_call
 from ledger.engines.base import Target
 from ledger.events import MigrationRef
+from ledger.fleet.bulk.processes import LANES, Pool, how_many, with_pool
+from ledger.fleet.bulk.run import Quick
+from ledger.fleet.bulk.tenant import Turn
 from ledger.fleet.planning import Decisions
-from ledger.fleet.pool import LANES, Pool, how_many, with_pool
 from ledger.fleet.progress import Progress
-from ledger.fleet.quick import Quick
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds
-from ledger.fleet.turn import Turn
 from ledger.plan import Catalogue, Options
 from ledger.runner.context import RunContext
 from ledger.runner.migrate import migrate_tenant

@@ -40,7 +40,7 @@ from ledger.runner.outcome import Outcome, failure
 from ledger.runner.preflight import preflight
 
 if TYPE_CHECKING:
-    from ledger.fleet.quick import Quick
+    from ledger.fleet.bulk.run import Quick
 
 Tenants = str | Sequence[str]
 CHANGING: Final = frozenset({"migrate", "rollback", "restore", "reset"})

@@ -22,11 +22,11 @@ from anyio.lowlevel import RunVar
 from ledger import events as ev
 from ledger.engines.base import Target
 from ledger.errors import LedgerError, UsageError
+from ledger.fleet.bulk.queue import Ways
 from ledger.fleet.progress import Progress
 from ledger.fleet.recorded import Beginning
 from ledger.fleet.report import RunReport
 from ledger.fleet.signals import GRACE_SECONDS, Signals
-from ledger.fleet.ways import Ways
 from ledger.fleet.width import Width
 from ledger.runner.context import RunContext
 from ledger.runner.held import RELEASE_SECONDS
@@ -35,7 +35,7 @@ from ledger.runner.outcome import Outcome, failure
 from ledger.runner.unrecorded import record_outcome, record_rest
 
 if TYPE_CHECKING:
-    from ledger.fleet.quick import Quick
+    from ledger.fleet.bulk.run import Quick
 
 log = logging.getLogger("ledger.fleet")
 

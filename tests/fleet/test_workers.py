@@ -41,7 +41,7 @@ def workers_of(parent: int) -> list[int]:
         except OSError:
             continue
         state, ppid = stat.rpartition(")")[2].split()[:2]
-        if int(ppid) == parent and b"ledger.fleet.worker" in command and state != "Z":
+        if int(ppid) == parent and b"ledger.fleet.bulk.worker" in command and state != "Z":
             found.append(int(folder.name))
     return found
 

@@ -1,11 +1,11 @@
-"""One tenant on the quick way (ledger.fleet.quick), from its claim to its outcome."""
+"""One tenant on the quick way (ledger.fleet.bulk.run), from its claim to its outcome."""
 
 from __future__ import annotations
 
 from ledger.engines.base import Target
-from ledger.fleet import wire
-from ledger.fleet.courses import Course
-from ledger.fleet.pool import Worker
+from ledger.fleet.bulk import messages as wire
+from ledger.fleet.bulk.plans import Course
+from ledger.fleet.bulk.processes import Worker
 from ledger.runner import backups
 from ledger.scripts.model import Migration
 

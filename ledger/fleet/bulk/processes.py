@@ -1,7 +1,7 @@
 """Worker processes for SQLite tenants, where Python, not the database, is the bound.
 
 The run keeps the ledger: it claims and records, workers only run what it orders (see
-ledger.fleet.quick). Invariant: every order is answered, at the latest when its worker's
+ledger.fleet.bulk.run). Invariant: every order is answered, at the latest when its worker's
 process is gone; and a worker's process is gone before anybody else touches its tenants.
 """
 
@@ -20,7 +20,7 @@ from anyio.abc import Process
 
 from ledger.engines.base import Target
 from ledger.errors import LedgerError
-from ledger.fleet import wire
+from ledger.fleet.bulk import messages as wire
 from ledger.plan import Catalogue
 
 T = TypeVar("T")
@@ -163,6 +163,6 @@ async def with_pool(workers: int, body: Callable[[Pool[T]], Awaitable[R]]) -> R:
 async def _start() -> Process:
     # Whatever goes wrong there goes wrong again here, and is told as an error.
     return await anyio.open_process(
-        [sys.executable, "-c", "from ledger.fleet.worker import main; main()"],
+        [sys.executable, "-c", "from ledger.fleet.bulk.worker import main; main()"],
         stderr=None if os.environ.get("LEDGER_DEBUG") else subprocess.DEVNULL,
     )

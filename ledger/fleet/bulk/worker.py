@@ -1,4 +1,4 @@
-"""A worker process: runs the migrations that its run orders on SQLite tenants, `python -m ledger.fleet.worker`.
+"""A worker process: runs the migrations that its run orders on SQLite tenants, `python -m ledger.fleet.bulk.worker`.
 
 No event loop: a few threads, each with one tenant at a time. The tenant is claimed by the
 run, which alone writes the ledger; what is done here comes back as events, encoded.
@@ -36,7 +36,7 @@ from ledger.engines.sqlite.schema.introspect import SchemaCache
 from ledger.engines.sqlite.steps import Stop, go_on, marks_connection, snapshot
 from ledger.engines.sqlite.tenant_file import require_file
 from ledger.events import encode_body
-from ledger.fleet import wire
+from ledger.fleet.bulk import messages as wire
 from ledger.runner.holder import boottime_seconds
 from ledger.runner.told import completed, step_event, validated
 from ledger.schema import encode_schema

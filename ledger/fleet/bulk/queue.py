@@ -1,4 +1,4 @@
-"""What the quick way (ledger.fleet.quick) asks of the run that it belongs to."""
+"""What the quick way (ledger.fleet.bulk.run) asks of the run that it belongs to."""
 
 from __future__ import annotations
 

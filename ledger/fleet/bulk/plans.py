@@ -1,4 +1,4 @@
-"""What tenants that stand alike have before them on the quick way (ledger.fleet.quick).
+"""What tenants that stand alike have before them on the quick way (ledger.fleet.bulk.run).
 
 Invariant: a tenant with anything but plain migrations of its own before it, with
 something left behind it, or that is not as it should be, has no course: it needs the patient
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from ledger.engines.base import Target
-from ledger.fleet import wire
+from ledger.fleet.bulk import messages as wire
 from ledger.fleet.planning import Decisions
 from ledger.plan import Catalogue, Decision
 from ledger.runner.context import RunContext

@@ -25,12 +25,12 @@ from ledger import failpoints
 from ledger.engines.sqlite.folders import sync_commits
 from ledger.errors import ConflictError, StoreError
 from ledger.events import Recorded
-from ledger.fleet import wire
-from ledger.fleet.courses import Courses
+from ledger.fleet.bulk import messages as wire
+from ledger.fleet.bulk.plans import Courses
+from ledger.fleet.bulk.processes import Pool, Worker
+from ledger.fleet.bulk.queue import Ways
+from ledger.fleet.bulk.tenant import Turn
 from ledger.fleet.planning import Decisions
-from ledger.fleet.pool import Pool, Worker
-from ledger.fleet.turn import Turn
-from ledger.fleet.ways import Ways
 from ledger.plan import Catalogue
 from ledger.runner import backups
 from ledger.runner.claim import started
