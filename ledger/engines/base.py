@@ -17,8 +17,8 @@ import msgspec
 from ledger.drivers.application import Application
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.maintain import Upkeep
 from ledger.engines.measured import Measured, Plan
-from ledger.engines.upkeep import Upkeep
 from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned

@@ -54,8 +54,8 @@ def _sqlite(path: Path) -> None:
 
 
 def _dump(path: Path) -> None:
-    from ledger.engines.mysql.container import read_contents, read_sql
-    from ledger.engines.mysql.dumpfile import statements
+    from ledger.engines.mysql.backup.container import read_contents, read_sql
+    from ledger.engines.mysql.backup.dumpfile import statements
 
     for _ in statements(read_sql(path, limit_bytes=read_contents(path).sql_bytes)):
         pass

@@ -16,7 +16,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.engines.upkeep import Archivable, Old
+from ledger.engines.maintain import Archivable, Old
 from ledger.errors import BackupError
 from ledger.folder.archive import (
     SUFFIX,

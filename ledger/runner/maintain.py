@@ -13,7 +13,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.engines.upkeep import Orphans
+from ledger.engines.maintain import Orphans
 from ledger.errors import LedgerError
 from ledger.runner.archive import archive_tenant, old_and_waiting
 from ledger.runner.claim import StateChangedError

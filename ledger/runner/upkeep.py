@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from ledger.engines.base import Engine, Session, Target
-from ledger.engines.upkeep import Orphans
+from ledger.engines.maintain import Orphans
 from ledger.errors import (
     LedgerError,
     MarkerMismatchError,

@@ -13,12 +13,12 @@ def _replace(module: str, **names: object) -> None:
 
 def _settle() -> None:
     """On a server: a step that was announced before a crash is taken not to have landed."""
-    settle = importlib.import_module("ledger.engines.mysql.settle")
+    settle = importlib.import_module("ledger.engines.mysql.apply.settle")
 
     async def verdict(*_: object) -> Any:
         return settle.Verdict(landed=False)
 
-    _replace("ledger.engines.mysql.settle", verdict=verdict)
+    _replace("ledger.engines.mysql.apply.settle", verdict=verdict)
 
 
 def _entry() -> None:
@@ -31,8 +31,8 @@ def _fence() -> None:
     """No tenant asks for the epoch: not when the fence is set, and not when an entry is written."""
     for name in ("apply.transaction", "apply.stepwise", "session"):
         _replace(f"ledger.engines.sqlite.{name}", admit=lambda *_, **__: None)
-    _replace("ledger.engines.mysql.fence", require_epoch=lambda *_, **__: None)
-    marker = importlib.import_module("ledger.engines.mysql.marker")
+    _replace("ledger.engines.mysql.lock.fence", require_epoch=lambda *_, **__: None)
+    marker = importlib.import_module("ledger.engines.mysql.lock.marker")
     asks = {
         "RAISE_FENCE": ("AND epoch <= %s", "AND %s IS NOT NULL"),
         "PUT_ENTRY": ("AND fence.epoch = %s", "AND %s IS NOT NULL"),

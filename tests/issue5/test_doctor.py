@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from ledger import Ledger
-from ledger.engines.mysql.grants import missing
+from ledger.engines.mysql.doctor.grants import missing
 from tests.cli.terminal import Terminal, sqlite_run
 from tests.cli.test_cli_mysql import address
 from tests.servers import Server, query

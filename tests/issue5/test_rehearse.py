@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from ledger.engines.mysql.fence import lock_name
-from ledger.engines.mysql.rehearsal import PREFIX
+from ledger.engines.mysql.lock.fence import lock_name
+from ledger.engines.mysql.scratch.rehearsal import PREFIX
 from ledger.errors import ChecksumMismatchError
 from ledger.runner.rehearsal import reaches_out
 from tests.cli.terminal import Terminal

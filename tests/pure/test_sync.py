@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.engines.mysql.widening import relation
-from ledger.engines.sqlite.schema.wish import affinity
+from ledger.engines.mysql.schema.widening import relation
+from ledger.engines.sqlite.schema.sync import affinity
 from ledger.schema import Column, ForeignKey, Index, Schema, Table
 from ledger.sync import Rules, as_drift, gap
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import ledger
 from ledger.dialects.mysql.split import split_mysql
 from ledger.dialects.tokens import tokens
-from ledger.engines.mysql import dumpfile
+from ledger.engines.mysql.backup import dumpfile
 from ledger.engines.sqlite import steps
 from ledger.engines.sqlite.schema import ddl
 from ledger.errors import ScriptError

@@ -16,7 +16,7 @@ import msgspec
 from ledger import failpoints
 from ledger.drivers.mysql import NO_DEADLINE, MysqlConnection, quote_identifier
 from ledger.engines.entries import fenced
-from ledger.engines.mysql.fence import with_restoring
+from ledger.engines.mysql.lock.fence import with_restoring
 from ledger.errors import TenantError
 from ledger.scripts.created import Owned
 

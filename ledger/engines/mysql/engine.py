@@ -18,13 +18,13 @@ from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, q
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
-from ledger.engines.mysql import rehearsal
-from ledger.engines.mysql.apply import ATTEMPTS
-from ledger.engines.mysql.diagnose import look
+from ledger.engines.mysql.apply.run import ATTEMPTS
+from ledger.engines.mysql.doctor.diagnose import look
+from ledger.engines.mysql.doctor.preflight import prepare
 from ledger.engines.mysql.idle import Idle
-from ledger.engines.mysql.look import different, owners
-from ledger.engines.mysql.objects import Names
-from ledger.engines.mysql.preflight import prepare
+from ledger.engines.mysql.lock.peek import different, owners
+from ledger.engines.mysql.schema.objects import Names
+from ledger.engines.mysql.scratch import rehearsal
 from ledger.engines.mysql.session import MysqlSession
 from ledger.engines.mysql.shared import Shared
 from ledger.engines.mysql.trouble import translated, unreachable

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ledger.drivers.mysql import MysqlConnection, QueryError
 from ledger.engines.measured import Plan
-from ledger.engines.mysql.guards import READ_ONLY
+from ledger.engines.mysql.apply.guards import READ_ONLY
 
 MARIADB: Final = "EXPLAIN "
 MYSQL: Final = "EXPLAIN FORMAT=TRADITIONAL "

@@ -30,14 +30,15 @@ from ledger.engines.base import (
 from ledger.engines.checks import require_checks
 from ledger.engines.entries import adopted, entry_id, require_expected
 from ledger.engines.measured import Measured, Plan
-from ledger.engines.mysql import backup as backups
-from ledger.engines.mysql import drop, fence, guards, python, restore
-from ledger.engines.mysql import wish as wishes
-from ledger.engines.mysql.apply import Run
+from ledger.engines.mysql import drop
+from ledger.engines.mysql.apply import guards, python
+from ledger.engines.mysql.apply.progress import Progress, merge
+from ledger.engines.mysql.apply.run import Run
+from ledger.engines.mysql.backup import backup as backups
+from ledger.engines.mysql.backup import restore
 from ledger.engines.mysql.explain import explain
-from ledger.engines.mysql.introspect import SchemaReader
-from ledger.engines.mysql.lineage import Lineage
-from ledger.engines.mysql.marker import (
+from ledger.engines.mysql.lock import fence
+from ledger.engines.mysql.lock.marker import (
     Body,
     Fence,
     MarkerTable,
@@ -45,11 +46,13 @@ from ledger.engines.mysql.marker import (
     as_marker,
     require_ledger,
 )
-from ledger.engines.mysql.objects import Known, Names
-from ledger.engines.mysql.progress import Progress, merge
+from ledger.engines.mysql.maintain.maintain import MysqlUpkeep
+from ledger.engines.mysql.schema import sync as wishes
+from ledger.engines.mysql.schema.introspect import SchemaReader
+from ledger.engines.mysql.schema.lineage import Lineage
+from ledger.engines.mysql.schema.objects import Known, Names
 from ledger.engines.mysql.shared import Shared, kind_of
 from ledger.engines.mysql.trouble import translated
-from ledger.engines.mysql.upkeep import MysqlUpkeep
 from ledger.errors import MarkerMismatchError, StepFailedError
 from ledger.events import Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema

@@ -12,12 +12,12 @@ import anyio
 
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.statements import classify
-from ledger.engines.mysql.clients import DumpProgram
+from ledger.engines.mysql.backup.clients import DumpProgram
 from ledger.schema import Schema
 
 if TYPE_CHECKING:
-    from ledger.engines.mysql.introspect import State
-    from ledger.engines.mysql.wish import Wish
+    from ledger.engines.mysql.schema.introspect import State
+    from ledger.engines.mysql.schema.sync import Wish
 
 SCHEMAS_MAX: Final = 256
 TURN_SECONDS: Final = 10.0

@@ -20,6 +20,7 @@ from ledger.engines.sqlite.apply import python, stepwise, transaction
 from ledger.engines.sqlite.backup import backup as backups
 from ledger.engines.sqlite.backup import restore
 from ledger.engines.sqlite.explain import explain
+from ledger.engines.sqlite.maintain.maintain import SqliteUpkeep
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
     admit,
@@ -28,10 +29,9 @@ from ledger.engines.sqlite.marker import (
     replace_entries,
 )
 from ledger.engines.sqlite.opened import Opened
-from ledger.engines.sqlite.schema import wish as wishes
+from ledger.engines.sqlite.schema import sync as wishes
 from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.engines.sqlite.steps import marks_connection, run_checks, snapshot
-from ledger.engines.sqlite.upkeep.upkeep import SqliteUpkeep
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned

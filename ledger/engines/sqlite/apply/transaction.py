@@ -32,7 +32,7 @@ from ledger.engines.sqlite.marker import (
     read_marker,
 )
 from ledger.engines.sqlite.opened import Opened
-from ledger.engines.sqlite.schema import wish as wishes
+from ledger.engines.sqlite.schema import sync as wishes
 from ledger.engines.sqlite.steps import (
     RELOAD_SCHEMA,
     begin_immediate,
@@ -45,13 +45,7 @@ from ledger.engines.sqlite.steps import (
     run_step,
     writes_schema,
 )
-from ledger.engines.sqlite.trouble import (
-    REFUSALS,
-    described,
-    hint_for,
-    left_behind,
-    step_failed,
-)
+from ledger.engines.sqlite.trouble import REFUSALS, described, hint_for, left_behind, step_failed
 from ledger.errors import CheckFailedError, DiskFullError, StepFailedError, UnreachableError
 from ledger.events import CheckResult, Mark
 from ledger.schema import Schema

@@ -1,0 +1,215 @@
+"""How far a migration has come: in memory, in the tenant's marker, and told to the runner.
+
+A step whose effect cannot share a transaction with the marker announces itself by
+an intent. Once the intent of step k is durable, the ledger knows that all before k
+have landed, so that the marker need not say so too: it is written before whatever is
+not such a step, and at the end. Invariant: a result reaches the runner only when the
+marker holds it or the next intent is about to be recorded together with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+import msgspec
+
+from ledger import failpoints
+from ledger.drivers.mysql import DriverError, MysqlConnection
+from ledger.engines.base import Intent, Journal, MarkerEntry, StepResult, Work
+from ledger.engines.measured import Measured
+from ledger.engines.mysql.apply.connection import ConnectionState, Kept
+from ledger.engines.mysql.lock.marker import Body, MarkerTable
+from ledger.errors import FencedError, TenantError
+from ledger.events import CheckResult
+
+SAVE_SECONDS: Final = 10.0
+RESULTS_MAX: Final = 100
+"""About as many results as the marker keeps; then an intent takes them to the ledger."""
+
+
+class Progress:
+    """One migration under one claim. `step` is the last that landed, `of` as StepResult has it.
+
+    `measured` goes along with whatever is made durable.
+    """
+
+    def __init__(
+        self, work: Work, journal: Journal, table: MarkerTable, *, step: int, measured: Measured
+    ) -> None:
+        self.step = step
+        self.of = 0
+        self.measured = measured
+        self._work = work
+        self._journal = journal
+        self._table = table
+        self._saved_step = step
+        self._kept: list[StepResult] = []
+        self._untold: list[StepResult] = []
+        self._keeps_all = work.python is not None
+        self._measured_saved = False
+        self._state: ConnectionState | None = None
+        self._connection: Kept | None = None
+        self._saved_connection: Kept | None = None
+
+    def keep(self, state: ConnectionState) -> None:
+        """From here on the marker says what the connection knows too."""
+        self._state = state
+        self._connection = self._saved_connection = state.now if state.restored else None
+
+    @property
+    def results(self) -> tuple[StepResult, ...]:
+        """Results that the ledger may lack."""
+        return tuple(self._kept)
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the marker is behind."""
+        return self.step != self._saved_step
+
+    def carry(self, results: Sequence[StepResult], *, told: bool) -> None:
+        """Results that an earlier attempt left in the marker: those that the ledger may lack are told again."""
+        work = self._work
+        self._kept.extend(results)
+        if work.recorded is not None:
+            lacking = [one for one in results if one.number not in work.recorded]
+        elif told:
+            lacking = []
+        else:
+            lacking = [one for one in results if one.number > recorded_before(work)]
+        self._untold.extend(msgspec.structs.replace(one, recovered=True) for one in lacking)
+
+    def done(self, *results: StepResult) -> None:
+        """Steps that have landed in the tenant."""
+        self.step = results[-1].number
+        self._kept.extend(results)
+        self._untold.extend(results)
+        self._connection = self._known()
+
+    def tell(self) -> None:
+        """Hand to the runner what it has not heard."""
+        untold, self._untold = self._untold, []
+        for result in untold:
+            self._journal.landed(msgspec.structs.replace(result, of=self.of) if self.of else result)
+
+    def _known(self) -> Kept | None:
+        return self._state.now if self._state is not None else None
+
+    def _knows_more(self) -> bool:
+        """Whether the marker lacks what no intent says; the last statement's count is left out."""
+        known, saved = (
+            msgspec.structs.replace(one or Kept(), last=None)
+            for one in (self._connection, self._saved_connection)
+        )
+        return known != saved
+
+    def entry(self, *, step: int | None = None, applied: bool = False) -> MarkerEntry:
+        """The marker's entry as it is to be."""
+        return MarkerEntry(
+            ref=self._work.ref,
+            state="applied" if applied else "running",
+            direction=self._work.direction,
+            step=self.step if step is None else step,
+            epoch=self._work.epoch,
+        )
+
+    async def save(
+        self,
+        connection: MysqlConnection,
+        *,
+        before: tuple[tuple[str, str], ...] = (),
+        told: bool = False,
+    ) -> None:
+        """Write the marker, then tell. Under SET autocommit = 0 it takes a COMMIT too."""
+        await self._table.put(
+            connection,
+            self.entry(),
+            Body(
+                steps=tuple(self._kept),
+                told=told,
+                before=before,
+                measured=self.measured,
+                connection=self._connection,
+            ),
+        )
+        self._measured_saved = True
+        if connection.in_transaction:
+            await connection.commit()
+        self._saved_step = self.step
+        self._saved_connection = self._connection
+        self.tell()
+        failpoints.reach("engine.after_marker")
+
+    async def save_within(self, connection: MysqlConnection, *results: StepResult) -> None:
+        """Write the marker as it is to be once the open transaction has committed."""
+        await self._table.put(
+            connection,
+            self.entry(step=results[-1].number),
+            Body(steps=(*self._kept, *results), measured=self.measured, connection=self._known()),
+        )
+
+    def committed(self, *results: StepResult) -> None:
+        """The transaction of `save_within` has committed."""
+        self.done(*results)
+        self._saved_step = self.step
+        self._measured_saved = True
+        self._saved_connection = self._connection
+        self.tell()
+
+    async def finish(self, connection: MysqlConnection, checks: tuple[CheckResult, ...]) -> None:
+        """The last write: applied, or (down) forgotten."""
+        failpoints.reach("engine.before_marker")
+        if self._work.direction == "up":
+            body = Body(steps=tuple(self._kept), checks=checks, measured=self.measured)
+            await self._table.put(connection, self.entry(applied=True), body)
+            if connection.in_transaction:
+                await connection.commit()
+        else:
+            await self._table.drop(connection, self._work.ref, epoch=self._work.epoch)
+        self._saved_step = self.step
+        self.tell()
+        failpoints.reach("engine.after_marker")
+
+    async def intend(self, connection: MysqlConnection, intent: Intent) -> None:
+        """Make the intent durable, and with it the knowledge of all steps before it.
+
+        If that fails, the marker is written instead, since the runner may record the
+        results without the intent; not where the claim is lost, since then neither is.
+        What the connection knows no intent says: where it has changed, the marker does.
+        """
+        if self._knows_more():
+            await self.save(connection)
+        self.tell()
+        if not self._measured_saved:
+            intent = msgspec.structs.replace(intent, bytes_before=self.measured.bytes)
+        try:
+            await self._journal.intend(intent)
+        except FencedError:
+            raise
+        except BaseException as error:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + SAVE_SECONDS):
+                try:
+                    if not connection.closed:
+                        await self.save(connection, told=True)
+                except (DriverError, TenantError) as second:
+                    error.add_note(f"and the marker could not be written: {second}")
+            raise
+        if len(self._kept) > RESULTS_MAX and not self._keeps_all:
+            self._kept.clear()
+
+    async def announce_if_many(self, connection: MysqlConnection, intent: Intent) -> None:
+        """Keep the marker small in a migration of thousands of rows' statements."""
+        if len(self._kept) > RESULTS_MAX and not self._keeps_all:
+            await self.intend(connection, intent)
+
+
+def recorded_before(work: Work) -> int:
+    """The last step that the ledger's open intent proves to have landed."""
+    return work.intent.step - 1 if work.intent is not None else 0
+
+
+def merge(entry: MarkerEntry | None, work: Work) -> int:
+    """The last step that has landed, as far as marker and intent tell."""
+    of_marker = entry.step if entry is not None and entry.direction == work.direction else 0
+    return max(of_marker, recorded_before(work))

@@ -1,0 +1,251 @@
+"""Bringing a tenant back to a backup, in the session that holds its lock.
+
+The marker is not part of the dump: it stays, says `restoring` while the content is
+replaced, and gets the backup's entries in one transaction at the end. Invariant:
+nothing is dropped before the file's hash and form, and that server and account will
+take it, have been checked; an interrupted restore refuses to be migrated and is simply repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import msgspec
+
+from ledger import failpoints
+from ledger.drivers.mysql import NO_DEADLINE, QueryError, quote_identifier
+from ledger.engines.checks import require_fingerprint
+from ledger.engines.mysql.backup import broken_views
+from ledger.engines.mysql.backup.broken_views import BrokenView
+from ledger.engines.mysql.backup.container import Contents, read_contents, read_sql, sha256_of
+from ledger.engines.mysql.backup.dumpfile import statements
+from ledger.engines.mysql.backup.restorable import Asked, asked, known_of, require_taken
+from ledger.engines.mysql.backup.routine_grants import RoutineGrant, grant_again, read_grants
+from ledger.engines.mysql.drop import drop_object
+from ledger.engines.mysql.lock.fence import with_restoring
+from ledger.errors import RestoreError
+
+if TYPE_CHECKING:
+    from ledger.engines.mysql.session import MysqlSession
+
+LOOK_EVERY: Final = 64
+"""Statements between two looks at the fence, for servers whose lock does not hold."""
+
+_HEAD_CHARACTERS: Final = 60
+_USED: Final = re.compile(r"\n *USING \([^\n]*\)(?=\n)")
+"""The libraries of a routine, which the server writes with their database."""
+
+
+async def restore(
+    session: MysqlSession,
+    backup: Path,
+    *,
+    sha256: str,
+    epoch: int,
+    ledger: str,
+    deadline_seconds: float,
+    fingerprint: str,
+    unmade: list[str] | None,
+) -> None:
+    """Replace the tenant's content; the fence stands at `epoch` already. Raises RestoreError, FencedError."""
+    await broken_views.sweep(session)
+    contents = await checked(session, backup, sha256)
+    try:
+        with anyio.fail_after(deadline_seconds):
+            grants = await _say(session, contents, epoch=epoch, restoring=backup.name)
+            failpoints.reach("restore.before_write")
+            standing = await broken_views.as_backed_up(session, contents.broken)
+            await _drop_all(session, contents, standing)
+            await _set_defaults(session, contents)
+            # Over nothing but stand-ins, which also have the columns that its own tables lack.
+            left: Sequence[BrokenView] = [
+                one for one in contents.broken if one.name not in standing
+            ]
+            left = await broken_views.make_again(session, left, contents.broken)
+            await _feed(session, backup, contents, epoch=epoch)
+            left = await broken_views.make_again(session, left, contents.broken)
+            await grant_again(session, grants)
+            failpoints.reach("restore.after_write")
+            await session.renew(epoch=epoch, ledger=ledger)
+            await _replace_entries(session, contents, epoch=epoch)
+            state = await session.reader.state(
+                session.connection,
+                also=known_of(contents),
+                but={*contents.beyond, *contents.beside},
+            )
+            if not left:
+                require_fingerprint(state.mark, fingerprint, tenant=session.tenant)
+            elif unmade is not None:
+                unmade += [one.name for one in left]
+    except TimeoutError:
+        raise RestoreError(
+            f"the restore was not done within {deadline_seconds:g} s; the tenant holds a part of it",
+            hint="Raise the deadline for backups and run the restore again.",
+            tenant=session.tenant,
+        ) from None
+    except ValueError as error:
+        raise _unusable(session, backup, str(error)) from error
+
+
+async def checked(session: MysqlSession, backup: Path, sha256: str) -> Contents:
+    """The file is what was recorded, whole, and will be taken here. Raises RestoreError."""
+    try:
+        found = await anyio.to_thread.run_sync(sha256_of, backup)
+        if found != sha256:
+            raise ValueError(f"its SHA-256 is {found}, and {sha256} was recorded")
+        contents = await anyio.to_thread.run_sync(read_contents, backup)
+        wanted = await anyio.to_thread.run_sync(_read_through, backup, contents.sql_bytes)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise _unusable(session, backup, str(reason)) from error
+    await require_taken(session, wanted, contents)
+    return contents
+
+
+def _read_through(backup: Path, sql_bytes: int) -> Asked:
+    return asked(statements(read_sql(backup, limit_bytes=sql_bytes)))
+
+
+def _unusable(session: MysqlSession, backup: Path, reason: str) -> RestoreError:
+    return RestoreError(
+        f"the backup {backup} cannot be used: {reason}",
+        hint="Choose another backup (`ledger backups` lists them).",
+        tenant=session.tenant,
+    )
+
+
+async def _say(
+    session: MysqlSession, contents: Contents, *, epoch: int, restoring: str
+) -> tuple[RoutineGrant, ...]:
+    """Make the marker say that a restore is under way, and which privileges are to be granted again.
+
+    Raises FencedError.
+    """
+    found = await session.table.read(session.connection, bodies=True)
+    listing = await session.reader.listing(session.connection, also=known_of(contents))
+    grants = tuple(dict.fromkeys((*found.fence.grants, *await read_grants(session, listing))))
+    await session.table.replace_all(
+        session.connection,
+        found.entries.values(),
+        epoch=epoch,
+        fence=with_restoring(found, restoring, grants),
+    )
+    return grants
+
+
+async def _replace_entries(session: MysqlSession, contents: Contents, *, epoch: int) -> None:
+    now = await session.table.read(session.connection)
+    await session.table.replace_all(
+        session.connection,
+        [
+            msgspec.structs.replace(entry, epoch=min(entry.epoch, epoch))
+            for entry in contents.entries
+        ],
+        epoch=epoch,
+        fence=with_restoring(now, ""),
+    )
+
+
+async def _drop_all(session: MysqlSession, contents: Contents, standing: frozenset[str]) -> None:
+    """The tenant's own objects, apart from the marker, what was left out of the backup, and views
+    that are `standing` as they were then.
+
+    Routines and events first: if the account may not drop one, no row is gone yet.
+    """
+    connection = session.connection
+    listing = await session.reader.listing(
+        connection, also=known_of(contents), but=frozenset(contents.beside)
+    )
+    # The dump's rows have no COMMIT behind them, whatever the tenant's `session` has set.
+    await connection.execute("SET SESSION foreign_key_checks = 0, autocommit = 1")
+    names = list(listing.programs)
+    names += [("VIEW", name) for name in listing.views if name not in standing]
+    names += [("TABLE", name) for name in listing.tables]
+    names += [("SEQUENCE", name) for name in listing.sequences]
+    for kind, name in names:
+        await drop_object(connection, kind, name)
+
+
+async def _set_defaults(session: MysqlSession, contents: Contents) -> None:
+    """What a table without a character set of its own gets; a prefix tenant's is not its own."""
+    words = (contents.charset, contents.collation)
+    if session.names.prefix or not all(re.fullmatch(r"\w+", word) for word in words):
+        return
+    await session.connection.execute(
+        f"ALTER DATABASE {quote_identifier(session.names.database)}"
+        f" CHARACTER SET {contents.charset} COLLATE {contents.collation}"
+    )
+
+
+async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoch: int) -> None:
+    """Run the dump's statements one after the other."""
+    connection = session.connection
+    source = statements(read_sql(backup, limit_bytes=contents.sql_bytes))
+    number = fed = 0
+    half = False
+    elsewhere = _sequences_of(contents.database, session.names.database)
+    while True:
+        batch = await anyio.to_thread.run_sync(_next, source)
+        if not batch:
+            return
+        for text in batch:
+            number += 1
+            fed += len(text)
+            sql = text.decode("utf-8", "surrogateescape")
+            if elsewhere and sql.startswith("CREATE TABLE"):
+                sql = elsewhere.sub("nextval(", sql)
+            elif elsewhere and sql.startswith("CREATE"):
+                sql = _USED.sub(
+                    lambda used: used[0].replace(quote_identifier(contents.database) + ".", ""),
+                    sql,
+                    1,
+                )
+            try:
+                await connection.execute(sql, seconds=NO_DEADLINE)
+            except QueryError as error:
+                raise RestoreError(
+                    f"statement {number} of the backup ({_head(sql)}) was refused: {error}",
+                    hint="Correct what the message names and run the restore again; the tenant holds "
+                    "a part of the backup.",
+                    tenant=session.tenant,
+                ) from error
+            if not half and fed * 2 >= contents.sql_bytes:
+                half = True
+                failpoints.reach("restore.half_written")
+        rows = await session.table.read(connection)
+        if rows.epoch != epoch:
+            await session.table.lock_fence(connection, epoch=epoch)
+
+
+def _sequences_of(source: str, database: str) -> re.Pattern[str] | None:
+    """How a column's default names a sequence of the database that was backed up, if this is another.
+
+    It and what a routine uses are the only places where a dump names its database; a rehearsal
+    would take the live
+    tenant's values.
+    """
+    if source in ("", database):
+        return None
+    return re.compile(rf"\bnextval\({re.escape(quote_identifier(source))}\.", re.IGNORECASE)
+
+
+def _next(source: Iterator[bytes]) -> list[bytes]:
+    """The next statements, a megabyte or so of them."""
+    batch: list[bytes] = []
+    size = 0
+    for text in source:
+        batch.append(text)
+        size += len(text)
+        if size >= 1 << 20 or len(batch) >= LOOK_EVERY:
+            break
+    return batch
+
+
+def _head(sql: str) -> str:
+    """The statement's beginning without its data."""
+    head = " ".join(sql[:_HEAD_CHARACTERS].split())
+    return head.partition(" VALUES")[0].partition(" values")[0]

@@ -1,0 +1,83 @@
+"""Privileges on a tenant's routines: the server revokes them with a routine that a restore drops.
+
+Invariant: what was read stands in the marker before the first drop, so that a restore that was
+killed grants them too. An account that may not read them leaves it at that.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ledger.drivers.mysql import QueryError, quote_identifier
+
+if TYPE_CHECKING:
+    from ledger.engines.mysql.schema.introspect import Listing
+    from ledger.engines.mysql.session import MysqlSession
+
+READ: Final = """
+SELECT User, Host, Routine_type, Routine_name, Proc_priv FROM mysql.procs_priv
+WHERE Db = DATABASE()
+"""
+MAY_NOT_READ: Final = frozenset({1044, 1142, 1143})
+NO_ROUTINE: Final = 1305
+
+log = logging.getLogger("ledger.engine")
+
+
+class RoutineGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """One account's (or, without a host, one role's) privileges on one routine."""
+
+    user: str
+    host: str
+    kind: str
+    routine: str
+    privileges: tuple[str, ...]
+
+
+async def read_grants(session: MysqlSession, listing: Listing) -> tuple[RoutineGrant, ...]:
+    """Those on the listed routines; none where the account may not read them."""
+    own = {(kind, name.lower()) for kind, name in listing.programs}
+    try:
+        rows = await session.connection.fetch(READ)
+    except QueryError as error:
+        if error.code not in MAY_NOT_READ:
+            raise
+        return ()
+    return tuple(
+        RoutineGrant(
+            user=str(user),
+            host=str(host),
+            kind=str(kind),
+            routine=str(routine),
+            privileges=tuple(str(words).split(",")),
+        )
+        for user, host, kind, routine, words in rows
+        if (str(kind).upper(), str(routine).lower()) in own
+    )
+
+
+async def grant_again(session: MysqlSession, grants: tuple[RoutineGrant, ...]) -> None:
+    """Grant them on the routines that are there again."""
+    for one in grants:
+        words = [word.upper() for word in one.privileges if word.lower() != "grant"]
+        account = quote_identifier(one.user) + (
+            f"@{quote_identifier(one.host)}" if one.host else ""
+        )
+        option = " WITH GRANT OPTION" if len(words) < len(one.privileges) else ""
+        try:
+            await session.connection.execute(
+                f"GRANT {', '.join(words) or 'USAGE'} ON {one.kind} {quote_identifier(one.routine)}"
+                f" TO {account}{option}"
+            )
+        except QueryError as error:
+            if error.code != NO_ROUTINE:
+                log.warning(
+                    "tenant %s: the privileges of %s on %s could not be granted again: %s",
+                    session.tenant,
+                    account,
+                    one.routine,
+                    error,
+                )

@@ -1,0 +1,1 @@
+"""What a server and an account allow."""

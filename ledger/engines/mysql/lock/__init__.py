@@ -1,0 +1,1 @@
+"""Who may change a tenant: GET_LOCK, the marker and its fence."""

@@ -1,0 +1,1 @@
+"""What a tenant's schema is, and what it lacks."""

@@ -1,0 +1,361 @@
+"""A wished schema made in a scratch database, and the statements that bring a tenant up to it.
+
+The scratch database stands on the same server, has one name per tenant, is locked by
+it, and is dropped before and after. Invariant: a statement is the wish's own CREATE
+TABLE, or an ALTER TABLE with one line of what SHOW CREATE TABLE says; no other text of
+ours is in it but quoted names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ledger.dialects.statements import classify
+from ledger.dialects.wording import label
+from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.engines.base import SyncPlan
+from ledger.engines.mysql.apply import guards
+from ledger.engines.mysql.doctor.grants import SCRATCH_DATABASES
+from ledger.engines.mysql.lock.fence import lock_name
+from ledger.engines.mysql.schema import catalog
+from ledger.engines.mysql.schema.introspect import SchemaReader
+from ledger.engines.mysql.schema.objects import Names
+from ledger.engines.mysql.schema.widening import relation
+from ledger.engines.mysql.scratch import database as scratch
+from ledger.engines.mysql.trouble import NO_PRIVILEGE, step_failed
+from ledger.errors import ScriptError, StepFailedError, TenantError
+from ledger.events import Change
+from ledger.schema import Schema
+from ledger.scripts.model import Step, sha256_hex
+from ledger.sync import Addition, Rules, as_drift, gap
+
+if TYPE_CHECKING:
+    from ledger.engines.mysql.apply.run import Run
+    from ledger.engines.mysql.session import MysqlSession
+
+SETTINGS: Final = """
+SELECT @@sql_mode, @@character_set_database, @@collation_database, @@lower_case_table_names
+"""
+_LINE: Final = re.compile(
+    r"\s*(?:(?P<primary>PRIMARY KEY)|(?:\w+ )?KEY (?P<key>`(?:[^`]|``)*`)|(?P<column>`(?:[^`]|``)*`)) .*"
+)
+_NO_EFFECT: Final = frozenset({"dml", "query", "transaction"})
+
+
+class ScratchDeniedError(TenantError):
+    """The account may not make a scratch database."""
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the steps make of an empty database.
+
+    `lines` are SHOW CREATE TABLE's, by table (with `{prefix}`), kind and name in small letters.
+    """
+
+    steps: tuple[Step, ...]
+    schema: Schema
+    lines: dict[tuple[str, str, str], str]
+    fold_tables: bool
+
+    @property
+    def rules(self) -> Rules:
+        """How this server compares."""
+        return Rules(
+            types=relation, adds_keys=True, fold_tables=self.fold_tables, named_checks=True
+        )
+
+
+async def make(session: MysqlSession, steps: Sequence[Step], *, migration: str = "") -> Wish:
+    """The wish; made once for all tenants whose statements and settings are the same.
+
+    Raises StepFailedError for a statement that the server refuses, and for a table
+    that would not be the tenant's own; ScratchDeniedError without the privilege.
+    """
+    settings = (await session.connection.fetch(SETTINGS))[0]
+    parts = [session.connection.server.text, session.url.server, session.names.prefix]
+    parts += [str(one) for one in settings] + [step.sha256 for step in steps]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    known = session.shared.wish(key)
+    if known is None:
+        known = await _make(session, steps, fold_tables=bool(int(settings[3])), migration=migration)
+        session.shared.keep_wish(key, known)
+    return msgspec.structs.replace(known, steps=tuple(steps))
+
+
+async def _make(
+    session: MysqlSession, steps: Sequence[Step], *, fold_tables: bool, migration: str
+) -> Wish:
+    async with _scratch(session) as (other, names):
+        for step in steps:
+            try:
+                await other.execute(session.names_removed(step.sql), seconds=scratch.SECONDS)
+            except QueryError as error:
+                raise step_failed(
+                    error, step, target=session.target, migration=migration
+                ) from error
+        # What is there was just made, for this tenant.
+        target = msgspec.structs.replace(session.target, owns_all=True)
+        reader = SchemaReader(target, names, session.table.name, session.shared)
+        listing = await reader.listing(other)
+        _require_own(session, steps, migration=migration)
+        schema = await catalog.read(other, listing, names)
+        lines = {}
+        for table in listing.tables:
+            for kind, name, line in await _lines(other, table):
+                lines[names.neutral(table), kind, names.neutral(name).lower()] = line
+    return Wish(steps=tuple(steps), schema=schema, lines=lines, fold_tables=fold_tables)
+
+
+@asynccontextmanager
+async def _scratch(session: MysqlSession) -> AsyncIterator[tuple[MysqlConnection, Names]]:
+    """An empty database with the tenant's defaults and the session's sql_mode."""
+    (mode,) = (await session.connection.fetch("SELECT @@sql_mode"))[0]
+    name = "ledger_scratch_w" + lock_name(session.names.database, session.names.prefix)[7:30]
+    try:
+        async with scratch.database(session, name, locked=True) as other:
+            await other.execute(f"SET sql_mode = {_literal(str(mode))}")
+            yield other, Names(database=name, prefix=session.names.prefix)
+    except QueryError as error:
+        if error.code not in NO_PRIVILEGE:
+            raise
+        raise ScratchDeniedError(
+            f"a scratch database is needed beside the tenant, and cannot be made: {error}",
+            hint=f"Let an administrator GRANT ALL ON {SCRATCH_DATABASES} TO this account.",
+            tenant=session.tenant,
+        ) from error
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _require_own(session: MysqlSession, steps: Iterable[Step], *, migration: str) -> None:
+    """Raises StepFailedError for a table that the tenant's prefix does not begin.
+
+    One that a later statement renames or drops is the tenant's all the same.
+    """
+    prefix = session.names.prefix.lower()
+    for step in steps:
+        kind = classify(step.sql, "mysql")
+        if kind.makes("table") and not kind.target.lower().startswith(prefix):
+            raise StepFailedError(
+                f"the table {kind.target} would not be this tenant's: its prefix is"
+                f" {session.names.prefix!r}",
+                step=step.number,
+                hint="Write {prefix} before the table's name.",
+                tenant=session.tenant,
+                migration=migration,
+                file=step.file,
+                line=step.line,
+            )
+
+
+async def _lines(connection: MysqlConnection, table: str) -> list[tuple[str, str, str]]:
+    """Kind, name and text of each column and key that SHOW CREATE TABLE lists."""
+    rows = await connection.fetch(f"SHOW CREATE TABLE {quote_identifier(table)}")
+    found = []
+    for line in str(rows[0][1]).split("\n")[1:]:
+        if line.startswith(")"):
+            break
+        match = _LINE.fullmatch(line)
+        if match is None:
+            continue
+        text = line.strip().removesuffix(",")
+        if match["column"]:
+            found.append(("column", _unquoted(match["column"]), text))
+        else:
+            name = "PRIMARY" if match["primary"] else _unquoted(match["key"])
+            found.append(("index", name, text))
+    return found
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace("``", "`")
+
+
+async def plan(session: MysqlSession, wish: Wish, live: Schema, *, after: int) -> SyncPlan:
+    """The statements that the live schema lacks, numbered from `after` + 1, and what they cannot settle."""
+    found = gap(wish.schema, live, wish.rules)
+    prefix = session.names.prefix
+    missing = {_real(one.table, prefix).lower() for one in found.additions if one.kind == "table"}
+    statements = [
+        (f"Sync: {step.name}", step.sql, step) for step in wish.steps if _table_of(step) in missing
+    ]
+    for one in found.additions:
+        if one.kind != "table":
+            text = await _clause(session, wish, one)
+            if text:
+                step = _step_for(wish, _real(one.wished, prefix))
+                statements.append((*_statement(one, text, prefix), step))
+    return SyncPlan(
+        steps=tuple(
+            msgspec.structs.replace(step, number=number, name=name, sql=sql, sha256=sha256_hex(sql))
+            for number, (name, sql, step) in enumerate(statements, after + 1)
+        ),
+        drift=found.drift,
+    )
+
+
+async def lacking(
+    session: MysqlSession,
+    steps: Sequence[Step],
+    *,
+    after: int,
+    own: Sequence[Step] = (),
+    migration: str = "",
+) -> SyncPlan:
+    """What the tenant lacks of the wish, numbered from `after` + 1.
+
+    Where the account may not make a scratch database, a wish of which the tenant has nothing
+    but what its `own` steps have made is run as it stands. Raises as `make` does.
+    """
+    try:
+        wish = await make(session, steps, migration=migration)
+    except ScratchDeniedError:
+        found = await _as_it_stands(session, steps, after=after, own=own, migration=migration)
+        if found is None:
+            raise
+        return found
+    live = await session.reader.schema(session.connection)
+    return await plan(session, wish, live, after=after)
+
+
+async def _as_it_stands(
+    session: MysqlSession,
+    steps: Sequence[Step],
+    *,
+    after: int,
+    own: Sequence[Step],
+    migration: str,
+) -> SyncPlan | None:
+    """The wish's statements but `own`; None if a table of it is there that none of `own` has made: it
+    would have to be compared.
+    """
+    listing = await session.reader.listing(session.connection, programs=False)
+    there = {name.lower() for name in listing.all_names}
+    made = {_table_of(one) for one in own}
+    tables = [one for one in steps if classify(one.sql, "mysql").makes("table")]
+    if any(_table_of(one) in there - made for one in tables):
+        return None
+    _require_own(session, steps, migration=migration)
+    done = {one.sha256 for one in own}
+    wanted = [one for one in steps if one.sha256 not in done]
+    return SyncPlan(
+        steps=tuple(
+            msgspec.structs.replace(one, number=number, name=f"Sync: {one.name}")
+            for number, one in enumerate(wanted, after + 1)
+        )
+    )
+
+
+async def has_made(session: MysqlSession, step: Step) -> bool:
+    """Whether the table or index that the statement makes is there."""
+    kind = classify(step.sql, "mysql")
+    sql = guards.TABLE if kind.makes("table") else guards.INDEX
+    rows = await session.connection.fetch(sql, (kind.target,))
+    return bool(rows) if kind.makes("table") else (kind.owner,) in rows
+
+
+def left(wish: Wish, live: Schema) -> tuple[Change, ...]:
+    """In what the live schema is still not as wished."""
+    return as_drift(gap(wish.schema, live, wish.rules))
+
+
+def _statement(one: Addition, text: str, prefix: str) -> tuple[str, str]:
+    table = _real(one.table, prefix)
+    word = {"column": "add column", "type": "widen column", "index": "add index"}[one.kind]
+    return (
+        f"Sync: {word} {table}.{_real(one.name, prefix)}",
+        f"ALTER TABLE {quote_identifier(table)} {text}",
+    )
+
+
+async def _clause(session: MysqlSession, wish: Wish, one: Addition) -> str:
+    """What stands behind ALTER TABLE …; nothing if the server's own texts do not give it."""
+    if one.kind == "column":
+        return f"ADD COLUMN {wish.lines[one.wished, 'column', one.name.lower()]}"
+    if one.kind == "index":
+        return f"ADD {wish.lines[one.wished, 'index', one.name.lower()]}"
+    # The column as it is, with the wider type alone in the place of its own: what else the
+    # wish says of it may be narrower, and is told as drift.
+    table = _real(one.table, session.names.prefix)
+    for kind, name, line in await _lines(session.connection, table):
+        before = f"{quote_identifier(name)} {one.live_type}"
+        if kind == "column" and name.lower() == one.name.lower():
+            same = line[: len(before)].lower() == before.lower()
+            rest = line[len(before) :]
+            if same and (not rest or rest.startswith(" ")):
+                return f"MODIFY COLUMN {quote_identifier(name)} {one.wish_type}{rest}"
+    return ""
+
+
+def _step_for(wish: Wish, table: str) -> Step:
+    """The wish's CREATE TABLE of that table."""
+    return next(step for step in wish.steps if _table_of(step) == table.lower())
+
+
+def _table_of(step: Step) -> str:
+    """The table that a statement of a wish is about, in small letters."""
+    kind = classify(step.sql, "mysql")
+    return (kind.touched[0] if kind.touched else kind.target).lower()
+
+
+def _real(name: str, prefix: str) -> str:
+    return name.replace("{prefix}", prefix)
+
+
+def schema_steps(steps: Sequence[Step]) -> Iterator[Step]:
+    """The statements of a schema file that make something; rows do not count.
+
+    Raises ScriptError for one that could reach beyond the scratch database.
+    """
+    for step in steps:
+        kind = classify(step.sql, "mysql")
+        if kind.kind in _NO_EFFECT or kind.verb in ("LOCK", "UNLOCK"):
+            continue
+        local = kind.verb == "SET" and kind.kind == "session"
+        if kind.kind == "ddl" and kind.object not in ("database", "schema"):
+            local = not any("." in name for name in (kind.target, *kind.touched))
+        if not local:
+            raise ScriptError(
+                f"{label(kind)} could reach beyond a scratch database",
+                file=step.file,
+                line=step.line,
+                hint="Keep to CREATE, ALTER and DROP without a database's name in a schema file.",
+            )
+        yield step
+
+
+async def bring_about(run: Run) -> None:
+    """After the section: compute what the tenant lacks now, and run it as further steps.
+
+    A statement that was announced before a crash and is not wanted any more has landed:
+    the same wish leaves nothing of it to do.
+    """
+    session, work = run.session, run.work
+    if run.progress.unsaved:
+        await run.save()
+    session.known.forget()
+    begun = len(work.section.steps)
+    after = max(run.progress.step, begun)
+    intent = work.intent
+    announced = intent is not None and intent.step == after + 1
+    statement = intent.statement if intent is not None and announced else ""
+    own = list(work.sync[: after - begun])
+    for one in work.sync:
+        if one.sha256 == statement and await has_made(session, one):
+            own.append(one)
+    steps = (await lacking(session, work.sync, after=after, own=own)).steps
+    if intent is not None and announced and statement not in {one.sha256 for one in steps}:
+        await run.found_landed(f"Sync: {', '.join(intent.objects)}", intent)
+        steps = (await lacking(session, work.sync, after=after + 1, own=own)).steps
+    run.progress.of = run.progress.step + len(steps)
+    for step in steps:
+        await run.run(step, classify(step.sql, "mysql"))
+    await run.end()

@@ -1,0 +1,1 @@
+"""Databases beside a tenant's, made for one command and dropped."""
