@@ -25,7 +25,7 @@ import msgspec
 
 from ledger.config import Config, TenantSource
 from ledger.drivers.application import load
-from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, parse_url
+from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, Url, parse_url
 from ledger.engines.base import Engine, Target
 from ledger.errors import (
     ConfigError,
@@ -106,12 +106,11 @@ async def discover(config: Config, engines: Engines) -> Found:
     for source in config.tenants:
         if source.application is not None:
             load(source.application)
-    own = same_database(config.url)
+    own = config.url.place
     places: dict[tuple[object, ...], Target] = {}
     for source, found in zip(config.tenants, await _all_sources(config, engines), strict=True):
         if isinstance(found, TenantError):
-            engine = "mysql" if isinstance(source.url, MysqlUrl) else "sqlite"
-            lost.append(Lost(source=source.source, engine=engine, error=found))
+            lost.append(Lost(source=source.source, engine=source.engine, error=found))
         elif isinstance(found, LedgerError):
             raise found
         else:
@@ -119,7 +118,7 @@ async def discover(config: Config, engines: Engines) -> Found:
                 if isinstance(target, Lost):
                     lost.append(target)
                     continue
-                place = same_database(target.url)
+                place = target.url.place
                 if place == own and not target.prefix:
                     _require_searched(target, source)
                     continue
@@ -155,18 +154,6 @@ async def _all_sources(config: Config, engines: Engines) -> list[list[Target | L
         for number, source in enumerate(config.tenants):
             group.start_soon(ask, number, source)
     return results
-
-
-def same_database(url: SqliteUrl | MysqlUrl) -> tuple[object, ...]:
-    """What is equal for two URLs of one database: the file behind all its links; server and name."""
-    if isinstance(url, MysqlUrl):
-        return "mysql", url.server.replace("localhost:", "127.0.0.1:", 1), url.database
-    try:
-        # os.stat and no Path: this is asked for every tenant of every command.
-        found = os.stat(url.path)  # noqa: PTH116
-    except (OSError, ValueError):
-        return "sqlite", os.path.abspath(url.path)  # noqa: PTH100
-    return "sqlite", found.st_dev, found.st_ino
 
 
 def _require_searched(target: Target, source: TenantSource) -> None:
@@ -209,12 +196,12 @@ def _with_neighbours(targets: Sequence[Target]) -> tuple[Target, ...]:
     prefixes: dict[tuple[object, ...], list[str]] = {}
     for target in targets:
         if target.prefix:
-            prefixes.setdefault(same_database(target.url), []).append(target.prefix)
+            prefixes.setdefault(target.url.place, []).append(target.prefix)
     told = []
     for target in targets:
         others = tuple(
             one
-            for one in (prefixes[same_database(target.url)] if target.prefix else ())
+            for one in (prefixes[target.url.place] if target.prefix else ())
             if one != target.prefix and one.startswith(target.prefix)
         )
         told.append(
@@ -367,7 +354,7 @@ async def _from_query(
     config: Config, source: TenantSource, engines: Engines
 ) -> AsyncIterator[Target | Lost]:
     assert source.url is not None and source.query is not None  # noqa: S101 - the loader's promise
-    engine = engines["sqlite" if isinstance(source.url, SqliteUrl) else "mysql"]
+    engine = engines[source.engine]
     number = 0
     async for row in engine.query(source.url, source.secret, source.query):
         number += 1
@@ -385,7 +372,7 @@ def _of_row(config: Config, source: TenantSource, name: str, text: str, *, where
         )
     url, password = parse_url(text, source=f"{source.source}, {where}", base=config.base)
     secret = SecretSource(value=password) if password else source.secret
-    if source.prefix and isinstance(url, SqliteUrl):
+    if source.prefix and not url.server:
         raise ConfigError(
             f"{where}: tenant {name} is a SQLite file, and the source has a prefix",
             hint="Leave such rows out, or give them a [[tenants]] of their own without prefix.",
@@ -403,10 +390,9 @@ def _apart(source: TenantSource, label: str, make: Callable[[], Target]) -> Targ
     except ConfigError as error:
         if not _is_searched(source):
             raise ConfigError(f"{source.source}: {error.message}", hint=error.hint) from error
-        engine = "mysql" if isinstance(source.url, MysqlUrl) else "sqlite"
         return Lost(
             source=f"{source.source}, {label}",
-            engine=engine,
+            engine=source.engine,
             error=UnfitTenantError(error.message, hint=error.hint),
             aside=True,
         )
@@ -426,7 +412,7 @@ def _target(
     config: Config,
     source: TenantSource,
     natural: str,
-    url: SqliteUrl | MysqlUrl,
+    url: Url,
     *,
     prefix: str | None = None,
     secret: SecretSource | None = None,

@@ -21,7 +21,7 @@ import msgspec
 from ledger.api.opened import Chosen, Opened, choose_tenants, opened
 from ledger.api.strangers import find_strangers, wrong_ledger
 from ledger.config import Config
-from ledger.drivers.url import SqliteUrl
+from ledger.drivers.url import IN_MEMORY
 from ledger.engines.diagnosis import Level, Probe
 from ledger.errors import (
     StoreError,
@@ -85,8 +85,8 @@ async def examine(
     findings = _host(config)
     fleet, ledger_id, missing = FleetState(), "", False
     url = config.url
-    if isinstance(url, SqliteUrl) and not await anyio.Path(url.path).exists():
-        findings += _no_ledger(url.path)
+    if url == IN_MEMORY or (url.file and not await anyio.Path(url.file).exists()):
+        findings += _no_ledger(url.file or ":memory:")
         missing = True
     else:
         try:
@@ -96,7 +96,7 @@ async def examine(
         except StoreError as error:
             findings.append(_finding("ledger", "connection", "failed", error.message, error.hint))
     # The tenants are looked at whatever became of the ledger.
-    empty = msgspec.structs.replace(config, url=SqliteUrl(path=":memory:"))
+    empty = msgspec.structs.replace(config, url=IN_MEMORY)
     async with opened(empty, create=True) as ready:
         chosen = await choose_tenants(config, ready.engines, patterns)
         findings += [
@@ -179,8 +179,8 @@ async def _ledger(ready: Opened) -> list[Finding]:
         findings.append(_finding("ledger", "writable", "ok", "a transaction was committed"))
     except StoreError as error:
         findings.append(_finding("ledger", "writable", "failed", error.message, error.hint))
-    if isinstance(config.url, SqliteUrl) and config.url.path != ":memory:":
-        free = shutil.disk_usage(Path(config.url.path).parent).free
+    if config.url.file:
+        free = shutil.disk_usage(Path(config.url.file).parent).free
         level: Level = "ok" if free >= LEDGER_BYTES else "failed"
         hint = "" if level == "ok" else "Free some space: without it no run can be recorded."
         findings.append(_finding("ledger", "disk", level, f"{free} bytes free", hint))

@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from ledger.api.discovery import CHARSET_COLLATE
-from ledger.config import Config, TenantSource
+from ledger.config import Config
 from ledger.drivers.application import Application, equip, load
-from ledger.drivers.url import MysqlUrl
 from ledger.errors import ScriptError
 from ledger.folder import find_sets, load_set
 from ledger.lint import Finding, lint_set
@@ -40,7 +39,7 @@ def sets_wanted(config: Config) -> dict[tuple[Path, DialectName], dict[str, str]
     """Each folder in each dialect that its tenants speak, with all that placeholders stand for."""
     wanted: dict[tuple[Path, DialectName], dict[str, str]] = {}
     for source in config.tenants:
-        dialect = _dialect(source)
+        dialect = source.engine
         for folder in source.migrations or config.migrations:
             variables = wanted.setdefault((folder, dialect), _built_in(dialect))
             variables.update(config.variables | source.variables)
@@ -64,11 +63,6 @@ def _applications(config: Config) -> dict[Path, list[Application]]:
 def _equip(database: sqlite3.Connection, applications: Sequence[Application]) -> None:
     for one in applications:
         equip(database, one)
-
-
-def _dialect(source: TenantSource) -> DialectName:
-    """The dialect of a source; a query's tenants are taken to be what the asked server is."""
-    return "mysql" if isinstance(source.url, MysqlUrl) else "sqlite"
 
 
 def _built_in(dialect: DialectName) -> dict[str, str]:

@@ -13,7 +13,6 @@ from ledger.api.discovery import Engines, Found, choose, discover, require_some
 from ledger.api.strangers import Stranger
 from ledger.api.touches import Touches
 from ledger.config import Config
-from ledger.drivers.url import SqliteUrl
 from ledger.engines import engine_for
 from ledger.engines.base import Target
 from ledger.errors import ConfigError, UsageError
@@ -128,7 +127,7 @@ async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[st
         targets=tuple(followed),
         catalogues=catalogues,
         engines=engines,
-        ledger=Path(config.url.path) if isinstance(config.url, SqliteUrl) else None,
+        ledger=Path(config.url.file) if config.url.file else None,
         warnings=tuple(warnings),
         scope=scope_of(config),
         known=catalogues

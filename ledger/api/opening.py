@@ -18,7 +18,7 @@ from ledger.api.running import Tenants, begin
 from ledger.api.strangers import Stranger, find_strangers, wrong_ledger
 from ledger.config import Config, load_config
 from ledger.drivers.secrets import Secrets
-from ledger.drivers.url import SecretSource, SqliteUrl
+from ledger.drivers.url import IN_MEMORY, SecretSource
 from ledger.errors import LedgerError, NoLedgerError, UsageError, WrongLedgerError
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.fleet.run import Bounds
@@ -172,7 +172,7 @@ class Opening:
 
     def _empty(self) -> AbstractAsyncContextManager[Opened]:
         """A ledger in memory that knows nothing."""
-        empty = msgspec.structs.replace(self.config, url=SqliteUrl(path=":memory:"))
+        empty = msgspec.structs.replace(self.config, url=IN_MEMORY)
         return opened(empty, create=True)
 
     async def _refuse_strangers(self, tenants: Tenants) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from ledger import events as ev
 from ledger.api.discovery import Engines
 from ledger.api.opened import Chosen, Opened
-from ledger.drivers.url import SqliteUrl
+from ledger.drivers.url import IN_MEMORY
 from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError, UnfinishedError, UsageError
@@ -260,7 +260,7 @@ async def _content(
 async def _scratch_ledger(ready: Opened, folder: Path) -> AsyncIterator[RunContext]:
     """A ledger in memory for one tenant: nothing of a rehearsal is in the real one."""
     config = ready.config
-    async with open_store(SqliteUrl(path=":memory:"), create=True) as store:
+    async with open_store(IN_MEMORY, create=True) as store:
         yield RunContext(
             store=store,
             ledger_id=store.ledger_id,

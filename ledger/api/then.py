@@ -15,7 +15,7 @@ from ledger.api.choosing import matches_any
 from ledger.api.discovery import Found
 from ledger.api.opened import Chosen, Opened, scope_of
 from ledger.api.status import Status, build_status
-from ledger.drivers.url import SqliteUrl
+from ledger.drivers.url import NOWHERE
 from ledger.engines.base import Target
 from ledger.errors import UnknownTenantError
 from ledger.fleet.recorded import UNKNOWN, RecordedFleet, RecordedSet, catalogue_of, read_fleet
@@ -80,7 +80,7 @@ def _chosen(
     for name, engine, index in recorded.tenants:
         if not matches_any(name, names):
             continue
-        targets.append(Target(name=name, engine=engine, url=SqliteUrl(path=""), source="ledger"))
+        targets.append(Target(name=name, engine=engine, url=NOWHERE, source="ledger"))
         state = fleet.tenant(name)
         followed[name] = _applied(state, engine) if index == UNKNOWN else catalogues[index]
     for pattern in names:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.config import Config
-from ledger.drivers.url import MysqlUrl
 from ledger.errors import UsageError
 from ledger.folder import find_sets, write_new
 from ledger.scripts.model import DialectName
@@ -60,9 +59,8 @@ def _folders(config: Config) -> dict[Path, DialectName]:
     """The folders that migrations are in, each with the dialect of the first tenants that follow it."""
     folders: dict[Path, DialectName] = {}
     for source in config.tenants:
-        mysql = isinstance(source.url, MysqlUrl)
         for folder in source.migrations or config.migrations:
-            folders.setdefault(folder, "mysql" if mysql else "sqlite")
+            folders.setdefault(folder, source.engine)
     for folder in config.migrations:
         folders.setdefault(folder, "sqlite")
     return folders

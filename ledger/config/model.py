@@ -10,8 +10,9 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger.dialects.steps import DialectName
 from ledger.drivers.application import Application
-from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+from ledger.drivers.url import SecretSource, Url
 
 MAX_SECONDS: Final = 31_536_000.0
 """A year. What is longer is a slip of the finger, and "for ever" (`inf`) has no place in an event's JSON."""
@@ -65,7 +66,7 @@ class TenantSource(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["sqlite", "databases", "prefixes", "query"]
     name: str = "{name}"
     glob: str = ""
-    url: SqliteUrl | MysqlUrl | None = None
+    url: Url | None = None
     secret: SecretSource = SecretSource()
     pattern: str | None = None
     databases: tuple[str, ...] = ()
@@ -83,6 +84,11 @@ class TenantSource(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 8
     create: bool = False
 
+    @property
+    def engine(self) -> DialectName:
+        """The kind of the database that is asked, and of the tenants that it is taken to name."""
+        return "sqlite" if self.url is None else self.url.engine
+
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A whole configuration, one environment's overlay already laid over it.
@@ -96,7 +102,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     base: Path
     migrations: tuple[Path, ...]
     backups: Path
-    url: SqliteUrl | MysqlUrl
+    url: Url
     path: Path | None = None
     secret: SecretSource = SecretSource()
     backup: Backing = "always"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import ClassVar, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
+from ledger.dialects.steps import DialectName
 from ledger.errors import ConfigError
 
 
@@ -53,7 +55,26 @@ class SecretSource(msgspec.Struct, frozen=True, kw_only=True):
 class SqliteUrl(msgspec.Struct, frozen=True, kw_only=True):
     """`sqlite:///relative.db`, `sqlite:////absolute.db` or `sqlite://:memory:`."""
 
+    engine: ClassVar[DialectName] = "sqlite"
+    server: ClassVar[str] = ""
+    user: ClassVar[str] = ""
+
     path: str
+
+    @property
+    def file(self) -> str:
+        """The database's file; empty for one in memory."""
+        return "" if self.path == ":memory:" else self.path
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What is equal for two URLs of one database: the file behind all its links."""
+        try:
+            # os.stat and no Path: this is asked for every tenant of every command.
+            found = os.stat(self.path)  # noqa: PTH116
+        except (OSError, ValueError):
+            return self.engine, os.path.abspath(self.path)  # noqa: PTH100
+        return self.engine, found.st_dev, found.st_ino
 
     def __str__(self) -> str:
         return f"sqlite:///{self.path}"
@@ -65,6 +86,9 @@ class MysqlUrl(msgspec.Struct, frozen=True, kw_only=True):
     `ssl_cert` and `ssl_key` are the files (PEM) of the certificate that the client shows, and
     of its key, which may stand in the first one too.
     """
+
+    engine: ClassVar[DialectName] = "mysql"
+    file: ClassVar[str] = ""
 
     host: str
     port: int = 3306
@@ -81,15 +105,29 @@ class MysqlUrl(msgspec.Struct, frozen=True, kw_only=True):
         """`host:port` or the socket: what a limit per server counts by."""
         return self.unix_socket or f"{self.host}:{self.port}"
 
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What is equal for two URLs of one database: server and name."""
+        return self.engine, self.server.replace("localhost:", "127.0.0.1:", 1), self.database
+
     def __str__(self) -> str:
         user = f"{self.user}@" if self.user else ""
         name = f"/{self.database}" if self.database else ""
         return f"mysql://{user}{self.host}:{self.port}{name}"
 
 
-def parse_url(
-    text: str, *, source: str, base: Path | None = None
-) -> tuple[SqliteUrl | MysqlUrl, Secret | None]:
+Url = SqliteUrl | MysqlUrl
+"""A database of any kind. All have `engine`, `server` (empty for a file), `user`, `file` (empty
+for a server) and `place`."""
+
+IN_MEMORY: Final[Url] = SqliteUrl(path=":memory:")
+"""A ledger that ends with the process."""
+
+NOWHERE: Final[Url] = SqliteUrl(path="")
+"""The place of a tenant that is known from the ledger alone."""
+
+
+def parse_url(text: str, *, source: str, base: Path | None = None) -> tuple[Url, Secret | None]:
     """Read a database URL; the password, if it holds one, comes back apart.
 
     `source` (file and key) is named in errors; a relative SQLite path is taken
@@ -144,13 +182,13 @@ _OPTIONS = ("unix_socket", "ssl", "ssl_ca", "ssl_cert", "ssl_key")
 _URL_HINT = "Write sqlite:///path/to/file.db or mysql://user@host:3306/database."
 
 
-def _sqlite(text: str, *, source: str, base: Path | None) -> SqliteUrl:
+def _sqlite(text: str, *, source: str, base: Path | None) -> Url:
     rest = text.removeprefix("sqlite:")
     if not rest.startswith("//"):
         raise ConfigError(f"{source} is not a valid URL", hint=_URL_HINT)
     rest = rest[2:]
     if rest in (":memory:", "/:memory:"):
-        return SqliteUrl(path=":memory:")
+        return IN_MEMORY
     path = unquote(rest.removeprefix("/"))
     if not path or "\0" in path:
         raise ConfigError(f"{source} names no file", hint=_URL_HINT)

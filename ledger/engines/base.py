@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from ledger.drivers.application import Application
-from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+from ledger.drivers.url import SecretSource, Url
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.maintain import Upkeep
 from ledger.engines.measured import Measured, Plan
@@ -59,8 +59,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    engine: Literal["sqlite", "mysql"]
-    url: SqliteUrl | MysqlUrl
+    engine: DialectName
+    url: Url
     source: str
     sets: tuple[str, ...] = ()
     prefix: str = ""
@@ -80,7 +80,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def server(self) -> str:
         """What the limit per server counts by; empty for a file."""
-        return self.url.server if isinstance(self.url, MysqlUrl) else ""
+        return self.url.server
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -388,7 +388,7 @@ class Session(Protocol):
 class Engine(Protocol):
     """One kind of tenant database."""
 
-    name: Literal["sqlite", "mysql"]
+    name: DialectName
     dialect: DialectName
     capabilities: Capabilities
 
@@ -440,7 +440,7 @@ class Engine(Protocol):
         ...
 
     def query(
-        self, url: SqliteUrl | MysqlUrl, secret: SecretSource, sql: str, *, limit: int = 1_000_000
+        self, url: Url, secret: SecretSource, sql: str, *, limit: int = 1_000_000
     ) -> AsyncIterator[tuple[object, ...]]:
         """Rows of a read-only query (control planes, prefixes_query, SHOW DATABASES). Raises UnreachableError."""
         ...

@@ -16,7 +16,6 @@ from typing import Final, Literal
 import anyio
 import msgspec
 
-from ledger.drivers.url import SqliteUrl
 from ledger.engines.base import Engine, Target
 from ledger.engines.diagnosis import Probe
 from ledger.errors import PreflightError, TenantError
@@ -80,8 +79,7 @@ async def _servers(
     groups: dict[tuple[str, str, str], list[Target]] = {}
     for target in targets:
         if target.server:
-            user = getattr(target.url, "user", "")
-            groups.setdefault((target.engine, target.server, user), []).append(target)
+            groups.setdefault((target.engine, target.server, target.url.user), []).append(target)
     found: list[Problem] = []
     limit = anyio.CapacityLimiter(SERVERS_AT_ONCE)
 
@@ -117,9 +115,9 @@ def _disks(
         found.append(Problem(where=str(ledger), level="failed", detail=detail, hint=_ROOM))
     sizes: dict[str, list[int]] = {}
     for target in targets:
-        if isinstance(target.url, SqliteUrl):
+        if target.url.file:
             mark = ctx.state(target.name).mark
-            folder = os.path.dirname(target.url.path) or "."  # noqa: PTH120 - for thousands of tenants
+            folder = os.path.dirname(target.url.file) or "."  # noqa: PTH120 - for thousands of tenants
             sizes.setdefault(folder, []).append(mark.bytes or 0 if mark is not None else 0)
     needed = sum(sum(some) for some in sizes.values())
     backups = ctx.settings.backups

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, Url
 from ledger.stores.base import Store
 
 NO_SECRET: Final = SecretSource()
@@ -33,7 +33,7 @@ _OPENERS: dict[type, Opener] = {SqliteUrl: _sqlite, MysqlUrl: _mysql}
 
 
 def open_store(
-    url: SqliteUrl | MysqlUrl, secret: SecretSource = NO_SECRET, *, create: bool = False
+    url: Url, secret: SecretSource = NO_SECRET, *, create: bool = False
 ) -> AbstractAsyncContextManager[Store]:
     """Open the ledger at `url`; with `create`, make it first if there is none.
 

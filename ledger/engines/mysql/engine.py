@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import anyio
 import msgspec
 
 from ledger.drivers import mysql
 from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, quote_identifier
-from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+from ledger.drivers.url import MysqlUrl, SecretSource, Url
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.mysql.apply.run import ATTEMPTS
@@ -40,7 +40,7 @@ class MysqlEngine:
     server, `lock_seconds` the wait for a metadata lock, over all attempts.
     """
 
-    name: Literal["sqlite", "mysql"] = "mysql"
+    name: DialectName = "mysql"
     dialect: DialectName = "mysql"
     capabilities = Capabilities(transactional_ddl=False, server_side_locks=True)
 
@@ -196,7 +196,7 @@ class MysqlEngine:
 
     async def query(
         self,
-        url: SqliteUrl | MysqlUrl,
+        url: Url,
         secret: SecretSource,
         sql: str,
         *,
@@ -212,7 +212,7 @@ class MysqlEngine:
 
     async def _rows(
         self,
-        url: SqliteUrl | MysqlUrl,
+        url: Url,
         secret: SecretSource,
         sql: str,
         arguments: Sequence[object] | None = None,

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import anyio
 import msgspec
 
 from ledger.drivers.sqlite import call, connect, looking
-from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
+from ledger.drivers.url import SecretSource, SqliteUrl, Url
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.sqlite.connection import equip_for
@@ -53,7 +53,7 @@ class SqliteEngine:
     opening a file needs no deadline, so that `connect_seconds` says nothing here.
     """
 
-    name: Literal["sqlite", "mysql"] = "sqlite"
+    name: DialectName = "sqlite"
     dialect: DialectName = "sqlite"
     capabilities = Capabilities(transactional_ddl=True, server_side_locks=False)
 
@@ -163,7 +163,7 @@ class SqliteEngine:
 
     async def query(
         self,
-        url: SqliteUrl | MysqlUrl,
+        url: Url,
         secret: SecretSource,
         sql: str,
         *,
