@@ -62,6 +62,8 @@ def _make_own_indexes(path: Path) -> None:
         "CREATE TABLE codes (code TEXT COLLATE BACKWARDS PRIMARY KEY) WITHOUT ROWID",
         "INSERT INTO places VALUES ('A', 1), ('b', 2)",
         "INSERT INTO codes VALUES ('A'), ('b')",
+        "CREATE TABLE sums (size INTEGER, twice INTEGER AS (doubled(size)) NOT NULL)",
+        "INSERT INTO sums VALUES (1), (2)",
     )
 
 
@@ -155,6 +157,17 @@ class TestBackup:
         async with SqliteEngine().open(target_for(path)) as session:
             with pytest.raises(BackupError, match="not sound"):
                 await session.backup(path.with_name("backup.sqlite"), deadline_seconds=30)
+
+    async def test_pages_that_no_table_has_are_checked_without_the_application(
+        self, path: Path
+    ) -> None:
+        """What a row holds depends on the application's functions; the list of free pages does not."""
+        _make_own_indexes(path)
+        with path.open("r+b") as file:
+            file.seek(36)
+            file.write((5).to_bytes(4, "big"))
+        looked = await SqliteEngine().diagnose(target_for(path), quick=False)
+        assert "failed" in {probe.level for probe in looked.probes}
 
     async def test_needs_room(self, path: Path, tmp_path: Path) -> None:
         """A folder that does not exist, or cannot be written, is a BackupError."""

@@ -22,9 +22,6 @@ DEFINITIONS: Final = "SELECT sql FROM main.sqlite_master WHERE sql IS NOT NULL"
 FUNCTIONS: Final = "SELECT name FROM pragma_function_list"
 STRUCTURE: Final = "PRAGMA main.quick_check(1)"
 
-_STRUCTURAL: Final = "***"
-"""How findings about pages begin; they come before those about rows."""
-
 _NOT_KNOWN: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_ERROR_MISSING_COLLSEQ})
 """What SQLite says where the schema uses a name that the connection has not, among other things."""
 
@@ -48,9 +45,10 @@ def find_damage(database: sqlite3.Connection, *, most: int, quick: bool = False)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode not in _NOT_KNOWN:
                 raise
-    with _stand_ins(database, unknown):
-        # The order of rows means nothing now; the pages do.
-        found += [one for one in _found(database, STRUCTURE) if one.startswith(_STRUCTURAL)]
+    with _stand_ins(database, unknown) as used:
+        # Pages are checked before rows: what is found before a stand-in is used does not depend on it.
+        first = _found(database, STRUCTURE)
+        found += () if used else first
     return tuple(dict.fromkeys(found))[:most]
 
 
@@ -95,21 +93,32 @@ def _collates(database: sqlite3.Connection, name: str) -> bool:
 
 
 @contextmanager
-def _stand_ins(database: sqlite3.Connection, unknown: Iterable[_Unknown]) -> Iterator[None]:
-    """Something under each name that is not known, as long as the block lasts."""
+def _stand_ins(
+    database: sqlite3.Connection, unknown: Iterable[_Unknown]
+) -> Iterator[set[_Unknown]]:
+    """Define each unknown name for the duration of the block; the set holds those that were used."""
     removals: list[Callable[[], None]] = []
+    used: set[_Unknown] = set()
     try:
-        removals += [_define(database, *one) for one in unknown]
-        yield
+        removals += [_define(database, name, used) for name in unknown]
+        yield used
     finally:
         for remove in removals:
             remove()
 
 
-def _define(database: sqlite3.Connection, kind: str, name: str) -> Callable[[], None]:
-    """Define a stand-in, and return what removes it."""
+def _define(
+    database: sqlite3.Connection, unknown: _Unknown, used: set[_Unknown]
+) -> Callable[[], None]:
+    """Define a stand-in that adds itself to `used`, and return what removes it."""
+    kind, name = unknown
     if kind == "collation":
-        database.create_collation(name, lambda one, other: (one > other) - (one < other))
+
+        def collate(left: str, right: str) -> int:
+            used.add(unknown)
+            return (left > right) - (left < right)
+
+        database.create_collation(name, collate)
         return lambda: database.create_collation(name, None)
-    database.create_function(name, -1, lambda *_: None, deterministic=True)
+    database.create_function(name, -1, lambda *_: used.add(unknown), deterministic=True)
     return lambda: database.create_function(name, -1, None)
