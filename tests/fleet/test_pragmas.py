@@ -245,6 +245,40 @@ async def test_a_rehearsal_and_a_rollback_keep_it_new(tmp_path: Path, head: str)
             await ledger.rollback(to="0")
 
 
+@pytest.mark.parametrize("head", ["", STEPWISE])
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize("workers", [0, 2])
+async def test_a_file_that_holds_our_marker_alone_takes_an_encoding(
+    tmp_path: Path, head: str, mode: str, workers: int
+) -> None:
+    """Rewritten under the claim; its fence, journal mode and other settings stay."""
+    fleet = _empty(tmp_path)
+    fleet.config.write_text(f"workers = {workers}\n" + fleet.config.read_text())
+    fleet.write("001_x.sql", "PRAGMA user_version = 5;\nCREATE TABLE t (x TEXT);\n")
+    async with fleet.open() as ledger:
+        await ledger.migrate()
+        await ledger.rollback(to="0")
+        with closing(sqlite3.connect(fleet.tenant("t0"))) as database:
+            database.execute("PRAGMA user_version = 7")
+            database.execute(f"PRAGMA journal_mode = {mode}").fetchall()
+        marker = fleet.query("t0", "SELECT * FROM ledger_marker")
+        sql = (
+            "PRAGMA encoding = 'UTF-16be';\nCREATE TABLE t (x TEXT);\nINSERT INTO t VALUES ('ä');\n"
+        )
+        fleet.write("001_x.sql", head + sql + "nonsense;\n")
+        report = await ledger.migrate()
+        assert "nonsense" in report.outcomes[0].message
+        assert [row[0] for row in marker] == [""]
+        fleet.write("001_x.sql", head + sql)
+        report = await ledger.migrate()
+        assert [one.message for one in report.outcomes] == [""]
+        assert not (await ledger.validate()).drift
+    assert fleet.query("t0", "PRAGMA encoding") == [("UTF-16be",)]
+    assert fleet.query("t0", "PRAGMA user_version") == [(7,)]
+    assert fleet.query("t0", "PRAGMA journal_mode") == [(mode,)]
+    assert fleet.query("t0", "SELECT hex(x) FROM t") == [("00E4",)]
+
+
 @pytest.mark.parametrize("name", ["page_size", "auto_vacuum", "encoding"])
 @pytest.mark.parametrize("head", ["", STEPWISE])
 async def test_a_database_with_content_is_refused_or_has_it_already(

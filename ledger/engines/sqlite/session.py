@@ -17,6 +17,7 @@ from ledger.engines.base import Backup, Done, Journal, Marker, SyncPlan, Work
 from ledger.engines.checks import require_fingerprint
 from ledger.engines.measured import Plan
 from ledger.engines.sqlite.apply import python, stepwise, transaction
+from ledger.engines.sqlite.apply.settings import take_encoding
 from ledger.engines.sqlite.backup import backup as backups
 from ledger.engines.sqlite.backup import restore
 from ledger.engines.sqlite.explain import explain
@@ -75,6 +76,7 @@ class SqliteSession:
         )
         if work.python is not None:
             return await python.apply(self._opened, work, journal, known)
+        await take_encoding(self._opened, work)
         if work.section.transaction:
             return await transaction.apply(self._opened, work, journal, known)
         return await stepwise.apply(self._opened, work, journal, known)

@@ -9,16 +9,22 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Final
 
 from ledger.dialects.sqlite.pragmas import read_pragma, value_set
-from ledger.engines.sqlite.steps import first_words, or_busy
+from ledger.engines.base import Work
+from ledger.engines.sqlite.marker import CREATE_MARKER, PUT_ROW, READ_MARKER, admit, read_marker
+from ledger.engines.sqlite.opened import Opened
+from ledger.engines.sqlite.steps import commit, first_words, or_busy
+from ledger.engines.sqlite.trouble import BusyError
 from ledger.errors import StepFailedError
 from ledger.scripts.model import Section, Step
 
 OTHERS: Final = """
 SELECT 1 FROM main.sqlite_master WHERE tbl_name <> 'ledger_marker' AND name NOT LIKE 'sqlite_%' LIMIT 1
 """
+_KEPT: Final = ("page_size", "auto_vacuum", "user_version", "application_id")
 _BY_VACUUM: Final = frozenset({"page_size", "auto_vacuum"})
 _INCREMENTAL: Final = (1, 2)
 """auto_vacuum FULL and INCREMENTAL: between the two it can be changed at any time.
@@ -31,8 +37,7 @@ def set_in_new_file(database: sqlite3.Connection, path: str, section: Section) -
     Without a transaction only what stands before every other statement is meant for it. A file that
     holds our marker alone (a backup of an empty one was restored) is written anew.
     """
-    steps = [step for step in section.steps if _sets(step)]
-    steps = steps if section.transaction else list(_leading(section.steps))
+    steps = _meant(section)
     if not steps:
         return
     written = not _is_empty(path)
@@ -43,6 +48,51 @@ def set_in_new_file(database: sqlite3.Connection, path: str, section: Section) -
         database.execute(step.sql).fetchall()
     if written and lacking:
         or_busy(database, "VACUUM")
+
+
+async def take_encoding(opened: Opened, work: Work) -> None:
+    """Write a file that holds our marker alone anew, in the text encoding that the section sets."""
+    sets = [step.sql for step in _meant(work.section) if _names(step, "encoding")]
+    if not sets or _is_empty(opened.path):
+        return
+
+    def write(database: sqlite3.Connection) -> str:
+        if not lacks(database, sets[0]) or database.execute(OTHERS).fetchone() is not None:
+            return ""
+        (mode,) = database.execute("PRAGMA main.journal_mode").fetchone()
+        if mode == "wal":
+            or_busy(database, "PRAGMA main.journal_mode = DELETE")
+        # The lock stays from the look at the fence to the end of the copy.
+        database.execute("PRAGMA main.locking_mode = EXCLUSIVE").fetchall()
+        or_busy(database, "BEGIN EXCLUSIVE")
+        marker = read_marker(database, tenant=opened.tenant)
+        admit(marker, epoch=work.epoch, ledger=work.ledger, tenant=opened.tenant)
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+            for name in _KEPT:
+                (value,) = database.execute(f"PRAGMA main.{name}").fetchone()
+                copy.execute(f"PRAGMA {name} = {value}").fetchall()
+            copy.execute(sets[0]).fetchall()
+            copy.execute(CREATE_MARKER)
+            copy.executemany(PUT_ROW, database.execute(READ_MARKER).fetchall())
+            commit(database)
+            copy.backup(database, progress=_require_lock)
+        return str(mode)
+
+    try:
+        mode = await opened.run(write, doing=f"set the encoding of {opened.path}")
+    finally:
+        # A connection is bound to the encoding that it has read first.
+        await opened.reconnect()
+    if mode == "wal":
+        await opened.run(
+            lambda database: or_busy(database, "PRAGMA main.journal_mode = WAL"),
+            doing="restore the journal mode",
+        )
+
+
+def _require_lock(status: int, _remaining: int, _total: int) -> None:
+    if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise BusyError
 
 
 def require_effect(
@@ -89,12 +139,17 @@ def _sets(step: Step) -> bool:
     return pragma is not None and pragma.name != "foreign_keys" and value_set(step.sql) is not None
 
 
+def _meant(section: Section) -> list[Step]:
+    """The steps that set what only an empty database takes."""
+    steps = section.steps if section.transaction else _leading(section.steps)
+    return [step for step in steps if _sets(step)]
+
+
 def _leading(steps: Sequence[Step]) -> Iterator[Step]:
     for step in steps:
         if first_words(step.sql)[0] != "PRAGMA":
             return
-        if _sets(step):
-            yield step
+        yield step
 
 
 def _by_vacuum(
