@@ -11,44 +11,32 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import glob
-import os
-import re
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import anyio
 import msgspec
 
-from ledger.config import Config, TenantSource
+from ledger.config import Config
 from ledger.drivers.application import load
-from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, Url, parse_url
+from ledger.drivers.url import SecretSource, Url, parse_url
 from ledger.engines.base import Engine, Target
+from ledger.engines.kinds import KINDS
+from ledger.engines.source import TenantSource, text_of
 from ledger.errors import (
     ConfigError,
     LedgerError,
     TenantError,
     UnfitTenantError,
     UnknownTenantError,
-    UnreachableError,
     UsageError,
 )
 from ledger.scripts.placeholders import validate_identifier_value
 
-CHARSET_COLLATE: Final = "DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
 MAX_NAME: Final = 128
 SOURCES_AT_ONCE: Final = 16
-_BESIDE: Final = re.compile(r"-(?:wal|shm|journal|mj[0-9A-F]+)\Z")
-"""https://www.sqlite.org/tempfiles.html: write-ahead log and its index, journal, super-journal."""
-_ESCAPED: Final = re.compile(r"\[([*?[])\]")
-"""What `glob.escape` makes of a special character."""
-
-SYSTEM_DATABASES: Final = ("information_schema", "mysql", "performance_schema", "sys")
-SCRATCH_DATABASES: Final = ("ledger_rehearse_", "ledger_scratch_")
-"""How the names of databases begin that this tool makes for a moment: never a tenant."""
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +146,7 @@ async def _all_sources(config: Config, engines: Engines) -> list[list[Target | L
 
 def _require_searched(target: Target, source: TenantSource) -> None:
     """A pattern may find the ledger, which is left out. Raises ConfigError where it is named."""
-    if source.kind == "query" or not _is_searched(source):
+    if source.kind == "query" or not source.searched:
         raise ConfigError(
             f"{source.source}: tenant {target.name} is the ledger's own database, {_place(target)}",
             hint="Give the ledger a database of its own: `url` in the configuration.",
@@ -253,101 +241,14 @@ def _place(target: Target) -> str:
 async def _from_source(
     config: Config, source: TenantSource, engines: Engines
 ) -> AsyncIterator[Target | Lost]:
-    if source.kind == "sqlite":
-        for path in await anyio.to_thread.run_sync(
-            partial(_files, source, alone=len(config.tenants) == 1)
-        ):
-            url = SqliteUrl(path=path)
-            make = partial(_target, config, source, Path(path).stem, url, prefix=source.prefix)
-            yield _apart(source, repr(Path(path).name), make)
-    elif source.kind == "databases" and isinstance(source.url, MysqlUrl):
-        for name in await _databases(source, source.url, engines["mysql"]):
-            there = msgspec.structs.replace(source.url, database=name)
-            make = partial(_target, config, source, name, there, prefix=source.prefix)
-            yield _apart(source, repr(name), make)
-    elif source.kind == "prefixes" and isinstance(source.url, MysqlUrl):
-        for prefix in await _prefixes(source, source.url, engines["mysql"]):
-            natural = prefix.rstrip("_") or prefix
-            make = partial(_target, config, source, natural, source.url, prefix=prefix)
-            yield _apart(source, repr(prefix), make)
-    elif source.kind == "query":
+    if source.kind == "query":
         async for target in _from_query(config, source, engines):
             yield target
-
-
-def _files(source: TenantSource, *, alone: bool) -> list[str]:
-    """The databases a glob finds, without the files that SQLite keeps beside them; a path
-    without wildcards stands for itself, there or not.
-
-    Raises UnreachableError for a folder that is not there or cannot be read: a disk that is
-    not mounted is no fleet without tenants. (Where there is no other source, a folder that is
-    not there yet is told as a fleet without tenants.)
-    """
-    if not _has_wildcards(source):
-        return [_ESCAPED.sub(r"\1", source.glob)]
-    parts = Path(source.glob).parts
-    fixed = next(
-        index for index, part in enumerate(parts) if glob.has_magic(_ESCAPED.sub("", part))
-    )
-    folder = Path(*(_ESCAPED.sub(r"\1", part) for part in parts[:fixed]))
-    try:
-        os.scandir(folder).close()
-    except OSError as error:
-        if alone and isinstance(error, FileNotFoundError):
-            return []
-        raise UnreachableError(
-            f"the folder {folder} cannot be read: {(error.strerror or str(error)).lower()}",
-            hint="Check the path, the rights, and that its disk is mounted.",
-        ) from error
-    paths = glob.glob(source.glob, recursive=True)  # noqa: PTH207 - the pattern is absolute
-    return sorted(path for path in paths if Path(path).is_file() and not _is_beside(path))
-
-
-def _is_beside(path: str) -> bool:
-    """Whether the file is SQLite's own, of a database that is there: an empty one, opened as a
-    database, would be made one, under the name that SQLite takes for a journal."""
-    beside = _BESIDE.search(path)
-    return beside is not None and Path(path[: beside.start()]).is_file()
-
-
-def _has_wildcards(source: TenantSource) -> bool:
-    return glob.has_magic(_ESCAPED.sub("", source.glob))
-
-
-async def _databases(source: TenantSource, url: MysqlUrl, engine: Engine) -> list[str]:
-    if source.pattern is None:
-        return list(source.databases) or ([url.database] if url.database else [])
-    like = source.pattern.replace("'", "''")
-    sql = f"SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE '{like}'"  # noqa: S608
-    server = msgspec.structs.replace(url, database=None)
-    names = [_cell(row[0]) async for row in engine.query(server, source.secret, sql)]
-    return sorted(
-        name
-        for name in names
-        if name.lower() not in SYSTEM_DATABASES and not name.startswith(SCRATCH_DATABASES)
-    )
-
-
-async def _prefixes(source: TenantSource, url: MysqlUrl, engine: Engine) -> list[str]:
-    if source.prefixes_query is None:
-        return list(source.prefixes)
-    prefixes: list[str] = []
-    async for row in engine.query(url, source.secret, source.prefixes_query):
-        prefix = _cell(row[0])
-        if not prefix:
-            raise ConfigError(
-                f"{source.source}: row {len(prefixes) + 1} of prefixes_query has no prefix",
-                hint="Leave rows without one out: SELECT … WHERE … IS NOT NULL.",
-            )
-        prefixes.append(prefix)
-    return prefixes
-
-
-def _cell(value: object) -> str:
-    """A query's value as text: nothing for NULL; a binary column's bytes are its text in UTF-8."""
-    if isinstance(value, bytes | bytearray):
-        return bytes(value).decode("utf-8", "surrogateescape")
-    return "" if value is None else str(value)
+        return
+    alone = len(config.tenants) == 1
+    for one in await engines[source.engine].tenants(source, alone=alone):
+        make = partial(_target, config, source, one.name, one.url, prefix=one.prefix)
+        yield _apart(source, repr(one.found), make)
 
 
 async def _from_query(
@@ -358,7 +259,7 @@ async def _from_query(
     number = 0
     async for row in engine.query(source.url, source.secret, source.query):
         number += 1
-        name, text = (_cell(value) for value in (*row, None, None)[:2])
+        name, text = (text_of(value) for value in (*row, None, None)[:2])
         where = f"row {number}"
         yield _apart(source, where, partial(_of_row, config, source, name, text, where=where))
 
@@ -374,7 +275,7 @@ def _of_row(config: Config, source: TenantSource, name: str, text: str, *, where
     secret = SecretSource(value=password) if password else source.secret
     if source.prefix and not url.server:
         raise ConfigError(
-            f"{where}: tenant {name} is a SQLite file, and the source has a prefix",
+            f"{where}: tenant {name} is a {KINDS[url.engine].label} file, and the source has a prefix",
             hint="Leave such rows out, or give them a [[tenants]] of their own without prefix.",
         )
     return _target(config, source, name, url, prefix=source.prefix, secret=secret)
@@ -388,7 +289,7 @@ def _apart(source: TenantSource, label: str, make: Callable[[], Target]) -> Targ
     try:
         return make()
     except ConfigError as error:
-        if not _is_searched(source):
+        if not source.searched:
             raise ConfigError(f"{source.source}: {error.message}", hint=error.hint) from error
         return Lost(
             source=f"{source.source}, {label}",
@@ -396,16 +297,6 @@ def _apart(source: TenantSource, label: str, make: Callable[[], Target]) -> Targ
             error=UnfitTenantError(error.message, hint=error.hint),
             aside=True,
         )
-
-
-def _is_searched(source: TenantSource) -> bool:
-    """Whether its tenants are what it finds, and not what the configuration lists."""
-    return (
-        source.kind == "query"
-        or source.pattern is not None
-        or source.prefixes_query is not None
-        or (source.kind == "sqlite" and _has_wildcards(source))
-    )
 
 
 def _target(
@@ -419,11 +310,11 @@ def _target(
 ) -> Target:
     name = source.name.replace("{name}", natural)
     check_name(name)
-    mysql = isinstance(url, MysqlUrl)
+    kind = KINDS[url.engine]
     if prefix:
         validate_identifier_value("prefix", prefix)
     variables = {
-        "charset_collate": CHARSET_COLLATE if mysql else "",
+        "charset_collate": kind.charset_collate,
         **config.variables,
         **source.variables,
     }
@@ -431,14 +322,14 @@ def _target(
         variables["prefix"] = prefix
     return Target(
         name=name,
-        engine="mysql" if mysql else "sqlite",
+        engine=url.engine,
         url=url,
         source=source.source,
         prefix=prefix or "",
         secret=source.secret if secret is None else secret,
         variables=variables,
         session=source.session,
-        application=None if mysql else source.application,
+        application=source.application if "functions" in kind.keys else None,
         ignore=source.ignore,
         max_connections=source.max_connections,
         create=source.create,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ledger.api.discovery import CHARSET_COLLATE
 from ledger.config import Config
-from ledger.drivers.application import Application, equip, load
+from ledger.drivers.application import Application, equip_all, load
+from ledger.engines.kinds import KINDS
 from ledger.errors import ScriptError
 from ledger.folder import find_sets, load_set
 from ledger.lint import Finding, lint_set
@@ -24,7 +22,7 @@ async def lint_config(config: Config) -> list[Finding]:
     found: set[Finding] = set()
     applications = _applications(config)
     for (folder, dialect), variables in sets_wanted(config).items():
-        equipped = partial(_equip, applications=applications.get(folder, ()))
+        equipped = partial(equip_all, applications=applications.get(folder, ()))
         for name, path in (await find_sets(folder)).items():
             try:
                 loaded = await load_set(path, dialect, name=name, allow_python=config.allow_python)
@@ -38,14 +36,11 @@ async def lint_config(config: Config) -> list[Finding]:
 def sets_wanted(config: Config) -> dict[tuple[Path, DialectName], dict[str, str]]:
     """Each folder in each dialect that its tenants speak, with all that placeholders stand for."""
     wanted: dict[tuple[Path, DialectName], dict[str, str]] = {}
-    for source in config.tenants:
-        dialect = source.engine
-        for folder in source.migrations or config.migrations:
-            variables = wanted.setdefault((folder, dialect), _built_in(dialect))
-            variables.update(config.variables | source.variables)
-    if not config.tenants:
-        for folder in config.migrations:
-            wanted[folder, "sqlite"] = _built_in("sqlite") | config.variables
+    for (folder, dialect), sources in config.followed().items():
+        built_in = {"prefix": "p_", "charset_collate": KINDS[dialect].charset_collate}
+        wanted[folder, dialect] = built_in | config.variables
+        for source in sources:
+            wanted[folder, dialect] |= config.variables | source.variables
     return wanted
 
 
@@ -58,15 +53,6 @@ def _applications(config: Config) -> dict[Path, list[Application]]:
             for folder in source.migrations or config.migrations:
                 wanted.setdefault(folder, []).append(source.application)
     return wanted
-
-
-def _equip(database: sqlite3.Connection, applications: Sequence[Application]) -> None:
-    for one in applications:
-        equip(database, one)
-
-
-def _built_in(dialect: DialectName) -> dict[str, str]:
-    return {"prefix": "p_", "charset_collate": CHARSET_COLLATE if dialect == "mysql" else ""}
 
 
 def _unusable(error: ScriptError, path: Path) -> Finding:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.config import Config
+from ledger.engines.kinds import DEFAULT
 from ledger.errors import UsageError
 from ledger.folder import find_sets, write_new
 from ledger.scripts.model import DialectName
@@ -58,9 +59,8 @@ def _choose(
 def _folders(config: Config) -> dict[Path, DialectName]:
     """The folders that migrations are in, each with the dialect of the first tenants that follow it."""
     folders: dict[Path, DialectName] = {}
-    for source in config.tenants:
-        for folder in source.migrations or config.migrations:
-            folders.setdefault(folder, source.engine)
+    for folder, dialect in config.followed():
+        folders.setdefault(folder, dialect)
     for folder in config.migrations:
-        folders.setdefault(folder, "sqlite")
+        folders.setdefault(folder, DEFAULT)
     return folders

@@ -12,7 +12,6 @@ from ledger.config.model import (
     Backing,
     Config,
     OutOfOrder,
-    TenantSource,
     Timeouts,
 )
 
@@ -22,7 +21,6 @@ __all__ = [
     "Backing",
     "Config",
     "OutOfOrder",
-    "TenantSource",
     "Timeouts",
     "find_config",
     "in_working_folder",

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.config.model import Config, TenantSource, Timeouts
+from ledger.config.model import Config, Timeouts
 from ledger.config.raw import RawConfig, convert, read_text
 from ledger.config.tenants import Origin, folders_of, read_secret, read_tenants, read_variables
 from ledger.drivers.trusted import refuse_changed_by_others
+from ledger.engines.source import TenantSource
 from ledger.errors import ConfigError, UsageError
 
 PLACES: Final = ("ledger.toml", "pyproject.toml")

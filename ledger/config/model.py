@@ -11,8 +11,9 @@ from typing import Final, Literal
 import msgspec
 
 from ledger.dialects.steps import DialectName
-from ledger.drivers.application import Application
 from ledger.drivers.url import SecretSource, Url
+from ledger.engines.kinds import DEFAULT
+from ledger.engines.source import TenantSource
 
 MAX_SECONDS: Final = 31_536_000.0
 """A year. What is longer is a slip of the finger, and "for ever" (`inf`) has no place in an event's JSON."""
@@ -44,52 +45,6 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     wait_seconds: float = 600.0
 
 
-class TenantSource(msgspec.Struct, frozen=True, kw_only=True):
-    """One `[[tenants]]` table: where tenants are found and how they are treated.
-
-    `source` names the table in errors. `kind` says which fields matter:
-    `sqlite` has `glob` (absolute); `databases` has `url`, and `pattern` (LIKE)
-    or `databases`; `prefixes` has `url`, and `prefixes` or `prefixes_query`;
-    `query` has `url` (the control plane's) and `query`, which gives name and URL.
-    `prefix` is what tables of each database begin with (None: nothing is said). In prefix
-    tenants `tables` are patterns of what is declared to be the tenant's own, and `neighbours`
-    begin the names of what is not.
-    `name` is a template for the tenant's name, `{name}` being the natural one
-    (file stem, database, prefix without its last `_`, the query's first column).
-    `migrations` are absolute folders; empty means those of the whole configuration.
-    `ignore` are patterns for the names of objects that are no drift.
-    `secret` opens `url`; tenants that a query gives use it too, unless their own
-    URL brings a password.
-    """
-
-    source: str
-    kind: Literal["sqlite", "databases", "prefixes", "query"]
-    name: str = "{name}"
-    glob: str = ""
-    url: Url | None = None
-    secret: SecretSource = SecretSource()
-    pattern: str | None = None
-    databases: tuple[str, ...] = ()
-    prefixes: tuple[str, ...] = ()
-    prefixes_query: str | None = None
-    query: str | None = None
-    prefix: str | None = None
-    tables: tuple[str, ...] = ()
-    neighbours: tuple[str, ...] = ()
-    migrations: tuple[Path, ...] = ()
-    session: tuple[str, ...] = ()
-    application: Application | None = None
-    ignore: tuple[str, ...] = ()
-    variables: dict[str, str] = {}
-    max_connections: int = 8
-    create: bool = False
-
-    @property
-    def engine(self) -> DialectName:
-        """The kind of the database that is asked, and of the tenants that it is taken to name."""
-        return "sqlite" if self.url is None else self.url.engine
-
-
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A whole configuration, one environment's overlay already laid over it.
 
@@ -117,3 +72,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tenants: tuple[TenantSource, ...] = ()
     env: str | None = None
     warnings: tuple[str, ...] = ()
+
+    def followed(self) -> dict[tuple[Path, DialectName], list[TenantSource]]:
+        """Each folder of migrations in each dialect that its tenants speak, with their sources.
+
+        A query's tenants are taken to be what the asked database is. Without any tenant the
+        folders are in the default dialect.
+        """
+        found: dict[tuple[Path, DialectName], list[TenantSource]] = {}
+        for source in self.tenants:
+            for folder in source.migrations or self.migrations:
+                found.setdefault((folder, source.engine), []).append(source)
+        return found or {(folder, DEFAULT): [] for folder in self.migrations}

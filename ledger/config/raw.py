@@ -22,13 +22,12 @@ from ledger.config.check import (
     find_problem,
 )
 from ledger.config.model import MAX_SECONDS, Backing, OutOfOrder, Timeouts
+from ledger.drivers.url import DEFAULT_LEDGER
+from ledger.engines.source import Positive, RawTenants, Strings, Variables
 from ledger.errors import ConfigError
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 WorkerCount = Annotated[int, msgspec.Meta(ge=0)] | Literal["auto"]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
-Strings = list[str]
-Variables = dict[str, str | int | float]
 
 
 class RawTimeouts(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -41,37 +40,10 @@ class RawTimeouts(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     wait_seconds: Seconds = Timeouts().wait_seconds
 
 
-class RawTenants(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One `[[tenants]]` table. None is a key that is not there."""
-
-    sqlite: str | None = None
-    mysql: str | None = None
-    query: str | None = None
-    url: str | None = None
-    name: str | None = None
-    databases: str | Strings | None = None
-    prefixes: Strings | None = None
-    prefixes_query: str | None = None
-    prefix: str | None = None
-    tables: Strings | None = None
-    neighbours: Strings | None = None
-    password_env: str | None = None
-    password_file: str | None = None
-    password_command: Strings | None = None
-    max_connections: Positive | None = None
-    session: Strings | None = None
-    functions: str | None = None
-    extensions: Strings | None = None
-    ignore: Strings | None = None
-    variables: Variables | None = None
-    migrations: str | Strings | None = None
-    create: bool | None = None
-
-
 class RawConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The whole file. `env` holds overlays: the same keys, none of them required."""
 
-    url: str = "sqlite:///ledger.db"
+    url: str = DEFAULT_LEDGER
     migrations: str | Strings = "migrations"
     backups: str = "backups"
     backup: Backing = "always"

@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
@@ -127,6 +127,12 @@ def equip(database: sqlite3.Connection, application: Application) -> None:
     database.text_factory = str
     if hasattr(database, "autocommit"):
         database.autocommit = _LEGACY
+
+
+def equip_all(database: sqlite3.Connection, applications: Sequence[Application]) -> None:
+    """See `equip`."""
+    for one in applications:
+        equip(database, one)
 
 
 def _extend(database: sqlite3.Connection, application: Application) -> None:

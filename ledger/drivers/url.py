@@ -123,6 +123,11 @@ for a server) and `place`."""
 IN_MEMORY: Final[Url] = SqliteUrl(path=":memory:")
 """A ledger that ends with the process."""
 
+DEFAULT_LEDGER: Final = "sqlite:///ledger.db"
+"""The ledger's URL where the configuration names none."""
+
+URL_FORMS: Final = "sqlite:///FILE or mysql://user@host:3306/DATABASE"
+
 NOWHERE: Final[Url] = SqliteUrl(path="")
 """The place of a tenant that is known from the ledger alone."""
 

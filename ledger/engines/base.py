@@ -19,6 +19,7 @@ from ledger.drivers.url import SecretSource, Url
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.maintain import Upkeep
 from ledger.engines.measured import Measured, Plan
+from ledger.engines.source import Named, TenantSource
 from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
@@ -436,6 +437,13 @@ class Engine(Protocol):
         """An empty place of the tenant's kind, gone at the block's end. Raises TenantError.
 
         `folder` is where files may lie. The tenant itself is read at most.
+        """
+        ...
+
+    async def tenants(self, source: TenantSource, *, alone: bool) -> Sequence[Named]:
+        """The tenants that a source has, by what it lists or by asking. Raises UnreachableError, ConfigError.
+
+        If the source stands `alone`, a place that is not there yet may be a fleet without tenants.
         """
         ...
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
 from ledger.api import Ledger
 from ledger.config import Config
+from ledger.engines.throwaway import Throwaway
 from ledger.fleet.report import RunReport
 from ledger.schema import Column, Index, Schema, Table
-from ledger.testing.places import Place
 from ledger.testing.walk import Walked, read_schema, walk
 
 T = TypeVar("T")
@@ -30,8 +30,8 @@ class Tenant:
     for whatever they do not cover: `Ledger.open(tenant.config)`.
     """
 
-    def __init__(self, place: Place, config: Config, folder: Path) -> None:
-        self.engine: Literal["sqlite", "mysql"] = place.engine
+    def __init__(self, place: Throwaway, config: Config, folder: Path) -> None:
+        self.engine = place.source.engine
         self.name = place.name
         self.config = config
         self.folder = folder

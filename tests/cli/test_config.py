@@ -84,7 +84,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert config.variables == {"site": "main", "shard": "7"}
     assert config.timeouts.connect_seconds == 3 and config.timeouts.backup_seconds == 3600
     files, databases, prefixes, query = config.tenants
-    assert files.kind == "sqlite" and files.glob == str(tmp_path / "data/*.db") and files.create
+    assert files.kind == "files" and files.glob == str(tmp_path / "data/*.db") and files.create
     assert files.migrations == (tmp_path / "migrations/preset_assistants",)
     assert files.source == "tenants[1] (ledger.toml:16)"
     assert databases.kind == "databases" and databases.pattern == "tenant_%"

@@ -21,7 +21,7 @@ import msgspec
 from ledger import failpoints
 from ledger.drivers.url import MysqlUrl, Secret, SecretSource
 from ledger.engines.base import Intent, StepResult, Target, Work
-from ledger.engines.mysql import MysqlEngine
+from ledger.engines.mysql.engine import MysqlEngine
 from ledger.errors import InDoubtError, LedgerError, StepFailedError
 from tests.engines.work import LEDGER, check, work
 

@@ -18,9 +18,9 @@ import zstandard
 
 from ledger.drivers.url import Secret, SecretSource
 from ledger.engines.base import Backup
-from ledger.engines.mysql import MysqlEngine
 from ledger.engines.mysql.backup.container import Contents, Writer
 from ledger.engines.mysql.backup.dumpfile import statements
+from ledger.engines.mysql.engine import MysqlEngine
 from ledger.errors import BackupError, RestoreError
 from tests.certificates import make_certificates
 from tests.conftest import MakeDatabase, MakePrivateMariadb, MakePrivateServer

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ledger.engines.mysql import MysqlEngine
+from ledger.engines.mysql.engine import MysqlEngine
 from ledger.errors import InDoubtError, StepFailedError
 from ledger.scripts.model import PythonModule, Step
 from tests.conftest import MakeDatabase

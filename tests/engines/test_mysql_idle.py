@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ledger.engines.mysql import MysqlEngine
+from ledger.engines.mysql.engine import MysqlEngine
 from ledger.errors import StepFailedError, UnreachableError
 from tests.conftest import MakeDatabase
 from tests.engines.mysql_tenants import Tenant

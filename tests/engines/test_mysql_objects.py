@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ledger.engines.mysql import MysqlEngine
+from ledger.engines.mysql.engine import MysqlEngine
 from ledger.scripts.created import Owned
 from tests.conftest import MakeDatabase
 from tests.engines.mysql_tenants import Tenant

@@ -1,7 +1,4 @@
-"""Tenants that are databases, or table prefixes in one, on MySQL and MariaDB."""
+"""Tenants that are databases, or table prefixes in one, on MySQL and MariaDB.
 
-from __future__ import annotations
-
-from ledger.engines.mysql.engine import MysqlEngine
-
-__all__ = ["MysqlEngine"]
+Invariant: importing this package imports no driver, since the configuration reads its `kind`.
+"""

@@ -27,7 +27,9 @@ from ledger.engines.mysql.schema.objects import Names
 from ledger.engines.mysql.scratch import rehearsal
 from ledger.engines.mysql.session import MysqlSession
 from ledger.engines.mysql.shared import Shared
+from ledger.engines.mysql.source import find
 from ledger.engines.mysql.trouble import translated, unreachable
+from ledger.engines.source import Named, TenantSource
 from ledger.errors import LedgerError, UnreachableError
 from ledger.scripts.model import DialectName
 
@@ -193,6 +195,12 @@ class MysqlEngine:
                 return await look(connection, target, names, self._shared, quick=quick)
         finally:
             await connection.aclose()
+
+    async def tenants(self, source: TenantSource, *, alone: bool) -> Sequence[Named]:
+        """See Engine.tenants."""
+        if not isinstance(source.url, MysqlUrl):
+            raise TypeError(f"the MySQL engine cannot search {source.url}")
+        return await find(source, source.url, lambda url, sql: self.query(url, source.secret, sql))
 
     async def query(
         self,

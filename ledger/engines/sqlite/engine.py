@@ -20,6 +20,7 @@ from ledger.drivers.sqlite import call, connect, looking
 from ledger.drivers.url import SecretSource, SqliteUrl, Url
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.source import Named, TenantSource
 from ledger.engines.sqlite.connection import equip_for
 from ledger.engines.sqlite.diagnose import look
 from ledger.engines.sqlite.folders import remove_database
@@ -29,6 +30,7 @@ from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.peek import Descriptors, differs, may_have, open_files
 from ledger.engines.sqlite.schema.introspect import SchemaCache
 from ledger.engines.sqlite.session import SqliteSession
+from ledger.engines.sqlite.source import find
 from ledger.engines.sqlite.tenant_file import require_file
 from ledger.engines.sqlite.trouble import (
     DAMAGED,
@@ -160,6 +162,10 @@ class SqliteEngine:
             raise locked(tenant=target.name, path=path, doing="look", seconds=5.0) from error
         except sqlite3.Error as error:
             raise unusable(error, tenant=target.name, doing=f"read {path}", path=path) from error
+
+    async def tenants(self, source: TenantSource, *, alone: bool) -> Sequence[Named]:
+        """See Engine.tenants."""
+        return await anyio.to_thread.run_sync(partial(find, source, alone=alone))
 
     async def query(
         self,

@@ -1,0 +1,53 @@
+"""What a kind of database brings, known without importing its driver."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import msgspec
+
+from ledger.engines.source import Read
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """How `ledger init` asks for such tenants, and what it writes into a new configuration.
+
+    `metavar` and `help` are those of the option `--KIND`, `default` its value where no kind is asked for.
+    `asked` is a `[[tenants]]` table, a format string with `value`, `databases` and `password`;
+    `else_` is its comment where other tenants were asked for, `more` a comment for the end.
+    """
+
+    metavar: str
+    help: str
+    asked: str
+    else_: str
+    default: str = ""
+    more: str = ""
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of tenant database. `engine` and `throwaway` are MODULE:NAME, imported when used.
+
+    `label` is its name for people. `backup_suffix` ends the names of its backups; `bulk` says that
+    worker processes may work on many of its tenants at once (`fleet.bulk`). `charset_collate` is what
+    that placeholder stands for. `keys` go with its own key in `[[tenants]]`, which holds a URL
+    where `has_server`, and `read` says what they mean. `throwaway` makes an empty database for a test.
+    """
+
+    label: str
+    engine: str
+    throwaway: str
+    backup_suffix: str
+    has_server: bool
+    keys: frozenset[str]
+    read: Read
+    example: Example
+    bulk: bool = False
+    charset_collate: str = ""
+
+
+def imported(name: str) -> Any:
+    """What MODULE:NAME of a Kind names."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,107 @@
+"""MySQL's and MariaDB's `[[tenants]]`: databases of a server, or table prefixes in one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ledger.drivers.url import MysqlUrl, Url
+from ledger.engines.source import (
+    PREFIX,
+    PREFIX_WORDS,
+    Named,
+    RawTenants,
+    Refuse,
+    TenantSource,
+    text_of,
+)
+from ledger.errors import ConfigError
+
+SYSTEM_DATABASES: Final = ("information_schema", "mysql", "performance_schema", "sys")
+SCRATCH_DATABASES: Final = ("ledger_rehearse_", "ledger_scratch_")
+"""How the names of databases begin that this tool makes for a moment: never a tenant."""
+
+Ask = Callable[[Url, str], AsyncIterator[tuple[object, ...]]]
+"""Rows of a query at a URL."""
+
+
+def read(raw: RawTenants, url: Url | None, _: Path, refuse: Refuse) -> dict[str, Any]:
+    """See `engines.source.Read`."""
+    if not isinstance(url, MysqlUrl):
+        refuse("mysql", "must be a mysql:// URL", hint="SQLite files: sqlite = …")
+    ways = [key for key in ("databases", "prefixes", "prefixes_query") if getattr(raw, key)]
+    if len(ways) > 1:
+        refuse(ways[1], f"and {ways[0]} are both set", hint="Keep one.")
+    if raw.prefix is not None and ways and ways != ["databases"]:
+        refuse("prefix", f"and {ways[0]} are both set", hint="Keep one.")
+    if not ways or ways == ["databases"]:
+        return _databases(raw, url, refuse)
+    if url.database is None:
+        refuse(
+            "mysql",
+            "names no database for the prefixes",
+            hint="Write mysql://user@host:3306/DATABASE.",
+        )
+    if not all(map(PREFIX.fullmatch, raw.prefixes or ())):
+        refuse("prefixes", PREFIX_WORDS)
+    prefixes = tuple(raw.prefixes or ())
+    return {"kind": "prefixes", "prefixes": prefixes, "prefixes_query": raw.prefixes_query}
+
+
+def _databases(raw: RawTenants, url: MysqlUrl, refuse: Refuse) -> dict[str, Any]:
+    """A pattern, a list, or the one database of the URL."""
+    if raw.databases and url.database is not None:
+        refuse("databases", "is set, and mysql names a database too", hint="Keep one.")
+    if not raw.databases and url.database is None:
+        refuse(
+            "mysql",
+            "says not which databases",
+            hint='Add databases = "tenant_%", or prefixes, or name one database in the URL.',
+        )
+    if isinstance(raw.databases, str) and raw.databases:
+        return {"kind": "databases", "pattern": raw.databases}
+    single = [url.database] if url.database is not None else []
+    return {"kind": "databases", "databases": tuple(raw.databases or single)}
+
+
+async def find(source: TenantSource, url: MysqlUrl, ask: Ask) -> list[Named]:
+    """The databases or prefixes of a source; see Engine.tenants."""
+    if source.kind == "prefixes":
+        prefixes = await _prefixes(source, url, ask)
+        return [Named(one.rstrip("_") or one, one, url, one) for one in prefixes]
+    return [
+        Named(name, name, msgspec.structs.replace(url, database=name), source.prefix)
+        for name in await _named_databases(source, url, ask)
+    ]
+
+
+async def _named_databases(source: TenantSource, url: MysqlUrl, ask: Ask) -> list[str]:
+    if source.pattern is None:
+        return list(source.databases)
+    like = source.pattern.replace("'", "''")
+    sql = f"SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE '{like}'"  # noqa: S608
+    server = msgspec.structs.replace(url, database=None)
+    names = [text_of(row[0]) async for row in ask(server, sql)]
+    return sorted(
+        name
+        for name in names
+        if name.lower() not in SYSTEM_DATABASES and not name.startswith(SCRATCH_DATABASES)
+    )
+
+
+async def _prefixes(source: TenantSource, url: MysqlUrl, ask: Ask) -> list[str]:
+    if source.prefixes_query is None:
+        return list(source.prefixes)
+    prefixes: list[str] = []
+    async for row in ask(url, source.prefixes_query):
+        prefix = text_of(row[0])
+        if not prefix:
+            raise ConfigError(
+                f"{source.source}: row {len(prefixes) + 1} of prefixes_query has no prefix",
+                hint="Leave rows without one out: SELECT … WHERE … IS NOT NULL.",
+            )
+        prefixes.append(prefix)
+    return prefixes
