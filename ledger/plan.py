@@ -8,15 +8,12 @@ is computed once for all tenants that stand alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
 
-from ledger.dialects.kinds import StatementKind
-from ledger.dialects.mysql.needs import breakable
-from ledger.dialects.statements import classify
-from ledger.dialects.wording import lost, reason
+from ledger.dialects import dialect_of
+from ledger.dialects.wording import because
 from ledger.errors import (
     ChecksumMismatchError,
     EmptyMigrationError,
@@ -347,32 +344,14 @@ def _missing_dependency(
     return None
 
 
-@lru_cache(maxsize=4096)
-def _kind(sql: str) -> StatementKind:
-    """The statement's kind; each tenant of a fleet has the same ones pending."""
-    return classify(sql, "mysql")
-
-
 def _unsettleable(pending: Sequence[Migration], catalogue: Catalogue) -> tuple[str, ...]:
-    """`file:line: why` for each step whose outcome nobody could tell after a crash in its middle.
-
-    A `redo-safe` or `verify-step` directive settles a step; on engines with
-    transactional DDL every step is settled by the marker.
-    """
-    mysql = {one.name for one in catalogue.sets if one.dialect == "mysql"}
-    found = []
-    for migration in pending:
-        if migration.ref.set not in mysql:
-            continue
-        for step in migration.up.steps:
-            kind = _kind(step.sql)
-            if not (kind.settleable or kind.redo_safe or step.redo_safe or step.verify_step):
-                found.append(f"{step.file}:{step.line}: {step.name}: {reason(kind)}")
-        found += [
-            f"{step.file}:{step.line}: {step.name}: {lost(what)}"
-            for step, what in breakable(migration.up.steps)
-        ]
-    return tuple(found)
+    """`file:line: why` for each step at which a crash could not be settled."""
+    dialects = {each.name: dialect_of(each.dialect) for each in catalogue.sets}
+    return tuple(
+        f"{doubt.step.file}:{doubt.step.line}: {doubt.step.name}: {because(doubt.unsettled or doubt.lost)}"
+        for migration in pending
+        for doubt in dialects[migration.ref.set].doubts(migration.up.steps)
+    )
 
 
 def _strict_problem(warnings: Sequence[str]) -> ScriptError:

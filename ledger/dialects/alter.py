@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from ledger.dialects.kinds import Clause, StatementKind, Unsettled
-from ledger.dialects.steps import DialectName
 from ledger.dialects.tokens import Cursor, Token
 
 _VERBS: Final = frozenset(
@@ -30,7 +29,7 @@ _UNSETTLED: Final[Mapping[tuple[str, str], Unsettled]] = {
 }
 
 
-def alter_table(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def alter_table(cursor: Cursor) -> StatementKind:
     """The kind of an ALTER TABLE; the cursor stands after these two words."""
     guarded = cursor.guard()
     name = cursor.name()
@@ -38,7 +37,7 @@ def alter_table(cursor: Cursor, dialect: DialectName) -> StatementKind:
         cursor.next()
     cursor.take("NOWAIT")
     clauses = cursor.clauses()
-    new_names = [new for clause in clauses if (new := _new_name(clause, dialect))]
+    new_names = [new for clause in clauses if (new := _new_name(clause))]
     reasons = [reason for clause in clauses if (reason := _UNSETTLED.get(_first_two(clause)))]
     return StatementKind(
         kind="ddl",
@@ -49,7 +48,7 @@ def alter_table(cursor: Cursor, dialect: DialectName) -> StatementKind:
         clauses=tuple(map(_clause, clauses)),
         touched=(name, *new_names),
         guarded=guarded,
-        redo_safe=dialect == "mysql" and _may_be_repeated(clauses),
+        redo_safe=_may_be_repeated(clauses),
         unsettled=reasons[0] if reasons else "",
         destructive=any(map(_drops_data, clauses)),
     )
@@ -76,15 +75,15 @@ def _clause(clause: list[Token]) -> Clause:
     return Clause(words=tuple(words), name=name, guarded=_guard(clause) is not None)
 
 
-def _new_name(clause: list[Token], dialect: DialectName) -> str:
+def _new_name(clause: list[Token]) -> str:
     """The table's new name, where the clause renames the table itself."""
     if not clause or clause[0].upper != "RENAME":
         return ""
     rest = clause[1:]
     if rest and (rest[0].upper in ("TO", "AS") or rest[0].text == "="):
         rest = rest[1:]
-    elif dialect == "sqlite" or (rest and rest[0].upper in ("COLUMN", "INDEX", "KEY")):
-        return ""
+    elif any(token.upper in ("COLUMN", "INDEX", "KEY", "TO") for token in rest[:2]):
+        return ""  # RENAME a TO b, as SQLite has it, is about a column.
     return "".join(t.text for t in rest[:3] if t.kind in ("word", "quoted") or t.text == ".")
 
 

@@ -13,8 +13,7 @@ import msgspec
 
 from ledger.dialects.alter import alter_table
 from ledger.dialects.kinds import StatementKind, Unsettled
-from ledger.dialects.mysql.effects import effects
-from ledger.dialects.steps import DialectName
+from ledger.dialects.syntax import Syntax
 from ledger.dialects.tokens import Cursor, Token
 
 _TABLES: Final = frozenset({"TABLE", "TABLES"})
@@ -35,7 +34,7 @@ _SHOWN: Final = frozenset(
 """What a tenant's schema consists of: SHOW CREATE tells whether it is there, and how."""
 
 
-def create(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def create(cursor: Cursor, syntax: Syntax) -> StatementKind:
     """CREATE; the cursor stands after that word, here and below."""
     replaces = cursor.take("OR", "REPLACE")
     temporary = unique = False
@@ -50,7 +49,7 @@ def create(cursor: Cursor, dialect: DialectName) -> StatementKind:
     guarded = cursor.guard()
     name = cursor.name()
     owner = cursor.name() if what in ("index", "trigger") and cursor.skip_to("ON") else ""
-    mysql = dialect == "mysql"
+    traced = not syntax.transactional_ddl
     kind = StatementKind(
         kind="ddl",
         verb="CREATE",
@@ -64,17 +63,19 @@ def create(cursor: Cursor, dialect: DialectName) -> StatementKind:
         unique=unique,
         redo_safe=guarded or replaces,
     )
-    if temporary and what == "table" and mysql:
+    if temporary and what == "table" and traced:
         return _never_again(kind, "temporary", kind="session")
     if replaces and what in ("table", *_DATABASES):
         return _never_again(kind, "not_atomic", destructive=True)
     if replaces and what == "sequence":
         return _never_again(kind, "untraced")
-    if what == "table" and mysql and _selects(rest := list(cursor.rest())):
-        return msgspec.structs.replace(kind, fills=True, redo_safe=False, calls=effects(rest).calls)
-    if what == "event" and mysql and _event(cursor).once:
+    if what == "table" and traced and _selects(rest := list(cursor.rest())):
+        return msgspec.structs.replace(
+            kind, fills=True, redo_safe=False, calls=syntax.effects(rest).calls
+        )
+    if what == "event" and traced and _event(cursor).once:
         return _never_again(kind, "one_time_event")
-    loaded = what == "function" and mysql and any(one.upper == "SONAME" for one in cursor.rest())
+    loaded = what == "function" and traced and any(one.upper == "SONAME" for one in cursor.rest())
     if loaded or what not in _SHOWN:
         return _outside(kind)
     return kind
@@ -156,13 +157,13 @@ def _outside(kind: StatementKind) -> StatementKind:
     return msgspec.structs.replace(kind, touched=(), unsettled="untraced")
 
 
-def alter(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def alter(cursor: Cursor, syntax: Syntax) -> StatementKind:
     """ALTER."""
     while cursor.take_any(_MODIFIERS) or _take_option(cursor):
         pass
     what = _object(cursor)
     if what == "table":
-        return alter_table(cursor, dialect)
+        return alter_table(cursor)
     guarded = cursor.guard()
     name = "" if what == "instance" else cursor.name()
     kind = StatementKind(
@@ -193,7 +194,7 @@ _ALTERED_AGAIN: Final = _SHOWN | _DATABASES | {"server"}
 """What ALTER sets to something, and does not change relative to what it was."""
 
 
-def drop(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def drop(cursor: Cursor, syntax: Syntax) -> StatementKind:
     """DROP."""
     temporary = cursor.take_any(_TEMPORARY)
     while cursor.take_any(_MODIFIERS):
@@ -208,7 +209,7 @@ def drop(cursor: Cursor, dialect: DialectName) -> StatementKind:
     owner = cursor.name() if what == "index" and cursor.take("ON") else ""
     several = len(names) > 1
     kind = StatementKind(
-        kind="session" if temporary and dialect == "mysql" else "ddl",
+        kind="session" if temporary and not syntax.transactional_ddl else "ddl",
         verb="DROP",
         object=what,
         names=tuple(names),
@@ -221,12 +222,12 @@ def drop(cursor: Cursor, dialect: DialectName) -> StatementKind:
     )
     if what not in _SHOWN:
         return _outside(kind)
-    if several and not guarded and dialect == "mysql":
+    if several and not guarded and not syntax.transactional_ddl:
         return msgspec.structs.replace(kind, unsettled="several_dropped")
     return kind
 
 
-def rename(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def rename(cursor: Cursor, syntax: Syntax) -> StatementKind:
     """RENAME TABLE and RENAME USER."""
     if cursor.take("USER"):
         return StatementKind(kind="other", verb="RENAME", object="user", unsettled="untraced")
@@ -253,7 +254,7 @@ def rename(cursor: Cursor, dialect: DialectName) -> StatementKind:
     )
 
 
-def truncate(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def truncate(cursor: Cursor, syntax: Syntax) -> StatementKind:
     """TRUNCATE."""
     cursor.take("TABLE")
     name = cursor.name()

@@ -32,6 +32,10 @@ Unsettled = Literal[
 """Why the database cannot tell after a crash whether a statement landed; in words: wording.py."""
 
 
+Lost = Literal["", "count", "random"]
+"""What a step reads of its connection that a crash just before it loses; in words: wording.py."""
+
+
 class Clause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One clause of ALTER TABLE: its leading keywords (`ADD`, `COLUMN`), without IF [NOT] EXISTS,
     and the first name after them. `guarded`: it has an IF [NOT] EXISTS of its own.

@@ -24,7 +24,7 @@ def repeated(pattern: str) -> str:
     return rf"(?>(?:(?>(?:{pattern}){{1,{_CHUNK}}}))*)"
 
 
-def _quoted(mark: str, *, backslash: bool = False) -> str:
+def quoted(mark: str, *, backslash: bool = False) -> str:
     """The pattern for a text in quotation marks, in which a doubled mark stands for itself.
 
     `backslash`: a backslash takes the character after it along (needs DOTALL).
@@ -34,14 +34,7 @@ def _quoted(mark: str, *, backslash: bool = False) -> str:
     return mark + repeated(f"[^{mark}]++|{mark}{mark}") + mark
 
 
-SINGLE: Final = _quoted("'")
-DOUBLE: Final = _quoted('"')
-BACKTICKED: Final = _quoted("`")
-MYSQL_SINGLE: Final = _quoted("'", backslash=True)
-MYSQL_DOUBLE: Final = _quoted('"', backslash=True)
-MYSQL_STRING: Final = f"{MYSQL_SINGLE}|{MYSQL_DOUBLE}"
-DOLLARS: Final = r"(?<![\w$])\$(?P<tag>\w*+)\$.*?\$(?P=tag)\$"
-"""MySQL 9's dollar quotes, `$$ … $$` or `$tag$ … $tag$`, where a word could begin (needs DOTALL)."""
-
-SQLITE_COMMENT: Final = r"/\*" + repeated(r"[^*]++|\*(?!/)") + r"(?:\*/|\Z)"
-"""A block comment as SQLite itself reads it: one that never ends is one all the same."""
+SINGLE: Final = quoted("'")
+DOUBLE: Final = quoted('"')
+BACKTICKED: Final = quoted("`")
+BLOCK_COMMENT: Final = r"/\*[^*]*+\*++" + repeated(r"[^/*][^*]*+\*++") + "/"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from ledger.dialects.patterns import repeated
+from ledger.dialects.patterns import BLOCK_COMMENT
 from ledger.errors import ScriptError
 
 
@@ -38,8 +38,6 @@ class Script(NamedTuple):
 
 SECTION: Final = r"--[ \t]*migrate[ \t]*:"
 """The start of a line comment that opens a section, and so ends a statement that lacks its delimiter."""
-
-BLOCK_COMMENT: Final = r"/\*[^*]*+\*++" + repeated(r"[^/*][^*]*+\*++") + "/"
 
 _SKIPPED: Final = re.compile(
     rf"'[^']*+'|\"[^\"]*+\"|`[^`]*+`|--[^\n]*+|{BLOCK_COMMENT}|/\*.*|(?P<open>\()|(?P<close>\))",

@@ -16,32 +16,33 @@ import msgspec
 
 from ledger.dialects.definitions import account, alter, create, drop, rename, truncate
 from ledger.dialects.kinds import StatementKind, Transaction, Unsettled
-from ledger.dialects.mysql.effects import Effects, effects
-from ledger.dialects.steps import DialectName
-from ledger.dialects.tokens import Cursor, Token
+from ledger.dialects.syntax import Syntax
+from ledger.dialects.tokens import END, Cursor, Token
 
 __all__ = ["StatementKind", "classify"]
 
 
-def classify(sql: str, dialect: DialectName) -> StatementKind:
+def classify(sql: str, syntax: Syntax) -> StatementKind:
     """Classify one statement. Never raises; what it does not know is `other`."""
-    return _statement(Cursor(sql, dialect), dialect)
+    return _statement(syntax.cursor(sql), syntax)
 
 
-def _statement(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _statement(cursor: Cursor, syntax: Syntax) -> StatementKind:
     """The kind of what the cursor stands before; the rest of a longer statement, for one."""
     while cursor.take_other("("):
         pass
     word = cursor.next().upper
     found = _READERS.get(word)
     if found is not None:
-        return found(cursor, dialect)
+        return found(cursor, syntax)
+    if word in _TRANSACTION:
+        return _transaction(word, _TRANSACTION[word])
     kind, redo_safe, unsettled = _SIMPLE.get(word, ("other", False, "unknown"))
     return StatementKind(
         kind=kind,
         verb=word,
         redo_safe=redo_safe,
-        unsettled="" if dialect == "sqlite" else unsettled,
+        unsettled="" if syntax.transactional_ddl else unsettled,
     )
 
 
@@ -61,17 +62,18 @@ _SIMPLE: Final[dict[str, _Simple]] = {
     **dict.fromkeys(("IF", "CASE", "LOOP", "WHILE", "REPEAT", "FOR", "DECLARE"), _COMPOUND),
     "EXECUTE": ("call", False, "prepared"),
 }  # fmt: skip
+_TRANSACTION: Final[dict[str, Transaction]] = {
+    "COMMIT": "commit", "END": "commit", "SAVEPOINT": "savepoint", "RELEASE": "savepoint", "XA": "savepoint",
+}  # fmt: skip
 
 
-def _query(cursor: Cursor, dialect: DialectName, verb: str = "SELECT") -> StatementKind:
-    return _with_effects(StatementKind(kind="query", verb=verb), cursor.rest(), dialect)
+def _query(cursor: Cursor, syntax: Syntax, verb: str = "SELECT") -> StatementKind:
+    return _with_effects(StatementKind(kind="query", verb=verb), cursor.rest(), syntax)
 
 
-def _with_effects(
-    kind: StatementKind, words: Iterable[Token], dialect: DialectName
-) -> StatementKind:
+def _with_effects(kind: StatementKind, words: Iterable[Token], syntax: Syntax) -> StatementKind:
     """A statement that may be repeated unless what is written in it has an effect of its own."""
-    found = effects(words) if dialect == "mysql" else Effects((), "")
+    found = syntax.effects(words)
     return msgspec.structs.replace(
         kind,
         calls=found.calls,
@@ -80,37 +82,37 @@ def _with_effects(
     )
 
 
-def _explain(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _explain(cursor: Cursor, syntax: Syntax) -> StatementKind:
     """EXPLAIN ANALYZE runs what it explains."""
     if cursor.take("ANALYZE"):
-        return _analyze(cursor, dialect)
+        return _analyze(cursor, syntax)
     return StatementKind(kind="query", verb="EXPLAIN", redo_safe=True)
 
 
-def _analyze(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _analyze(cursor: Cursor, syntax: Syntax) -> StatementKind:
     """MariaDB's ANALYZE runs a statement, too, unless a table stands there."""
     if cursor.take("FORMAT"):
         cursor.take_other("=")
         cursor.next()
-    if dialect == "mysql" and cursor.peek().upper in _RUN_BY_ANALYZE:
-        return _statement(cursor, dialect)
+    if cursor.peek().upper in _RUN_BY_ANALYZE and cursor.peek(1) != END:
+        return _statement(cursor, syntax)
     return StatementKind(kind="other", verb="ANALYZE", redo_safe=True)
 
 
 _RUN_BY_ANALYZE: Final = frozenset({"SELECT", "INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"})
 
 
-def _set(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _set(cursor: Cursor, syntax: Syntax) -> StatementKind:
     """SET, whose effect is the connection's own, the server's, or that of the statement after FOR."""
     if cursor.take("STATEMENT") and cursor.skip_to("FOR"):
-        return _statement(cursor, dialect)
+        return _statement(cursor, syntax)
     if cursor.peek().upper == "PASSWORD":
         return account(StatementKind(kind="other", verb="SET"), cursor)
     if cursor.take("DEFAULT", "ROLE"):
         return StatementKind(kind="other", verb="SET", redo_safe=True)
     clauses = cursor.clauses()
     words = [token for clause in clauses for token in clause]
-    kind = _with_effects(StatementKind(kind="session", verb="SET"), words, dialect)
+    kind = _with_effects(StatementKind(kind="session", verb="SET"), words, syntax)
     if all(_sets_server(clauses)):
         absolute = not any(token.text in ("(", "@") for one in clauses for token in one[3:])
         return StatementKind(
@@ -144,7 +146,7 @@ def _autocommits(clause: Sequence[Token]) -> bool:
     return named and clause[-1].upper not in _OFF
 
 
-def _revoke(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _revoke(cursor: Cursor, syntax: Syntax) -> StatementKind:
     guarded = cursor.guard()
     return StatementKind(
         kind="other",
@@ -155,46 +157,26 @@ def _revoke(cursor: Cursor, dialect: DialectName) -> StatementKind:
     )
 
 
-def _call(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _call(cursor: Cursor, syntax: Syntax) -> StatementKind:
     return StatementKind(kind="call", verb="CALL", names=(cursor.name(),), unsettled="call")
 
 
-def _begin(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _begin(cursor: Cursor, syntax: Syntax) -> StatementKind:
     if cursor.take("NOT", "ATOMIC"):
         return StatementKind(kind="call", verb="BEGIN", unsettled="compound")
     return _transaction("BEGIN", "begin")
 
 
-def _start(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _start(cursor: Cursor, syntax: Syntax) -> StatementKind:
     if cursor.peek().upper != "TRANSACTION":
         return StatementKind(kind="other", verb="START", unsettled="untraced")
     return _transaction("START", "begin")
 
 
-def _commit(cursor: Cursor, dialect: DialectName) -> StatementKind:
-    return _transaction("COMMIT", "commit")
-
-
-def _end(cursor: Cursor, dialect: DialectName) -> StatementKind:
-    return _transaction("END", "commit")
-
-
-def _rollback(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _rollback(cursor: Cursor, syntax: Syntax) -> StatementKind:
     while cursor.take_any(_WORK):
         pass
     return _transaction("ROLLBACK", "savepoint" if cursor.take("TO") else "rollback")
-
-
-def _savepoint(cursor: Cursor, dialect: DialectName) -> StatementKind:
-    return _transaction("SAVEPOINT", "savepoint")
-
-
-def _release(cursor: Cursor, dialect: DialectName) -> StatementKind:
-    return _transaction("RELEASE", "savepoint")
-
-
-def _xa(cursor: Cursor, dialect: DialectName) -> StatementKind:
-    return _transaction("XA", "savepoint")
 
 
 _WORK: Final = frozenset({"WORK", "TRANSACTION"})
@@ -204,18 +186,14 @@ def _transaction(verb: str, effect: Transaction) -> StatementKind:
     return StatementKind(kind="transaction", verb=verb, transaction=effect, redo_safe=True)
 
 
-def _pragma(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _pragma(cursor: Cursor, syntax: Syntax) -> StatementKind:
     return StatementKind(kind="pragma", verb="PRAGMA", names=(cursor.name(),), redo_safe=True)
 
 
-def _insert(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _insert(cursor: Cursor, syntax: Syntax, verb: str = "INSERT") -> StatementKind:
     if cursor.take("OR"):
         cursor.next()
-    return _dml(cursor, "INSERT")
-
-
-def _replace(cursor: Cursor, dialect: DialectName) -> StatementKind:
-    return _dml(cursor, "REPLACE")
+    return _dml(cursor, verb)
 
 
 def _dml(cursor: Cursor, verb: str) -> StatementKind:
@@ -229,13 +207,13 @@ _DML_MODIFIERS: Final = frozenset(
 )
 
 
-def _update(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _update(cursor: Cursor, syntax: Syntax) -> StatementKind:
     if cursor.take("OR"):
         cursor.next()
     return _joined(_dml(cursor, "UPDATE"), cursor)
 
 
-def _delete(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _delete(cursor: Cursor, syntax: Syntax) -> StatementKind:
     return _joined(_dml(cursor, "DELETE"), cursor)
 
 
@@ -259,7 +237,7 @@ def _joined(kind: StatementKind, cursor: Cursor) -> StatementKind:
 _BEFORE_TABLE: Final = frozenset({"JOIN", "STRAIGHT_JOIN", "FROM", "USING"})
 
 
-def _with(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _with(cursor: Cursor, syntax: Syntax) -> StatementKind:
     """What a WITH is, is what stands after its common table expressions."""
     depth = 0
     tables: list[Token] = []
@@ -269,14 +247,14 @@ def _with(cursor: Cursor, dialect: DialectName) -> StatementKind:
         if token.kind == "other":
             depth += (token.text == "(") - (token.text == ")")
         elif depth == 0 and token.upper in ("INSERT", "REPLACE", "UPDATE", "DELETE"):
-            return _READERS[token.upper](cursor, dialect)
+            return _READERS[token.upper](cursor, syntax)
         elif depth == 0 and token.upper in ("SELECT", "VALUES"):
             break
     kind = StatementKind(kind="query", verb="WITH")
-    return _with_effects(kind, itertools.chain(tables, cursor.rest()), dialect)
+    return _with_effects(kind, itertools.chain(tables, cursor.rest()), syntax)
 
 
-def _load(cursor: Cursor, dialect: DialectName) -> StatementKind:
+def _load(cursor: Cursor, syntax: Syntax) -> StatementKind:
     if cursor.take("INDEX"):
         return StatementKind(kind="other", verb="LOAD", redo_safe=True)
     cursor.skip_to("INTO")
@@ -284,12 +262,11 @@ def _load(cursor: Cursor, dialect: DialectName) -> StatementKind:
     return StatementKind(kind="dml", verb="LOAD", names=(cursor.name(),), unsettled="file_read")
 
 
-_Reader = Callable[[Cursor, DialectName], StatementKind]
+_Reader = Callable[[Cursor, Syntax], StatementKind]
 _READERS: Final[dict[str, _Reader]] = {
     "CREATE": create, "ALTER": alter, "DROP": drop, "RENAME": rename, "TRUNCATE": truncate,
-    "INSERT": _insert, "REPLACE": _replace, "UPDATE": _update, "DELETE": _delete, "WITH": _with,
-    "LOAD": _load, "CALL": _call, "BEGIN": _begin, "START": _start, "COMMIT": _commit, "END": _end,
-    "ROLLBACK": _rollback, "SAVEPOINT": _savepoint, "RELEASE": _release, "XA": _xa, "PRAGMA": _pragma,
-    "EXPLAIN": _explain, "DESCRIBE": _explain, "DESC": _explain, "ANALYZE": _analyze, "SET": _set,
+    "INSERT": _insert, "REPLACE": partial(_insert, verb="REPLACE"), "UPDATE": _update, "DELETE": _delete,
+    "WITH": _with, "LOAD": _load, "CALL": _call, "BEGIN": _begin, "START": _start, "ROLLBACK": _rollback,
+    "PRAGMA": _pragma, "EXPLAIN": _explain, "DESCRIBE": _explain, "DESC": _explain, "ANALYZE": _analyze, "SET": _set,
     "REVOKE": _revoke, **{verb: partial(_query, verb=verb) for verb in ("SELECT", "VALUES", "TABLE", "DO")},
 }  # fmt: skip

@@ -6,13 +6,8 @@ beyond what the caller asks for, so that a 10 MB INSERT costs its first words.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
-
-from ledger.dialects.patterns import BACKTICKED, DOLLARS, DOUBLE, MYSQL_STRING, SINGLE, repeated
-from ledger.dialects.split import BLOCK_COMMENT
-from ledger.dialects.steps import DialectName
 
 TokenKind = Literal["word", "quoted", "string", "other"]
 
@@ -25,67 +20,30 @@ class Token(NamedTuple):
     upper: str
 
 
-_PART: Final = r"[\w$]++|\{\w+\}"
-_WORD: Final = rf"(?P<word>(?:{_PART}){repeated(_PART)})"
-# A quote or comment that never ends takes the rest along, as it would in the database.
-_SQLITE: Final = re.compile(
-    rf"(?P<skip>\s++|--[^\n]*+|{BLOCK_COMMENT})|{_WORD}"
-    rf"|(?P<quoted>{BACKTICKED}|{DOUBLE}|\[[^\]]*+\])"
-    rf"|(?P<string>{SINGLE})|(?P<other>/\*.*|['\"`\[].*|.)",
-    re.DOTALL,
-)
-# An executable comment's content counts; its brackets are skipped.
-_MYSQL: Final = re.compile(
-    rf"(?P<skip>\s++|--(?=\s|\Z)[^\n]*+|#[^\n]*+|/\*M?!\d*+|(?!/\*M?!){BLOCK_COMMENT}|\*/)"
-    rf"|(?P<dollars>{DOLLARS})|{_WORD}|(?P<quoted>{BACKTICKED})|(?P<string>{MYSQL_STRING})|(?P<other>/\*.*|['\"`].*|.)",
-    re.DOTALL,
-)
-_END: Final = Token("other", "", "")
-
-
-def placed(sql: str, dialect: DialectName) -> Iterator[tuple[int, int, Token]]:
-    """All tokens of a statement with where they begin and end, comments skipped."""
-    for match in (_MYSQL if dialect == "mysql" else _SQLITE).finditer(sql):
-        kind = match.lastgroup
-        text = match[0]
-        if kind == "word":
-            yield match.start(), match.end(), Token("word", text, text.upper())
-        elif kind == "quoted":
-            mark = text[0]
-            name = text[1:-1].replace(mark * 2, mark)
-            yield match.start(), match.end(), Token("quoted", name, "")
-        elif kind in ("string", "dollars"):
-            yield match.start(), match.end(), Token("string", text, "")
-        elif kind == "other":
-            yield match.start(), match.end(), Token("other", text, "")
-
-
-def tokens(sql: str, dialect: DialectName) -> Iterator[Token]:
-    """All tokens of a statement, comments skipped."""
-    return (token for _, _, token in placed(sql, dialect))
+END: Final = Token("other", "", "")
 
 
 class Cursor:
     """Reads a statement's tokens one by one, with a look ahead."""
 
-    def __init__(self, sql: str, dialect: DialectName) -> None:
-        self._tokens = tokens(sql, dialect)
+    def __init__(self, tokens: Iterator[Token]) -> None:
+        self._tokens = tokens
         self._ahead: list[Token] = []
 
     def peek(self, distance: int = 0) -> Token:
         """The token `distance` places ahead; an empty one after the end."""
         while len(self._ahead) <= distance:
-            self._ahead.append(next(self._tokens, _END))
+            self._ahead.append(next(self._tokens, END))
         return self._ahead[distance]
 
     def next(self) -> Token:
         """Take a token; an empty one after the end."""
-        return self._ahead.pop(0) if self._ahead else next(self._tokens, _END)
+        return self._ahead.pop(0) if self._ahead else next(self._tokens, END)
 
     @property
     def at_end(self) -> bool:
         """Whether every token was taken."""
-        return self.peek() == _END
+        return self.peek() == END
 
     def take(self, *words: str) -> bool:
         """Take these words if exactly they come next."""

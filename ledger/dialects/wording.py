@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ledger.dialects.kinds import StatementKind, Unsettled
-from ledger.dialects.mysql.needs import Lost
+from ledger.dialects.kinds import Lost, StatementKind, Unsettled
 
 _VERBS: Final = {
     "INSERT": "INSERT INTO",
@@ -17,7 +16,8 @@ _VERBS: Final = {
     "DELETE": "DELETE FROM",
     "LOAD": "LOAD DATA INTO",
 }
-_REASONS: Final[Mapping[Unsettled, str]] = {
+_REASONS: Final[Mapping[Unsettled | Lost, str]] = {
+    "": "",
     "unknown": "its effect is not known",
     "compound": "a compound statement may do anything",
     "untraced": "nothing in the tenant shows whether it ran",
@@ -35,18 +35,9 @@ _REASONS: Final[Mapping[Unsettled, str]] = {
     "sequence": "a value that was drawn from a sequence is not given back",
     "one_time_event": "an event that runs once drops itself, and would run again",
     "file_read": "it depends on a file beside the migration",
-}
-
-
-_LOST: Final[Mapping[Lost, str]] = {
     "count": "it reads what the statement before it leaves, which a crash between them loses",
     "random": "on MySQL, a new connection cannot go on with the random numbers of another",
 }
-
-
-def lost(what: Lost) -> str:
-    """Why a step could not go on over another connection."""
-    return _LOST[what]
 
 
 def label(kind: StatementKind) -> str:
@@ -78,4 +69,9 @@ def _clause(kind: StatementKind) -> list[str]:
 
 def reason(kind: StatementKind) -> str:
     """Why a crash in it cannot be settled; empty where it can."""
-    return _REASONS[kind.unsettled] if kind.unsettled else ""
+    return because(kind.unsettled)
+
+
+def because(why: Unsettled | Lost) -> str:
+    """The reason in words; empty for none."""
+    return _REASONS[why]

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ledger.dialects.sqlite.pragmas import enforces_foreign_keys
+from ledger.dialects import dialect_of
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError
 from ledger.events import MigrationRef
@@ -20,7 +20,6 @@ from ledger.fleet.planning import (
     TenantPlan,
     problem_text,
 )
-from ledger.lint import rebuild_with_foreign_keys
 from ledger.plan import Catalogue, how_undone, standing
 from ledger.projections import Applied, FleetState, Half
 from ledger.runner.backups import asked
@@ -49,7 +48,7 @@ def migrate_plan(
     was decided share one tuple of them.
     """
     described: dict[tuple[int, tuple[tuple[str, str], ...]], PlannedMigration] = {}
-    looked: set[tuple[int, bool]] = set()
+    looked: set[tuple[int, tuple[str, ...]]] = set()
     alike: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[PlannedMigration, ...]] = {}
     notes = list(warnings)
     tenants = []
@@ -69,10 +68,9 @@ def migrate_plan(
                 for migration, undo in zip(decision.pending, undone, strict=True)
             )
             notes += [text for text in decision.warnings if text not in notes]
-        enforced = enforces_foreign_keys(target.session)
-        if (id(decision), enforced) not in looked:
-            looked.add((id(decision), enforced))
-            found = _deleting(decision.pending, enforced=enforced)
+        if (id(decision), target.session) not in looked:
+            looked.add((id(decision), target.session))
+            found = _deleting(decision.pending, target.session)
             notes += [text for text in found if text not in notes]
         message, hint = problem_text(decisions.problem(target.name, catalogues[target.name]))
         state = fleet.tenant(target.name)
@@ -112,12 +110,11 @@ def _with_landed(
     )
 
 
-def _deleting(pending: Sequence[Migration], *, enforced: bool) -> Iterator[str]:
-    """What would delete rows that nobody named: with `enforced`, by what the session says too."""
+def _deleting(pending: Sequence[Migration], session: tuple[str, ...]) -> Iterator[str]:
+    """The steps that would delete rows which no statement names."""
     for migration in pending:
-        for finding in rebuild_with_foreign_keys(migration):
-            if enforced or finding.severity == "error":
-                yield f"{finding.file}:{finding.line}: {finding.message}"
+        for finding in dialect_of(migration.dialect).deletes_unnamed(migration.up, session):
+            yield f"{finding.file}:{finding.line}: {finding.message}"
 
 
 def _asks(backup: BackupPolicy, dialect: DialectName, migration: Migration) -> bool:

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import anyio
 
 from ledger import events as ev
-from ledger.dialects.statements import classify
+from ledger.dialects import DialectName, dialect_of
 from ledger.drivers.folders import sync_folder
 from ledger.engines.base import Session, Target
 from ledger.engines.checks import shortened
 from ledger.errors import BackupError, ConfigError, FencedError
 from ledger.runner.context import BackupPolicy, RunContext
-from ledger.scripts.model import DialectName, Migration
+from ledger.scripts.model import Migration
 from ledger.stores.base import Filter
 
 SUFFIXES = {"sqlite": ".db", "mysql": ".sql.zst"}
@@ -99,7 +99,7 @@ def asked(policy: BackupPolicy, migration: Migration, dialect: DialectName) -> b
         return policy != "never"
     if migration.manifest.requires_backup is not None:
         return migration.manifest.requires_backup
-    return any(classify(step.sql, dialect).destructive for step in migration.up.steps)
+    return any(dialect_of(dialect).classify(step.sql).destructive for step in migration.up.steps)
 
 
 class Announced(NamedTuple):

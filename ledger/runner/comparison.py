@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ledger import events as ev
-from ledger.dialects.statements import classify
+from ledger.dialects import dialect_of
 from ledger.drift import carried, compare, replayed, tolerated, unexplained, visible, without
 from ledger.engines.base import Engine, Session, Target
 from ledger.errors import LedgerError
@@ -313,13 +313,14 @@ def changes_text(changes: Sequence[Change], *, shown: int = 3) -> str:
 
 async def _replay(view: View, refs: Sequence[MigrationRef]) -> Schema | None:
     steps: list[Step] = []
+    dialect = dialect_of(view.engine.dialect)
     for ref in refs:
         kept = await kept_migration(view.ctx, ref, view.engine.dialect, view.catalogue)
         migration = view.ctx.bound(kept, view.target.variables)
         if migration.python is not None or migration.path.endswith(".py") or migration.sync:
             return None
         for step in migration.up.steps:
-            if classify(step.sql, view.engine.dialect).kind in ROWS:
+            if dialect.classify(step.sql).kind in ROWS:
                 continue
             # Rows decide: of such a guard, and of what is written into a schema's own table.
             if "writable_schema" in step.sql.lower():

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from ledger import events as ev
-from ledger.dialects.statements import classify
+from ledger.dialects import dialect_of
 from ledger.engines.base import ABSENT, Intent, Marker, MarkerEntry
 from ledger.events import MigrationRef
 from ledger.projections import TenantState
@@ -191,7 +191,7 @@ def _unannounced(migration: Migration, last: int, known: Ran) -> tuple[Step, ...
 
 
 def _leaves_no_trace(step: Step, migration: Migration) -> bool:
-    kind = classify(step.sql, migration.dialect)
+    kind = dialect_of(migration.dialect).classify(step.sql)
     asks = kind.kind in ("session", "query") and (kind.settleable or kind.temporary)
     return step.redo_safe or kind.redo_safe or asks
 

@@ -12,9 +12,10 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects import DialectName, dialect_of
+from ledger.dialects.base import Holder
 from ledger.dialects.kinds import StatementKind
-from ledger.dialects.statements import classify
-from ledger.scripts.model import Check, DialectName, Migration, Section, Step
+from ledger.scripts.model import Check, Migration, Section, Step
 from ledger.scripts.placeholders import bind_text
 
 _HOLDERS: Final = ("table", "view", "sequence")
@@ -29,11 +30,6 @@ _KINDS: Final = (
     "library",
 )
 """A package's body goes with its package."""
-_TABLE_EXISTS: Final = {
-    "sqlite": "SELECT count(*) FROM main.sqlite_master WHERE type = '{kind}' AND name = {name} COLLATE NOCASE",
-    "mysql": "SELECT count(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
-    " AND TABLE_NAME = {name} AND TABLE_TYPE {not}LIKE '%VIEW'",
-}
 
 
 class Owned(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -49,7 +45,7 @@ class Ownership:
     """Folds statements, in the order they ran, into what they made. Names compare without case."""
 
     def __init__(self, dialect: DialectName) -> None:
-        self._dialect: DialectName = dialect
+        self._dialect = dialect_of(dialect)
         self._owned: dict[tuple[str, str], Owned] = {}
         self._foreign: set[str] = set()
 
@@ -68,7 +64,7 @@ class Ownership:
 
         What is in another database, and what ends with the session, is nobody's here.
         """
-        kind = classify(sql, self._dialect)
+        kind = self._dialect.classify(sql)
         if kind.kind != "ddl" or any(map(_elsewhere, (kind.target, *kind.touched))):
             return
         if kind.verb == "CREATE":
@@ -179,13 +175,13 @@ def claim_manifest(
 
 def manifest_names(
     migration: Migration, variables: Mapping[str, str]
-) -> tuple[tuple[str, str], ...]:
+) -> tuple[tuple[Holder, str], ...]:
     """(kind, live name) of version.json's tables_created and views_created for a bound migration.
 
     A name is meant without the tenant's prefix unless it has it, holds a
     placeholder, or a statement of the migration creates it just so.
     """
-    said = [("table", name) for name in migration.manifest.tables_created]
+    said: list[tuple[Holder, str]] = [("table", name) for name in migration.manifest.tables_created]
     said += [("view", name) for name in migration.manifest.views_created]
     if not said:
         return ()
@@ -194,7 +190,7 @@ def manifest_names(
 
 
 def _created_names(steps: Iterable[Step], dialect: DialectName) -> frozenset[str]:
-    kinds = [classify(step.sql, dialect) for step in steps]
+    kinds = [dialect_of(dialect).classify(step.sql) for step in steps]
     return frozenset(_bare(kind.target).lower() for kind in kinds if kind.verb == "CREATE")
 
 
@@ -213,18 +209,10 @@ def created_checks(migration: Migration, variables: Mapping[str, str]) -> tuple[
     return tuple(
         Check(
             name=f"{kind} {name} was created",
-            sql=_TABLE_EXISTS[migration.dialect]
-            .replace("{kind}", kind)
-            .replace("{not}", "" if kind == "view" else "NOT ")
-            .replace("{name}", _literal(name)),
+            sql=dialect_of(migration.dialect).existence_query(kind, name),
             file=file,
             line=0,
             placeholders=False,
         )
         for kind, name in manifest_names(migration, variables)
     )
-
-
-def _literal(text: str) -> str:
-    """A string literal in both dialects; a backslash, doubled, can only make a name unknown."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -11,8 +11,7 @@ import difflib
 import re
 from typing import Final, Literal, NamedTuple
 
-from ledger.dialects.patterns import BACKTICKED, DOUBLE, SINGLE
-from ledger.dialects.split import BLOCK_COMMENT
+from ledger.dialects.patterns import BACKTICKED, BLOCK_COMMENT, DOUBLE, SINGLE
 from ledger.errors import ScriptError
 from ledger.scripts.mistyped import meant
 from ledger.scripts.model import SkipIf

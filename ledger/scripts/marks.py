@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from ledger.dialects.patterns import BACKTICKED, DOUBLE, MYSQL_STRING, SINGLE, SQLITE_COMMENT
-from ledger.dialects.split import BLOCK_COMMENT, Statement
+from ledger.dialects import Dialect
+from ledger.dialects.split import Statement
 from ledger.errors import ScriptError
 from ledger.scripts.layouts import HEADING_FILLERS, HEADING_WORDS, TOOLS, Direction
-from ledger.scripts.model import DialectName
 
 OWN: Final = "this format"
 _BLANK: Final = "[ \\t\\f\\v\u00a0\u200b\u200c\u200d\u2060\ufeff]*"
@@ -30,14 +29,6 @@ _OWN_MARK: Final = (
     r"[@+!]?\s*migrat(?:e|ion)s?\W{1,3}(?P<section>up|down|sync|verify)"
     r"(?:\s+transaction\s*:\s*\w+)?\W*"
 )
-_SPANS: Final[dict[DialectName, re.Pattern[str]]] = {
-    "sqlite": re.compile(
-        rf"--[^\n]*+|{SQLITE_COMMENT}|{SINGLE}|{DOUBLE}|{BACKTICKED}|\[[^\]]*+\]", re.DOTALL
-    ),
-    "mysql": re.compile(
-        rf"--[^\n]*+|#[^\n]*+|{BLOCK_COMMENT}|{MYSQL_STRING}|{BACKTICKED}", re.DOTALL
-    ),
-}
 
 
 class Comment(NamedTuple):
@@ -81,7 +72,7 @@ _ROLL_BACK: Final = re.compile(r"\broll[ _-]back\b", re.IGNORECASE)
 HEADING_CHARACTERS: Final = 200
 
 
-def require_no_marks(text: str, dialect: DialectName, *, file: str, section: Direction) -> None:
+def require_no_marks(text: str, dialect: Dialect, *, file: str, section: Direction) -> None:
     """Refuse a file with marks of another tool, or with its own where they count for nothing.
 
     `section` is what the file is from its first line on: a mark of a down file that says
@@ -108,18 +99,13 @@ def _lines(numbers: list[int]) -> str:
     return ("line " if len(numbers) == 1 else "lines ") + ", ".join(map(str, numbers))
 
 
-def _hint(found: Found, dialect: DialectName) -> str:
+def _hint(found: Found, dialect: Dialect) -> str:
     if found.direction == "single":
         return "Write -- migrate:up transaction:false in its place, before the first statement."
     if found.direction == "other":
-        routine = (
-            "; a routine with several statements stands between DELIMITER $$ and DELIMITER ;"
-            if dialect == "mysql"
-            else ""
-        )
         return (
             "Remove it, write -- migrate:up before the statements that apply the migration and"
-            f" -- migrate:down before those that undo it{routine}."
+            f" -- migrate:down before those that undo it{dialect.routine_hint}."
         )
     return f"Write -- migrate:{found.direction} in its place, on a line of its own."
 
@@ -166,12 +152,12 @@ def _blocks(text: str) -> Iterator[Comment]:
         start = text.find("/*", end + 2)
 
 
-def _outside(text: str, positions: Sequence[int], dialect: DialectName) -> frozenset[int]:
+def _outside(text: str, positions: Sequence[int], dialect: Dialect) -> frozenset[int]:
     """The positions, of those in order, at which no literal and no longer comment is open."""
     left = iter(positions)
     position = next(left, None)
     found = []
-    for match in _SPANS[dialect].finditer(text) if position is not None else ():
+    for match in dialect.syntax.opaque.finditer(text) if position is not None else ():
         while position is not None and match.end() > position:
             if match.start() >= position:
                 found.append(position)
@@ -181,7 +167,7 @@ def _outside(text: str, positions: Sequence[int], dialect: DialectName) -> froze
     return frozenset((*found, *(() if position is None else (position, *left))))
 
 
-def require_no_directive_inside(sql: str, dialect: DialectName, *, file: str, line: int) -> None:
+def require_no_directive_inside(sql: str, dialect: Dialect, *, file: str, line: int) -> None:
     """Refuse a statement with a directive among its lines, where it says nothing. Raises ScriptError."""
     places = [match.end() - 2 for match in _INSIDE.finditer(sql)]
     outside = _outside(sql, places, dialect)
@@ -206,7 +192,7 @@ def _is_heading(text: str) -> bool:
     return not HEADING_WORDS.isdisjoint(words) and words <= HEADING_WORDS | HEADING_FILLERS
 
 
-def require_no_heading(statement: Statement, *, first: bool, file: str) -> None:
+def require_no_heading(statement: Statement, dialect: Dialect, *, first: bool, file: str) -> None:
     """Refuse a heading `Down` (`Rollback`, `Undo` …) over a statement of the section up.
 
     `first` says that the statement is the file's first. A heading over statements that are
@@ -222,7 +208,7 @@ def require_no_heading(statement: Statement, *, first: bool, file: str) -> None:
         for one in comments
         if _is_heading(one.text) and not (written and one.position < written[-1])
     ]
-    outside = _outside(lead, [one.position for one in headings], "mysql")
+    outside = _outside(lead, [one.position for one in headings], dialect)
     for comment in headings:
         beside = not first and lead.find("\n", 0, comment.position) < 0
         if (beside and comment.intro != "/*") or comment.position not in outside:

@@ -6,39 +6,34 @@ a file again, and a file that cannot be used is refused before anything runs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
-from typing import Final
 
 import msgspec
 
-from ledger.dialects.sqlite.pragmas import switches_foreign_keys
-from ledger.dialects.sqlite.transaction import Settled, settle_sqlite_section
-from ledger.dialects.statements import classify
+from ledger.dialects import Dialect, DialectName, dialect_of
+from ledger.dialects.base import Settled
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
 from ledger.scripts.directives import SECTIONS, SectionName
 from ledger.scripts.manifest import encode_said
-from ledger.scripts.model import DialectName, Manifest, Migration, Section, sha256_hex
+from ledger.scripts.model import Manifest, Migration, Section, sha256_hex
 from ledger.scripts.placeholders import placeholder_names
 from ledger.scripts.sections import Parsed, parse_file
 from ledger.scripts.source import ALGORITHM, SourceFile
 from ledger.scripts.version import FileName, parse_file_name
-from ledger.scripts.wish import in_order
 
 
 def settle(parsed: Parsed, section: SectionName) -> Settled:
     """The section as an engine runs it, with what its author should know. Raises ScriptError."""
     steps = parsed.steps.get(section, [])
-    transaction = parsed.opened.get(section, True)
-    if parsed.dialect == "sqlite" and transaction:
-        found, warnings = settle_sqlite_section(steps)
+    if parsed.opened.get(section, True):
+        found = parsed.dialect.settle(steps)
     else:
-        found, warnings = Section(steps=tuple(steps), transaction=transaction), ()
-    if not parsed.foreign_key_check:
-        found = msgspec.structs.replace(found, foreign_key_check=False)
-    return Settled(found, warnings)
+        found = Settled(Section(steps=tuple(steps), transaction=False))
+    if parsed.foreign_key_check:
+        return found
+    return found._replace(section=msgspec.structs.replace(found.section, foreign_key_check=False))
 
 
 def parse_migration(
@@ -66,7 +61,7 @@ def parse_migration(
     parsed = {
         part: parse_file(
             one,
-            dialect,
+            dialect_of(dialect),
             set_name=set_name,
             section=sections[part],
             kept=kept,
@@ -80,7 +75,7 @@ def parse_migration(
     no_steps = _no_steps(main, up.section)
     undo = parsed.get("down", main)
     has_down = "down" in parsed or "down" in main.opened
-    back = _effective(settle(undo, "down"), dialect) if has_down or no_steps else None
+    back = _effective(settle(undo, "down"), main.dialect) if has_down or no_steps else None
     texts = {part: (one.checksum, one.text) for part, one in files.items() if one is not None}
     if said := encode_said(manifest, depends):
         texts["manifest"] = (sha256_hex(said), said)
@@ -97,7 +92,7 @@ def parse_migration(
         path=source.file,
         up=up.section,
         down=back.section if back else None,
-        sync=in_order(main.steps.get("sync", ()), dialect),
+        sync=main.dialect.in_order(main.steps.get("sync", ())),
         checks=tuple(parsed.get("verify", main).checks),
         depends=tuple(dict.fromkeys((*main.depends, *depends))),
         manifest=manifest,
@@ -129,23 +124,11 @@ def _left_out(parsed: Iterable[Parsed]) -> Iterator[str]:
             )
 
 
-_SETTING: Final = re.compile(
-    r"SET\s+(?!@@(?:GLOBAL|PERSIST)|GLOBAL\b|PERSIST|PASSWORD\b|ROLE\b|DEFAULT\b|RESOURCE\b)[^(]*\Z",
-    re.IGNORECASE,
-)
-
-
-def _effective(down: Settled, dialect: DialectName) -> Settled:
+def _effective(down: Settled, dialect: Dialect) -> Settled:
     """The down part, empty if all that it holds ends with its transaction or its connection."""
-    for step in down.section.steps:
-        idle = (
-            classify(step.sql, dialect).kind == "transaction"
-            or (dialect == "mysql" and _SETTING.match(step.sql) is not None)
-            or (dialect == "sqlite" and switches_foreign_keys(step.sql) is not None)
-        )
-        if not idle:
-            return down
-    return Settled(msgspec.structs.replace(down.section, steps=()), down.warnings)
+    if all(dialect.is_idle(step.sql) for step in down.section.steps):
+        return down._replace(section=msgspec.structs.replace(down.section, steps=()))
+    return down
 
 
 def _no_steps(main: Parsed, up: Section) -> str:

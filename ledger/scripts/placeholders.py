@@ -15,29 +15,14 @@ from typing import Final
 
 import msgspec
 
-from ledger.dialects.patterns import MYSQL_STRING, SINGLE
-from ledger.dialects.split import BLOCK_COMMENT
-from ledger.dialects.sqlite.transaction import settle_bound
+from ledger.dialects import Dialect, DialectName, dialect_of
 from ledger.errors import ConfigError, ScriptError
-from ledger.scripts.model import Check, DialectName, Migration, Section, SkipIf, Step, sha256_hex
+from ledger.scripts.model import Check, Migration, Section, SkipIf, Step, sha256_hex
 
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NOT_LINE_FEED: Final = re.compile(r"[^\n]")
 _PREFIX: Final = "{prefix}"
 _SAFE: Final = re.compile(r"[A-Za-z0-9_$]*")
-# Literals and comments. A double-quoted text is a string in MySQL, an identifier in SQLite.
-# What is opened and never closed shields nothing; it is matched so that it is read only once.
-_SHIELDED: Final = {
-    "sqlite": re.compile(
-        rf"{SINGLE}|--[^\n]*+|{BLOCK_COMMENT}|(?P<open>(?:'|/\*).*)",
-        re.DOTALL,
-    ),
-    "mysql": re.compile(
-        rf"{MYSQL_STRING}|--(?=\s|\Z)[^\n]*+|#[^\n]*+"
-        rf"|(?!/\*!|/\*M!|/\*\+)(?:{BLOCK_COMMENT}|(?P<open>(?:['\"]|/\*).*))",
-        re.DOTALL,
-    ),
-}
 
 
 class Unknown(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +67,7 @@ def unknown_placeholders(migration: Migration, names: Iterable[str]) -> tuple[Un
     for text, file, line in _texts(migration):
         if placeholder_names(text) <= known:
             continue
-        shielded = _shielded(text, migration.dialect)
+        shielded = _shielded(text, dialect_of(migration.dialect))
         for match in _PLACEHOLDER.finditer(shielded):
             if match[1] not in known:
                 at = line + shielded.count("\n", 0, match.start())
@@ -90,7 +75,7 @@ def unknown_placeholders(migration: Migration, names: Iterable[str]) -> tuple[Un
     return tuple(found)
 
 
-def _shielded(text: str, dialect: DialectName) -> str:
+def _shielded(text: str, dialect: Dialect) -> str:
     """The text with literals and comments blanked, line by line.
 
     `{prefix}` stays in a literal ('{prefix}user_roles' is an option's name): no data means it.
@@ -104,7 +89,7 @@ def _shielded(text: str, dialect: DialectName) -> str:
             return _PREFIX.join(_NOT_LINE_FEED.sub(" ", part) for part in parts)
         return _NOT_LINE_FEED.sub(" ", match[0])
 
-    return _SHIELDED[dialect].sub(blank, text)
+    return dialect.syntax.unbound.sub(blank, text)
 
 
 def _texts(migration: Migration) -> Iterable[tuple[str, str, int]]:
@@ -137,12 +122,11 @@ def bind(migration: Migration, variables: Mapping[str, str]) -> Migration:
     _require_bound_checksum(migration, variables)
     if migration.uses.isdisjoint(variables):
         return migration
+    dialect = dialect_of(migration.dialect)
     return msgspec.structs.replace(
         migration,
-        up=_bind_section(migration.up, variables, migration.dialect),
-        down=_bind_section(migration.down, variables, migration.dialect)
-        if migration.down
-        else None,
+        up=_bind_section(migration.up, variables, dialect),
+        down=_bind_section(migration.down, variables, dialect) if migration.down else None,
         sync=tuple(_bind_step(step, variables) for step in migration.sync),
         checks=tuple(_bind_check(check, variables) for check in migration.checks),
         uses=frozenset(),
@@ -157,7 +141,7 @@ def bind_statement(
         return text
     if "prefix" in variables:
         validate_identifier_value("prefix", variables["prefix"], source=file)
-    shielded = _shielded(text, dialect)
+    shielded = _shielded(text, dialect_of(dialect))
     for match in _PLACEHOLDER.finditer(shielded):
         if match[1] not in variables:
             at = line + shielded.count("\n", 0, match.start())
@@ -186,11 +170,11 @@ def _unknown_error(unknown: Unknown, variables: Mapping[str, str]) -> ScriptErro
     )
 
 
-def _bind_section(section: Section, variables: Mapping[str, str], dialect: DialectName) -> Section:
+def _bind_section(section: Section, variables: Mapping[str, str], dialect: Dialect) -> Section:
     bound = msgspec.structs.replace(
         section, steps=tuple(_bind_step(step, variables) for step in section.steps)
     )
-    return settle_bound(bound, section) if dialect == "sqlite" and section.transaction else bound
+    return dialect.settle_bound(bound, section)
 
 
 def _bind_step(step: Step, variables: Mapping[str, str]) -> Step:

@@ -11,10 +11,8 @@ from typing import Final
 
 import msgspec
 
-from ledger.dialects.mysql.split import split_mysql
-from ledger.dialects.sqlite.split import split_sqlite
+from ledger.dialects import DialectName, dialect_of
 from ledger.errors import ScriptError
-from ledger.scripts.model import DialectName
 from ledger.scripts.placeholders import bind_statement
 from ledger.scripts.source import SourceFile
 
@@ -39,8 +37,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 def parse_queries(source: SourceFile, dialect: DialectName) -> tuple[Query, ...]:
     """The file's queries, in order. Raises ScriptError for one without a name, twice named, or no SELECT."""
     file = source.file
-    split = split_sqlite if dialect == "sqlite" else split_mysql
-    script = split(source.text, file=file)
+    script = dialect_of(dialect).split(source.text, file=file)
     found: dict[str, Query] = {}
     for statement in script.statements:
         names = _NAMED.findall(statement.lead)

@@ -6,20 +6,11 @@ ScriptError with file and line before anything runs.
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 import msgspec
 
+from ledger.dialects import Dialect
 from ledger.dialects.kinds import StatementKind
-from ledger.dialects.mysql.connection import uses
-from ledger.dialects.mysql.dumps import dropped_before, is_dump, is_left_out, is_session
-from ledger.dialects.mysql.routines import require_whole_routine
-from ledger.dialects.mysql.split import split_mysql
 from ledger.dialects.split import Script, Statement
-from ledger.dialects.sqlite.pragmas import switches_foreign_keys
-from ledger.dialects.sqlite.split import split_sqlite
-from ledger.dialects.statements import classify
 from ledger.dialects.wording import label, reason
 from ledger.errors import ScriptError
 from ledger.scripts.directives import (
@@ -37,12 +28,9 @@ from ledger.scripts.marks import (
     require_no_heading,
     require_no_marks,
 )
-from ledger.scripts.model import Check, DialectName, SkipIf, Step, sha256_hex
+from ledger.scripts.model import Check, SkipIf, Step, sha256_hex
 from ledger.scripts.source import SourceFile
 from ledger.scripts.wish import require_wish
-
-# What a transactional SQLite section leaves out; directives before it mean the next statement.
-_LEFT_OUT: Final = re.compile(r"(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
 
 
 class _Pending(msgspec.Struct):
@@ -62,7 +50,7 @@ class Parsed(msgspec.Struct):
     """One file's content, section by section; filled while it is read."""
 
     file: str
-    dialect: DialectName
+    dialect: Dialect
     set_name: str
     section: SectionName = "up"
     opened: dict[SectionName, bool] = {}
@@ -80,7 +68,7 @@ class Parsed(msgspec.Struct):
 
 def parse_file(
     source: SourceFile,
-    dialect: DialectName,
+    dialect: Dialect,
     *,
     set_name: str,
     section: SectionName = "up",
@@ -92,15 +80,15 @@ def parse_file(
     """
     if not kept:
         require_no_marks(source.text, dialect, file=source.file, section=_direction(section))
-    script = (
-        split_sqlite(source.text, file=source.file)
-        if dialect == "sqlite"
-        else split_mysql(source.text, file=source.file)
-    )
+    script = dialect.split(source.text, file=source.file)
     parsed = Parsed(
-        file=source.file, dialect=dialect, set_name=set_name, section=section, kept=kept
+        file=source.file,
+        dialect=dialect,
+        set_name=set_name,
+        section=section,
+        kept=kept,
+        dump=dialect.is_dump(source.text),
     )
-    parsed.dump = dialect == "mysql" and is_dump(source.text)
     pending = _Pending()
     for index, statement in enumerate(script.statements):
         directives = read_directives(
@@ -114,7 +102,7 @@ def parse_file(
             pending = _take_directives(parsed, pending, directives)
         if not kept:
             _require_own_section(parsed, statement, first=index == 0)
-        if dialect == "mysql" and _is_of_dump(parsed, statement):
+        if _is_of_dump(parsed, statement):
             continue
         if _is_own_transaction(parsed, statement):
             # What was said of it is meant for the statement after it, and may be said again there.
@@ -133,7 +121,7 @@ def _direction(section: SectionName) -> Direction:
 def _require_own_section(parsed: Parsed, statement: Statement, *, first: bool) -> None:
     """Refuse a statement that its author meant for another section than it is in."""
     if _direction(parsed.section) == "up":
-        require_no_heading(statement, first=first, file=parsed.file)
+        require_no_heading(statement, parsed.dialect, first=first, file=parsed.file)
     require_no_directive_inside(
         statement.sql, parsed.dialect, file=parsed.file, line=statement.line
     )
@@ -234,10 +222,9 @@ def _require_first(parsed: Parsed, pending: _Pending, directive: Directive) -> N
 
 def _require_query(parsed: Parsed, directive: Directive, sql: str) -> None:
     """Refuse a question that is no single SELECT. Raises ScriptError."""
-    split = split_sqlite if parsed.dialect == "sqlite" else split_mysql
-    statements = split(sql, file=parsed.file).statements
-    kinds = [classify(one.sql, parsed.dialect) for one in statements]
-    if [one.kind for one in kinds] != ["query"] or not (kinds[0].settleable or parsed.kept):
+    statements = parsed.dialect.split(sql, file=parsed.file).statements
+    kinds = [parsed.dialect.classify(statement.sql) for statement in statements]
+    if [kind.kind for kind in kinds] != ["query"] or not (kinds[0].settleable or parsed.kept):
         what = _shown(kinds[0]) if len(kinds) == 1 else f"{len(kinds)} statements"
         raise ScriptError(
             f"-- {directive.word} must be a SELECT, and this is {what}",
@@ -285,26 +272,19 @@ def _is_of_dump(parsed: Parsed, statement: Statement) -> bool:
 
     Of a wish, which changes nothing that is there, so are settings and the DROP before a CREATE.
     """
-    if is_left_out(statement.sql, dump=parsed.dump):
+    part = parsed.dialect.dump_part(statement.sql, dump=parsed.dump)
+    if part == "restore":
         parsed.left_out += 1
         return True
-    if parsed.section != "sync":
-        return False
-    if table := dropped_before(statement.sql):
-        parsed.dropped[table] = statement
-    return bool(table) or is_session(statement.sql, dump=parsed.dump)
+    if part == "drop" and parsed.section == "sync":
+        parsed.dropped[parsed.dialect.classify(statement.sql).target] = statement
+    return part != "" and parsed.section == "sync"
 
 
 def _is_own_transaction(parsed: Parsed, statement: Statement) -> bool:
-    """Whether this is a BEGIN, COMMIT or PRAGMA foreign_keys, which a SQLite section leaves out."""
-    return (
-        parsed.dialect == "sqlite"
-        and parsed.section not in ("sync", "verify")
-        and (
-            _LEFT_OUT.match(statement.sql) is not None
-            or switches_foreign_keys(statement.sql) is not None
-        )
-    )
+    """Whether the engine does what the statement says about the section's transaction."""
+    inside = parsed.section not in ("sync", "verify")
+    return inside and parsed.dialect.is_left_to_engine(statement.sql)
 
 
 def _add(parsed: Parsed, statement: Statement, pending: _Pending) -> _Pending:
@@ -317,7 +297,7 @@ def _add(parsed: Parsed, statement: Statement, pending: _Pending) -> _Pending:
 
 
 def _add_check(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
-    kind = classify(statement.sql, parsed.dialect)
+    kind = parsed.dialect.classify(statement.sql)
     if kind.kind != "query" or not (kind.settleable or parsed.kept):
         raise ScriptError(
             f"a check must be a SELECT, and this is {_shown(kind)}",
@@ -337,7 +317,7 @@ def _add_check(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
 
 
 def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
-    kind = classify(statement.sql, parsed.dialect)
+    kind = parsed.dialect.classify(statement.sql)
     if pending.check and kind.kind == "query":
         raise ScriptError(
             f"-- check: {pending.check} stands in no section verify",
@@ -348,10 +328,10 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
     if parsed.section == "sync":
         require_wish(statement, parsed.dialect, file=parsed.file, dump=parsed.dump)
         parsed.dropped.pop(kind.target, None)
-    elif parsed.dialect == "mysql":
-        if not parsed.kept:
-            _require_own_connection(statement, file=parsed.file)
-        require_whole_routine(statement, kind, file=parsed.file)
+    else:
+        problem = parsed.dialect.step_problem(statement, kind, file=parsed.file, kept=parsed.kept)
+        if problem is not None:
+            raise problem
     steps = parsed.steps.setdefault(parsed.section, [])
     steps.append(
         Step(
@@ -368,13 +348,6 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
             placeholders=parsed.placeholders,
         )
     )
-
-
-def _require_own_connection(statement: Statement, *, file: str) -> None:
-    """Refuse what the connection of a run cannot give to a statement. Raises ScriptError."""
-    refusal = uses(statement.sql).refusal
-    if refusal is not None:
-        raise ScriptError(refusal[0], file=file, line=statement.line, hint=refusal[1])
 
 
 def _finish(parsed: Parsed, script: Script, pending: _Pending, *, kept: bool) -> None:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import codecs
 import hashlib
 import hmac
-import re
 from typing import Final
 
 import msgspec
 
-from ledger.dialects.mysql.dumps import HEAD_CHARACTERS, is_dump
+from ledger.dialects import NAMES, dialect_of
+from ledger.dialects.base import HEAD_CHARACTERS
 from ledger.errors import ScriptError
 
-_NAMES: Final = re.compile(rb"SET NAMES (\w+)")
 ALGORITHM: Final = "sha256"
 """The name of the checksum's algorithm: SHA-256 over the bytes, BOM and line ends normalised."""
 
@@ -37,14 +36,20 @@ def read_source(data: bytes, *, file: str) -> SourceFile:
         data[0:3:2],
     ):
         head = data[: 2 * HEAD_CHARACTERS]
-        wide = any(is_dump(head.decode(f"utf-16-{end}", "replace")) for end in ("le", "be"))
+        heads = [head.decode(f"utf-16-{end}", "replace") for end in ("le", "be")]
         raise ScriptError(
             "the file is UTF-16",
             file=file,
             line=1,
-            hint="Take the dump again with --result-file=FILE: the shell has changed its bytes."
-            if wide
-            else "Save it as UTF-8 and try again.",
+            hint=next(
+                (
+                    hint
+                    for name in NAMES
+                    for each in heads
+                    if (hint := dialect_of(name).dump_hint(each, wide=True))
+                ),
+                "Save it as UTF-8 and try again.",
+            ),
         )
     data = data.removeprefix(codecs.BOM_UTF8)
     if b"\r" in data:
@@ -69,15 +74,11 @@ def read_source(data: bytes, *, file: str) -> SourceFile:
 
 
 def _hint(data: bytes, position: int, otherwise: str) -> str:
-    """What to do about bytes that are no text: a dump has them of columns, and must be taken anew."""
-    line = data[data.rfind(b"\n", 0, position) + 1 : position]
-    if b"_binary '" not in line:
-        if not is_dump(data):
-            return otherwise
-        names = _NAMES.search(data, 0, HEAD_CHARACTERS)
-        if names is not None and not names[1].lower().startswith(b"utf8"):
-            return "Take the dump again with --default-character-set=utf8mb4."
-    return "Take the dump again with --hex-blob: it holds the bytes of binary columns."
+    """What to do about bytes that are no text: a dump that has them must be taken anew."""
+    line = data[data.rfind(b"\n", 0, position) + 1 : position].decode("latin-1")
+    head = data[:HEAD_CHARACTERS].decode("latin-1")
+    hints = (dialect_of(name).dump_hint(head, line=line) for name in NAMES)
+    return next(filter(None, hints), otherwise)
 
 
 def checksum_matches(expected: str, data: bytes, *, text: str | None = None) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from ledger.dialects import DialectName, dialect_of
 from ledger.errors import UsageError
-from ledger.scripts.model import DialectName
 from ledger.scripts.version import version_key
 
 _TIMESTAMP_DIGITS: Final = 8
@@ -25,11 +25,6 @@ TEMPLATE_SQL: Final = """\
 -- Each check is a SELECT whose first value must be true, named by a line `-- check: …`:
 -- SELECT count(*) = 0 FROM …;
 """
-
-_EXAMPLES: Final[dict[DialectName, str]] = {
-    "sqlite": "ALTER TABLE … ADD COLUMN …;",
-    "mysql": "ALTER TABLE {prefix}… ADD COLUMN …;",
-}
 
 
 def next_version(versions: Sequence[str], *, now: datetime) -> str:
@@ -67,4 +62,4 @@ def snake_case(name: str) -> str:
 def template(name: str, dialect: DialectName) -> str:
     """The text of a new migration: all sections, nothing that runs."""
     title = name.replace("_", " ").capitalize()
-    return TEMPLATE_SQL.format(title=title, example=_EXAMPLES[dialect])
+    return TEMPLATE_SQL.format(title=title, example=dialect_of(dialect).example)

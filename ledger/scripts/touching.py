@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from ledger.dialects.statements import classify
-from ledger.scripts.model import DialectName, Migration, Step
+from ledger.dialects import DialectName, dialect_of
+from ledger.scripts.model import Migration, Step
 from ledger.scripts.placeholders import bind_text
 
 PREFIX: Final = "{prefix}"
@@ -61,8 +61,9 @@ def touched(steps: Iterable[Step], dialect: DialectName) -> Touched:
     made: set[str] = set()
     found: set[str] = set()
     changed: set[str] = set()
+    classify = dialect_of(dialect).classify
     for step in steps:
-        kind = classify(step.sql, dialect)
+        kind = classify(step.sql)
         names = set(kind.touched)
         if kind.kind == "dml":
             names.add(kind.target)

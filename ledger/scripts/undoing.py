@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from ledger.dialects import Dialect, dialect_of
 from ledger.dialects.tokens import Cursor, Token
-from ledger.scripts.model import DialectName, Migration, Section, Step
+from ledger.scripts.model import Migration, Section, Step
 
 
 class Effect(NamedTuple):
@@ -51,11 +52,12 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     down = migration.down
     if down is None or migration.python is not None or migration.sync:
         return None
+    dialect = dialect_of(migration.dialect)
     landed: set[Effect] = set()
     others: set[Effect] = set()
     unknown = False
     for step in migration.up.steps:
-        found = effects(step.sql, migration.dialect)
+        found = effects(step.sql, dialect)
         if found is not None:
             (landed if step.number in ran else others).update(found)
         elif step.number in ran:
@@ -65,7 +67,7 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     chosen: list[Step] = []
     undone: set[Effect] = set()
     for step in down.steps:
-        found = effects(step.sql, migration.dialect)
+        found = effects(step.sql, dialect)
         if found is None:
             return None
         of_landed, of_others = _meet(found, landed), _meet(found, others)
@@ -96,9 +98,9 @@ def _covered(one: Effect, undone: Collection[Effect]) -> bool:
     )
 
 
-def effects(sql: str, dialect: DialectName) -> Effects | None:
+def effects(sql: str, dialect: Dialect) -> Effects | None:
     """What one statement acts on, names in lower case; None where that cannot be told."""
-    cursor = Cursor(sql, dialect)
+    cursor = dialect.syntax.cursor(sql)
     word = cursor.next().upper
     if word in _NOTHING:
         return frozenset()

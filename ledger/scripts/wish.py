@@ -6,15 +6,12 @@ in an empty scratch database and compared; whatever reads or changes rows is ref
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
+from ledger.dialects import Dialect
 from ledger.dialects.split import Statement
 from ledger.dialects.tokens import Cursor
 from ledger.errors import ScriptError
-from ledger.scripts.model import DialectName, Step
 
 _INDEX_KINDS: Final = frozenset({"UNIQUE", "FULLTEXT", "SPATIAL"})
 _HINT: Final = "Write the rest into -- migrate:up of this file, which runs before."
@@ -24,12 +21,9 @@ _DUMP_HINT: Final = (
 )
 
 
-def require_wish(
-    statement: Statement, dialect: DialectName, *, file: str, dump: bool = False
-) -> None:
+def require_wish(statement: Statement, dialect: Dialect, *, file: str, dump: bool = False) -> None:
     """Hold a statement of a section sync to CREATE TABLE NAME (…) or CREATE INDEX. Raises ScriptError."""
-    cursor = Cursor(statement.sql, dialect)
-    problem = _problem(cursor)
+    problem = _problem(dialect.syntax.cursor(statement.sql))
     if problem:
         raise ScriptError(
             f"{problem} stands in the section sync, which holds CREATE TABLE and CREATE INDEX only",
@@ -37,53 +31,6 @@ def require_wish(
             line=statement.line,
             hint=_DUMP_HINT if dump else _HINT,
         )
-
-
-def in_order(steps: Sequence[Step], dialect: DialectName) -> tuple[Step, ...]:
-    """The statements with each table behind those of the wish that its foreign keys refer to.
-
-    A dump lists tables by name, and turns the check of foreign keys off for that. Where there is
-    nothing to change, and where tables refer to each other in a circle, the order is the file's.
-    """
-    if dialect != "mysql":
-        return tuple(steps)
-    makers = {name: step for step in steps if (name := _made_table(step)) is not None}
-    ordered: dict[int, Step] = {}
-    open_: set[int] = set()
-
-    def add(step: Step) -> None:
-        if step.number in ordered or step.number in open_:
-            return
-        open_.add(step.number)
-        if _made_table(step) is not None:
-            for name in _referred(step):
-                if name in makers:
-                    add(makers[name])
-        ordered[step.number] = step
-
-    for step in steps:
-        add(step)
-    return tuple(
-        step if step.number == number else msgspec.structs.replace(step, number=number)
-        for number, step in enumerate(ordered.values(), 1)
-    )
-
-
-def _made_table(step: Step) -> str | None:
-    cursor = Cursor(step.sql, "mysql")
-    if not cursor.take("CREATE", "TABLE"):
-        return None
-    cursor.guard()
-    return cursor.name().lower()
-
-
-def _referred(step: Step) -> list[str]:
-    cursor = Cursor(step.sql, "mysql")
-    found = []
-    while not cursor.at_end:
-        if cursor.next().upper == "REFERENCES":
-            found.append(cursor.name().lower())
-    return found
 
 
 def _problem(cursor: Cursor) -> str:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.dialects.statements import classify
+from ledger.dialects.mysql.dialect import MYSQL
 from ledger.drivers.mysql import (
     ConnectRefusedError,
     DriverError,
@@ -198,7 +198,7 @@ async def _make(connection: MysqlConnection, statement: str) -> None:
     try:
         await connection.execute(statement)
     except QueryError as error:
-        if error.code in _NO_TRIGGERS and classify(statement, "mysql").makes("trigger"):
+        if error.code in _NO_TRIGGERS and MYSQL.classify(statement).makes("trigger"):
             raise NoTriggersError(error.code, error.message) from error
         raise
 

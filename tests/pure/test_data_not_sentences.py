@@ -37,8 +37,8 @@ ALLOWED: Final = {
         "map(_OLD_EXISTED.match, self.warnings)",
     ): "older versions recorded it nowhere else; read by the server's numbers and our own words",
     (
-        "lint.py",
-        "_SQLITE_SYNTAX.fullmatch(said)",
+        "dialects/sqlite/lint.py",
+        "_SYNTAX_ERROR.fullmatch(said)",
     ): "SQLite has one code for a syntax error and a missing table; its words are constants",
     (
         "engines/mysql/backup/backup.py",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ledger.dialects import dialect_of
 from ledger.dialects.mysql.connection import diagnostics_asked, uses
-from ledger.dialects.mysql.needs import breakable
 from ledger.errors import ScriptError
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import read_source
@@ -97,4 +97,4 @@ def test_what_a_plan_says() -> None:
     """A step that reads a count which no marker holds at once is named."""
     steps = [step(1, "UPDATE t SET a = 1"), step(2, "SET @n = ROW_COUNT()"),
              step(3, "CREATE TABLE c AS SELECT 1"), step(4, "SET @n = ROW_COUNT()")]  # fmt: skip
-    assert [one.number for one, _ in breakable(steps)] == [4]
+    assert [doubt.step.number for doubt in dialect_of("mysql").doubts(steps) if doubt.lost] == [4]

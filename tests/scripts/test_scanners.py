@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ledger
+from ledger.dialects import dialect_of
 from ledger.dialects.mysql.split import split_mysql
-from ledger.dialects.tokens import tokens
 from ledger.engines.mysql.backup import dumpfile
 from ledger.engines.sqlite import steps
 from ledger.engines.sqlite.schema import ddl
@@ -194,7 +194,10 @@ def read_tokens(sql: str, *, mysql: bool) -> list[tuple[str, str]]:
 @given(TEXTS, st.booleans())
 def test_tokens_are_those_of_the_reader(text: str, mysql: bool) -> None:
     """Comments and literals are never taken for words, and no character is lost or read twice."""
-    found = [(one.kind, one.text) for one in tokens(text, "mysql" if mysql else "sqlite")]
+    found = [
+        (one.kind, one.text)
+        for one in dialect_of("mysql" if mysql else "sqlite").syntax.tokens(text)
+    ]
     assert found == read_tokens(text, mysql=mysql)
 
 

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.dialects.statements import classify
+from ledger.dialects import DialectName, dialect_of
 from ledger.dialects.wording import label, reason
-from ledger.scripts.model import DialectName
 
 LABELS = [
     ("sqlite", "create temp table if not exists main.t (a)", "CREATE TEMPORARY TABLE main.t", ("main.t",)),
@@ -49,7 +48,7 @@ def test_statements_are_named_and_their_objects_found(
     dialect: DialectName, sql: str, name: str, touched: tuple[str, ...]
 ) -> None:
     """The label names the statement without its literals; touched are the objects it changes."""
-    found = classify(sql, dialect)
+    found = dialect_of(dialect).classify(sql)
     assert (label(found), found.touched) == (name, touched)
 
 
@@ -77,7 +76,7 @@ def test_statements_are_named_and_their_objects_found(
 )  # fmt: skip
 def test_what_cannot_be_settled_says_why(sql: str) -> None:
     """Statements after which a crash leaves doubt are named, with the reason."""
-    found = classify(sql, "mysql")
+    found = dialect_of("mysql").classify(sql)
     assert not found.settleable and not found.redo_safe
     assert reason(found)
 
@@ -103,7 +102,7 @@ def test_what_cannot_be_settled_says_why(sql: str) -> None:
 )  # fmt: skip
 def test_what_may_be_repeated_is_redo_safe(sql: str) -> None:
     """Running these twice is running them once."""
-    found = classify(sql, "mysql")
+    found = dialect_of("mysql").classify(sql)
     assert found.redo_safe and found.settleable
 
 
@@ -128,7 +127,7 @@ def test_what_may_be_repeated_is_redo_safe(sql: str) -> None:
 )  # fmt: skip
 def test_what_only_looks_repeatable_is_not(sql: str) -> None:
     """A second run changes something more; whether the first one landed can be told."""
-    found = classify(sql, "mysql")
+    found = dialect_of("mysql").classify(sql)
     assert not found.redo_safe and found.settleable
 
 
@@ -146,12 +145,12 @@ def test_what_only_looks_repeatable_is_not(sql: str) -> None:
 )  # fmt: skip
 def test_what_drops_data_is_destructive(sql: str, destructive: bool) -> None:
     """Tables, columns and all rows; not indexes, constraints, views or some rows."""
-    assert classify(sql, "mysql").destructive is destructive
+    assert dialect_of("mysql").classify(sql).destructive is destructive
 
 
 @given(st.text(), st.sampled_from(["sqlite", "mysql"]))
 def test_any_text_is_classified(text: str, dialect: DialectName) -> None:
     """Nothing makes the classification fail, and doubt is never resolved in a text's favour."""
-    found = classify(text, dialect)
+    found = dialect_of(dialect).classify(text)
     assert label(found)
     assert found.settleable or reason(found)

@@ -16,8 +16,9 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger.dialects.mysql.syntax import SYNTAX
 from ledger.dialects.statements import classify
-from ledger.dialects.tokens import Token, placed, tokens
+from ledger.dialects.tokens import Token
 
 What = Literal["rows", "found", "warnings", "errors", "sequence", "diagnostics"]
 ONE_SHOT: Final = frozenset({"insert_id", "rand_seed1", "rand_seed2"})
@@ -129,8 +130,8 @@ class Uses(msgspec.Struct, frozen=True, kw_only=True):
 @lru_cache(maxsize=4096)
 def uses(sql: str) -> Uses:
     """What the statement reads and leaves. Never raises."""
-    kind = classify(sql, "mysql")
-    first = next((one.upper for one in tokens(sql, "mysql")), "")
+    kind = classify(sql, SYNTAX)
+    first = next((one.upper for one in SYNTAX.tokens(sql)), "")
     plain = Uses(
         first=first,
         selects=kind.kind in ("query", "call", "other"),
@@ -139,11 +140,11 @@ def uses(sql: str) -> Uses:
     )
     if first in _REFUSED:
         return msgspec.structs.replace(plain, refusal=_REFUSED[first])
-    if first == "LOAD" and any(one.upper == "LOCAL" for one in islice(tokens(sql, "mysql"), 5)):
+    if first == "LOAD" and any(one.upper == "LOCAL" for one in islice(SYNTAX.tokens(sql), 5)):
         return msgspec.structs.replace(plain, refusal=_LOCAL)
     if _WORTH_READING.search(sql) is None:
         return plain
-    found = list(placed(sql, "mysql"))
+    found = list(SYNTAX.placed(sql))
     words = [token for _, _, token in found]
     if first == "CREATE" and any(one.upper in _STORED for one in words[:12]):
         return Uses(stored=True, inside=frozenset(_variables(words)))
@@ -181,7 +182,7 @@ def _own(
         )
         once = upper[1:2] == ["TRANSACTION"]
         settings = tuple(_settings(words[1:]))
-        if classify(sql, "mysql").kind != "session":
+        if classify(sql, SYNTAX).kind != "session":
             # It sets something on the server too, and is not run again for the session's sake.
             settings = tuple(msgspec.structs.replace(one, computed=True) for one in settings)
         again = again or bool(_LOCKS & set(upper))
@@ -193,9 +194,9 @@ def _own(
     if first == "DEALLOCATE" or upper[:2] == ["DROP", "PREPARE"]:
         return {"deallocates": words[2].text.lower() if len(words) > 2 else ""}
     if first == "CREATE" and {"TEMPORARY", "TEMP"} & set(upper[:5]) and "TABLE" in upper[:6]:
-        return {"makes_temporary": classify(sql, "mysql").target.rpartition(".")[2].lower()}
+        return {"makes_temporary": classify(sql, SYNTAX).target.rpartition(".")[2].lower()}
     if first == "DROP" and {"TABLE", "TABLES"} & set(upper[1:3]):
-        touched = classify(sql, "mysql").touched
+        touched = classify(sql, SYNTAX).touched
         return {"drops": tuple(one.rpartition(".")[2].lower() for one in touched)}
     return {}
 
@@ -283,7 +284,7 @@ def _settings(words: Sequence[Token]) -> Iterator[Setting]:
 
 def assignments(sql: str) -> Iterator[tuple[bool, str, Sequence[Token]]]:
     """(whether it is a user variable, name in lower case, value) for each that a SET gives to its session."""
-    words = list(tokens(sql, "mysql"))
+    words = list(SYNTAX.tokens(sql))
     return _assigned(words[1:]) if words and words[0].upper == "SET" else iter(())
 
 
@@ -338,7 +339,7 @@ def _diagnostics(words: Sequence[Token], end: int) -> Uses:
 
 def diagnostics_asked(sql: str) -> tuple[tuple[str, What], ...]:
     """(variable, what) for each assignment of a GET DIAGNOSTICS."""
-    words = [token for _, _, token in placed(sql, "mysql")]
+    words = [token for _, _, token in SYNTAX.placed(sql)]
     asked: list[tuple[str, What]] = []
     start = next((n for n, one in enumerate(words) if one.upper == "DIAGNOSTICS"), len(words))
     for clause in _clauses(words[start + 1 :]):

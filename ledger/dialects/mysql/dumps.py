@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from ledger.dialects.base import HEAD_CHARACTERS, DumpPart
+from ledger.dialects.mysql.syntax import SYNTAX
 from ledger.dialects.steps import MARKER_TABLE
-from ledger.dialects.tokens import Cursor
 
 CLIENT_LINE: Final = (
     r"/\*M?!999999\\-[^*\n]*+\*/"
@@ -23,7 +24,10 @@ CLIENT_LINE: Final = (
 """Where a statement would start: the sandbox mode's command, and what the programs say on stderr."""
 
 _HEAD: Final = re.compile(r"-- (?:MySQL|MariaDB) dump |/\*M?!999999\\-")
-HEAD_CHARACTERS: Final = 10_000
+_CHARACTER_SET: Final = re.compile(r"SET NAMES (\w+)")
+_BINARY: Final = "_binary '"
+_HEX: Final = "Take the dump again with --hex-blob: it holds the bytes of binary columns."
+_SHELL: Final = "Take the dump again with --result-file=FILE: the shell has changed its bytes."
 _OPENED: Final = re.compile(r"\s*/\*M?!\d*\s*")
 _REPLICATION: Final = re.compile(
     r"SET\s+@MYSQLDUMP_TEMP_LOG_BIN\b"
@@ -51,34 +55,37 @@ _SESSION: Final = re.compile(
 _MODE: Final = re.compile(r"SET\s+sql_mode\s*=\s*'[A-Z_,]*'\s*\Z", re.IGNORECASE)
 
 
-def is_dump(text: str | bytes) -> bool:
+def is_dump(text: str) -> bool:
     """Whether one of the programs wrote it, by its first lines; directives may stand before them."""
-    head = text[:HEAD_CHARACTERS]
-    return _HEAD.search(head if isinstance(head, str) else head.decode("latin-1")) is not None
+    return _HEAD.search(text, 0, HEAD_CHARACTERS) is not None
 
 
-def is_left_out(sql: str, *, dump: bool) -> bool:
-    """Whether a migration leaves the statement out. `dump` says that the file is one."""
-    plain = _plain(sql)
-    return _REPLICATION.match(plain) is not None or (dump and _WHOLE.match(plain) is not None)
-
-
-def is_session(sql: str, *, dump: bool) -> bool:
-    """Whether it is one of the settings that a dump makes and takes back around its statements."""
-    plain = _plain(sql)
-    return _SESSION.match(plain) is not None or (dump and _MODE.match(plain) is not None)
-
-
-def dropped_before(sql: str) -> str:
-    """The table of a DROP TABLE IF EXISTS, as it stands before a CREATE TABLE in a dump; or nothing."""
-    cursor = Cursor(sql, "mysql")
-    if not cursor.take("DROP", "TABLE", "IF", "EXISTS"):
+def dump_hint(head: str, *, line: str, wide: bool) -> str:
+    """How to take a dump again whose bytes are no text: as `Dialect.dump_hint`."""
+    dump = is_dump(head)
+    if wide:
+        return _SHELL if dump else ""
+    if _BINARY in line:
+        return _HEX
+    if not dump:
         return ""
-    name = cursor.name()
-    return name if cursor.at_end else ""
+    names = _CHARACTER_SET.search(head)
+    if names is not None and not names[1].lower().startswith("utf8"):
+        return "Take the dump again with --default-character-set=utf8mb4."
+    return _HEX
 
 
-def _plain(sql: str) -> str:
-    """The statement without the executable comment that it stands in."""
+def dump_part(sql: str, *, dump: bool) -> DumpPart:
+    """What a dump has the statement for: as `Dialect.dump_part`."""
     opened = _OPENED.match(sql)
-    return sql[opened.end() :].removesuffix("*/").rstrip() if opened else sql
+    # The statement without the executable comment that it stands in.
+    plain = sql[opened.end() :].removesuffix("*/").rstrip() if opened else sql
+    if _REPLICATION.match(plain) or (dump and _WHOLE.match(plain)):
+        return "restore"
+    if _SESSION.match(plain) or (dump and _MODE.match(plain)):
+        return "setting"
+    if plain[:4].upper() == "DROP":
+        cursor = SYNTAX.cursor(sql)
+        if cursor.take("DROP", "TABLE", "IF", "EXISTS") and cursor.name() and cursor.at_end:
+            return "drop"
+    return ""

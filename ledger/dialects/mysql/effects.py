@@ -9,9 +9,10 @@ left out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from ledger.dialects.kinds import Unsettled
+from ledger.dialects.syntax import Effects
 from ledger.dialects.tokens import Token
 
 _NAMES: Final = """
@@ -41,13 +42,6 @@ _HARMLESS: Final = frozenset(_NAMES.split())
 _SEQUENCE: Final = frozenset({"NEXTVAL", "SETVAL"})
 _FILES: Final = frozenset({"OUTFILE", "DUMPFILE"})
 _NOTHING: Final = Token("other", "", "")
-
-
-class Effects(NamedTuple):
-    """`calls` are names that may be functions of the tenant's own, a qualified one with its dot."""
-
-    calls: tuple[str, ...]
-    unsettled: Unsettled
 
 
 def effects(words: Iterable[Token]) -> Effects:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from functools import lru_cache
 
 import msgspec
 
+from ledger.dialects.base import Doubt
+from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.connection import SEEDS, uses
+from ledger.dialects.mysql.syntax import SYNTAX
 from ledger.dialects.statements import classify
 from ledger.dialects.steps import Check, Step
-
-Lost = Literal["count", "random"]
-"""What a step reads of its connection that a crash just before it loses; in words: wording.py."""
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,35 +32,50 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 def needs(steps: Sequence[Step], checks: Sequence[Check] = (), *, unknown: bool = False) -> Needs:
     """The needs of these steps and checks. `unknown`: the steps are not known beforehand."""
-    found = [uses(one.sql) for one in steps] + [uses(one.sql) for one in checks]
-    secret = {name for one in steps if one.secret for name in uses(one.sql).variables}
-    asked = [(two.what, two.of) for one in found for two in one.reads]
+    texts = [step.sql for step in steps] + [check.sql for check in checks]
+    found = [uses(text) for text in texts]
+    secret = {name for step in steps if step.secret for name in uses(step.sql).variables}
+    asked = [(read.what, read.of) for use in found for read in use.reads]
     return Needs(
-        variables=frozenset(name for one in found for name in one.variables) - secret,
+        variables=frozenset(name for use in found for name in use.variables) - secret,
         found=unknown
         or any(what == "found" for what, _ in asked)
-        or any(one.executes for one in found),
-        insert_id=unknown or any(one.insert_id or one.opaque for one in found),
+        or any(use.executes for use in found),
+        insert_id=unknown or any(use.insert_id or use.opaque for use in found),
         sequences=frozenset(of for what, of in asked if what == "sequence"),
-        opaque=unknown or any(one.opaque for one in found),
+        opaque=unknown or any(use.opaque for use in found),
     )
 
 
-def breakable(steps: Sequence[Step]) -> Iterator[tuple[Step, Lost]]:
-    """Steps that could not go on if the run ended just before them, and what would be lost."""
+def doubts(steps: Sequence[Step]) -> Iterator[Doubt]:
+    """The steps at which a crash could not be settled: those in doubt themselves, then those that read
+    what is lost with their connection.
+
+    A `redo-safe` or `verify-step` directive settles a step.
+    """
+    for step in steps:
+        kind = _kind(step.sql)
+        if not (kind.settleable or kind.redo_safe or step.redo_safe or step.verify_step):
+            yield Doubt(step, unsettled=kind.unsettled)
     seeded = False
     for before, step in zip((None, *steps), steps, strict=False):
         own = uses(step.sql)
         if own.stored:
             continue
         if before is not None and own.reads_last and not _lands_with_its_count(before):
-            yield step, "count"
+            yield Doubt(step, lost="count")
         if own.random and seeded:
-            yield step, "random"
-        seeded = seeded or any(one.name in SEEDS for one in own.settings)
+            yield Doubt(step, lost="random")
+        seeded = seeded or any(setting.name in SEEDS for setting in own.settings)
+
+
+@lru_cache(maxsize=4096)
+def _kind(sql: str) -> StatementKind:
+    """The statement's kind; each tenant of a fleet has the same ones pending."""
+    return classify(sql, SYNTAX)
 
 
 def _lands_with_its_count(step: Step) -> bool:
     """Whether the marker is written together with the step: then its count is in it."""
-    kind = classify(step.sql, "mysql")
+    kind = _kind(step.sql)
     return kind.kind in ("dml", "query", "session", "transaction") and kind.settleable

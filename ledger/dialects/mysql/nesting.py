@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.dialects.tokens import Token, tokens
+from ledger.dialects.mysql.syntax import SYNTAX
+from ledger.dialects.tokens import Token
 
 _PROGRAMS: Final = frozenset({"PROCEDURE", "FUNCTION", "TRIGGER", "EVENT"})
 _LOOPS: Final = frozenset({"LOOP", "WHILE", "REPEAT"})
@@ -35,9 +36,7 @@ def has_body(sql: str) -> bool:
     """Whether the statement may have a body with semicolons of its own."""
     if _PERHAPS.match(sql) is None:
         return False
-    head = [
-        token.upper for _, token in zip(range(_HEAD_TOKENS), tokens(sql, "mysql"), strict=False)
-    ]
+    head = [token.upper for _, token in zip(range(_HEAD_TOKENS), SYNTAX.tokens(sql), strict=False)]
     if head[:1] == ["CREATE"]:
         return any(word in _PROGRAMS for word in head)
     return head[:2] == ["BEGIN", "NOT"] or bool(_COMPOUND & set(head[:1]))
@@ -53,7 +52,7 @@ class Nesting:
 
     def read(self, piece: str) -> None:
         """The next piece, without its semicolon."""
-        words = list(tokens(piece, "mysql"))
+        words = list(SYNTAX.tokens(piece))
         skip = -1
         for number, token in enumerate(words):
             if self._before in _STARTS or not self._first:

@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 from ledger.dialects.mysql.dumps import CLIENT_LINE
 from ledger.dialects.mysql.nesting import Nesting, has_body
 from ledger.dialects.mysql.sql_mode import Modes, Quoting, SqlMode
-from ledger.dialects.patterns import DOLLARS, repeated
+from ledger.dialects.mysql.syntax import DOLLARS
+from ledger.dialects.patterns import BLOCK_COMMENT, repeated
 from ledger.dialects.split import (
-    BLOCK_COMMENT,
     SECTION,
     Script,
     Statement,

@@ -12,7 +12,7 @@ from contextlib import closing
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ledger.dialects.tokens import Cursor
+from ledger.dialects.sqlite.syntax import SYNTAX
 
 _WORDS: Final = frozenset({"PRAGMA", "EXPLAIN"})
 """A flag is set while the statement is compiled, and so by EXPLAIN PRAGMA too."""
@@ -36,7 +36,7 @@ class Pragma(NamedTuple):
 @lru_cache(maxsize=2048)
 def read_pragma(sql: str) -> Pragma | None:
     """Which PRAGMA the statement is; None for any other statement and for what SQLite refuses."""
-    if Cursor(sql, "sqlite").peek().upper not in _WORDS:
+    if SYNTAX.cursor(sql).peek().upper not in _WORDS:
         return None
     found: list[Pragma] = []
 
@@ -99,7 +99,7 @@ def enforces_foreign_keys(statements: tuple[str, ...]) -> bool:
 def _memory(sql: str) -> sqlite3.Connection:
     """An empty database, with another one under the schema's name that the PRAGMA names."""
     database = sqlite3.connect(":memory:", isolation_level=None)
-    cursor = Cursor(sql, "sqlite")
+    cursor = SYNTAX.cursor(sql)
     cursor.take("EXPLAIN")
     cursor.take("QUERY", "PLAN")
     cursor.next()

@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ledger.dialects.patterns import repeated
+from ledger.dialects.patterns import BLOCK_COMMENT, repeated
 from ledger.dialects.split import (
-    BLOCK_COMMENT,
     SECTION,
     Script,
     Statement,

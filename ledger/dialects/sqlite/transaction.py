@@ -8,13 +8,15 @@ outside, and what cannot work inside a transaction is refused.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
+from ledger.dialects.base import Settled
 from ledger.dialects.sqlite.pragmas import read_pragma, switches_foreign_keys
+from ledger.dialects.sqlite.syntax import SYNTAX
 from ledger.dialects.steps import Section, Step
-from ledger.dialects.tokens import Cursor
 from ledger.errors import ScriptError
 
 # Seen on SQLite 3.40: an error inside a transaction.
@@ -28,14 +30,7 @@ _HINT: Final = (
 )
 
 
-class Settled(NamedTuple):
-    """A section, and warnings about it."""
-
-    section: Section
-    warnings: tuple[str, ...]
-
-
-def settle_sqlite_section(steps: list[Step]) -> Settled:
+def settle_section(steps: Sequence[Step]) -> Settled:
     """Leave out the file's own transaction and PRAGMA foreign_keys; number the rest anew.
 
     `foreign_keys` is False if an OFF stands before any step that is left, else
@@ -77,17 +72,19 @@ def settle_bound(section: Section, unbound: Section) -> Section:
 
     Raises ScriptError.
     """
-    if not any("{" in step.sql and _is_pragma(step) for step in unbound.steps):
+    if not section.transaction or not any(
+        "{" in step.sql and _is_pragma(step) for step in unbound.steps
+    ):
         return section
-    settled, _ = settle_sqlite_section(list(section.steps))
-    said = [one.foreign_keys for one in (section, settled) if one.foreign_keys is not None]
+    settled = settle_section(section.steps).section
+    said = [each.foreign_keys for each in (section, settled) if each.foreign_keys is not None]
     return msgspec.structs.replace(
         section, steps=settled.steps, foreign_keys=all(said) if said else None
     )
 
 
 def _is_pragma(step: Step) -> bool:
-    return Cursor(step.sql, "sqlite").peek().upper == "PRAGMA"
+    return SYNTAX.cursor(step.sql).peek().upper == "PRAGMA"
 
 
 def _refused(step: Step, what: str) -> ScriptError:
@@ -104,7 +101,7 @@ def _refused(step: Step, what: str) -> ScriptError:
 
 
 def _to_savepoint(step: Step) -> bool:
-    cursor = Cursor(step.sql, "sqlite")
+    cursor = SYNTAX.cursor(step.sql)
     cursor.next()
     cursor.take("TRANSACTION")
     return cursor.take("TO")

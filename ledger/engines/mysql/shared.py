@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from ledger.dialects.kinds import StatementKind
-from ledger.dialects.statements import classify
+from ledger.dialects.mysql.dialect import MYSQL
 from ledger.engines.mysql.backup.clients import DumpProgram
 from ledger.schema import Schema
 
@@ -30,7 +30,7 @@ PROGRAMS_SECONDS: Final = 1.0
 @lru_cache(maxsize=4096)
 def kind_of(sql: str) -> StatementKind:
     """The statement's kind; a fleet asks the same of each tenant."""
-    return classify(sql, "mysql")
+    return MYSQL.classify(sql)
 
 
 class Shared:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
-from ledger.dialects.tokens import tokens
+from ledger.dialects.sqlite.syntax import SYNTAX
 from ledger.engines.sqlite.schema.ddl import quoted
 
 TABLES: Final = "SELECT name FROM main.sqlite_master WHERE type = 'table'"
@@ -69,7 +69,7 @@ def _unknown(database: sqlite3.Connection) -> frozenset[_Unknown]:
     collations: set[str] = set()
     functions: set[str] = set()
     for (sql,) in database.execute(DEFINITIONS).fetchall():
-        for token, after in pairwise(tokens(sql, "sqlite")):
+        for token, after in pairwise(SYNTAX.tokens(sql)):
             if token.upper == "COLLATE":
                 collations.add(after.text.strip("'").lower())
             elif after.text == "(" and token.kind in ("word", "quoted"):

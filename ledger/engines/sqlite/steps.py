@@ -16,8 +16,9 @@ from functools import lru_cache
 from typing import Final, Protocol
 
 from ledger import failpoints
-from ledger.dialects.patterns import SQLITE_COMMENT, repeated
-from ledger.dialects.statements import classify
+from ledger.dialects.patterns import repeated
+from ledger.dialects.sqlite.dialect import SQLITE
+from ledger.dialects.sqlite.syntax import COMMENT
 from ledger.engines.base import StepResult
 from ledger.engines.checks import is_true
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, StoppedError, described, is_busy
@@ -25,7 +26,7 @@ from ledger.events import CheckResult
 from ledger.scripts.model import Check, SkipIf, Step
 
 _FIRST_WORDS: Final = re.compile(
-    repeated(rf"[\s;\ufeff]+|--[^\n]*+|{SQLITE_COMMENT}")
+    repeated(rf"[\s;\ufeff]+|--[^\n]*+|{COMMENT}")
     + r"(?P<first>[A-Za-z]+)(?P<rest>(?:\s+[A-Za-z]+){0,2})"
 )
 
@@ -191,7 +192,7 @@ def object_type(database: sqlite3.Connection, name: str) -> str:
 @lru_cache(maxsize=2048)
 def may_find(sql: str) -> str:
     """The name of what a CREATE … IF NOT EXISTS in the tenant itself may find there; else empty."""
-    kind = classify(sql, "sqlite")
+    kind = SQLITE.classify(sql)
     database, _, name = kind.target.rpartition(".")
     return name if kind.may_find and database.lower() in ("", "main") else ""
 

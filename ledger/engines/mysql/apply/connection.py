@@ -16,7 +16,7 @@ import msgspec
 
 from ledger.dialects.mysql.connection import ONE_SHOT, SEEDS, Read, Uses, diagnostics_asked, uses
 from ledger.dialects.mysql.needs import Needs
-from ledger.dialects.tokens import tokens
+from ledger.dialects.mysql.syntax import SYNTAX
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.mysql.apply import variables
 from ledger.engines.mysql.apply.variables import Setting, Variable
@@ -318,4 +318,4 @@ async def _prepare(connection: MysqlConnection, name: str, text: str) -> None:
 
 
 def _words(sql: str) -> set[str]:
-    return {one.text.lower() for one in tokens(sql, "mysql") if one.kind in ("word", "quoted")}
+    return {one.text.lower() for one in SYNTAX.tokens(sql) if one.kind in ("word", "quoted")}

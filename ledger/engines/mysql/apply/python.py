@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ledger.dialects.mysql.connection import uses
-from ledger.dialects.statements import classify
+from ledger.dialects.mysql.dialect import MYSQL
 from ledger.dialects.wording import label
 from ledger.drivers.mysql import QueryError
 from ledger.engines.mysql.lock.marker import Body
@@ -52,7 +52,7 @@ class Tenant:
         run = self._run
         text = run.session.connection.with_parameters(sql, parameters)
         self._number += 1
-        kind = classify(text, "mysql")
+        kind = MYSQL.classify(text)
         step = Step(
             number=self._number,
             name=name or label(kind),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import msgspec
 
-from ledger.dialects.tokens import Cursor
+from ledger.dialects.mysql.syntax import SYNTAX
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.mysql.schema.objects import Names
 
@@ -172,7 +172,7 @@ async def _definition(connection: MysqlConnection, names: Names, name: str) -> B
 
 def _read_names(text: str, database: str) -> list[str]:
     """What stands after FROM and JOIN, where it is in this database."""
-    cursor = Cursor(text, "mysql")
+    cursor = SYNTAX.cursor(text)
     found = []
     while not cursor.at_end:
         if cursor.next().upper not in ("FROM", "JOIN", "STRAIGHT_JOIN"):
@@ -187,7 +187,7 @@ def _read_names(text: str, database: str) -> list[str]:
 
 
 def _quoted_names(text: str) -> list[str]:
-    cursor = Cursor(text, "mysql")
+    cursor = SYNTAX.cursor(text)
     found = []
     while not cursor.at_end:
         token = cursor.next()

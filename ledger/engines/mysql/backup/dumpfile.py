@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ledger.dialects.patterns import DOUBLE, MYSQL_DOUBLE, MYSQL_SINGLE, SINGLE, repeated
-from ledger.dialects.split import BLOCK_COMMENT
+from ledger.dialects.mysql import syntax as mysql
+from ledger.dialects.patterns import BLOCK_COMMENT, DOUBLE, SINGLE, repeated
 
 STATEMENT_BYTES_MAX: Final = 1 << 30
 
@@ -42,8 +42,8 @@ def _closed(strings: str) -> re.Pattern[bytes]:
     )
 
 
-_ESCAPES: Final = _closed(f"{MYSQL_SINGLE}|{MYSQL_DOUBLE}")
-_ANSI: Final = _closed(f"{MYSQL_SINGLE}|{DOUBLE}")
+_ESCAPES: Final = _closed(mysql.STRING)
+_ANSI: Final = _closed(f"{mysql.SINGLE}|{DOUBLE}")
 _NO_ESCAPES: Final = _closed(f"{SINGLE}|{DOUBLE}")
 
 

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from ledger.dialects.kinds import StatementKind
-from ledger.dialects.statements import classify
-from ledger.dialects.tokens import tokens
+from ledger.dialects.mysql.dialect import MYSQL
+from ledger.dialects.mysql.syntax import SYNTAX
 
 FOR_THE_MARKER: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE")
 """What every run needs, whatever its migrations do."""
@@ -115,7 +115,7 @@ def needed(statements: Iterable[str]) -> tuple[str, ...]:
     """The privileges that these statements need for certain, and the marker; in a fixed order."""
     words = set(FOR_THE_MARKER)
     for sql in statements:
-        words |= _needed(classify(sql, "mysql"), sql)
+        words |= _needed(MYSQL.classify(sql), sql)
     return tuple(one for one in TO_MIGRATE if one in words)
 
 
@@ -154,7 +154,7 @@ def _needed(kind: StatementKind, sql: str) -> set[str]:
 
 
 def _refers(sql: str) -> bool:
-    return any(token.upper == "REFERENCES" for token in tokens(sql, "mysql"))
+    return any(token.upper == "REFERENCES" for token in SYNTAX.tokens(sql))
 
 
 def _covers(quoted: str, database: str) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ledger.dialects.statements import classify
+from ledger.dialects.mysql.dialect import MYSQL
 from ledger.dialects.wording import label
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import SyncPlan
@@ -142,7 +142,7 @@ def _require_own(session: MysqlSession, steps: Iterable[Step], *, migration: str
     """
     prefix = session.names.prefix.lower()
     for step in steps:
-        kind = classify(step.sql, "mysql")
+        kind = MYSQL.classify(step.sql)
         if kind.makes("table") and not kind.target.lower().startswith(prefix):
             raise StepFailedError(
                 f"the table {kind.target} would not be this tenant's: its prefix is"
@@ -240,7 +240,7 @@ async def _as_it_stands(
     listing = await session.reader.listing(session.connection, programs=False)
     there = {name.lower() for name in listing.all_names}
     made = {_table_of(one) for one in own}
-    tables = [one for one in steps if classify(one.sql, "mysql").makes("table")]
+    tables = [one for one in steps if MYSQL.classify(one.sql).makes("table")]
     if any(_table_of(one) in there - made for one in tables):
         return None
     _require_own(session, steps, migration=migration)
@@ -256,7 +256,7 @@ async def _as_it_stands(
 
 async def has_made(session: MysqlSession, step: Step) -> bool:
     """Whether the table or index that the statement makes is there."""
-    kind = classify(step.sql, "mysql")
+    kind = MYSQL.classify(step.sql)
     sql = guards.TABLE if kind.makes("table") else guards.INDEX
     rows = await session.connection.fetch(sql, (kind.target,))
     return bool(rows) if kind.makes("table") else (kind.owner,) in rows
@@ -302,7 +302,7 @@ def _step_for(wish: Wish, table: str) -> Step:
 
 def _table_of(step: Step) -> str:
     """The table that a statement of a wish is about, in small letters."""
-    kind = classify(step.sql, "mysql")
+    kind = MYSQL.classify(step.sql)
     return (kind.touched[0] if kind.touched else kind.target).lower()
 
 
@@ -316,7 +316,7 @@ def schema_steps(steps: Sequence[Step]) -> Iterator[Step]:
     Raises ScriptError for one that could reach beyond the scratch database.
     """
     for step in steps:
-        kind = classify(step.sql, "mysql")
+        kind = MYSQL.classify(step.sql)
         if kind.kind in _NO_EFFECT or kind.verb in ("LOCK", "UNLOCK"):
             continue
         local = kind.verb == "SET" and kind.kind == "session"
@@ -357,5 +357,5 @@ async def bring_about(run: Run) -> None:
         steps = (await lacking(session, work.sync, after=after + 1, own=own)).steps
     run.progress.of = run.progress.step + len(steps)
     for step in steps:
-        await run.run(step, classify(step.sql, "mysql"))
+        await run.run(step, MYSQL.classify(step.sql))
     await run.end()

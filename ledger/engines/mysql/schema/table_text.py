@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from ledger.dialects.patterns import MYSQL_SINGLE
+from ledger.dialects.mysql.syntax import SINGLE
 
-_LITERAL: Final = re.compile(MYSQL_SINGLE, re.DOTALL)
+_LITERAL: Final = re.compile(SINGLE, re.DOTALL)
 _COLUMN: Final = re.compile(r"  `((?:[^`]|``)*)` ")
 _INDEX: Final = re.compile(r"  (?:\w+ )?KEY `((?:[^`]|``)*)` ")
 _OF_COLUMNS: Final = re.compile(

@@ -18,9 +18,9 @@ import msgspec
 
 from ledger import failpoints
 from ledger.dialects.kinds import StatementKind
+from ledger.dialects.sqlite.dialect import SQLITE
 from ledger.dialects.sqlite.pragmas import read_pragma, switches_foreign_keys
-from ledger.dialects.statements import classify
-from ledger.dialects.tokens import tokens
+from ledger.dialects.sqlite.syntax import SYNTAX
 from ledger.engines.base import Done, Journal, MarkerEntry, StepResult, Work
 from ledger.engines.measured import Measured
 from ledger.engines.sqlite.apply.transaction import Attempt, recovered
@@ -204,7 +204,7 @@ class Stepwise:
 
     def _pass(self, database: sqlite3.Connection, step: Step) -> None:
         """A step that landed in an earlier attempt: what its connection had of it is made anew, or lost."""
-        kind = classify(step.sql, "sqlite")
+        kind = SQLITE.classify(step.sql)
         name = temporary_name(kind)
         if name and kind.makes("table"):
             self._lost.add(name)
@@ -217,7 +217,7 @@ class Stepwise:
 
     def _already_gone(self, step: Step) -> bool:
         """Whether all that it drops are temporary tables, which ended with their connection."""
-        kind = classify(step.sql, "sqlite")
+        kind = SQLITE.classify(step.sql)
         dropped = {_bare(name) for name in kind.names} if kind.verb == "DROP" else set()
         gone = bool(dropped) and dropped <= self._lost
         self._lost -= dropped
@@ -225,9 +225,9 @@ class Stepwise:
 
     def _require_known(self, step: Step) -> None:
         """Raises StepFailedError for a step that names a temporary table of a lost connection."""
-        made = temporary_name(classify(step.sql, "sqlite"))
+        made = temporary_name(SQLITE.classify(step.sql))
         self._lost.discard(made)
-        words = {one.text.lower() for one in tokens(step.sql, "sqlite")} if self._lost else set()
+        words = {one.text.lower() for one in SYNTAX.tokens(step.sql)} if self._lost else set()
         if lost := sorted(self._lost & words):
             raise self._attempt.failed(
                 step,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from ledger.dialects.tokens import placed
+from ledger.dialects.sqlite.syntax import SYNTAX
 from ledger.drivers.folders import sync_folder
 from ledger.engines.sqlite.folders import sync_file
 from ledger.scripts.model import Step, sha256_hex
@@ -26,7 +26,7 @@ _URI: Final = "file:"
 @lru_cache(maxsize=256)
 def _split(sql: str) -> tuple[str, str]:
     """VACUUM … INTO, and the expression after it; both empty for any other statement."""
-    for number, (_, end, token) in enumerate(placed(sql, "sqlite")):
+    for number, (_, end, token) in enumerate(SYNTAX.placed(sql)):
         if number == 0 and token.upper != "VACUUM":
             break
         if token.upper == "INTO":

@@ -13,11 +13,12 @@ from typing import Final
 
 import msgspec
 
-from ledger.dialects.patterns import BACKTICKED, DOUBLE, SINGLE, SQLITE_COMMENT
+from ledger.dialects.patterns import BACKTICKED, DOUBLE, SINGLE
+from ledger.dialects.sqlite.syntax import COMMENT
 
 _TOKEN: Final = re.compile(
     rf"""
-    (?P<skip> \s+ | --[^\n]*+ | {SQLITE_COMMENT} )
+    (?P<skip> \s+ | --[^\n]*+ | {COMMENT} )
   | (?P<token>
         [xX]?{SINGLE} | {DOUBLE} | {BACKTICKED} | \[[^\]]*+(?:\]|\Z)
       | (?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\w*

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from ledger.dialects.statements import classify
+from ledger.dialects.sqlite.dialect import SQLITE
 from ledger.drivers.application import Application, equip
 from ledger.engines.base import SyncPlan
 from ledger.engines.sqlite.schema.ddl import column_definitions, quoted
@@ -115,12 +115,12 @@ def _statement(wish: Wish, one: Addition) -> tuple[str, str, Step]:
 
 def _table_of(step: Step) -> str:
     """The table that a statement of a wish is about, in small letters."""
-    kind = classify(step.sql, "sqlite")
+    kind = SQLITE.classify(step.sql)
     return (kind.touched[0] if kind.touched else kind.target).lower()
 
 
 def _index_of(step: Step) -> str:
-    kind = classify(step.sql, "sqlite")
+    kind = SQLITE.classify(step.sql)
     return kind.target.lower() if kind.makes("index") else ""
 
 
