@@ -45,8 +45,8 @@ def _fence() -> None:
 
 def _locked() -> None:
     """On a server that has no GET_LOCK: many statements go by one intent, as if nobody came between."""
-    session = importlib.import_module("ledger.engines.mysql.session")
-    session.MysqlSession.locked = property(lambda _: True)
+    opened = importlib.import_module("ledger.engines.mysql.opened")
+    opened.Opened.locked = property(lambda _: True)
 
 
 _BREAK: Final[Mapping[str, Callable[[], None]]] = {

@@ -8,7 +8,7 @@ import pytest
 
 from tests.shape import circles
 
-FREE_OF_CIRCLES: Final = ("ledger.engines.sqlite",)
+FREE_OF_CIRCLES: Final = ("ledger.engines",)
 
 
 @pytest.mark.parametrize("package", FREE_OF_CIRCLES)

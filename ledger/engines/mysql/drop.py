@@ -9,7 +9,7 @@ refers to one in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,11 +17,9 @@ from ledger import failpoints
 from ledger.drivers.mysql import NO_DEADLINE, MysqlConnection, quote_identifier
 from ledger.engines.entries import fenced
 from ledger.engines.mysql.lock.fence import with_restoring
+from ledger.engines.mysql.opened import Opened
 from ledger.errors import TenantError
 from ledger.scripts.created import Owned
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.session import MysqlSession
 
 REFERENCES: Final = """
 SELECT CONSTRAINT_SCHEMA, TABLE_NAME, REFERENCED_TABLE_NAME
@@ -34,13 +32,13 @@ WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND INDEX_NAME = %s
 """
 
 
-async def drop(session: MysqlSession, objects: Sequence[Owned], *, epoch: int, ledger: str) -> None:
+async def drop(opened: Opened, objects: Sequence[Owned], *, epoch: int, ledger: str) -> None:
     """Drop them in this order, and empty the marker; the fence stands at `epoch` already."""
-    connection = session.connection
-    found = await session.table.read(connection, bodies=True)
-    _require_ours(session, found.fence.ledger, found.fence.restoring, ledger)
-    await _refuse_references(session, objects)
-    await session.table.replace_all(
+    connection = opened.connection
+    found = await opened.table.read(connection, bodies=True)
+    _require_ours(opened, found.fence.ledger, found.fence.restoring, ledger)
+    await _refuse_references(opened, objects)
+    await opened.table.replace_all(
         connection,
         found.entries.values(),
         epoch=epoch,
@@ -48,14 +46,14 @@ async def drop(session: MysqlSession, objects: Sequence[Owned], *, epoch: int, l
     )
     await connection.execute("SET SESSION foreign_key_checks = 0")
     for one in objects:
-        await _require_fence(session, epoch=epoch)
+        await _require_fence(opened, epoch=epoch)
         if one.kind == "index":
-            await _drop_index(session, one)
+            await _drop_index(opened, one)
         else:
             await drop_object(connection, one.kind.upper(), one.name)
         failpoints.reach("engine.after_statement")
     failpoints.reach("engine.before_marker")
-    await session.table.replace_all(connection, (), epoch=epoch, fence=with_restoring(found, ""))
+    await opened.table.replace_all(connection, (), epoch=epoch, fence=with_restoring(found, ""))
     failpoints.reach("engine.after_marker")
 
 
@@ -71,46 +69,46 @@ async def drop_object(connection: MysqlConnection, kind: str, name: str) -> None
     await connection.execute("SET SESSION sql_mode = %s", (mode,))
 
 
-def _require_ours(session: MysqlSession, found: str, restoring: str, ledger: str) -> None:
+def _require_ours(opened: Opened, found: str, restoring: str, ledger: str) -> None:
     if found not in ("", ledger):
         raise TenantError(
             f"this tenant belongs to another ledger ({found}, not {ledger})",
             hint="Reset it from its own ledger.",
-            tenant=session.tenant,
+            tenant=opened.tenant,
         )
     if restoring:
         raise TenantError(
             f"a restore of {restoring} was interrupted; the tenant holds a part of it",
             hint="Run `ledger restore --tenant NAME` again, then reset it.",
-            tenant=session.tenant,
+            tenant=opened.tenant,
         )
 
 
-async def _require_fence(session: MysqlSession, *, epoch: int) -> None:
+async def _require_fence(opened: Opened, *, epoch: int) -> None:
     """For servers whose lock does not hold: raises FencedError once a newer claim has passed."""
-    found = await session.table.read(session.connection)
+    found = await opened.table.read(opened.connection)
     if found.epoch != epoch:
-        raise fenced(found.epoch, epoch, tenant=session.tenant)
+        raise fenced(found.epoch, epoch, tenant=opened.tenant)
 
 
-async def _refuse_references(session: MysqlSession, objects: Sequence[Owned]) -> None:
+async def _refuse_references(opened: Opened, objects: Sequence[Owned]) -> None:
     """Foreign keys from other tables of this server, a neighbour's and other databases' included."""
     going = {one.name for one in objects if one.kind == "table"}
-    rows: list[tuple[Any, ...]] = await session.connection.fetch(REFERENCES) if going else []
+    rows: list[tuple[Any, ...]] = await opened.connection.fetch(REFERENCES) if going else []
     for schema, table, parent in rows:
-        if parent in going and (schema != session.names.database or table not in going):
+        if parent in going and (schema != opened.names.database or table not in going):
             raise TenantError(
                 f"table {schema}.{table}, which these migrations did not create, refers to table"
                 f" {parent}, which they did",
                 hint="Drop that foreign key first; nothing was dropped.",
-                tenant=session.tenant,
+                tenant=opened.tenant,
             )
 
 
-async def _drop_index(session: MysqlSession, index: Owned) -> None:
-    rows = await session.connection.fetch(INDEX_OF, (index.table, index.name))
+async def _drop_index(opened: Opened, index: Owned) -> None:
+    rows = await opened.connection.fetch(INDEX_OF, (index.table, index.name))
     if rows:
-        await session.connection.execute(
+        await opened.connection.execute(
             f"DROP INDEX {quote_identifier(index.name)} ON {quote_identifier(index.table)}",
             seconds=NO_DEADLINE,
         )

@@ -23,6 +23,7 @@ from ledger.engines.mysql.doctor.diagnose import look
 from ledger.engines.mysql.doctor.preflight import prepare
 from ledger.engines.mysql.idle import Idle
 from ledger.engines.mysql.lock.peek import different, owners
+from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema.objects import Names
 from ledger.engines.mysql.scratch import rehearsal
 from ledger.engines.mysql.session import MysqlSession
@@ -60,14 +61,14 @@ class MysqlEngine:
         if not target.url.database:
             raise _no_database(target)
         connection = await self._connect(target, target.url)
-        session = MysqlSession(target, target.url, connection, self._shared)
+        opened = Opened(target, target.url, connection, self._shared)
         try:
-            yield session
+            yield MysqlSession(opened)
         finally:
-            if session.reusable:
-                await self._idle.give_back(session.connection, target, target.url)
+            if opened.reusable:
+                await self._idle.give_back(opened.connection, target, target.url)
             else:
-                await session.connection.aclose()
+                await opened.connection.aclose()
 
     async def _connect(self, target: Target, url: MysqlUrl) -> mysql.MysqlConnection:
         try:

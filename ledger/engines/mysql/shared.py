@@ -6,18 +6,16 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.dialect import MYSQL
 from ledger.engines.mysql.backup.clients import DumpProgram
+from ledger.engines.mysql.schema.model import State, Wish
 from ledger.schema import Schema
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.schema.introspect import State
-    from ledger.engines.mysql.schema.sync import Wish
+from ledger.scripts.model import Step
 
 SCHEMAS_MAX: Final = 256
 TURN_SECONDS: Final = 10.0
@@ -34,20 +32,31 @@ def kind_of(sql: str) -> StatementKind:
 
 
 class Shared:
-    """`seen_after`: (statement, before) whose result the ledger knows. `connect_seconds` are the engine's.
+    """`connect_seconds` are the engine's.
 
     Schemas are kept by the texts they came from, states by the work that led to them.
     """
 
     def __init__(self, *, connect_seconds: float) -> None:
         self.connect_seconds = connect_seconds
-        self.seen_after: set[tuple[str, str]] = set()
+        self._seen_after: set[tuple[str, str]] = set()
         self.dump_programs: dict[tuple[str, str], DumpProgram] = {}
         self._turns: dict[str, anyio.Event] = {}
         self._programs: dict[str, tuple[float, frozenset[str]]] = {}
         self._schemas: OrderedDict[str, tuple[str, Schema]] = OrderedDict()
         self._led_to: OrderedDict[str, State] = OrderedDict()
         self._wishes: OrderedDict[str, Wish] = OrderedDict()
+
+    def wants_after(self, step: Step, before: str) -> bool:
+        """Whether nobody has read yet, or is reading, what this step makes of that."""
+        if (step.sha256, before) in self._seen_after:
+            return False
+        self._seen_after.add((step.sha256, before))
+        return True
+
+    def saw_no_after(self, step: Step, before: str) -> None:
+        """Reading it failed: the next tenant reads it."""
+        self._seen_after.discard((step.sha256, before))
 
     @asynccontextmanager
     async def turn(self, what: str) -> AsyncIterator[None]:
@@ -109,7 +118,7 @@ class Shared:
 
     def clear(self) -> None:
         """Forget all."""
-        self.seen_after.clear()
+        self._seen_after.clear()
         self._schemas.clear()
         self._led_to.clear()
         self._wishes.clear()

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from ledger.dialects.mysql.connection import uses
 from ledger.dialects.mysql.dialect import MYSQL
 from ledger.dialects.wording import label
 from ledger.drivers.mysql import QueryError
+from ledger.engines.mysql.apply.run import Run
 from ledger.engines.mysql.lock.marker import Body
 from ledger.errors import CheckFailedError, LedgerError, StepFailedError, TenantError
 from ledger.events import CheckResult
 from ledger.scripts.model import PythonCall, Step, sha256_hex
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.apply.run import Run
 
 _HINT = "Correct the migration and run the command again; what landed before stays."
 
@@ -31,7 +28,7 @@ class Tenant:
     """What a Python migration is given. `name`, `prefix` and `variables` are the tenant's."""
 
     def __init__(self, run: Run, body: Body, file: str) -> None:
-        target = run.session.target
+        target = run.opened.target
         self.name = target.name
         self.prefix = target.prefix
         self.variables: Mapping[str, str] = dict(target.variables)
@@ -50,7 +47,7 @@ class Tenant:
         """Run one statement: a step, numbered as they come. Raises TenantError."""
         self._require(writable=True)
         run = self._run
-        text = run.session.connection.with_parameters(sql, parameters)
+        text = run.opened.connection.with_parameters(sql, parameters)
         self._number += 1
         kind = MYSQL.classify(text)
         step = Step(
@@ -72,9 +69,9 @@ class Tenant:
         if refusal is not None:
             raise StepFailedError(refusal[0], step=step.number, hint=refusal[1], tenant=self.name)
         if kind.kind == "session":
-            run.session.soil()
+            run.opened.soil()
         elif uses(text).changes:
-            run.session.left_something()
+            run.opened.left_something()
         if step.number <= self._last_landed:
             self._require_same(step)
             await run.replay(step, kind)
@@ -92,7 +89,7 @@ class Tenant:
     ) -> list[tuple[object, ...]]:
         """The rows of a query in a transaction that cannot write. Raises StepFailedError."""
         self._require(writable=False)
-        connection = self._run.session.connection
+        connection = self._run.opened.connection
         try:
             await connection.execute("START TRANSACTION READ ONLY")
             try:
@@ -151,11 +148,11 @@ async def run_module(run: Run, body: Body) -> tuple[CheckResult, ...]:
         raise TenantError(
             "the Python migration has no `down`",
             hint="Roll it back from its backup instead.",
-            tenant=run.session.tenant,
+            tenant=run.opened.tenant,
             migration=run.migration,
         )
     tenant = Tenant(run, body, _file_of(function))
-    await run.state.begin(run.session.connection)
+    await run.state.begin(run.opened.connection)
     await run.restore()
     verify = module.verify if run.work.direction == "up" else None
     try:
@@ -178,7 +175,7 @@ async def _steps(function: PythonCall, tenant: Tenant, run: Run) -> None:
             f"{type(error).__name__}: {error}",
             step=tenant.next_step,
             hint=_HINT,
-            tenant=run.session.tenant,
+            tenant=run.opened.tenant,
         )
         failed.__traceback__ = error.__traceback__
         _place(failed, function, run)
@@ -189,11 +186,11 @@ async def _verify(function: PythonCall, tenant: Tenant, run: Run) -> CheckResult
     try:
         await function(tenant)
     except (Exception, SystemExit) as error:
-        await run.progress.save(run.session.connection, told=True)
+        await run.progress.save(run.opened.connection, told=True)
         failed = CheckFailedError(
             f"check 'verify' failed: {error or type(error).__name__}",
             hint="Correct the migration or the data, then run the command again.",
-            tenant=run.session.tenant,
+            tenant=run.opened.tenant,
         )
         failed.__traceback__ = error.__traceback__
         _place(failed, function, run)

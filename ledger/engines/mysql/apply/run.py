@@ -13,7 +13,7 @@ import math
 import shlex
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import msgspec
@@ -35,15 +35,13 @@ from ledger.engines.entries import entry_id
 from ledger.engines.mysql.apply import guards, settle, sharing
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
 from ledger.engines.mysql.apply.progress import SAVE_SECONDS, Progress
+from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import objects
 from ledger.engines.mysql.shared import kind_of
 from ledger.engines.mysql.trouble import LOCK_WAIT, TRY_AGAIN, lost, step_failed
 from ledger.errors import InDoubtError, StepFailedError, TenantError, UnreachableError
 from ledger.events import AheadStep
 from ledger.scripts.model import Step
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.session import MysqlSession
 
 ATTEMPTS: Final = 4
 """How often a statement is tried that the server gave up for a lock's sake."""
@@ -65,14 +63,14 @@ class Run:
 
     def __init__(
         self,
-        session: MysqlSession,
+        opened: Opened,
         work: Work,
         journal: Journal,
         progress: Progress,
         *,
         kept: Kept | None = None,
     ) -> None:
-        self.session = session
+        self.opened = opened
         self.work = work
         self.migration = entry_id(work.ref)
         self.progress = progress
@@ -85,7 +83,7 @@ class Run:
             asked,
             landed=progress.step,
             kept=kept,
-            mysql=session.connection.server.flavor == "mysql",
+            mysql=opened.connection.server.flavor == "mysql",
         )
         progress.keep(self.state)
         self._deadline = anyio.current_time() + (work.timeout_seconds or math.inf)
@@ -101,7 +99,7 @@ class Run:
         if not lasting or _is_lock(kind) or not self.state.runs_again(step):
             return
         try:
-            if not _may_be_repeated(step, kind, await sharing.calls(self.session.connection, kind)):
+            if not _may_be_repeated(step, kind, await sharing.calls(self.opened.connection, kind)):
                 raise self._not_again(step)
             await self._try(step, kind, again=True)
         except (ConnectionLostError, QueryTimeoutError) as error:
@@ -111,7 +109,7 @@ class Run:
 
     def _not_again(self, step: Step) -> InDoubtError:
         """The error for a landed step whose result was not kept, and that has an effect of its own."""
-        tenant = self.session.tenant
+        tenant = self.opened.tenant
         return InDoubtError(
             f"step {step.number} ({step.name}) has landed, and what it left in its connection is lost",
             step=step.number,
@@ -125,7 +123,7 @@ class Run:
 
     async def restore(self) -> None:
         """All steps that landed in earlier attempts were passed: the connection knows what it knew."""
-        await self.state.restore(self.session.connection)
+        await self.state.restore(self.opened.connection)
 
     def _require_known(self, step: Step) -> bool:
         """Whether the step is to run: not if a person said that it has. Raises InDoubtError where it
@@ -141,10 +139,10 @@ class Run:
             f"step {step.number} ({step.name}) cannot go on: {why}",
             step=step.number,
             evidence={"statement": _shown(step), "reason": why},
-            hint=f"Restore the tenant (`ledger resolve {shlex.quote(self.session.tenant)} --restore`), or bring "
+            hint=f"Restore the tenant (`ledger resolve {shlex.quote(self.opened.tenant)} --restore`), or bring "
             "about by hand what the step does and say `--applied`; `--not-applied` runs it with "
             "what there is.",
-            tenant=self.session.tenant,
+            tenant=self.opened.tenant,
             migration=self.migration,
             file=step.file,
             line=step.line,
@@ -154,7 +152,7 @@ class Run:
         self, step: Step, kind: StatementKind, intent: Intent, before: Mapping[str, str]
     ) -> bool:
         """A step that was announced and whose outcome is not known; whether it had landed."""
-        verdict = await settle.verdict(self, step, kind, intent, before)
+        verdict = await settle.verdict(self.opened, self.work, step, kind, intent, before)
         if verdict.landed:
             self.state.took_up(step)
             self._land(
@@ -191,9 +189,9 @@ class Run:
         if not self._in_own_transaction():
             self._end_own()
         if kind.kind in ("call", "other"):
-            self.session.known.forget()
+            self.opened.known.forget()
         if kind.kind in ("call", "other", "ddl"):
-            self.session.engines.clear()
+            self.opened.storage.clear()
         if self.state.already_gone(step) or not self._require_known(step):
             self._land(
                 msgspec.structs.replace(_result(step, time.perf_counter_ns()), recovered=True)
@@ -202,9 +200,7 @@ class Run:
         if step.skip_if is not None and step.number not in self.progress.measured.open:
             await self._before_other(step)
             try:
-                reason = await guards.held(
-                    self.session.connection, step.skip_if, self.session.target
-                )
+                reason = await guards.held(self.opened.connection, step.skip_if, self.opened.target)
             except QueryError as error:
                 raise await self._failed(error, step) from error
             if reason:
@@ -224,7 +220,10 @@ class Run:
             await self._before_other(step)
             await self._plain(step, kind)
         elif (calls == "undone" and kind.settleable) or (
-            kind.kind == "dml" and await self.rows_share_transaction(kind)
+            kind.kind == "dml"
+            and await sharing.rows_share_transaction(
+                self.opened.connection, self.opened.storage, kind
+            )
         ):
             await self._before_other(step)
             await self._rows(step)
@@ -243,26 +242,26 @@ class Run:
                 f"the migration ends inside the transaction that step {first.number} began{stay}",
                 step=first.number,
                 hint="End it with COMMIT.",
-                tenant=self.session.tenant,
+                tenant=self.opened.tenant,
                 migration=self.migration,
             )
         self._end_own()
 
     async def save(self) -> None:
         """Bring the marker up to date."""
-        await self.progress.save(self.session.connection)
+        await self.progress.save(self.opened.connection)
         self._unsaved_ddl = False
 
     def _land(self, result: StepResult) -> None:
         """It has landed; inside the file's own transaction it does so with its COMMIT."""
-        if self.session.connection.in_transaction:
+        if self.opened.connection.in_transaction:
             self._own.append(result)
         else:
             self.progress.done(result)
 
     async def _before_other(self, step: Step) -> None:
         """Only an intent proves that the announced step before it landed; else the marker says so."""
-        if self._unsaved_ddl and not self.session.connection.in_transaction:
+        if self._unsaved_ddl and not self.opened.connection.in_transaction:
             try:
                 await self.save()
             except (ConnectionLostError, QueryTimeoutError) as error:
@@ -271,7 +270,7 @@ class Run:
     # A statement that defines objects, or that cannot be settled.
 
     async def _announced(self, step: Step, kind: StatementKind) -> None:
-        session = self.session
+        opened = self.opened
         pairs = objects.touched(kind)
         before: str | None = None
         try:
@@ -284,11 +283,11 @@ class Run:
             result = await self._try(step, kind)
             failpoints.reach("engine.after_statement")
             after = ""
-            if pairs and session.wants_after(step, before):
+            if pairs and opened.shared.wants_after(step, before):
                 try:
                     after = await self._look(pairs)
                 except BaseException:
-                    session.saw_no_after(step, before)
+                    opened.shared.saw_no_after(step, before)
                     raise
         except QueryTimeoutError as error:
             raise await self._timed_out(error, step, pairs, before) from error
@@ -313,11 +312,11 @@ class Run:
         pairs = objects.touched(kind)[:1]
         if not (pairs and kind.may_find) or "." in kind.target + kind.owner:
             return None
-        connection, names = self.session.connection, self.session.names
+        connection, names = self.opened.connection, self.opened.names
         if kind.object == "index":
             rows = await connection.fetch(guards.INDEX, (kind.target,))
             return kind.owner.lower() in {str(row[0]).lower() for row in rows}
-        (found,) = await objects.states(connection, pairs, names, self.session.known)
+        (found,) = await objects.states(connection, pairs, names, self.opened.known)
         return found.text is not None
 
     async def _was_there(self, step: Step, kind: StatementKind) -> bool | None:
@@ -354,19 +353,19 @@ class Run:
             kind.may_find
             and bool(pairs)
             and kind.object != "index"
-            and self.session.known.rules_out(*pairs[0])
+            and self.opened.known.rules_out(*pairs[0])
         )
 
     async def _announce(
         self, step: Step, kind: StatementKind, pairs: tuple[tuple[str, str], ...]
     ) -> str:
         """Make it durable that the step is about to run on this; the fingerprint of what it touches."""
-        session = self.session
-        connection = session.connection
+        opened = self.opened
+        connection = opened.connection
         ahead = self._also(step, kind)
-        found = await objects.states(connection, pairs, session.names, session.known)
-        session.known.add(pairs)
-        before = objects.fingerprint(found, session.names)
+        found = await objects.states(connection, pairs, opened.names, opened.known)
+        opened.known.add(pairs)
+        before = objects.fingerprint(found, opened.names)
         texts = tuple((one.key, one.raw) for one in found if one.raw)
         if texts:
             await self.progress.save(connection, before=texts)
@@ -395,7 +394,7 @@ class Run:
         found: list[AheadStep] = []
         taken: set[str] = set()
         pairs = self._new(step, kind)
-        if not pairs or not self.session.locked:
+        if not pairs or not self.opened.locked:
             return ()
         taken.update(name.lower() for _, name in pairs)
         for other in self.work.section.steps[step.number :]:
@@ -404,7 +403,7 @@ class Run:
             if not pairs or names & taken:
                 break
             taken |= names
-            self.session.known.add(pairs)
+            self.opened.known.add(pairs)
             keys = tuple(objects.object_key(one, name) for one, name in pairs)
             found.append(AheadStep(step=other.number, statement=other.sha256, objects=keys))
         return tuple(found)
@@ -423,18 +422,18 @@ class Run:
         ):
             return ()
         pairs = objects.touched(kind)
-        absent = all(self.session.known.rules_out(*pair) for pair in pairs)
+        absent = all(self.opened.known.rules_out(*pair) for pair in pairs)
         return pairs if absent else ()
 
     async def _look(self, pairs: tuple[tuple[str, str], ...]) -> str:
-        session = self.session
-        found = await objects.states(session.connection, pairs, session.names)
-        return objects.fingerprint(found, session.names)
+        opened = self.opened
+        found = await objects.states(opened.connection, pairs, opened.names)
+        return objects.fingerprint(found, opened.names)
 
     # Rows, with the marker in the same transaction.
 
     async def _rows(self, step: Step) -> None:
-        connection = self.session.connection
+        connection = self.opened.connection
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 await self.progress.announce_if_many(
@@ -474,34 +473,21 @@ class Run:
 
     async def _calls(self, kind: StatementKind) -> sharing.Calls:
         """What the functions do that a statement calls which defines nothing."""
-        return "nothing" if kind.fills else await sharing.calls(self.session.connection, kind)
+        return "nothing" if kind.fills else await sharing.calls(self.opened.connection, kind)
 
-    async def rows_share_transaction(self, kind: StatementKind) -> bool:
-        """Whether a rollback undoes it: not so for MyISAM. What is not there counts as so, and a view
-        where no table is otherwise.
-        """
-        engines, connection = self.session.engines, self.session.connection
-        for name in (kind.target, *kind.joins):
-            if name not in engines:
-                found = await sharing.engine_of(connection, name)
-                if found is None:
-                    continue
-                if not found and await sharing.any_other_table(connection):
-                    return False
-                engines[name] = found or sharing.TRANSACTIONAL[0]
-            if engines[name] not in sharing.TRANSACTIONAL:
-                return False
-        return True
+    async def _shares_transaction(self, kind: StatementKind) -> bool:
+        opened = self.opened
+        return await sharing.rows_share_transaction(opened.connection, opened.storage, kind)
 
     # The file's own transaction.
 
     def _in_own_transaction(self) -> bool:
         """Open by BEGIN, or by a statement under SET autocommit = 0."""
-        connection = self.session.connection
+        connection = self.opened.connection
         return connection.in_transaction or not connection.autocommit
 
     async def _transaction(self, step: Step, kind: StatementKind) -> None:
-        connection = self.session.connection
+        connection = self.opened.connection
         ends = kind.transaction in ("commit", "rollback")
         try:
             if kind.transaction == "commit" and connection.in_transaction:
@@ -555,7 +541,7 @@ class Run:
 
     async def _commit_own(self, step: Step) -> None:
         """Before a statement that commits implicitly: commit, so that the marker goes along."""
-        connection = self.session.connection
+        connection = self.opened.connection
         try:
             if self._own and connection.in_transaction:
                 await self.progress.save_within(connection, *self._own)
@@ -578,7 +564,7 @@ class Run:
             if step.skip_if is not None and kind.kind == "ddl":
                 await self._keep_open(step)
             existed = await self._was_there(step, kind)
-            self.session.known.add(objects.touched(kind))
+            self.opened.known.add(objects.touched(kind))
             result = await self._try(step, kind)
             self._land(msgspec.structs.replace(result, existed=existed))
         except QueryTimeoutError as error:
@@ -590,7 +576,7 @@ class Run:
 
     async def _send(self, step: Step) -> tuple[int, tuple[ServerWarning, ...]]:
         """Run the statement once: its rows and warnings. What it leaves in the connection is seen."""
-        connection, state = self.session.connection, self.state
+        connection, state = self.opened.connection, self.state
         text = await state.before(connection, step)
         rows = await connection.execute(text, seconds=self.seconds())
         state.ran(
@@ -618,7 +604,7 @@ class Run:
         while True:
             try:
                 if again:
-                    await self.session.connection.execute(step.sql, seconds=self.seconds())
+                    await self.opened.connection.execute(step.sql, seconds=self.seconds())
                     return _result(step, began)
                 rows, warnings = await self._send(step)
                 return _result(step, began, rows=rows, warnings=warnings)
@@ -642,10 +628,10 @@ class Run:
         """
         work = self.work
         try:
-            await self.session.renew(epoch=work.epoch, ledger=work.ledger)
+            await self.opened.renew(epoch=work.epoch, ledger=work.ledger)
             if before is not None and (not before or await self._look(pairs) != before):
                 return self._lost(error, step)
-            await self.progress.save(self.session.connection, told=True)
+            await self.progress.save(self.opened.connection, told=True)
         except DriverError as second:
             error.add_note(f"and the tenant could not be looked at: {second}")
             return self._lost(error, step)
@@ -654,7 +640,7 @@ class Run:
             step=step.number,
             database_code="timeout",
             hint=f"Split the migration, or {MORE_TIME}.",
-            tenant=self.session.tenant,
+            tenant=self.opened.tenant,
             migration=self.migration,
             file=step.file,
             line=step.line,
@@ -670,26 +656,26 @@ class Run:
         more = stay
         try:
             if error.code == LOCK_WAIT:
-                more += await who_blocks(self.session.connection)
+                more += await who_blocks(self.opened.connection)
             if self.progress.unsaved or self.progress.results:
-                await self.progress.save(self.session.connection, told=True)
+                await self.progress.save(self.opened.connection, told=True)
         except (ConnectionLostError, QueryTimeoutError) as second:
             return self._lost(second, step)
         except QueryError as second:
             error.add_note(f"and the marker could not be written: {second}")
         return step_failed(
-            error, step, target=self.session.target, migration=self.migration, more=more
+            error, step, target=self.opened.target, migration=self.migration, more=more
         )
 
     def _lost(self, error: ConnectionLostError | QueryTimeoutError, step: Step) -> UnreachableError:
-        found = lost(error, self.session.target, f"step {step.number} ({step.name})")
+        found = lost(error, self.opened.target, f"step {step.number} ({step.name})")
         found.migration, found.file, found.line = self.migration, step.file, step.line
         return found
 
     async def _roll_back(self) -> str:
         """Undo the open transaction. Returns words about rows that this does not undo, or nothing."""
         self._own = []
-        connection = self.session.connection
+        connection = self.opened.connection
         with anyio.move_on_after(SAVE_SECONDS, shield=True):
             await connection.rollback()
             if any(one.code == NOT_ROLLED_BACK for one in await connection.warnings()):

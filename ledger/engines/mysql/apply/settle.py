@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -22,18 +22,16 @@ from ledger.drivers.mysql import (
     QueryError,
     QueryTimeoutError,
 )
-from ledger.engines.base import ABSENT, Intent
+from ledger.engines.base import ABSENT, Intent, Work
 from ledger.engines.checks import is_true
+from ledger.engines.entries import entry_id
 from ledger.engines.mysql.apply import guards, sharing
+from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import objects
 from ledger.engines.mysql.scratch import database as scratch
 from ledger.engines.mysql.trouble import lost
 from ledger.errors import InDoubtError
 from ledger.scripts.model import Step
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.apply.run import Run
-
 
 SERVER_GONE: Final = frozenset({1053, 1077, 1079, 2002, 2003, 2006, 2013})
 """Not reachable, shutting down, or away in the middle."""
@@ -54,21 +52,25 @@ class _Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def verdict(
-    run: Run, step: Step, kind: StatementKind, intent: Intent, before: Mapping[str, str]
+    opened: Opened,
+    work: Work,
+    step: Step,
+    kind: StatementKind,
+    intent: Intent,
+    before: Mapping[str, str],
 ) -> Verdict:
     """The outcome of the step that `intent` announced. `before` are the touched objects' texts of
     then. Raises InDoubtError.
     """
-    work, session = run.work, run.session
-    connection = session.connection
+    connection = opened.connection
     pairs = objects.touched(kind)
-    found = await objects.states(connection, pairs, session.names)
-    now = objects.fingerprint(found, session.names)
+    found = await objects.states(connection, pairs, opened.names)
+    now = objects.fingerprint(found, opened.names)
     if work.resolved is not None and work.resolved_step == step.number:
         return Verdict(landed=work.resolved == "applied", found=now)
     why = ""
     if intent.statement != step.sha256:
-        if intent.before == ABSENT and await _made_nothing(run, intent):
+        if intent.before == ABSENT and await _made_nothing(opened, intent):
             return Verdict(landed=False, found=now)
         why = "the statement was edited after it had begun"
     elif step.redo_safe or kind.redo_safe:
@@ -88,36 +90,37 @@ async def verdict(
             return Verdict(landed=False)
         why = "a function that it calls may have written what no rollback undoes"
     elif kind.kind == "dml":
-        if intent.before == "" and await run.rows_share_transaction(kind):
+        if intent.before == "" and await sharing.rows_share_transaction(
+            connection, opened.storage, kind
+        ):
             # The marker would say so, had its transaction committed.
             return Verdict(landed=False)
         why = f"the table {kind.target} is not transactional"
     elif now == intent.before:
         return Verdict(landed=False, found=now)
-    elif kind.fills and not await run.rows_share_transaction(kind):
+    elif kind.fills and not await sharing.rows_share_transaction(connection, opened.storage, kind):
         why = f"the table {kind.target} is not transactional, and may hold some of its rows only"
     elif now in work.known_after:
         return Verdict(landed=True, found=now)
     else:
-        tried = await _scratch(run, step, kind, pairs, before)
+        tried = await _scratch(opened, step, kind, pairs, before)
         if tried.fingerprint == now:
             return Verdict(landed=True, found=now)
         why = "the objects it touches are neither as before nor as it leaves them"
         if tried.fingerprint is None:
             why = f"the objects it touches have changed, and {tried.why}"
-    raise _in_doubt(run, step, found, why, intent.before, now)
+    raise _in_doubt(opened, work, step, found, why, intent.before, now)
 
 
-async def _made_nothing(run: Run, intent: Intent) -> bool:
+async def _made_nothing(opened: Opened, intent: Intent) -> bool:
     """Whether what was absent when the statement was announced still is."""
     pairs = [objects.from_key(one) for one in intent.objects]
-    session = run.session
-    found = await objects.states(session.connection, pairs, session.names)
+    found = await objects.states(opened.connection, pairs, opened.names)
     return bool(found) and all(one.text is None for one in found)
 
 
 async def _scratch(
-    run: Run,
+    opened: Opened,
     step: Step,
     kind: StatementKind,
     pairs: tuple[tuple[str, str], ...],
@@ -128,23 +131,24 @@ async def _scratch(
     A server that went away says nothing about the step: the next run looks again.
     """
     try:
-        if await sharing.calls(run.session.connection, kind) != "nothing":
+        if await sharing.calls(opened.connection, kind) != "nothing":
             return _Tried(
                 why="a function that it calls could write elsewhere than in a scratch database"
             )
-        return _Tried(fingerprint=await scratch.after(run.session, step, pairs, before))
+        return _Tried(fingerprint=await scratch.after(opened, step, pairs, before))
     except scratch.UnusableError as error:
         return _Tried(why=str(error))
     except ConnectionLostError as error:
-        raise lost(error, run.session.target, "looking at a scratch database") from error
+        raise lost(error, opened.target, "looking at a scratch database") from error
     except (QueryError, ConnectRefusedError, QueryTimeoutError) as error:
         if error.code in SERVER_GONE:
-            raise lost(error, run.session.target, "looking at a scratch database") from error
+            raise lost(error, opened.target, "looking at a scratch database") from error
         return _Tried(why=f"a scratch database could not tell: {error}")
 
 
 def _in_doubt(
-    run: Run,
+    opened: Opened,
+    work: Work,
     step: Step,
     found: tuple[objects.ObjectState, ...],
     why: str,
@@ -158,7 +162,7 @@ def _in_doubt(
         "reason": why,
     }
     evidence.update({one.key: "does not exist" if one.text is None else one.raw for one in found})
-    tenant = run.session.tenant
+    tenant = opened.tenant
     return InDoubtError(
         f"step {step.number} ({step.name}) had begun when an earlier run ended, and it cannot be "
         f"told whether it landed: {why}",
@@ -167,7 +171,7 @@ def _in_doubt(
         hint=f"Look at the tenant, then type `ledger resolve {shlex.quote(tenant)} --applied`, or the same with"
         " `--not-applied` or `--restore`.",
         tenant=tenant,
-        migration=run.migration,
+        migration=entry_id(work.ref),
         file=step.file,
         line=step.line,
     )

@@ -33,6 +33,25 @@ async def engine_of(connection: MysqlConnection, name: str) -> str | None:
     return str(rows[0][0] or "").lower() if rows else None
 
 
+async def rows_share_transaction(
+    connection: MysqlConnection, storage: dict[str, str], kind: StatementKind
+) -> bool:
+    """Whether a rollback undoes it: not so for MyISAM. What is not there counts as so, and a view
+    where no table is otherwise. `storage` keeps the storage engines that were asked for.
+    """
+    for name in (kind.target, *kind.joins):
+        if name not in storage:
+            found = await engine_of(connection, name)
+            if found is None:
+                continue
+            if not found and await any_other_table(connection):
+                return False
+            storage[name] = found or TRANSACTIONAL[0]
+        if storage[name] not in TRANSACTIONAL:
+            return False
+    return True
+
+
 async def any_other_table(connection: MysqlConnection) -> bool:
     """Whether the database has a table of which a rollback undoes nothing."""
     return bool(await connection.fetch(OTHER_TABLE))

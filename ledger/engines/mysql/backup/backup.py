@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import anyio
 import msgspec
@@ -26,7 +26,7 @@ from ledger.drivers.mysql import SERVER_FULL, quote_identifier
 from ledger.drivers.secrets import read_secret
 from ledger.drivers.url import Secret
 from ledger.engines.base import Backup
-from ledger.engines.mysql.backup.broken_views import BrokenView, broken_views
+from ledger.engines.mysql.backup.broken_views import broken_views
 from ledger.engines.mysql.backup.clients import (
     PACKAGES,
     DumpProgram,
@@ -34,14 +34,19 @@ from ledger.engines.mysql.backup.clients import (
     defaults_file,
     dump_program,
 )
-from ledger.engines.mysql.backup.container import CHUNK_BYTES, Contents, Writer, read_sql
+from ledger.engines.mysql.backup.container import (
+    CHUNK_BYTES,
+    BrokenView,
+    Contents,
+    Writer,
+    read_sql,
+)
 from ledger.engines.mysql.backup.dumpfile import statements
 from ledger.engines.mysql.doctor.grants import granted
-from ledger.engines.mysql.schema.introspect import Known, Listing, Program, read_program
+from ledger.engines.mysql.opened import Opened
+from ledger.engines.mysql.schema.model import Claimed, Listing
+from ledger.engines.mysql.schema.programs import Program, read_program
 from ledger.errors import BackupError
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.session import MysqlSession
 
 OPTIONS: Final = (
     "--single-transaction", "--skip-lock-tables", "--skip-add-locks", "--skip-disable-keys",
@@ -80,21 +85,21 @@ WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'SYSTEM VERSIONED'
 
 
 async def backup(
-    session: MysqlSession, destination: Path, *, deadline_seconds: float, pending: Sequence[str]
+    opened: Opened, destination: Path, *, deadline_seconds: float, pending: Sequence[str]
 ) -> Backup:
     """See Session.backup."""
-    tenant = session.tenant
-    connection = session.connection
-    own = await session.reader.listing(connection)
-    listing = await session.reader.listing(connection, also=_about_to_change(session, pending))
-    mark, _ = await session.reader.mark(connection)
-    broken = await broken_views(connection, session.names, listing.views)
-    program = await dump_program(connection.server, session.shared.dump_programs, tenant=tenant)
-    await _require_fit(session, program, listing)
-    await _require_seen(session)
-    more = await _history(session, listing)
-    covers = f"prefix {session.names.prefix}" if session.names.prefix else "database"
-    found = await session.table.read(connection, bodies=True)
+    tenant = opened.tenant
+    connection = opened.connection
+    own = await opened.reader.listing(connection)
+    listing = await opened.reader.listing(connection, also=_about_to_change(opened, pending))
+    mark = await opened.reader.mark(connection)
+    broken = await broken_views(connection, opened.names, listing.views)
+    program = await dump_program(connection.server, opened.shared.dump_programs, tenant=tenant)
+    await _require_fit(opened, program, listing)
+    await _require_seen(opened)
+    more = await _history(opened, listing)
+    covers = f"prefix {opened.names.prefix}" if opened.names.prefix else "database"
+    found = await opened.table.read(connection, bodies=True)
     charset, collation = (await connection.fetch(DEFAULTS))[0]
     try:
         await anyio.to_thread.run_sync(_require_room, destination, listing.bytes)
@@ -102,7 +107,7 @@ async def backup(
             async with _temporary(destination) as (temporary, file):
                 writer = Writer(file)
                 whole = _without(listing, broken)
-                await _dump(session, program, whole, writer, more)
+                await _dump(opened, program, whole, writer, more)
                 contents = Contents(
                     sql_bytes=writer.sql_bytes,
                     covers=covers,
@@ -110,10 +115,10 @@ async def backup(
                     entries=tuple(found.entries.values()),
                     charset=charset,
                     collation=collation,
-                    database=session.names.database,
-                    names=_held(listing) if session.names.prefix else (),
+                    database=opened.names.database,
+                    names=_held(listing) if opened.names.prefix else (),
                     beyond=tuple(one for one in _held(listing) if one not in _held(own)),
-                    beside=listing.beside if session.names.prefix else (),
+                    beside=listing.beside if opened.names.prefix else (),
                     broken=broken,
                 )
                 sha256 = await anyio.to_thread.run_sync(_finish, writer, contents, temporary)
@@ -155,11 +160,11 @@ def _without(listing: Listing, broken: Sequence[BrokenView]) -> Listing:
     )
 
 
-def _about_to_change(session: MysqlSession, pending: Sequence[str]) -> Known:
+def _about_to_change(opened: Opened, pending: Sequence[str]) -> Claimed:
     """What is there already and pending migrations change: a backup from before them needs it."""
-    touches = session.target.touches
-    names = (touches[one].of(session.names.prefix).altered for one in pending if one in touches)
-    return Known(names=frozenset().union(*names))
+    touches = opened.target.touches
+    names = (touches[one].of(opened.names.prefix).altered for one in pending if one in touches)
+    return Claimed(names=frozenset().union(*names))
 
 
 def _held(listing: Listing) -> tuple[str, ...]:
@@ -182,9 +187,9 @@ def _require_room(destination: Path, tenant_bytes: int) -> None:
         raise OSError(28, f"about {needed} bytes are needed and {free} are free")
 
 
-async def _require_fit(session: MysqlSession, program: DumpProgram, listing: Listing) -> None:
+async def _require_fit(opened: Opened, program: DumpProgram, listing: Listing) -> None:
     """mariadb-dump writes values for generated columns that MySQL does not take back. Raises BackupError."""
-    connection = session.connection
+    connection = opened.connection
     if connection.server.flavor == program.flavor or connection.server.flavor == "mariadb":
         return
     rows = [row for row in await connection.fetch(NOT_DUMPED_RIGHT) if row[0] in listing.tables]
@@ -193,32 +198,32 @@ async def _require_fit(session: MysqlSession, program: DumpProgram, listing: Lis
             f"{program.path} is MariaDB's, and cannot dump MySQL's generated or invisible columns "
             f"({rows[0][0]}.{rows[0][1]}) so that they can be restored",
             hint=f"Install {PACKAGES['mysql']}, or run with --no-backup.",
-            tenant=session.tenant,
+            tenant=opened.tenant,
         )
 
 
-async def _require_seen(session: MysqlSession) -> None:
+async def _require_seen(opened: Opened) -> None:
     """MySQL shows no trigger to who lacks the privilege; MariaDB names it, and the dump fails. Raises BackupError."""
-    connection = session.connection
+    connection = opened.connection
     if connection.server.flavor == "mariadb":
         return
     rows = await connection.fetch("SHOW GRANTS")
-    have = granted([str(row[0]) for row in rows], session.names.database)
+    have = granted([str(row[0]) for row in rows], opened.names.database)
     if not (have.by_role or have.may("TRIGGER")):
         raise BackupError(
             "the account lacks TRIGGER, without which it is not known which triggers there are",
-            hint=f"GRANT TRIGGER ON `{session.names.database}`.* to the account, or run with --no-backup.",
-            tenant=session.tenant,
+            hint=f"GRANT TRIGGER ON `{opened.names.database}`.* to the account, or run with --no-backup.",
+            tenant=opened.tenant,
         )
 
 
-async def _history(session: MysqlSession, listing: Listing) -> tuple[str, ...]:
+async def _history(opened: Opened, listing: Listing) -> tuple[str, ...]:
     """The option that brings the old rows of system-versioned tables along, where there are any.
 
     Raises BackupError for a server that could not take them back. An older dump program refuses
     the option, and any one a table whose history goes by transactions.
     """
-    connection = session.connection
+    connection = opened.connection
     if connection.server.flavor != "mariadb":
         return ()
     rows = [row[0] for row in await connection.fetch(VERSIONED) if row[0] in listing.tables]
@@ -229,7 +234,7 @@ async def _history(session: MysqlSession, listing: Listing) -> tuple[str, ...]:
             f"the history of the system-versioned table {rows[0]} cannot be restored on"
             f" {connection.server.text}",
             hint="MariaDB 10.11 can; or run with --no-backup.",
-            tenant=session.tenant,
+            tenant=opened.tenant,
         )
     return (HISTORY,)
 
@@ -283,45 +288,45 @@ def _give_name(temporary: Path, destination: Path) -> None:
 
 
 async def _dump(
-    session: MysqlSession,
+    opened: Opened,
     program: DumpProgram,
     listing: Listing,
     writer: Writer,
     more: tuple[str, ...],
 ) -> None:
     # Before the functions that use them; not every dump program knows libraries.
-    await _dump_programs(session, writer, [one for one in listing.programs if one[0] == LIBRARY])
+    await _dump_programs(opened, writer, [one for one in listing.programs if one[0] == LIBRARY])
     own = (*listing.tables, *listing.views, *listing.sequences)
-    if own or not session.names.prefix:
-        arguments = await _arguments(session, program, own, more)
-        deadline = anyio.current_time() + session.shared.connect_seconds
+    if own or not opened.names.prefix:
+        arguments = await _arguments(opened, program, own, more)
+        deadline = anyio.current_time() + opened.shared.connect_seconds
         pause = FULL_PAUSE_SECONDS
         while not await _attempt(
-            session, program, arguments, writer, last=anyio.current_time() + pause >= deadline
+            opened, program, arguments, writer, last=anyio.current_time() + pause >= deadline
         ):
             await anyio.sleep(pause)
             pause = min(pause * 2, 1.0)
-    if session.names.prefix:
+    if opened.names.prefix:
         others = [one for one in listing.programs if one[0] != LIBRARY]
-        await _dump_programs(session, writer, others)
+        await _dump_programs(opened, writer, others)
 
 
 async def _dump_programs(
-    session: MysqlSession, writer: Writer, programs: Sequence[tuple[str, str]]
+    opened: Opened, writer: Writer, programs: Sequence[tuple[str, str]]
 ) -> None:
     for kind, name in programs:
-        found = await read_program(session.connection, kind, name)
+        found = await read_program(opened.connection, kind, name)
         if found is None:
             raise BackupError(
                 f"the account may not read {kind.lower()} {name}, so that it cannot be backed up",
                 hint=MAY_NOT_READ,
-                tenant=session.tenant,
+                tenant=opened.tenant,
             )
         await anyio.to_thread.run_sync(writer.write, _program_sql(kind, name, found))
 
 
 async def _attempt(
-    session: MysqlSession,
+    opened: Opened,
     program: DumpProgram,
     arguments: list[str],
     writer: Writer,
@@ -329,8 +334,8 @@ async def _attempt(
     last: bool,
 ) -> bool:
     """One run of the program. False if the server had no place for it and this was not the `last`."""
-    password = await read_secret(session.target.secret)
-    with defaults_file(session.url, password) as (options, descriptors):
+    password = await read_secret(opened.target.secret)
+    with defaults_file(opened.url, password) as (options, descriptors):
         process = await anyio.open_process(
             [program.path, f"--defaults-file={options}", *arguments],
             stdin=subprocess.DEVNULL,
@@ -338,20 +343,20 @@ async def _attempt(
             pass_fds=descriptors,
         )
         try:
-            return await _pump(session, process, writer, password, last=last)
+            return await _pump(opened, process, writer, password, last=last)
         finally:
             await _stop(process)
 
 
 async def _arguments(
-    session: MysqlSession, program: DumpProgram, own: tuple[str, ...], more: tuple[str, ...]
+    opened: Opened, program: DumpProgram, own: tuple[str, ...], more: tuple[str, ...]
 ) -> list[str]:
     """The tables of a prefix are listed; of a whole database, what is not the tenant's is left out."""
-    database = session.names.database
+    database = opened.names.database
     arguments = [*OPTIONS, *(OF_MYSQL if program.flavor == "mysql" else ()), *more]
-    if session.names.prefix:
+    if opened.names.prefix:
         return [*arguments, "--", database, *own]
-    rows = await session.connection.fetch(ALL_TABLES)
+    rows = await opened.connection.fetch(ALL_TABLES)
     others = sorted({str(row[0]) for row in rows} - set(own))
     arguments += [*WHOLE, *(f"--ignore-table={database}.{name}" for name in others)]
     return [*arguments, "--", database]
@@ -378,7 +383,7 @@ def _program_sql(kind: str, name: str, program: Program) -> bytes:
 
 
 async def _pump(
-    session: MysqlSession,
+    opened: Opened,
     process: Process,
     writer: Writer,
     password: Secret | None,
@@ -414,7 +419,7 @@ async def _pump(
         raise BackupError(
             f"the dump {what}: {words or 'it said nothing'}",
             hint=MAY_NOT_READ,
-            tenant=session.tenant,
+            tenant=opened.tenant,
         )
     return True
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
-import msgspec
 
 from ledger.dialects.mysql.syntax import SYNTAX
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.engines.mysql.backup.container import BrokenView
+from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema.objects import Names
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.session import MysqlSession
 
 INVALID: Final = frozenset({1054, 1143, 1146, 1305, 1356, 1449})
 """A view's column, a privilege on it, its table, its function, any of them, its definer."""
@@ -32,15 +30,6 @@ WHERE TABLE_SCHEMA = DATABASE() AND TABLE_COMMENT = %s
 COLUMNS_MAX: Final = 1000
 NAME_MAX: Final = 64
 CLEAN_SECONDS: Final = 30.0
-
-
-class BrokenView(msgspec.Struct, frozen=True, kw_only=True):
-    """A view's CREATE statement without its database, and the character set it was made under."""
-
-    name: str
-    text: str
-    charset: str
-    collation: str
 
 
 async def broken_views(
@@ -58,9 +47,9 @@ async def broken_views(
     return tuple([await _definition(connection, names, name) for name in broken])
 
 
-async def as_backed_up(session: MysqlSession, kept: Sequence[BrokenView]) -> frozenset[str]:
+async def as_backed_up(opened: Opened, kept: Sequence[BrokenView]) -> frozenset[str]:
     """The names of those that are there with the same definition."""
-    connection = session.connection
+    connection = opened.connection
     rows = await connection.fetch("SHOW FULL TABLES WHERE Table_type = 'VIEW'") if kept else []
     there = {str(row[0]) for row in rows}
     return frozenset(
@@ -68,18 +57,18 @@ async def as_backed_up(session: MysqlSession, kept: Sequence[BrokenView]) -> fro
             one.name
             for one in kept
             if one.name in there
-            and (await _definition(connection, session.names, one.name)).text == one.text
+            and (await _definition(connection, opened.names, one.name)).text == one.text
         ]
     )
 
 
 async def make_again(
-    session: MysqlSession, views: Sequence[BrokenView], broken: Sequence[BrokenView]
+    opened: Opened, views: Sequence[BrokenView], broken: Sequence[BrokenView]
 ) -> tuple[BrokenView, ...]:
     """Create these views over tables that stand in for what `broken` ones refer to; those that cannot
     be made are returned. `broken` are all of them: one may read another, which is there.
     """
-    connection = session.connection
+    connection = opened.connection
     left = list(views)
     if not left:
         return ()
@@ -87,7 +76,7 @@ async def make_again(
     (charset, collation) = (
         await connection.fetch("SELECT @@character_set_client, @@collation_connection")
     )[0]
-    async with _stand_ins(session, broken):
+    async with _stand_ins(opened, broken):
         await connection.execute("SET SESSION sql_mode = ''")
         progress = True
         while left and progress:
@@ -111,22 +100,22 @@ async def make_again(
     return tuple(left)
 
 
-async def sweep(session: MysqlSession) -> None:
+async def sweep(opened: Opened) -> None:
     """Drop what a killed restore of this tenant has left standing in."""
-    for (name,) in await session.connection.fetch(STAND_INS, (_comment(session),)):
-        await session.connection.execute(f"DROP TABLE IF EXISTS {quote_identifier(name)}")
+    for (name,) in await opened.connection.fetch(STAND_INS, (_comment(opened),)):
+        await opened.connection.execute(f"DROP TABLE IF EXISTS {quote_identifier(name)}")
 
 
 @asynccontextmanager
-async def _stand_ins(session: MysqlSession, views: Sequence[BrokenView]) -> AsyncIterator[None]:
+async def _stand_ins(opened: Opened, views: Sequence[BrokenView]) -> AsyncIterator[None]:
     """Empty tables for what these views read and the database has not, with every column they may mean."""
-    connection = session.connection
+    connection = opened.connection
     there = {str(row[0]).lower() for row in await connection.fetch("SHOW TABLES")}
     there |= {one.name.lower() for one in views}
     tables: dict[str, str] = {}
     columns: dict[str, str] = {}
     for one in views:
-        for name in _read_names(one.text, session.names.database):
+        for name in _read_names(one.text, opened.names.database):
             if name.lower() not in there:
                 tables.setdefault(name.lower(), name)
         for name in _quoted_names(one.text):
@@ -140,17 +129,17 @@ async def _stand_ins(session: MysqlSession, views: Sequence[BrokenView]) -> Asyn
         for name in tables.values():
             await connection.execute(
                 f"CREATE TABLE {quote_identifier(name)} ({listed}) COMMENT = %s",
-                (_comment(session),),
+                (_comment(opened),),
             )
         yield
     finally:
         with anyio.move_on_after(CLEAN_SECONDS, shield=True):
             if not connection.closed:
-                await sweep(session)
+                await sweep(opened)
 
 
-def _comment(session: MysqlSession) -> str:
-    return STAND_IN.replace("{place}", session.names.prefix or "this database")
+def _comment(opened: Opened) -> str:
+    return STAND_IN.replace("{place}", opened.names.prefix or "this database")
 
 
 async def _definition(connection: MysqlConnection, names: Names, name: str) -> BrokenView:

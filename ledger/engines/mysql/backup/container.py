@@ -17,12 +17,20 @@ import msgspec
 import zstandard
 
 from ledger.engines.base import MarkerEntry
-from ledger.engines.mysql.backup.broken_views import BrokenView
 
 SKIPPABLE: Final = 0x184D2A5E
 CHUNK_BYTES: Final = 1 << 20
 WINDOW_BYTES: Final = 128 << 20
 LEVEL: Final = 3
+
+
+class BrokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """A view's CREATE statement without its database, and the character set it was made under."""
+
+    name: str
+    text: str
+    charset: str
+    collation: str
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

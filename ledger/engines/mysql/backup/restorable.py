@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -16,12 +16,10 @@ from ledger.engines.checks import shortened
 from ledger.engines.entries import entry_id
 from ledger.engines.mysql.backup.container import Contents
 from ledger.engines.mysql.doctor.grants import Granted, granted
+from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema.claims import declaration
-from ledger.engines.mysql.schema.introspect import Known
+from ledger.engines.mysql.schema.model import Claimed
 from ledger.errors import RestoreError
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.session import MysqlSession
 
 HEAD_BYTES: Final = 1000
 PACKET_SPARE: Final = 1024
@@ -99,30 +97,30 @@ def _bare(name: str) -> str:
     return name
 
 
-def known_of(contents: Contents) -> Known:
+def known_of(contents: Contents) -> Claimed:
     """What the backup says of the tenant: what it holds, and which migrations were applied."""
-    return Known(
+    return Claimed(
         names=frozenset(contents.names),
         ids=frozenset(entry_id(entry.ref) for entry in contents.entries),
     )
 
 
-async def require_taken(session: MysqlSession, wanted: Asked, contents: Contents) -> None:
+async def require_taken(opened: Opened, wanted: Asked, contents: Contents) -> None:
     """Raises RestoreError for what this server or account would refuse, what is another tenant's by
     now, and what may be."""
-    connection = session.connection
+    connection = opened.connection
     rows = await connection.fetch(LIMITS)
     values = {str(name).lower(): str(value).upper() for name, value in rows}
     grants = [str(row[0]) for row in await connection.fetch("SHOW GRANTS")]
-    have = granted(grants, session.names.database)
+    have = granted(grants, opened.names.database)
     for message, hint in (
         *_too_long(values, wanted),
-        *([] if have.by_role else _not_granted(session, have, wanted)),
-        *await _of_other_accounts(session, have, wanted),
+        *([] if have.by_role else _not_granted(opened, have, wanted)),
+        *await _of_other_accounts(opened, have, wanted),
         *([] if have.by_role else _logged(have, values, wanted)),
-        *await _of_others(session, wanted, contents),
+        *await _of_others(opened, wanted, contents),
     ):
-        raise RestoreError(f"{message}; nothing was changed", hint=hint, tenant=session.tenant)
+        raise RestoreError(f"{message}; nothing was changed", hint=hint, tenant=opened.tenant)
 
 
 Refusals = Iterator[tuple[str, str]]
@@ -138,13 +136,13 @@ def _too_long(values: Mapping[str, str], wanted: Asked) -> Refusals:
         )
 
 
-def _not_granted(session: MysqlSession, have: Granted, wanted: Asked) -> Refusals:
+def _not_granted(opened: Opened, have: Granted, wanted: Asked) -> Refusals:
     needed = dict.fromkeys(word for kind in sorted(wanted.kinds) for word in NEEDED[kind])
     if lacking := [word for word in needed if not have.may(word)]:
         words = ", ".join(lacking)
         yield (
-            f"the account lacks {words} on {session.names.database}, which this backup needs",
-            f"GRANT {words} ON `{session.names.database}`.* to the account.",
+            f"the account lacks {words} on {opened.names.database}, which this backup needs",
+            f"GRANT {words} ON `{opened.names.database}`.* to the account.",
         )
 
 
@@ -160,17 +158,15 @@ def _logged(have: Granted, values: Mapping[str, str], wanted: Asked) -> Refusals
         )
 
 
-async def _of_other_accounts(
-    session: MysqlSession, have: Granted, wanted: Asked
-) -> list[tuple[str, str]]:
+async def _of_other_accounts(opened: Opened, have: Granted, wanted: Asked) -> list[tuple[str, str]]:
     """Who may not name another definer cannot restore what another account has defined."""
-    server = session.connection.server
+    server = opened.connection.server
     words: tuple[str, ...] = ANY_DEFINER
     if server.flavor == "mysql" or server.version[:2] < SUPER_IS_ALL_BEFORE:
         words = (*words, "SUPER")
     if have.by_role or have.may_everywhere(*words):
         return []
-    account = str((await session.connection.fetch(ACCOUNT))[0][0])
+    account = str((await opened.connection.fetch(ACCOUNT))[0][0])
     others = [one for one in wanted.definers if one != account]
     if not others:
         return []
@@ -183,15 +179,13 @@ async def _of_other_accounts(
     ]
 
 
-async def _of_others(
-    session: MysqlSession, wanted: Asked, contents: Contents
-) -> list[tuple[str, str]]:
+async def _of_others(opened: Opened, wanted: Asked, contents: Contents) -> list[tuple[str, str]]:
     """Other tenants' objects in the backup, and objects here of which nobody knows whose they are.
 
     A backup from before a longer prefix was a tenant of its own holds that one's tables too.
     """
     known = known_of(contents)
-    reader, connection = session.reader, session.connection
+    reader, connection = opened.reader, opened.connection
     strangers = await reader.strangers(connection, wanted.names, known)
     if strangers.others:
         return [
@@ -208,7 +202,7 @@ async def _of_others(
     return [
         (
             f"it is not known whether {shortened(tuple(unclear))} {'is' if len(unclear) == 1 else 'are'}"
-            f" this tenant's, of prefix {session.names.prefix}: no migration and no configuration says so",
-            declaration(session.target, next(iter(unclear))),
+            f" this tenant's, of prefix {opened.names.prefix}: no migration and no configuration says so",
+            declaration(opened.target, next(iter(unclear))),
         )
     ]

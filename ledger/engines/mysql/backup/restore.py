@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import msgspec
@@ -20,17 +20,21 @@ from ledger import failpoints
 from ledger.drivers.mysql import NO_DEADLINE, QueryError, quote_identifier
 from ledger.engines.checks import require_fingerprint
 from ledger.engines.mysql.backup import broken_views
-from ledger.engines.mysql.backup.broken_views import BrokenView
-from ledger.engines.mysql.backup.container import Contents, read_contents, read_sql, sha256_of
+from ledger.engines.mysql.backup.container import (
+    BrokenView,
+    Contents,
+    read_contents,
+    read_sql,
+    sha256_of,
+)
 from ledger.engines.mysql.backup.dumpfile import statements
 from ledger.engines.mysql.backup.restorable import Asked, asked, known_of, require_taken
-from ledger.engines.mysql.backup.routine_grants import RoutineGrant, grant_again, read_grants
+from ledger.engines.mysql.backup.routine_grants import grant_again, read_grants
 from ledger.engines.mysql.drop import drop_object
 from ledger.engines.mysql.lock.fence import with_restoring
+from ledger.engines.mysql.lock.marker import RoutineGrant
+from ledger.engines.mysql.opened import Opened
 from ledger.errors import RestoreError
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.session import MysqlSession
 
 LOOK_EVERY: Final = 64
 """Statements between two looks at the fence, for servers whose lock does not hold."""
@@ -41,7 +45,7 @@ _USED: Final = re.compile(r"\n *USING \([^\n]*\)(?=\n)")
 
 
 async def restore(
-    session: MysqlSession,
+    opened: Opened,
     backup: Path,
     *,
     sha256: str,
@@ -52,46 +56,46 @@ async def restore(
     unmade: list[str] | None,
 ) -> None:
     """Replace the tenant's content; the fence stands at `epoch` already. Raises RestoreError, FencedError."""
-    await broken_views.sweep(session)
-    contents = await checked(session, backup, sha256)
+    await broken_views.sweep(opened)
+    contents = await checked(opened, backup, sha256)
     try:
         with anyio.fail_after(deadline_seconds):
-            grants = await _say(session, contents, epoch=epoch, restoring=backup.name)
+            grants = await _say(opened, contents, epoch=epoch, restoring=backup.name)
             failpoints.reach("restore.before_write")
-            standing = await broken_views.as_backed_up(session, contents.broken)
-            await _drop_all(session, contents, standing)
-            await _set_defaults(session, contents)
+            standing = await broken_views.as_backed_up(opened, contents.broken)
+            await _drop_all(opened, contents, standing)
+            await _set_defaults(opened, contents)
             # Over nothing but stand-ins, which also have the columns that its own tables lack.
             left: Sequence[BrokenView] = [
                 one for one in contents.broken if one.name not in standing
             ]
-            left = await broken_views.make_again(session, left, contents.broken)
-            await _feed(session, backup, contents, epoch=epoch)
-            left = await broken_views.make_again(session, left, contents.broken)
-            await grant_again(session, grants)
+            left = await broken_views.make_again(opened, left, contents.broken)
+            await _feed(opened, backup, contents, epoch=epoch)
+            left = await broken_views.make_again(opened, left, contents.broken)
+            await grant_again(opened, grants)
             failpoints.reach("restore.after_write")
-            await session.renew(epoch=epoch, ledger=ledger)
-            await _replace_entries(session, contents, epoch=epoch)
-            state = await session.reader.state(
-                session.connection,
+            await opened.renew(epoch=epoch, ledger=ledger)
+            await _replace_entries(opened, contents, epoch=epoch)
+            state = await opened.reader.state(
+                opened.connection,
                 also=known_of(contents),
                 but={*contents.beyond, *contents.beside},
             )
             if not left:
-                require_fingerprint(state.mark, fingerprint, tenant=session.tenant)
+                require_fingerprint(state.mark, fingerprint, tenant=opened.tenant)
             elif unmade is not None:
                 unmade += [one.name for one in left]
     except TimeoutError:
         raise RestoreError(
             f"the restore was not done within {deadline_seconds:g} s; the tenant holds a part of it",
             hint="Raise the deadline for backups and run the restore again.",
-            tenant=session.tenant,
+            tenant=opened.tenant,
         ) from None
     except ValueError as error:
-        raise _unusable(session, backup, str(error)) from error
+        raise _unusable(opened, backup, str(error)) from error
 
 
-async def checked(session: MysqlSession, backup: Path, sha256: str) -> Contents:
+async def checked(opened: Opened, backup: Path, sha256: str) -> Contents:
     """The file is what was recorded, whole, and will be taken here. Raises RestoreError."""
     try:
         found = await anyio.to_thread.run_sync(sha256_of, backup)
@@ -101,8 +105,8 @@ async def checked(session: MysqlSession, backup: Path, sha256: str) -> Contents:
         wanted = await anyio.to_thread.run_sync(_read_through, backup, contents.sql_bytes)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise _unusable(session, backup, str(reason)) from error
-    await require_taken(session, wanted, contents)
+        raise _unusable(opened, backup, str(reason)) from error
+    await require_taken(opened, wanted, contents)
     return contents
 
 
@@ -110,26 +114,26 @@ def _read_through(backup: Path, sql_bytes: int) -> Asked:
     return asked(statements(read_sql(backup, limit_bytes=sql_bytes)))
 
 
-def _unusable(session: MysqlSession, backup: Path, reason: str) -> RestoreError:
+def _unusable(opened: Opened, backup: Path, reason: str) -> RestoreError:
     return RestoreError(
         f"the backup {backup} cannot be used: {reason}",
         hint="Choose another backup (`ledger backups` lists them).",
-        tenant=session.tenant,
+        tenant=opened.tenant,
     )
 
 
 async def _say(
-    session: MysqlSession, contents: Contents, *, epoch: int, restoring: str
+    opened: Opened, contents: Contents, *, epoch: int, restoring: str
 ) -> tuple[RoutineGrant, ...]:
     """Make the marker say that a restore is under way, and which privileges are to be granted again.
 
     Raises FencedError.
     """
-    found = await session.table.read(session.connection, bodies=True)
-    listing = await session.reader.listing(session.connection, also=known_of(contents))
-    grants = tuple(dict.fromkeys((*found.fence.grants, *await read_grants(session, listing))))
-    await session.table.replace_all(
-        session.connection,
+    found = await opened.table.read(opened.connection, bodies=True)
+    listing = await opened.reader.listing(opened.connection, also=known_of(contents))
+    grants = tuple(dict.fromkeys((*found.fence.grants, *await read_grants(opened, listing))))
+    await opened.table.replace_all(
+        opened.connection,
         found.entries.values(),
         epoch=epoch,
         fence=with_restoring(found, restoring, grants),
@@ -137,10 +141,10 @@ async def _say(
     return grants
 
 
-async def _replace_entries(session: MysqlSession, contents: Contents, *, epoch: int) -> None:
-    now = await session.table.read(session.connection)
-    await session.table.replace_all(
-        session.connection,
+async def _replace_entries(opened: Opened, contents: Contents, *, epoch: int) -> None:
+    now = await opened.table.read(opened.connection)
+    await opened.table.replace_all(
+        opened.connection,
         [
             msgspec.structs.replace(entry, epoch=min(entry.epoch, epoch))
             for entry in contents.entries
@@ -150,14 +154,14 @@ async def _replace_entries(session: MysqlSession, contents: Contents, *, epoch: 
     )
 
 
-async def _drop_all(session: MysqlSession, contents: Contents, standing: frozenset[str]) -> None:
+async def _drop_all(opened: Opened, contents: Contents, standing: frozenset[str]) -> None:
     """The tenant's own objects, apart from the marker, what was left out of the backup, and views
     that are `standing` as they were then.
 
     Routines and events first: if the account may not drop one, no row is gone yet.
     """
-    connection = session.connection
-    listing = await session.reader.listing(
+    connection = opened.connection
+    listing = await opened.reader.listing(
         connection, also=known_of(contents), but=frozenset(contents.beside)
     )
     # The dump's rows have no COMMIT behind them, whatever the tenant's `session` has set.
@@ -170,24 +174,24 @@ async def _drop_all(session: MysqlSession, contents: Contents, standing: frozens
         await drop_object(connection, kind, name)
 
 
-async def _set_defaults(session: MysqlSession, contents: Contents) -> None:
+async def _set_defaults(opened: Opened, contents: Contents) -> None:
     """What a table without a character set of its own gets; a prefix tenant's is not its own."""
     words = (contents.charset, contents.collation)
-    if session.names.prefix or not all(re.fullmatch(r"\w+", word) for word in words):
+    if opened.names.prefix or not all(re.fullmatch(r"\w+", word) for word in words):
         return
-    await session.connection.execute(
-        f"ALTER DATABASE {quote_identifier(session.names.database)}"
+    await opened.connection.execute(
+        f"ALTER DATABASE {quote_identifier(opened.names.database)}"
         f" CHARACTER SET {contents.charset} COLLATE {contents.collation}"
     )
 
 
-async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoch: int) -> None:
+async def _feed(opened: Opened, backup: Path, contents: Contents, *, epoch: int) -> None:
     """Run the dump's statements one after the other."""
-    connection = session.connection
+    connection = opened.connection
     source = statements(read_sql(backup, limit_bytes=contents.sql_bytes))
     number = fed = 0
     half = False
-    elsewhere = _sequences_of(contents.database, session.names.database)
+    elsewhere = _sequences_of(contents.database, opened.names.database)
     while True:
         batch = await anyio.to_thread.run_sync(_next, source)
         if not batch:
@@ -211,14 +215,14 @@ async def _feed(session: MysqlSession, backup: Path, contents: Contents, *, epoc
                     f"statement {number} of the backup ({_head(sql)}) was refused: {error}",
                     hint="Correct what the message names and run the restore again; the tenant holds "
                     "a part of the backup.",
-                    tenant=session.tenant,
+                    tenant=opened.tenant,
                 ) from error
             if not half and fed * 2 >= contents.sql_bytes:
                 half = True
                 failpoints.reach("restore.half_written")
-        rows = await session.table.read(connection)
+        rows = await opened.table.read(connection)
         if rows.epoch != epoch:
-            await session.table.lock_fence(connection, epoch=epoch)
+            await opened.table.lock_fence(connection, epoch=epoch)
 
 
 def _sequences_of(source: str, database: str) -> re.Pattern[str] | None:

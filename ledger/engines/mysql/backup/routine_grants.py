@@ -7,15 +7,12 @@ killed grants them too. An account that may not read them leaves it at that.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
-
-import msgspec
+from typing import Final
 
 from ledger.drivers.mysql import QueryError, quote_identifier
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.schema.introspect import Listing
-    from ledger.engines.mysql.session import MysqlSession
+from ledger.engines.mysql.lock.marker import RoutineGrant
+from ledger.engines.mysql.opened import Opened
+from ledger.engines.mysql.schema.model import Listing
 
 READ: Final = """
 SELECT User, Host, Routine_type, Routine_name, Proc_priv FROM mysql.procs_priv
@@ -27,21 +24,11 @@ NO_ROUTINE: Final = 1305
 log = logging.getLogger("ledger.engine")
 
 
-class RoutineGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """One account's (or, without a host, one role's) privileges on one routine."""
-
-    user: str
-    host: str
-    kind: str
-    routine: str
-    privileges: tuple[str, ...]
-
-
-async def read_grants(session: MysqlSession, listing: Listing) -> tuple[RoutineGrant, ...]:
+async def read_grants(opened: Opened, listing: Listing) -> tuple[RoutineGrant, ...]:
     """Those on the listed routines; none where the account may not read them."""
     own = {(kind, name.lower()) for kind, name in listing.programs}
     try:
-        rows = await session.connection.fetch(READ)
+        rows = await opened.connection.fetch(READ)
     except QueryError as error:
         if error.code not in MAY_NOT_READ:
             raise
@@ -59,7 +46,7 @@ async def read_grants(session: MysqlSession, listing: Listing) -> tuple[RoutineG
     )
 
 
-async def grant_again(session: MysqlSession, grants: tuple[RoutineGrant, ...]) -> None:
+async def grant_again(opened: Opened, grants: tuple[RoutineGrant, ...]) -> None:
     """Grant them on the routines that are there again."""
     for one in grants:
         words = [word.upper() for word in one.privileges if word.lower() != "grant"]
@@ -68,7 +55,7 @@ async def grant_again(session: MysqlSession, grants: tuple[RoutineGrant, ...]) -
         )
         option = " WITH GRANT OPTION" if len(words) < len(one.privileges) else ""
         try:
-            await session.connection.execute(
+            await opened.connection.execute(
                 f"GRANT {', '.join(words) or 'USAGE'} ON {one.kind} {quote_identifier(one.routine)}"
                 f" TO {account}{option}"
             )
@@ -76,7 +63,7 @@ async def grant_again(session: MysqlSession, grants: tuple[RoutineGrant, ...]) -
             if error.code != NO_ROUTINE:
                 log.warning(
                     "tenant %s: the privileges of %s on %s could not be granted again: %s",
-                    session.tenant,
+                    opened.tenant,
                     account,
                     one.routine,
                     error,

@@ -16,8 +16,7 @@ import msgspec
 from ledger.drivers.mysql import MysqlConnection, QueryError
 from ledger.engines.base import Target
 from ledger.engines.entries import require_epoch
-from ledger.engines.mysql.backup.routine_grants import RoutineGrant
-from ledger.engines.mysql.lock.marker import Fence, MarkerTable, Remembered
+from ledger.engines.mysql.lock.marker import Fence, MarkerTable, Remembered, RoutineGrant
 from ledger.errors import LockedError
 
 LOCK_SECONDS: Final = 60.0

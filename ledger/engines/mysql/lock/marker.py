@@ -16,7 +16,6 @@ from ledger.engines.base import Marker, MarkerEntry, StepResult, Target
 from ledger.engines.entries import entry_id, fenced, require_own
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply.connection import Kept
-from ledger.engines.mysql.backup.routine_grants import RoutineGrant
 from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
 from ledger.errors import TenantError
 from ledger.events import CheckResult, MigrationRef
@@ -57,6 +56,16 @@ DELETE_ENTRIES: Final = "DELETE FROM {marker} WHERE id <> ''"
 PUT_PLAIN: Final = """
 INSERT INTO {marker} (id, epoch, state, direction, step, ref, `body`) VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
+
+
+class RoutineGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """One account's (or, without a host, one role's) privileges on one routine."""
+
+    user: str
+    host: str
+    kind: str
+    routine: str
+    privileges: tuple[str, ...]
 
 
 class Fence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

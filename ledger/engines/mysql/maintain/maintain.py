@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 
@@ -35,13 +35,11 @@ from ledger.engines.mysql.maintain.sql import (
     places,
     unreferred,
 )
+from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema.claims import declaration
 from ledger.engines.mysql.trouble import translated
 from ledger.engines.rowtext import to_line, values_of
 from ledger.errors import TenantError
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.session import MysqlSession
 
 ROLLBACK_SECONDS: Final = 5.0
 SCAN_SECONDS: Final = 3600.0
@@ -54,25 +52,25 @@ SETTINGS: Final = "SET SESSION time_zone = '+00:00', foreign_key_checks = 0"
 class MysqlUpkeep:
     """See ledger.engines.upkeep.Upkeep."""
 
-    def __init__(self, session: MysqlSession) -> None:
-        self._session = session
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
 
     @property
     def _tenant(self) -> str:
-        return self._session.tenant
+        return self._opened.tenant
 
     async def optimize(
         self, *, epoch: int, ledger: str, deadline_seconds: float
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """OPTIMIZE TABLE and ANALYZE TABLE, one table after the other."""
-        session = self._session
-        with translated(session.target, "optimize"):
+        opened = self._opened
+        with translated(opened.target, "optimize"):
             await self._require_ours(ledger)
-            tables = (await session.reader.listing(session.connection)).tables
+            tables = (await opened.reader.listing(opened.connection)).tables
             notes: list[str] = []
             for table in tables:
                 for verb in ("OPTIMIZE", "ANALYZE"):
-                    rows = await session.connection.fetch(
+                    rows = await opened.connection.fetch(
                         f"{verb} TABLE {quoted(table)}", seconds=deadline_seconds
                     )
                     notes += _told(rows, table, verb, tenant=self._tenant)
@@ -81,23 +79,23 @@ class MysqlUpkeep:
 
     async def references(self) -> tuple[Reference, ...]:
         """See Upkeep.references."""
-        session = self._session
-        with translated(session.target, "read the foreign keys"):
-            own = (await session.reader.listing(session.connection)).tables
+        opened = self._opened
+        with translated(opened.target, "read the foreign keys"):
+            own = (await opened.reader.listing(opened.connection)).tables
             found = await self._references(DECLARED_HERE)
         return tuple(one for one in found if one.table in own)
 
     async def _references(self, condition: str, *values: str) -> list[Reference]:
         """Names of other databases are before a dot in `table` and `parent`, by `place`."""
-        here = self._session.names.database
+        here = self._opened.names.database
         sql = FOREIGN_KEYS.format(condition=condition)
         keys: dict[tuple[str, str, str], list[tuple[Any, ...]]] = {}
-        for row in await self._session.connection.fetch(sql, values or None):
+        for row in await self._opened.connection.fetch(sql, values or None):
             keys.setdefault((row[0], row[1], row[2]), []).append(row)
         found = []
         for (schema, table, name), rows in keys.items():
             there, parent = rows[0][4], rows[0][5]
-            known = await self._session.connection.fetch(TABLE_IS_THERE, (there, parent))
+            known = await self._opened.connection.fetch(TABLE_IS_THERE, (there, parent))
             found.append(
                 Reference(
                     name=name,
@@ -113,11 +111,11 @@ class MysqlUpkeep:
 
     async def orphans(self, reference: Reference, *, samples: int) -> Orphans:
         """See Upkeep.orphans."""
-        session = self._session
-        with translated(session.target, "look for orphans"):
+        opened = self._opened
+        with translated(opened.target, "look for orphans"):
             source = f"FROM {named(reference.table)} AS c WHERE {orphaned(reference)}"
             ((number,),) = await self._scan(f"SELECT COUNT(*) {source}")
-            key = [str(row[0]) for row in await session.connection.fetch(KEY, (reference.table,))]
+            key = [str(row[0]) for row in await opened.connection.fetch(KEY, (reference.table,))]
             names = tuple(dict.fromkeys((*key, *reference.columns)))
             chosen = ", ".join(f"c.{quoted(one)}" for one in names)
             rows = await self._scan(f"SELECT {chosen} {source} LIMIT {int(samples)}")
@@ -126,7 +124,7 @@ class MysqlUpkeep:
 
     async def mend(self, reference: Reference, *, limit: int, epoch: int, ledger: str) -> int:
         """See Upkeep.mend. Only the missing parents' places are locked, not the tables."""
-        connection = self._session.connection
+        connection = self._opened.connection
         child, parent = named(reference.table), named(reference.parent)
         columns = ", ".join(f"c.{quoted(one)}" for one in reference.columns)
         others = ", ".join(f"p.{quoted(one)}" for one in reference.parent_columns)
@@ -164,15 +162,15 @@ class MysqlUpkeep:
         parent = named(reference.parent)
         same = " AND ".join(f"p.{quoted(one)} = %s" for one in reference.parent_columns)
         sql = f"SELECT 1 FROM {parent} AS p WHERE {same} LIMIT 1 LOCK IN SHARE MODE"  # noqa: S608
-        fetch = self._session.connection.fetch
+        fetch = self._opened.connection.fetch
         return [row for row in wanted if not await fetch(sql, row)]
 
     async def archivable(self, table: str, column: str) -> Archivable:
         """See Upkeep.archivable."""
-        session = self._session
-        prefix = session.names.prefix
-        with translated(session.target, "read the table"):
-            listing = await session.reader.listing(session.connection, programs=False)
+        opened = self._opened
+        prefix = opened.names.prefix
+        with translated(opened.target, "read the table"):
+            listing = await opened.reader.listing(opened.connection, programs=False)
             names = (table.replace("{prefix}", prefix), prefix + table)
             name = next((one for one in names if one in listing.tables), None)
             unclear = next((one for _, one in listing.unclear if one in names), None)
@@ -180,16 +178,16 @@ class MysqlUpkeep:
                 raise TenantError(
                     f"it is not known whether {unclear} is this tenant's, of prefix {prefix}: no"
                     " migration and no configuration says so",
-                    hint=declaration(session.target, unclear),
+                    hint=declaration(opened.target, unclear),
                     tenant=self._tenant,
                 )
             if name is None:
                 raise no_table(table, tenant=self._tenant)
-            rows = await session.connection.fetch(COLUMNS, (name,))
+            rows = await opened.connection.fetch(COLUMNS, (name,))
             found = [row for row in rows if str(row[0]).lower() == column.lower()]
             if not found:
                 raise no_column(name, column, tenant=self._tenant)
-            key = tuple(str(row[0]) for row in await session.connection.fetch(KEY, (name,)))
+            key = tuple(str(row[0]) for row in await opened.connection.fetch(KEY, (name,)))
             if not key:
                 raise no_key(name, tenant=self._tenant)
             kind = str(found[0][1]).lower()
@@ -212,7 +210,7 @@ class MysqlUpkeep:
         """See Upkeep.old."""
         condition, values = is_old(what, before)
         free = unreferred(what)
-        with translated(self._session.target, "count old rows"):
+        with translated(self._opened.target, "count old rows"):
             await self._settle()
             rows = await self._scan(
                 f"SELECT COALESCE(SUM({free}), 0), COALESCE(SUM(NOT {free}), 0)"  # noqa: S608
@@ -232,7 +230,7 @@ class MysqlUpkeep:
             last = values_of(after, what.key)
             condition += f" AND ({key}) > {places([last])}"
             values += list(last)
-        with translated(self._session.target, "read old rows"):
+        with translated(self._opened.target, "read old rows"):
             await self._settle()
             rows = await self._scan(
                 f"SELECT {chosen} FROM {named(what.table)} AS t"  # noqa: S608
@@ -245,7 +243,7 @@ class MysqlUpkeep:
         self, what: Archivable, lines: Sequence[bytes], *, epoch: int, ledger: str
     ) -> tuple[int, int]:
         """See Upkeep.remove."""
-        connection = self._session.connection
+        connection = self._opened.connection
         keys = [values_of(line, what.key) for line in lines]
         key = ", ".join(f"t.{quoted(one)}" for one in what.key)
         chosen = ", ".join(f"t.{quoted(one)}" for one in what.columns)
@@ -280,7 +278,7 @@ class MysqlUpkeep:
         """Those of `wanted` to which no row refers, as committed up to now."""
         if not wanted:
             return []
-        fetch = self._session.connection.fetch
+        fetch = self._opened.connection.fetch
         same = " AND ".join(f"c.{quoted(one)} = %s" for one in reference.columns)
         source = f"FROM {named(reference.table)} AS c"
         columns = ", ".join(f"c.{quoted(one)}" for one in reference.columns)
@@ -298,32 +296,32 @@ class MysqlUpkeep:
         ]
 
     async def _scan(self, sql: str, values: Sequence[object] | None = None) -> list[Row]:
-        return await self._session.connection.fetch(sql, values, seconds=SCAN_SECONDS)
+        return await self._opened.connection.fetch(sql, values, seconds=SCAN_SECONDS)
 
     async def _settle(self) -> None:
-        await self._session.connection.execute(SETTINGS)
-        self._session.soil()
+        await self._opened.connection.execute(SETTINGS)
+        self._opened.soil()
 
     async def _require_ours(self, ledger: str) -> None:
-        found = await self._session.table.read(self._session.connection)
+        found = await self._opened.table.read(self._opened.connection)
         require_ledger(found, ledger=ledger, tenant=self._tenant)
 
     @asynccontextmanager
     async def _transaction(self, *, epoch: int, ledger: str, doing: str) -> AsyncIterator[None]:
         """One transaction under the fence; rolled back, and the server waited for, if it fails."""
-        session = self._session
-        with translated(session.target, doing):
+        opened = self._opened
+        with translated(opened.target, doing):
             await self._require_ours(ledger)
             await self._settle()
-            await session.connection.begin()
+            await opened.connection.begin()
             try:
-                await session.table.lock_fence(session.connection, epoch=epoch)
+                await opened.table.lock_fence(opened.connection, epoch=epoch)
                 yield
                 failpoints.reach("engine.in_transaction")
-                await session.connection.commit()
+                await opened.connection.commit()
             except BaseException:
                 with anyio.move_on_after(ROLLBACK_SECONDS, shield=True):
-                    await session.connection.rollback()
+                    await opened.connection.rollback()
                 raise
             failpoints.reach("engine.after_commit")
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.engines.mysql.schema.model import Listing
 from ledger.engines.mysql.schema.objects import Names, normalised, without_definer
+from ledger.engines.mysql.schema.programs import passes, program_text
 from ledger.engines.mysql.schema.table_text import TableText, read_table_text
 from ledger.schema import Column, Definition, ForeignKey, Index, Schema, Table
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.schema.introspect import Listing
 
 TABLES: Final = """
 SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_COLLATION, CREATE_OPTIONS, TABLE_COMMENT
@@ -77,8 +76,6 @@ Row = dict[str, Any]
 
 async def read(connection: MysqlConnection, listing: Listing, names: Names) -> Schema:
     """The schema of what is listed."""
-    from ledger.engines.mysql.schema.introspect import definition, passes, program_text
-
     definitions: list[Definition] = []
     if listing.views:
         views = {row[0]: row for row in await connection.fetch(VIEWS)}
@@ -86,23 +83,32 @@ async def read(connection: MysqlConnection, listing: Listing, names: Names) -> S
             _, text, check_option, security = views[name]
             words = f"{text} [check {check_option}, security {security}]"
             kind = await _kind_of_view(connection, name)
-            definitions.append(definition("view", name, f"{words} {kind}".rstrip(), names))
+            definitions.append(_definition("view", name, f"{words} {kind}".rstrip(), names))
     for name in listing.sequences:
         rows = await connection.fetch(f"SHOW CREATE TABLE {quote_identifier(name)}")
         steps = await sequence_steps(connection, name)
-        definitions.append(definition("sequence", name, f"{rows[0][1]} {steps}".rstrip(), names))
+        definitions.append(_definition("sequence", name, f"{rows[0][1]} {steps}".rstrip(), names))
     for row in listing.triggers:
         name, event, table, statement, timing, _, mode = row[:7]
         words = f"{timing} {event} ON {table} FOR EACH ROW {statement} [sql_mode {mode}]"
-        definitions.append(definition("trigger", str(name), words, names))
+        definitions.append(_definition("trigger", str(name), words, names))
     for kind, name in listing.programs:
         text = await program_text(connection, kind, name)
         if not passes(text):
-            definitions.append(definition(kind, name, text, names))
+            definitions.append(_definition(kind, name, text, names))
     tables = await _tables(connection, listing, names) if listing.tables else ()
     return Schema(
         tables=tables,
         definitions=tuple(sorted(definitions, key=lambda one: (one.name, one.kind))),
+    )
+
+
+def _definition(kind: str, name: str, text: str, names: Names) -> Definition:
+    """An object that is its text, comparable over tenants; white space does not count."""
+    return Definition(
+        kind=kind.lower(),
+        name=names.neutral(name),
+        text=" ".join(normalised(text, names).split()),
     )
 
 

@@ -9,21 +9,22 @@ alone, with the prefix as `{prefix}`; no database name, definer or counter is in
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.drivers.url import MysqlUrl
 from ledger.engines.base import Target
 from ledger.engines.mysql.schema import catalog
 from ledger.engines.mysql.schema.claims import Claims, Whose
+from ledger.engines.mysql.schema.model import NOTHING, Claimed, Listing, State, Strangers
 from ledger.engines.mysql.schema.objects import Names, normalised
+from ledger.engines.mysql.schema.programs import has_libraries, passes, program_text
 from ledger.engines.mysql.shared import Shared
 from ledger.events import Mark
-from ledger.schema import Definition, Schema, fingerprint
+from ledger.schema import fingerprint
 from ledger.scripts.touching import Touched
 
 LIST_TABLES: Final = """
@@ -46,7 +47,6 @@ UNION ALL
 SELECT LIBRARY_NAME, 'LIBRARY', 0
 FROM information_schema.LIBRARIES WHERE LIBRARY_SCHEMA = DATABASE(){libraries}
 """
-LIBRARIES_SINCE: Final = (9, 2)
 OWN: Final = {
     "{tables}": " AND LEFT(TABLE_NAME, {length}) = %s",
     "{routines}": " AND LEFT(ROUTINE_NAME, {length}) = %s",
@@ -68,71 +68,7 @@ PROGRAMS: Final = frozenset(
     {"LIBRARY", "PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY", "EVENT"}
 )
 
-_PASSING: Final = re.compile(
-    r"\n[^\n]*? EVENT (?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\") ON SCHEDULE"
-    r" (?:AT |EVERY (?:(?! ON COMPLETION ).)+? ENDS )"
-)
-
 Row = tuple[Any, ...]
-
-
-class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is the tenant's own: names of tables and views, triggers as rows, programs as (kind, name).
-
-    `all_names` are the marker's and the neighbours' too, where they have the prefix.
-    `unclear` are objects with the prefix, as (kind, name), of which nothing says whose they are.
-    """
-
-    tables: tuple[str, ...]
-    views: tuple[str, ...]
-    sequences: tuple[str, ...]
-    triggers: tuple[Row, ...]
-    programs: tuple[tuple[str, str], ...]
-    bytes: int
-    all_names: tuple[str, ...]
-    unclear: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of tables, views and sequences."""
-        return (*self.tables, *self.views, *self.sequences)
-
-    @property
-    def beside(self) -> tuple[str, ...]:
-        """Names with the tenant's prefix that are not its own."""
-        own = {*self.names, *(name for _, name in self.programs)}
-        return tuple(sorted({*self.all_names} - own))
-
-    @property
-    def empty(self) -> bool:
-        """Whether the tenant has nothing but, perhaps, its marker."""
-        return not (self.tables or self.views or self.sequences or self.triggers or self.programs)
-
-
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant as it was read. `texts` is the hash of the texts behind it, `names` of tables and views."""
-
-    mark: Mark
-    schema: Schema
-    texts: str
-    names: frozenset[str]
-
-
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What else is known to be the tenant's: `names`, and what the migrations `ids` touch."""
-
-    names: frozenset[str] = frozenset()
-    ids: frozenset[str] = frozenset()
-
-
-NOTHING: Final = Known()
-
-
-class Strangers(msgspec.Struct, frozen=True, kw_only=True):
-    """Names that are another's, and names of which nothing says whose they are."""
-
-    others: tuple[str, ...] = ()
-    unclear: tuple[str, ...] = ()
 
 
 class SchemaReader:
@@ -150,13 +86,12 @@ class SchemaReader:
         """Count as the tenant's what a migration touches of which the marker may know nothing yet."""
         self._at_work = touched
 
-    async def mark(self, connection: MysqlConnection) -> tuple[Mark, Schema]:
-        """The fingerprint and size now, and the schema behind it."""
-        state = await self.state(connection)
-        return state.mark, state.schema
+    async def mark(self, connection: MysqlConnection) -> Mark:
+        """The fingerprint and size now."""
+        return (await self.state(connection)).mark
 
     async def state(
-        self, connection: MysqlConnection, *, also: Known = NOTHING, but: Iterable[str] = ()
+        self, connection: MysqlConnection, *, also: Claimed = NOTHING, but: Iterable[str] = ()
     ) -> State:
         """All of what the tenant is, read now; `also` and `but` as for `listing`."""
         listing = await self.listing(connection, also=also, but=but)
@@ -183,16 +118,12 @@ class SchemaReader:
             expected, mark=Mark(fingerprint=expected.mark.fingerprint, bytes=listing.bytes)
         )
 
-    async def schema(self, connection: MysqlConnection) -> Schema:
-        """The schema alone."""
-        return (await self.state(connection)).schema
-
     async def listing(
         self,
         connection: MysqlConnection,
         *,
         programs: bool = True,
-        also: Known = NOTHING,
+        also: Claimed = NOTHING,
         but: Iterable[str] = (),
     ) -> Listing:
         """The names of what is the tenant's own; routines, events and triggers with `programs` only.
@@ -231,7 +162,7 @@ class SchemaReader:
         )
 
     async def _judge(
-        self, connection: MysqlConnection, names: Sequence[str], also: Known
+        self, connection: MysqlConnection, names: Sequence[str], also: Claimed
     ) -> Callable[[bool, str], Whose]:
         """Says whose a name with the prefix is; the case of routines and events never counts."""
         if self._folds is None:
@@ -266,7 +197,7 @@ class SchemaReader:
         return await self.listing(connection)
 
     async def strangers(
-        self, connection: MysqlConnection, names: Sequence[str], also: Known
+        self, connection: MysqlConnection, names: Sequence[str], also: Claimed
     ) -> Strangers:
         """Those of `names` that are not the tenant's own by now."""
         own_marker = tuple(name for name in names if name == self._marker)
@@ -310,62 +241,3 @@ class SchemaReader:
         for part in parts:
             digest.update(normalised(part, self._names).encode("utf-8", "surrogateescape"))
             digest.update(b"\0")
-
-
-def has_libraries(connection: MysqlConnection) -> bool:
-    """Whether the server knows CREATE LIBRARY."""
-    server = connection.server
-    return server.flavor == "mysql" and server.version[:2] >= LIBRARIES_SINCE
-
-
-class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """A routine, library or event as SHOW CREATE tells it, and what it was created under; `time_zone` of
-    events. A library has no character set.
-    """
-
-    text: str
-    sql_mode: str
-    charset: str
-    collation: str
-    time_zone: str = ""
-
-
-async def read_program(connection: MysqlConnection, kind: str, name: str) -> Program | None:
-    """A routine or event; None if the account may not read it."""
-    try:
-        rows = await connection.fetch(f"SHOW CREATE {kind} {quote_identifier(name)}")
-    except QueryError:
-        return None
-    event = kind == "EVENT"
-    column = 3 if event else 2
-    if not rows or rows[0][column] is None:
-        return None
-    row = rows[0]
-    library = kind == "LIBRARY"
-    return Program(
-        text=str(row[column]),
-        sql_mode=str(row[1]),
-        charset="" if library else str(row[column + 1]),
-        collation="" if library else str(row[column + 2]),
-        time_zone=str(row[2]) if event else "",
-    )
-
-
-async def program_text(connection: MysqlConnection, kind: str, name: str) -> str:
-    """A routine or event with its sql_mode; words in its place if the account may not read it."""
-    found = await read_program(connection, kind, name)
-    return "(not readable)" if found is None else f"{found.sql_mode}\n{found.text}"
-
-
-def passes(text: str) -> bool:
-    """Whether it is an event that will be gone, or disabled, by itself: no part of the schema."""
-    return _PASSING.search(text) is not None
-
-
-def definition(kind: str, name: str, text: str, names: Names) -> Definition:
-    """An object that is its text, comparable over tenants; white space does not count."""
-    return Definition(
-        kind=kind.lower(),
-        name=names.neutral(name),
-        text=" ".join(normalised(text, names).split()),
-    )

@@ -15,7 +15,8 @@ import msgspec
 
 from ledger.drivers.mysql import MysqlConnection
 from ledger.engines.base import StepResult, Work
-from ledger.engines.mysql.schema.introspect import SchemaReader, State
+from ledger.engines.mysql.schema.introspect import SchemaReader
+from ledger.engines.mysql.schema.model import State
 from ledger.engines.mysql.schema.objects import Names
 from ledger.engines.mysql.shared import Shared, kind_of
 

@@ -77,7 +77,7 @@ def from_key(key: str) -> tuple[str, str]:
     return kind, key.removeprefix(f"{kind} ")
 
 
-class Known:
+class KnownNames:
     """Names that may exist in the database, in small letters; None while nobody has looked.
 
     A name that is not among them need not be asked for.
@@ -115,7 +115,7 @@ async def states(
     connection: MysqlConnection,
     pairs: Sequence[tuple[str, str]],
     names: Names,
-    known: Known | None = None,
+    known: KnownNames | None = None,
 ) -> tuple[ObjectState, ...]:
     """How the objects are now."""
     return tuple(

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -21,23 +21,21 @@ from ledger.dialects.wording import label
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import SyncPlan
 from ledger.engines.mysql.apply import guards
+from ledger.engines.mysql.apply.run import Run
 from ledger.engines.mysql.doctor.grants import SCRATCH_DATABASES
 from ledger.engines.mysql.lock.fence import lock_name
+from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import catalog
 from ledger.engines.mysql.schema.introspect import SchemaReader
+from ledger.engines.mysql.schema.model import Wish
 from ledger.engines.mysql.schema.objects import Names
-from ledger.engines.mysql.schema.widening import relation
 from ledger.engines.mysql.scratch import database as scratch
 from ledger.engines.mysql.trouble import NO_PRIVILEGE, step_failed
 from ledger.errors import ScriptError, StepFailedError, TenantError
 from ledger.events import Change
 from ledger.schema import Schema
 from ledger.scripts.model import Step, sha256_hex
-from ledger.sync import Addition, Rules, as_drift, gap
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.apply.run import Run
-    from ledger.engines.mysql.session import MysqlSession
+from ledger.sync import Addition, as_drift, gap
 
 SETTINGS: Final = """
 SELECT @@sql_mode, @@character_set_database, @@collation_database, @@lower_case_table_names
@@ -52,58 +50,37 @@ class ScratchDeniedError(TenantError):
     """The account may not make a scratch database."""
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What the steps make of an empty database.
-
-    `lines` are SHOW CREATE TABLE's, by table (with `{prefix}`), kind and name in small letters.
-    """
-
-    steps: tuple[Step, ...]
-    schema: Schema
-    lines: dict[tuple[str, str, str], str]
-    fold_tables: bool
-
-    @property
-    def rules(self) -> Rules:
-        """How this server compares."""
-        return Rules(
-            types=relation, adds_keys=True, fold_tables=self.fold_tables, named_checks=True
-        )
-
-
-async def make(session: MysqlSession, steps: Sequence[Step], *, migration: str = "") -> Wish:
+async def make(opened: Opened, steps: Sequence[Step], *, migration: str = "") -> Wish:
     """The wish; made once for all tenants whose statements and settings are the same.
 
     Raises StepFailedError for a statement that the server refuses, and for a table
     that would not be the tenant's own; ScratchDeniedError without the privilege.
     """
-    settings = (await session.connection.fetch(SETTINGS))[0]
-    parts = [session.connection.server.text, session.url.server, session.names.prefix]
+    settings = (await opened.connection.fetch(SETTINGS))[0]
+    parts = [opened.connection.server.text, opened.url.server, opened.names.prefix]
     parts += [str(one) for one in settings] + [step.sha256 for step in steps]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    known = session.shared.wish(key)
+    known = opened.shared.wish(key)
     if known is None:
-        known = await _make(session, steps, fold_tables=bool(int(settings[3])), migration=migration)
-        session.shared.keep_wish(key, known)
+        known = await _make(opened, steps, fold_tables=bool(int(settings[3])), migration=migration)
+        opened.shared.keep_wish(key, known)
     return msgspec.structs.replace(known, steps=tuple(steps))
 
 
 async def _make(
-    session: MysqlSession, steps: Sequence[Step], *, fold_tables: bool, migration: str
+    opened: Opened, steps: Sequence[Step], *, fold_tables: bool, migration: str
 ) -> Wish:
-    async with _scratch(session) as (other, names):
+    async with _scratch(opened) as (other, names):
         for step in steps:
             try:
-                await other.execute(session.names_removed(step.sql), seconds=scratch.SECONDS)
+                await other.execute(opened.without_database(step.sql), seconds=scratch.SECONDS)
             except QueryError as error:
-                raise step_failed(
-                    error, step, target=session.target, migration=migration
-                ) from error
+                raise step_failed(error, step, target=opened.target, migration=migration) from error
         # What is there was just made, for this tenant.
-        target = msgspec.structs.replace(session.target, owns_all=True)
-        reader = SchemaReader(target, names, session.table.name, session.shared)
+        target = msgspec.structs.replace(opened.target, owns_all=True)
+        reader = SchemaReader(target, names, opened.table.name, opened.shared)
         listing = await reader.listing(other)
-        _require_own(session, steps, migration=migration)
+        _require_own(opened, steps, migration=migration)
         schema = await catalog.read(other, listing, names)
         lines = {}
         for table in listing.tables:
@@ -113,21 +90,21 @@ async def _make(
 
 
 @asynccontextmanager
-async def _scratch(session: MysqlSession) -> AsyncIterator[tuple[MysqlConnection, Names]]:
+async def _scratch(opened: Opened) -> AsyncIterator[tuple[MysqlConnection, Names]]:
     """An empty database with the tenant's defaults and the session's sql_mode."""
-    (mode,) = (await session.connection.fetch("SELECT @@sql_mode"))[0]
-    name = "ledger_scratch_w" + lock_name(session.names.database, session.names.prefix)[7:30]
+    (mode,) = (await opened.connection.fetch("SELECT @@sql_mode"))[0]
+    name = "ledger_scratch_w" + lock_name(opened.names.database, opened.names.prefix)[7:30]
     try:
-        async with scratch.database(session, name, locked=True) as other:
+        async with scratch.database(opened, name, locked=True) as other:
             await other.execute(f"SET sql_mode = {_literal(str(mode))}")
-            yield other, Names(database=name, prefix=session.names.prefix)
+            yield other, Names(database=name, prefix=opened.names.prefix)
     except QueryError as error:
         if error.code not in NO_PRIVILEGE:
             raise
         raise ScratchDeniedError(
             f"a scratch database is needed beside the tenant, and cannot be made: {error}",
             hint=f"Let an administrator GRANT ALL ON {SCRATCH_DATABASES} TO this account.",
-            tenant=session.tenant,
+            tenant=opened.tenant,
         ) from error
 
 
@@ -135,21 +112,21 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _require_own(session: MysqlSession, steps: Iterable[Step], *, migration: str) -> None:
+def _require_own(opened: Opened, steps: Iterable[Step], *, migration: str) -> None:
     """Raises StepFailedError for a table that the tenant's prefix does not begin.
 
     One that a later statement renames or drops is the tenant's all the same.
     """
-    prefix = session.names.prefix.lower()
+    prefix = opened.names.prefix.lower()
     for step in steps:
         kind = MYSQL.classify(step.sql)
         if kind.makes("table") and not kind.target.lower().startswith(prefix):
             raise StepFailedError(
                 f"the table {kind.target} would not be this tenant's: its prefix is"
-                f" {session.names.prefix!r}",
+                f" {opened.names.prefix!r}",
                 step=step.number,
                 hint="Write {prefix} before the table's name.",
-                tenant=session.tenant,
+                tenant=opened.tenant,
                 migration=migration,
                 file=step.file,
                 line=step.line,
@@ -179,17 +156,17 @@ def _unquoted(name: str) -> str:
     return name[1:-1].replace("``", "`")
 
 
-async def plan(session: MysqlSession, wish: Wish, live: Schema, *, after: int) -> SyncPlan:
+async def plan(opened: Opened, wish: Wish, live: Schema, *, after: int) -> SyncPlan:
     """The statements that the live schema lacks, numbered from `after` + 1, and what they cannot settle."""
     found = gap(wish.schema, live, wish.rules)
-    prefix = session.names.prefix
+    prefix = opened.names.prefix
     missing = {_real(one.table, prefix).lower() for one in found.additions if one.kind == "table"}
     statements = [
         (f"Sync: {step.name}", step.sql, step) for step in wish.steps if _table_of(step) in missing
     ]
     for one in found.additions:
         if one.kind != "table":
-            text = await _clause(session, wish, one)
+            text = await _clause(opened, wish, one)
             if text:
                 step = _step_for(wish, _real(one.wished, prefix))
                 statements.append((*_statement(one, text, prefix), step))
@@ -203,7 +180,7 @@ async def plan(session: MysqlSession, wish: Wish, live: Schema, *, after: int) -
 
 
 async def lacking(
-    session: MysqlSession,
+    opened: Opened,
     steps: Sequence[Step],
     *,
     after: int,
@@ -216,18 +193,18 @@ async def lacking(
     but what its `own` steps have made is run as it stands. Raises as `make` does.
     """
     try:
-        wish = await make(session, steps, migration=migration)
+        wish = await make(opened, steps, migration=migration)
     except ScratchDeniedError:
-        found = await _as_it_stands(session, steps, after=after, own=own, migration=migration)
+        found = await _as_it_stands(opened, steps, after=after, own=own, migration=migration)
         if found is None:
             raise
         return found
-    live = await session.reader.schema(session.connection)
-    return await plan(session, wish, live, after=after)
+    live = (await opened.reader.state(opened.connection)).schema
+    return await plan(opened, wish, live, after=after)
 
 
 async def _as_it_stands(
-    session: MysqlSession,
+    opened: Opened,
     steps: Sequence[Step],
     *,
     after: int,
@@ -237,13 +214,13 @@ async def _as_it_stands(
     """The wish's statements but `own`; None if a table of it is there that none of `own` has made: it
     would have to be compared.
     """
-    listing = await session.reader.listing(session.connection, programs=False)
+    listing = await opened.reader.listing(opened.connection, programs=False)
     there = {name.lower() for name in listing.all_names}
     made = {_table_of(one) for one in own}
     tables = [one for one in steps if MYSQL.classify(one.sql).makes("table")]
     if any(_table_of(one) in there - made for one in tables):
         return None
-    _require_own(session, steps, migration=migration)
+    _require_own(opened, steps, migration=migration)
     done = {one.sha256 for one in own}
     wanted = [one for one in steps if one.sha256 not in done]
     return SyncPlan(
@@ -254,11 +231,11 @@ async def _as_it_stands(
     )
 
 
-async def has_made(session: MysqlSession, step: Step) -> bool:
+async def has_made(opened: Opened, step: Step) -> bool:
     """Whether the table or index that the statement makes is there."""
     kind = MYSQL.classify(step.sql)
     sql = guards.TABLE if kind.makes("table") else guards.INDEX
-    rows = await session.connection.fetch(sql, (kind.target,))
+    rows = await opened.connection.fetch(sql, (kind.target,))
     return bool(rows) if kind.makes("table") else (kind.owner,) in rows
 
 
@@ -276,7 +253,7 @@ def _statement(one: Addition, text: str, prefix: str) -> tuple[str, str]:
     )
 
 
-async def _clause(session: MysqlSession, wish: Wish, one: Addition) -> str:
+async def _clause(opened: Opened, wish: Wish, one: Addition) -> str:
     """What stands behind ALTER TABLE …; nothing if the server's own texts do not give it."""
     if one.kind == "column":
         return f"ADD COLUMN {wish.lines[one.wished, 'column', one.name.lower()]}"
@@ -284,8 +261,8 @@ async def _clause(session: MysqlSession, wish: Wish, one: Addition) -> str:
         return f"ADD {wish.lines[one.wished, 'index', one.name.lower()]}"
     # The column as it is, with the wider type alone in the place of its own: what else the
     # wish says of it may be narrower, and is told as drift.
-    table = _real(one.table, session.names.prefix)
-    for kind, name, line in await _lines(session.connection, table):
+    table = _real(one.table, opened.names.prefix)
+    for kind, name, line in await _lines(opened.connection, table):
         before = f"{quote_identifier(name)} {one.live_type}"
         if kind == "column" and name.lower() == one.name.lower():
             same = line[: len(before)].lower() == before.lower()
@@ -338,10 +315,10 @@ async def bring_about(run: Run) -> None:
     A statement that was announced before a crash and is not wanted any more has landed:
     the same wish leaves nothing of it to do.
     """
-    session, work = run.session, run.work
+    opened, work = run.opened, run.work
     if run.progress.unsaved:
         await run.save()
-    session.known.forget()
+    opened.known.forget()
     begun = len(work.section.steps)
     after = max(run.progress.step, begun)
     intent = work.intent
@@ -349,12 +326,12 @@ async def bring_about(run: Run) -> None:
     statement = intent.statement if intent is not None and announced else ""
     own = list(work.sync[: after - begun])
     for one in work.sync:
-        if one.sha256 == statement and await has_made(session, one):
+        if one.sha256 == statement and await has_made(opened, one):
             own.append(one)
-    steps = (await lacking(session, work.sync, after=after, own=own)).steps
+    steps = (await lacking(opened, work.sync, after=after, own=own)).steps
     if intent is not None and announced and statement not in {one.sha256 for one in steps}:
         await run.found_landed(f"Sync: {', '.join(intent.objects)}", intent)
-        steps = (await lacking(session, work.sync, after=after + 1, own=own)).steps
+        steps = (await lacking(opened, work.sync, after=after + 1, own=own)).steps
     run.progress.of = run.progress.step + len(steps)
     for step in steps:
         await run.run(step, MYSQL.classify(step.sql))

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 
 from ledger.drivers import mysql
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.mysql.lock.fence import lock_name
+from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import objects
 from ledger.errors import LockedError
 from ledger.scripts.model import Step
-
-if TYPE_CHECKING:
-    from ledger.engines.mysql.session import MysqlSession
 
 TABLES_MAX: Final = 1000
 SECONDS: Final = 60.0
@@ -37,36 +35,33 @@ class UnusableError(Exception):
 
 
 async def after(
-    session: MysqlSession,
+    opened: Opened,
     step: Step,
     pairs: Sequence[tuple[str, str]],
     before: Mapping[str, str],
 ) -> str:
     """The fingerprint of the touched objects after the statement. Raises UnusableError and driver errors."""
-    if (
-        any("." in name for _, name in pairs)
-        or quote_identifier(session.names.database) in step.sql
-    ):
+    if any("." in name for _, name in pairs) or quote_identifier(opened.names.database) in step.sql:
         raise UnusableError("the statement names a database, so that it cannot be tried elsewhere")
-    tables = await session.connection.fetch(TABLES)
+    tables = await opened.connection.fetch(TABLES)
     if len(tables) > TABLES_MAX:
         raise UnusableError(f"the tenant has more than {TABLES_MAX} tables to copy")
-    name = "ledger_scratch_" + lock_name(session.names.database, session.names.prefix)[7:31]
-    names = objects.Names(database=name, prefix=session.names.prefix)
-    async with database(session, name) as other:
+    name = "ledger_scratch_" + lock_name(opened.names.database, opened.names.prefix)[7:31]
+    names = objects.Names(database=name, prefix=opened.names.prefix)
+    async with database(opened, name) as other:
         touched = {wanted for _, wanted in pairs}
-        await _copy(session, other, [str(row[0]) for row in tables if row[0] not in touched])
+        await _copy(opened, other, [str(row[0]) for row in tables if row[0] not in touched])
         for kind, wanted in sorted(pairs, key=lambda pair: pair[0] != "table"):
             text = before.get(objects.object_key(kind, wanted))
             if text is not None:
-                await other.execute(session.names_removed(text))
+                await other.execute(opened.without_database(text))
         await other.execute(step.sql, seconds=SECONDS)
         return objects.fingerprint(await objects.states(other, pairs, names), names)
 
 
 @asynccontextmanager
 async def database(
-    session: MysqlSession, name: str, *, locked: bool = False
+    opened: Opened, name: str, *, locked: bool = False
 ) -> AsyncIterator[MysqlConnection]:
     """An empty database with the tenant's defaults, on a connection of its own.
 
@@ -74,10 +69,10 @@ async def database(
     `locked` is for who holds no claim on the tenant: without such locks there is none for them.
     Raises LockedError after LOCK_SECONDS of waiting.
     """
-    target = session.target
-    charset, collation = (await session.connection.fetch(DATABASE_DEFAULTS))[0]
+    target = opened.target
+    charset, collation = (await opened.connection.fetch(DATABASE_DEFAULTS))[0]
     quoted = quote_identifier(name)
-    async with mysql.connect(session.url, target.secret, session=target.session) as other:
+    async with mysql.connect(opened.url, target.secret, session=target.session) as other:
         try:
             got = await _lock(other, name)
         except QueryError:
@@ -108,12 +103,12 @@ async def _lock(connection: MysqlConnection, name: str) -> int | None:
     return None if rows[0][0] is None else int(rows[0][0])
 
 
-async def _copy(session: MysqlSession, other: MysqlConnection, names: Sequence[str]) -> None:
+async def _copy(opened: Opened, other: MysqlConnection, names: Sequence[str]) -> None:
     """Tables first; then views, again and again until no more of them can be made."""
     views: list[str] = []
     for name in names:
-        found = await objects.states(session.connection, [("table", name)], session.names)
-        raw = session.names_removed(found[0].raw)
+        found = await objects.states(opened.connection, [("table", name)], opened.names)
+        raw = opened.without_database(found[0].raw)
         if raw.startswith("CREATE TABLE"):
             await other.execute(raw)
         elif raw:
