@@ -171,6 +171,7 @@ def test_demo_shows_a_migrated_fleet(terminal: Terminal) -> None:
     assert sqlite_rows(tenant, "SELECT count(*), sum(usage_count) FROM assistants") == [(100, 0)]
     status = terminal.ok("--config", "demo/ledger.toml", "status", "--format", "json").json()
     assert status["summary"] == {"current": 12}
+    terminal.ok("--config", "demo/ledger.toml", "rehearse", "--all-tenants", "--sample", "2")
 
 
 def test_demo_goes_on_with_what_is_there(terminal: Terminal) -> None:
