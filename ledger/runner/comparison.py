@@ -168,7 +168,16 @@ class Comparison:
             return accepted(
                 self.expected, self._live, self.changes, self._mark, self.view.ctx.reason
             )
+        if self._is_recorded():
+            return NO_NEWS
         return drifted(self.expected, self._live, self.changes, self._mark)
+
+    def _is_recorded(self) -> bool:
+        """Whether the ledger has exactly this difference as the tenant's last."""
+        state, mark = self.view.state, self._mark
+        return (state.drift, state.reference) == ("schema", self.expected) and (
+            state.mark is not None and state.mark.fingerprint == mark.fingerprint
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -222,6 +222,31 @@ async def test_a_migrate_with_nothing_pending_finds_drift_and_its_end(tmp_path: 
     assert [one.type for one in events].count("drift_detected") == 2
 
 
+async def test_a_drift_that_stands_is_recorded_once(tmp_path: Path) -> None:
+    """Found again by any command it is no news; one more difference is, and so is its end."""
+    fleet = Fleet(tmp_path, tenants=1)
+    await fleet.open().migrate()
+
+    async def recorded() -> int:
+        return [one.type for one in await fleet.events("t0")].count("drift_detected")
+
+    fleet.run("t0", "DROP INDEX notes_text")
+    for _ in range(2):
+        assert (await fleet.open().validate()).drift
+        assert (await fleet.open().migrate()).success
+        fleet.run("t0", "INSERT INTO notes (text) VALUES ('a row is no drift')")
+        assert await recorded() == 1
+    fleet.run("t0", "CREATE TABLE more (x)")
+    for _ in range(2):
+        assert (await fleet.open().validate()).drift
+        assert await recorded() == 2
+    fleet.run("t0", "DROP TABLE more")
+    fleet.run("t0", "CREATE INDEX notes_text ON notes(text)")
+    for _ in range(2):
+        assert not (await fleet.open().validate()).drift
+        assert await recorded() == 3
+
+
 async def test_the_ledger_verifies_with_all_of_it(tmp_path: Path) -> None:
     """Stored projections, kept schemas and the chain agree after drift, acceptance and baselines."""
     fleet = Fleet(tmp_path, tenants=3)
