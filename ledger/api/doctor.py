@@ -6,11 +6,9 @@ tried with an empty projection of its own.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
-import sqlite3
 import stat
 from pathlib import Path
 from typing import Final, Literal
@@ -22,6 +20,7 @@ from ledger.api.opened import Chosen, Opened, choose_tenants, opened
 from ledger.api.strangers import find_strangers, wrong_ledger
 from ledger.config import Config
 from ledger.drivers.url import IN_MEMORY
+from ledger.drivers.versions import library_versions
 from ledger.engines.diagnosis import Level, Probe
 from ledger.errors import (
     StoreError,
@@ -34,7 +33,6 @@ from ledger.projections import FleetState
 
 Area = Literal["host", "ledger", "backups", "tenant"]
 
-DRIVERS: Final = ("aiosqlite", "aiomysql", "PyMySQL")
 NONE: Final = "none here"
 """In the place of the id of a ledger that is not there: every marker belongs to another one."""
 
@@ -146,8 +144,7 @@ def _of_tenant(tenant: str, probe: Probe) -> Finding:
 
 
 def _host(config: Config) -> list[Finding]:
-    drivers = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in DRIVERS)
-    versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {drivers}"
+    versions = f"Python {platform.python_version()}, {', '.join(library_versions())}"
     warnings = [_finding("host", "configuration", "warning", one) for one in config.warnings]
     return [_finding("host", "versions", "ok", versions), *warnings]
 

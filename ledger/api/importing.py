@@ -33,7 +33,7 @@ def require_known(asked: Asked, chosen: Chosen) -> None:
             f"--registry {asked.registry!r} is not a database's or a file's name",
             hint="Name a database of the same server, or a file beside the tenant's.",
         )
-    if any(target.engine == "mysql" for target in chosen.targets):
+    if any(target.server for target in chosen.targets):
         validate_identifier_value("registry", asked.registry or "", source="--registry")
     sets = {one.name for catalogue in chosen.catalogues.values() for one in catalogue.sets}
     if asked.set_name is not None and asked.set_name not in sets:

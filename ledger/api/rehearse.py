@@ -21,13 +21,13 @@ from ledger.api.opened import Chosen, Opened
 from ledger.drivers.url import IN_MEMORY
 from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target
+from ledger.engines.kinds import KINDS
 from ledger.errors import LedgerError, UnfinishedError, UsageError
 from ledger.fleet.each import each_target
 from ledger.fleet.planning import Decisions, left_alone, refuse_wrong_files
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.plan import Catalogue, Options, others
 from ledger.projections import FleetState, TenantState
-from ledger.runner.backups import SUFFIXES
 from ledger.runner.context import RunContext, Settings
 from ledger.runner.holder import new_run_id
 from ledger.runner.kept import KeptBackup, kept_backups
@@ -239,7 +239,7 @@ async def _content(
     async with engine.open(msgspec.structs.replace(target, create=False)) as session:
         marker = await session.marker()
         copy = await session.backup(
-            folder / f"copy{SUFFIXES[target.engine]}",
+            folder / f"copy{KINDS[target.engine].backup_suffix}",
             deadline_seconds=ready.config.timeouts.backup_seconds,
             pending=[one.id for one in catalogue.order],
         )

@@ -17,6 +17,7 @@ import msgspec
 from ledger.drivers.application import Application
 from ledger.drivers.url import SecretSource, Url
 from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.foreign import ForeignTable
 from ledger.engines.maintain import Upkeep
 from ledger.engines.measured import Measured, Plan
 from ledger.engines.source import Named, TenantSource
@@ -445,6 +446,17 @@ class Engine(Protocol):
 
         If the source stands `alone`, a place that is not there yet may be a fleet without tenants.
         """
+        ...
+
+    def foreign_table(
+        self, target: Target, table: str, *, registry: str | None = None, usual: str = ""
+    ) -> ForeignTable:
+        """Another tool's table: in the database or file `registry`, else where the tool usually
+        has its own, named `usual`, else in the tenant. Raises UnreachableError."""
+        ...
+
+    async def same_case(self, target: Target) -> bool:
+        """Whether names of tables that differ in case alone are names of two tables."""
         ...
 
     def query(

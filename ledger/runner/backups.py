@@ -19,12 +19,11 @@ from ledger.dialects import DialectName, dialect_of
 from ledger.drivers.folders import sync_folder
 from ledger.engines.base import Session, Target
 from ledger.engines.checks import shortened
+from ledger.engines.kinds import KINDS
 from ledger.errors import BackupError, ConfigError, FencedError
 from ledger.runner.context import BackupPolicy, RunContext
 from ledger.scripts.model import Migration
 from ledger.stores.base import Filter
-
-SUFFIXES = {"sqlite": ".db", "mysql": ".sql.zst"}
 
 MOST_NAME_BYTES = 120
 """Of a backup's file name: what is written beside it has a longer one, of which a file system takes
@@ -129,7 +128,9 @@ async def announce(
     planned: list[Announced] = []
     for target, label in wanted:
         folder = ctx.settings.backups / target.name
-        path = folder / _file_name(target.name, f"_{label}_{stamp}{SUFFIXES[target.engine]}")
+        path = folder / _file_name(
+            target.name, f"_{label}_{stamp}{KINDS[target.engine].backup_suffix}"
+        )
         planned.append(Announced(path, folder / f".{path.name}.{ctx.run}{UNRECORDED}"))
     found = await anyio.to_thread.run_sync(_prepare_all, ctx.settings.backups, planned, ctx.durable)
     made: list[Announced | BackupError] = []

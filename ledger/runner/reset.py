@@ -204,7 +204,7 @@ async def what_to_drop(
         notes += _unknown_of(migration)
         doubtful += [(migration, step) for step in far.perhaps]
     schema = await session.schema()
-    same_case = engine.dialect == "mysql" and not await _folds_case(engine, target)
+    same_case = await engine.same_case(target)
 
     def decide() -> DropList:
         return decide_drops(
@@ -256,12 +256,6 @@ async def _bound(
 ) -> Migration:
     migration = await kept_migration(ctx, ref, engine.dialect, catalogue)
     return ctx.bound(migration, target.variables)
-
-
-async def _folds_case(engine: Engine, target: Target) -> bool:
-    """Whether the server takes `T` and `t` for one table."""
-    sql = "SELECT @@lower_case_table_names"
-    return [row[0] async for row in engine.query(target.url, target.secret, sql)] != [0]
 
 
 def _since(began_ns: int) -> int:

@@ -18,6 +18,7 @@ from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, q
 from ledger.drivers.url import MysqlUrl, SecretSource, Url
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.foreign import ForeignTable, literal
 from ledger.engines.mysql.apply.run import ATTEMPTS
 from ledger.engines.mysql.doctor.diagnose import look
 from ledger.engines.mysql.doctor.preflight import prepare
@@ -35,6 +36,9 @@ from ledger.errors import LedgerError, UnreachableError
 from ledger.scripts.model import DialectName
 
 NO_SUCH_DATABASE: Final = 1049
+COLUMNS: Final = """
+SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}
+"""
 READ_ONLY: Final = "START TRANSACTION READ ONLY"
 
 
@@ -202,6 +206,29 @@ class MysqlEngine:
         if not isinstance(source.url, MysqlUrl):
             raise TypeError(f"the MySQL engine cannot search {source.url}")
         return await find(source, source.url, lambda url, sql: self.query(url, source.secret, sql))
+
+    def foreign_table(
+        self, target: Target, table: str, *, registry: str | None = None, usual: str = ""
+    ) -> ForeignTable:
+        """See Engine.foreign_table: a registry is a database of the same server. The queries run in
+        the tenant's own, since the registry may not be there."""
+        if not isinstance(target.url, MysqlUrl):
+            raise TypeError(f"the MySQL engine cannot open {target.url}")
+        database = registry or usual or target.url.database
+        if not database:
+            raise _no_database(target)
+        return ForeignTable(
+            url=target.url,
+            shown=f"{database}.{table}",
+            name=f"{quote_identifier(database)}.{quote_identifier(table)}",
+            columns=COLUMNS.format(schema=literal(database), table=literal(table)),
+            quote=quote_identifier,
+        )
+
+    async def same_case(self, target: Target) -> bool:
+        """See Engine.same_case: the server's setting decides."""
+        rows = self.query(target.url, target.secret, "SELECT @@lower_case_table_names")
+        return [row[0] async for row in rows] == [0]
 
     async def query(
         self,

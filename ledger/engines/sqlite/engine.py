@@ -20,6 +20,7 @@ from ledger.drivers.sqlite import call, connect, looking
 from ledger.drivers.url import SecretSource, SqliteUrl, Url
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.foreign import ForeignTable, literal
 from ledger.engines.source import Named, TenantSource
 from ledger.engines.sqlite.connection import equip_for
 from ledger.engines.sqlite.diagnose import look
@@ -167,6 +168,26 @@ class SqliteEngine:
         """See Engine.tenants."""
         return await anyio.to_thread.run_sync(partial(find, source, alone=alone))
 
+    def foreign_table(
+        self, target: Target, table: str, *, registry: str | None = None, usual: str = ""
+    ) -> ForeignTable:
+        """See Engine.foreign_table: a registry is a file beside the tenant's."""
+        file = registry or (f"{usual}.db" if usual else "")
+        path = Path(_path_of(target))
+        path = path.parent / file if file else path
+        return ForeignTable(
+            url=SqliteUrl(path=str(path)),
+            shown=f"{table} in {path.name}",
+            name=_backticked(table),
+            columns=f"SELECT name FROM pragma_table_info({literal(table)})",  # noqa: S608
+            quote=_backticked,
+            reachable=path.is_file(),
+        )
+
+    async def same_case(self, target: Target) -> bool:
+        """See Engine.same_case."""
+        return False
+
     async def query(
         self,
         url: Url,
@@ -201,6 +222,11 @@ class SqliteEngine:
     async def aclose(self) -> None:
         """Forget the schemas seen."""
         self._cache.clear()
+
+
+def _backticked(name: str) -> str:
+    """An identifier; unlike one in double quotes it is never taken for a string."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _path_of(target: Target) -> str:

@@ -16,7 +16,6 @@ SQLITE: Final = Kind(
     has_server=False,
     keys=APPLICATION_KEYS | {"create", "prefix"},
     read=read,
-    bulk=True,
     example=Example(
         metavar="GLOB",
         help="Tenants are these SQLite files: 'data/*.db'.",
