@@ -170,7 +170,7 @@ async def load_catalogues(config: Config, targets: Sequence[Target]) -> dict[_Ke
         sets: dict[str, MigrationSet] = {}
         for folder in folders:
             for name, one in (
-                await load_sets(folder, dialect=dialect, allow_python=config.allow_python)
+                await load_sets(folder, dialect, allow_python=config.allow_python)
             ).items():
                 if name in sets:
                     raise ConfigError(

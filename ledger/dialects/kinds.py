@@ -38,11 +38,13 @@ Lost = Literal["", "count", "random"]
 
 class Clause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One clause of ALTER TABLE: its leading keywords (`ADD`, `COLUMN`), without IF [NOT] EXISTS,
-    and the first name after them. `guarded`: it has an IF [NOT] EXISTS of its own.
+    and the first name after them; `new` is the one that it gets, of CHANGE and RENAME.
+    `guarded`: it has an IF [NOT] EXISTS of its own.
     """
 
     words: tuple[str, ...] = ()
     name: str = ""
+    new: str = ""
     guarded: bool = False
 
 

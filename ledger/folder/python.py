@@ -17,13 +17,12 @@ import msgspec
 
 from ledger.drivers.trusted import refuse_changed_by_others
 from ledger.errors import LedgerError, ScriptError
-from ledger.events import MigrationRef
 from ledger.scripts.contents import PYTHON_PART
 from ledger.scripts.directives import parse_dependency
-from ledger.scripts.manifest import encode_said
 from ledger.scripts.mistyped import slip_of
-from ledger.scripts.model import DialectName, Manifest, Migration, PythonModule, Section, sha256_hex
-from ledger.scripts.source import ALGORITHM, SourceFile
+from ledger.scripts.model import DialectName, Manifest, Migration, PythonModule, Section
+from ledger.scripts.parse import kept_texts
+from ledger.scripts.source import SourceFile
 from ledger.scripts.version import parse_file_name, version_key
 
 _FUNCTIONS: Final = ("down", "verify")
@@ -74,9 +73,9 @@ def load_python(
             file=source.file,
             hint="Make the two one version, or leave the constant out.",
         )
-    said = encode_said(manifest, depends)
-    contents = {source.checksum: source.text} | ({sha256_hex(said): said} if said else {})
-    sources = [(PYTHON_PART, source.checksum)] + ([("manifest", sha256_hex(said))] if said else [])
+    ref, contents = kept_texts(
+        {PYTHON_PART: source}, file_name, set_name=set_name, manifest=manifest, depends=depends
+    )
     description = getattr(module, "description", "")
     if isinstance(description, str) and description and not manifest.description:
         manifest = msgspec.structs.replace(manifest, description=description)
@@ -87,14 +86,7 @@ def load_python(
         foreign_key_check=_constant(module, "foreign_key_check", source.file) is not False,
     )
     return Migration(
-        ref=MigrationRef(
-            set=set_name,
-            version=file_name.version,
-            name=file_name.name,
-            checksum=source.checksum,
-            algorithm=ALGORITHM,
-            sources=tuple(sources),
-        ),
+        ref=ref,
         key=file_name.key,
         path=source.file,
         up=section,

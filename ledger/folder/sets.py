@@ -6,7 +6,6 @@ or a warning; nothing that looks like a migration is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import anyio.to_thread
@@ -35,22 +34,16 @@ from ledger.scripts.version import parse_file_name, version_key
 
 
 async def load_sets(
-    path: Path,
-    *,
-    dialect: DialectName = "sqlite",
-    dialects: Mapping[str, DialectName] | None = None,
-    allow_python: bool = False,
+    path: Path, dialect: DialectName, *, allow_python: bool = False
 ) -> dict[str, MigrationSet]:
-    """Every set under `path`, by name. `dialects` says which sets are not of `dialect`.
+    """Every set under `path`, by name.
 
     Raises ConfigError for a folder that cannot be read, ScriptError for a file
     that cannot be used.
     """
     folders = await find_sets(path)
     return {
-        name: await load_set(
-            folder, (dialects or {}).get(name, dialect), name=name, allow_python=allow_python
-        )
+        name: await load_set(folder, dialect, name=name, allow_python=allow_python)
         for name, folder in folders.items()
     }
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
+from ledger.dialects import NAMES
+
 Direction = Literal["up", "down", "verify", "single", "other"]
 """What follows a mark, or stands in a folder: what applies, what undoes, what checks; `single` asks for
 statements one by one, without a transaction; `other` is none of these."""
@@ -226,7 +228,7 @@ godfish: forward, reverse. DeploymentHandler: upgrade, downgrade. The others are
 FILLERS: Final = frozenset(
     {
         "change", "changes", "changesets", "database", "db", "file", "files", "migration", "migrations",
-        "mysql", "patch", "patches", "schema", "script", "scripts", "sql", "sqls", "sqlite", "step", "steps",
+        "patch", "patches", "schema", "script", "scripts", "sql", "sqls", "step", "steps", *NAMES,
     }
 )  # fmt: skip
 """Words of a folder's name that say nothing beside a direction: `rollback_scripts`, `sql-down`."""

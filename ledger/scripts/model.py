@@ -90,7 +90,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest = Manifest()
     contents: dict[str, str] = {}
     python: PythonModule | None = None
-    dialect: DialectName = "sqlite"
+    dialect: DialectName
     uses: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
     no_steps: str = ""

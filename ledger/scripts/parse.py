@@ -6,7 +6,7 @@ a file again, and a file that cannot be used is refused before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePath
 
 import msgspec
@@ -56,38 +56,31 @@ def parse_migration(
     file and line.
     """
     file_name = identity or parse_file_name(PurePath(source.file).name, file=source.file)
-    files = {"file": source, "down": down, "verify": verify}
-    sections: dict[str, SectionName] = {"file": "up", "down": "down", "verify": "verify"}
+    sections: dict[SectionName, SourceFile | None] = {"up": source, "down": down, "verify": verify}
     parsed = {
-        part: parse_file(
-            one,
-            dialect_of(dialect),
-            set_name=set_name,
-            section=sections[part],
-            kept=kept,
+        section: parse_file(
+            file, dialect_of(dialect), set_name=set_name, section=section, kept=kept
         )
-        for part, one in files.items()
-        if one is not None
+        for section, file in sections.items()
+        if file is not None
     }
-    main = parsed["file"]
+    main = parsed["up"]
     _require_sidecars_alone(parsed)
     up = settle(main, "up")
     no_steps = _no_steps(main, up.section)
     undo = parsed.get("down", main)
     has_down = "down" in parsed or "down" in main.opened
     back = _effective(settle(undo, "down"), main.dialect) if has_down or no_steps else None
-    texts = {part: (one.checksum, one.text) for part, one in files.items() if one is not None}
-    if said := encode_said(manifest, depends):
-        texts["manifest"] = (sha256_hex(said), said)
+    files = {"file": source, "down": down, "verify": verify}
+    ref, contents = kept_texts(
+        {part: file for part, file in files.items() if file is not None},
+        file_name,
+        set_name=set_name,
+        manifest=manifest,
+        depends=depends,
+    )
     return Migration(
-        ref=MigrationRef(
-            set=set_name,
-            version=file_name.version,
-            name=file_name.name,
-            checksum=source.checksum,
-            algorithm=ALGORITHM,
-            sources=tuple((part, sha256) for part, (sha256, _) in texts.items()),
-        ),
+        ref=ref,
         key=file_name.key,
         path=source.file,
         up=up.section,
@@ -96,32 +89,55 @@ def parse_migration(
         checks=tuple(parsed.get("verify", main).checks),
         depends=tuple(dict.fromkeys((*main.depends, *depends))),
         manifest=manifest,
-        contents=dict(texts.values()),
+        contents=contents,
         dialect=dialect,
         uses=frozenset().union(
-            *(placeholder_names(files[part].text) for part in parsed if parsed[part].placeholders)  # type: ignore[union-attr]
+            *(placeholder_names(each.text) for each in parsed.values() if each.placeholders)
         ),
-        warnings=(
-            *(
-                ()
-                if up.section.steps or main.steps.get("sync") or no_steps
-                else (f"{source.file}: the migration has no step",)
-            ),
-            *_left_out(parsed.values()),
-            *up.warnings,
-            *(back.warnings if back else ()),
-        ),
+        warnings=tuple(_warnings(parsed.values(), up, back)),
         no_steps=no_steps,
     )
 
 
-def _left_out(parsed: Iterable[Parsed]) -> Iterator[str]:
-    for one in parsed:
-        if one.left_out:
+def kept_texts(
+    files: Mapping[str, SourceFile],
+    name: FileName,
+    *,
+    set_name: str,
+    manifest: Manifest,
+    depends: tuple[tuple[str, str], ...],
+) -> tuple[MigrationRef, dict[str, str]]:
+    """What names a migration, and the texts that the ledger keeps of it, by their hashes.
+
+    `files` are its parts, the migration's own first.
+    """
+    texts = {part: (file.checksum, file.text) for part, file in files.items()}
+    checksum = next(iter(texts.values()))[0]
+    if said := encode_said(manifest, depends):
+        texts["manifest"] = (sha256_hex(said), said)
+    ref = MigrationRef(
+        set=set_name,
+        version=name.version,
+        name=name.name,
+        checksum=checksum,
+        algorithm=ALGORITHM,
+        sources=tuple((part, sha256) for part, (sha256, _) in texts.items()),
+    )
+    return ref, dict(texts.values())
+
+
+def _warnings(parsed: Collection[Parsed], up: Settled, back: Settled | None) -> Iterator[str]:
+    main = next(iter(parsed))
+    if not (up.section.steps or main.steps.get("sync") or main.no_steps):
+        yield f"{main.file}: the migration has no step"
+    for file in parsed:
+        if file.left_out:
             yield (
-                f"{one.file}: left out of the dump: {one.left_out} statements on locks, keys and"
+                f"{file.file}: left out of the dump: {file.left_out} statements on locks, keys and"
                 " the state of replication"
             )
+    yield from up.warnings
+    yield from back.warnings if back else ()
 
 
 def _effective(down: Settled, dialect: Dialect) -> Settled:
@@ -146,15 +162,15 @@ def _no_steps(main: Parsed, up: Section) -> str:
     return main.no_steps.value
 
 
-def _require_sidecars_alone(parsed: dict[str, Parsed]) -> None:
+def _require_sidecars_alone(parsed: Mapping[SectionName, Parsed]) -> None:
     """A sidecar holds its own section only, and the main file does not have that section too."""
-    for part, section in (("down", "down"), ("verify", "verify")):
-        sidecar = parsed.get(part)
-        if sidecar is None:
+    main = parsed["up"]
+    for section, sidecar in parsed.items():
+        if sidecar is main:
             continue
-        if section in parsed["file"].opened:
+        if section in main.opened:
             raise ScriptError(
-                f"the section -- migrate:{section} is in {parsed['file'].file} too",
+                f"the section -- migrate:{section} is in {main.file} too",
                 file=sidecar.file,
                 hint="Keep one of the two.",
             )

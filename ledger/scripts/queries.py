@@ -11,17 +11,12 @@ from typing import Final
 
 import msgspec
 
-from ledger.dialects import DialectName, dialect_of
+from ledger.dialects import Dialect, DialectName, dialect_of
 from ledger.errors import ScriptError
 from ledger.scripts.placeholders import bind_statement
 from ledger.scripts.source import SourceFile
 
 _NAMED: Final = re.compile(r"^--[ \t]*query[ \t]*:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
-# A comment that servers run (`/*! … */`) is no comment, and so no SELECT stands after it.
-_LEADING: Final = re.compile(r"(?:\s+|--[^\n]*\n|#[^\n]*\n|/\*(?![!+]|M!)(?:[^*]|\*(?!/))*\*/|\()*")
-_WORD: Final = re.compile(r"[A-Za-z]+")
-_INTO: Final = re.compile(r"\bINTO\b", re.IGNORECASE)
-_QUOTED: Final = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`")
 QUERIES: Final = ("SELECT", "WITH", "VALUES")
 
 
@@ -37,7 +32,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 def parse_queries(source: SourceFile, dialect: DialectName) -> tuple[Query, ...]:
     """The file's queries, in order. Raises ScriptError for one without a name, twice named, or no SELECT."""
     file = source.file
-    script = dialect_of(dialect).split(source.text, file=file)
+    spoken = dialect_of(dialect)
+    script = spoken.split(source.text, file=file)
     found: dict[str, Query] = {}
     for statement in script.statements:
         names = _NAMED.findall(statement.lead)
@@ -55,7 +51,7 @@ def parse_queries(source: SourceFile, dialect: DialectName) -> tuple[Query, ...]
                 line=statement.line,
                 hint="Give each a name of its own.",
             )
-        if not is_query(statement.sql):
+        if not is_query(statement.sql, spoken):
             raise ScriptError(
                 f"{names[0]!r} is not a SELECT",
                 file=file,
@@ -72,16 +68,11 @@ def parse_queries(source: SourceFile, dialect: DialectName) -> tuple[Query, ...]
     return tuple(found.values())
 
 
-def is_query(sql: str) -> bool:
-    """Whether the statement starts as one that reads, and sends its rows nowhere (`INTO`)."""
-    start = _LEADING.match(sql)
-    word = _WORD.match(sql, start.end() if start else 0)
-    if word is None or word[0].upper() not in QUERIES:
-        return False
-    bare = _QUOTED.sub("''", sql)
-    if word[0].upper() == "WITH" and re.search(r"\b(INSERT|UPDATE|DELETE|REPLACE)\b", bare, re.I):
-        return False
-    return not _INTO.search(bare)
+def is_query(sql: str, dialect: Dialect) -> bool:
+    """Whether the statement is one that reads, and sends its rows nowhere (`INTO`)."""
+    words = [token.upper for token in dialect.syntax.tokens(sql) if token.text != "("]
+    reads = words[:1] != [] and words[0] in QUERIES and dialect.classify(sql).kind == "query"
+    return reads and "INTO" not in words
 
 
 def bind_query(query: Query, variables: Mapping[str, str], dialect: DialectName) -> Query:

@@ -50,6 +50,7 @@ class Parsed(msgspec.Struct):
     """One file's content, section by section; filled while it is read."""
 
     file: str
+    text: str
     dialect: Dialect
     set_name: str
     section: SectionName = "up"
@@ -83,6 +84,7 @@ def parse_file(
     script = dialect.split(source.text, file=source.file)
     parsed = Parsed(
         file=source.file,
+        text=source.text,
         dialect=dialect,
         set_name=set_name,
         section=section,

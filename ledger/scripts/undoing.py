@@ -7,13 +7,13 @@ stands there under that name is somebody else's.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 import msgspec
 
-from ledger.dialects import Dialect, dialect_of
-from ledger.dialects.tokens import Cursor, Token
+from ledger.dialects import dialect_of
+from ledger.dialects.kinds import Clause, StatementKind
 from ledger.scripts.model import Migration, Section, Step
 
 
@@ -30,18 +30,17 @@ class Effect(NamedTuple):
 
 Effects = frozenset[Effect]
 
-_OBJECTS: Final = {
-    "TABLE": "table", "TABLES": "table", "VIEW": "view", "INDEX": "key", "TRIGGER": "trigger",
-    "PROCEDURE": "procedure", "FUNCTION": "function", "EVENT": "event", "SEQUENCE": "sequence",
-}  # fmt: skip
-_KEYS: Final = frozenset({"INDEX", "KEY", "UNIQUE", "FULLTEXT", "SPATIAL", "CONSTRAINT", "CHECK"})
-_ROWS: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "TRUNCATE"})
-_OF_ROWS: Final = frozenset(
-    {"LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "QUICK", "IGNORE", "INTO", "FROM", "TABLE", "ONLY"}
+_SPACES: Final = {
+    "index": "key",
+    **{
+        name: name
+        for name in ("table", "view", "trigger", "procedure", "function", "event", "sequence")
+    },
+}
+_KEYS: Final = frozenset(
+    {"INDEX", "KEY", "UNIQUE", "FULLTEXT", "SPATIAL", "CONSTRAINT", "CHECK", "FOREIGN"}
 )
 _NOTHING: Final = frozenset({"SELECT", "SET", "SHOW", "DO", "ANALYZE", "PRAGMA", "BEGIN", "COMMIT"})
-MOST_WORDS: Final = 12
-"""So many words may stand between CREATE and the kind of object (DEFINER, ALGORITHM …)."""
 
 
 def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
@@ -57,7 +56,7 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     others: set[Effect] = set()
     unknown = False
     for step in migration.up.steps:
-        found = effects(step.sql, dialect)
+        found = effects(dialect.classify(step.sql))
         if found is not None:
             (landed if step.number in ran else others).update(found)
         elif step.number in ran:
@@ -67,7 +66,7 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     chosen: list[Step] = []
     undone: set[Effect] = set()
     for step in down.steps:
-        found = effects(step.sql, dialect)
+        found = effects(dialect.classify(step.sql))
         if found is None:
             return None
         of_landed, of_others = _meet(found, landed), _meet(found, others)
@@ -76,53 +75,45 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
         if of_landed or not found:
             chosen.append(msgspec.structs.replace(step, number=len(chosen) + 1))
             undone |= found
-    if not all(_covered(one, undone) for one in landed):
+    if not all(_covered(effect, undone) for effect in landed):
         return None
     return msgspec.structs.replace(down, steps=tuple(chosen))
 
 
 def _meet(some: Collection[Effect], others: Collection[Effect]) -> bool:
-    return any(_same(one, other) for one in some for other in others)
+    return any(_same(left, right) for left in some for right in others)
 
 
-def _same(one: Effect, other: Effect) -> bool:
-    tables = {one.table, other.table} - {""}
-    return (one.space, one.name) == (other.space, other.name) and len(tables) < 2
+def _same(left: Effect, right: Effect) -> bool:
+    tables = {left.table, right.table} - {""}
+    return (left.space, left.name) == (right.space, right.name) and len(tables) < 2
 
 
-def _covered(one: Effect, undone: Collection[Effect]) -> bool:
+def _covered(effect: Effect, undone: Collection[Effect]) -> bool:
     """Whether it is undone itself, or goes with its table."""
     return any(
-        _same(one, other) or (other.space == "table" and other.name == one.table)
+        _same(effect, other) or (other.space == "table" and other.name == effect.table)
         for other in undone
     )
 
 
-def effects(sql: str, dialect: Dialect) -> Effects | None:
+def effects(kind: StatementKind) -> Effects | None:
     """What one statement acts on, names in lower case; None where that cannot be told."""
-    cursor = dialect.syntax.cursor(sql)
-    word = cursor.next().upper
-    if word in _NOTHING:
-        return frozenset()
-    if word in ("CREATE", "DROP"):
-        return _object(cursor, drops=word == "DROP")
-    if word in _ROWS:
-        if cursor.take("OR"):
-            cursor.next()
-        while cursor.take_any(_OF_ROWS):
-            pass
-        table = _bare(cursor.name())
+    if kind.verb in _NOTHING:
+        return None if kind.kind == "call" else frozenset()
+    if kind.kind == "dml" or kind.verb == "TRUNCATE":
+        table = _bare(kind.target)
         return frozenset({Effect("rows", table, table)}) if table else None
-    if word == "RENAME":
-        return _renamed(cursor)
-    while word == "ALTER" and cursor.take_any(frozenset({"ONLINE", "IGNORE"})):
-        pass
-    if word == "ALTER" and cursor.take("TABLE"):
-        cursor.guard()
-        table = _bare(cursor.name())
-        found: set[Effect] = set()
-        for clause in cursor.clauses():
-            part = _clause(clause, table)
+    if kind.verb in ("CREATE", "DROP") and kind.object in _SPACES:
+        return frozenset() if kind.temporary else _object(kind)
+    found: set[Effect] = set()
+    if kind.object == "table" and kind.verb in ("RENAME", "ALTER"):
+        names = [_bare(name) for pair in kind.renames for name in pair]
+        if not all(names):
+            return None
+        found |= {Effect("table", name, name) for name in names}
+        for clause in kind.clauses:
+            part = _clause(clause, _bare(kind.target))
             if part is None:
                 return None
             found |= part
@@ -130,127 +121,34 @@ def effects(sql: str, dialect: Dialect) -> Effects | None:
     return None
 
 
-def _object(cursor: Cursor, *, drops: bool) -> Effects | None:
-    for _ in range(MOST_WORDS):
-        token = cursor.next()
-        if token.upper in ("TEMP", "TEMPORARY"):
-            return frozenset()
-        if token.upper in _OBJECTS:
-            break
-    else:
-        return None
-    space = _OBJECTS[token.upper]
-    cursor.guard()
-    names = [_bare(cursor.name())]
-    while drops and cursor.take_other(","):
-        names.append(_bare(cursor.name()))
-    table = ""
-    if space == "key" or (space == "trigger" and not drops):
-        table = _bare(cursor.name()) if cursor.skip_to("ON") else ""
+def _object(kind: StatementKind) -> Effects | None:
+    space = _SPACES[kind.object]
+    names = [_bare(name) for name in kind.names]
+    owner = _bare(kind.owner)
     if not all(names):
         return None
-    return frozenset(Effect(space, name, name if space == "table" else table) for name in names)
+    return frozenset(Effect(space, name, name if space == "table" else owner) for name in names)
 
 
-def _renamed(cursor: Cursor) -> Effects | None:
-    cursor.take_any(frozenset({"TABLE", "TABLES"}))
-    cursor.guard()
-    found: set[Effect] = set()
-    while True:
-        old = _bare(cursor.name())
-        if not old or not cursor.skip_to("TO"):
-            return None
-        found |= {Effect("table", old, old), *_table(_bare(cursor.name()))}
-        if not cursor.take_other(","):
-            return frozenset(found)
-
-
-def _table(name: str) -> Iterator[Effect]:
-    yield Effect("table", name, name)
-
-
-def _clause(clause: list[Token], table: str) -> Effects | None:
-    """What one clause of ALTER TABLE acts on."""
-    words = _Words(clause)
-    verb = words.next()
+def _clause(clause: Clause, table: str) -> Effects | None:
+    """What one clause of ALTER TABLE acts on; a rename of the table itself stands in `renames`."""
+    verb, *rest = (*clause.words, "")
+    name = clause.name.lower()
+    if verb in ("ADD", "DROP") and "PRIMARY" in rest:
+        return frozenset({Effect("key", "primary key", table)})
+    if verb == "RENAME" and rest[0] in ("", "TO", "AS"):
+        return frozenset()
+    if not name or "PARTITION" in rest:
+        return None
+    key = not _KEYS.isdisjoint(rest)
     if verb in ("ADD", "DROP"):
-        if words.take("PRIMARY", "KEY"):
-            return frozenset({Effect("key", "primary key", table)})
-        if words.take("FOREIGN", "KEY"):
-            return words.named("key", table)
-        space = "column"
-        while words.peek() in _KEYS:
-            words.next()
-            space = "key"
-        if space == "column":
-            words.take("COLUMN")
-        return words.named(space, table)
-    if verb in ("MODIFY", "ALTER"):
-        words.take("COLUMN")
-        return None if words.peek() in _KEYS else words.named("column", table)
-    if verb == "CHANGE":
-        words.take("COLUMN")
-        return words.named("column", table, several=True)
-    if verb == "RENAME":
-        if words.take("COLUMN"):
-            return words.named("column", table, several=True)
-        if words.take("INDEX") or words.take("KEY"):
-            return words.named("key", table, several=True)
-        if words.peek() in ("TO", "AS"):
-            words.next()
-        new = words.name()
-        return frozenset({*_table(table), *_table(new)}) if new else None
+        return frozenset({Effect("key" if key else "column", name, table)})
+    if verb in ("MODIFY", "ALTER") and not key:
+        return frozenset({Effect("column", name, table)})
+    if verb in ("CHANGE", "RENAME") and clause.new:
+        space = "key" if key else "column"
+        return frozenset({Effect(space, name, table), Effect(space, clause.new.lower(), table)})
     return None
-
-
-class _Words:
-    """A clause's tokens, taken one by one."""
-
-    def __init__(self, clause: list[Token]) -> None:
-        self._tokens = clause
-        self._at = 0
-
-    def peek(self) -> str:
-        """The next word in upper case; empty for anything else."""
-        return self._tokens[self._at].upper if self._at < len(self._tokens) else ""
-
-    def next(self) -> str:
-        """Take it."""
-        word = self.peek()
-        self._at += 1
-        return word
-
-    def take(self, *words: str) -> bool:
-        """Take these words if they come next."""
-        there = [token.upper for token in self._tokens[self._at : self._at + len(words)]]
-        if there != list(words):
-            return False
-        self._at += len(words)
-        return True
-
-    def name(self) -> str:
-        """Take a name, without its qualifier, in lower case; empty if none comes."""
-        name = ""
-        while self._at < len(self._tokens):
-            token = self._tokens[self._at]
-            if token.kind not in ("word", "quoted"):
-                break
-            name = token.text
-            self._at += 1
-            if self._at >= len(self._tokens) or self._tokens[self._at].text != ".":
-                break
-            self._at += 1
-        return name.lower()
-
-    def named(self, space: str, table: str, *, several: bool = False) -> Effects | None:
-        """The thing that is named next; with `several` and the one after it (and after a TO)."""
-        if not self.take("IF", "NOT", "EXISTS"):
-            self.take("IF", "EXISTS")
-        names = [self.name()]
-        if several:
-            self.take("TO")
-            names.append(self.name())
-        return frozenset(Effect(space, name, table) for name in names) if all(names) else None
 
 
 def _bare(name: str) -> str:

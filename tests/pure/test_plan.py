@@ -27,6 +27,7 @@ def migration(
         key=tuple(int(part) for part in version.split(".")),
         path=f"{set_name}/{version}_m.sql",
         up=Section(steps=(step,)),
+        dialect="sqlite",
         depends=depends,
     )
 

@@ -24,7 +24,7 @@ def _write(folder: Path, *files: str) -> Path:
 
 async def _refused(folder: Path) -> ScriptError:
     with pytest.raises(ScriptError) as caught:
-        await load_sets(folder)
+        await load_sets(folder, "sqlite")
     assert caught.value.hint and caught.value.file
     return caught.value
 
@@ -56,7 +56,7 @@ async def test_a_folder_named_by_itself_is_looked_at_beside_its_partner(tmp_path
     """`migrations = ["m/up", "m/down"]` says no more than `m`; a lone `m/down` is what it says."""
     _write(tmp_path, "m/up/001_users.sql", "m/down/001_users.sql", "lone/down/001_users.sql")
     assert (await _refused(tmp_path / "m/down")).file == str(tmp_path / "m/down")
-    assert list(await load_sets(tmp_path / "lone/down")) == ["down"]
+    assert list(await load_sets(tmp_path / "lone/down", "sqlite")) == ["down"]
 
 
 async def test_directions_inside_the_folders_of_sets_are_seen(tmp_path: Path) -> None:
@@ -76,13 +76,13 @@ async def test_directions_inside_the_folders_of_sets_are_seen(tmp_path: Path) ->
 async def test_other_names_are_sets(names: tuple[str, str], tmp_path: Path) -> None:
     """A name that is only near such a word is a set's name."""
     _write(tmp_path, *(f"{name}/001_a.sql" for name in names))
-    assert sorted(await load_sets(tmp_path)) == sorted(names)
+    assert sorted(await load_sets(tmp_path, "sqlite")) == sorted(names)
 
 
 async def test_a_down_folder_beside_files_is_told_of(tmp_path: Path) -> None:
     """Ignored as before, and the warning says where its files belong."""
     _write(tmp_path, "m/001_users.sql", "m/down/001_users.sql")
-    found = (await load_sets(tmp_path / "m"))["m"]
+    found = (await load_sets(tmp_path / "m", "sqlite"))["m"]
     assert [one.id for one in found.migrations] == ["m/001"]
     assert any("NAME.down.sql" in text for text in found.warnings)
 
@@ -120,7 +120,7 @@ async def test_one_folder_for_each_migration(
         verb, source, target = command.split()
         assert verb == "mv"
         Path(source).rename(target)
-    (one,) = (await load_sets(tmp_path / "m")).values()
+    (one,) = (await load_sets(tmp_path / "m", "sqlite")).values()
     assert [(step.sql) for step in one.migrations[0].up.steps] == [UP.rstrip(";")]
     assert (one.migrations[0].down is not None) == ("down" in moved)
 
@@ -159,7 +159,7 @@ async def test_a_migration_may_be_about_going_back(tmp_path: Path) -> None:
         "008_undo.sql",
     ]
     _write(tmp_path, *names)
-    (found,) = (await load_sets(tmp_path)).values()
+    (found,) = (await load_sets(tmp_path, "sqlite")).values()
     assert [Path(one.path).name for one in found.migrations] == names
 
 
@@ -203,7 +203,7 @@ async def test_all_wrong_names_are_told_at_once(tmp_path: Path) -> None:
         _, source, target = command.split()
         Path(source).rename(target)
     (tmp_path / "001_notes.sql").unlink()
-    (found,) = (await load_sets(tmp_path)).values()
+    (found,) = (await load_sets(tmp_path, "sqlite")).values()
     assert [one.down is not None for one in found.migrations] == [True, True]
 
 

@@ -42,7 +42,7 @@ async def _refused(folder: Path, said: Any = None, *, allow_python: bool = False
 
 
 async def test_a_folder_is_a_set_and_a_folder_of_folders_one_each(tmp_path: Path) -> None:
-    """Names come from folders; notes and hidden folders are no sets; a dialect can be one set's own."""
+    """Names come from folders; notes and hidden folders are no sets."""
     _write(
         tmp_path,
         {
@@ -52,8 +52,8 @@ async def test_a_folder_is_a_set_and_a_folder_of_folders_one_each(tmp_path: Path
             ".git/x.sql": "",
         },
     )
-    found = await load_sets(tmp_path, dialect="sqlite", dialects={"b": "mysql"})
-    assert {name: one.dialect for name, one in found.items()} == {"a": "sqlite", "b": "mysql"}
+    found = await load_sets(tmp_path, "mysql")
+    assert {name: each.dialect for name, each in found.items()} == {"a": "mysql", "b": "mysql"}
     assert list(await find_sets(tmp_path / "a")) == ["a"]
     assert found["a"].migrations[0].id == "a/001"
 
@@ -61,7 +61,7 @@ async def test_a_folder_is_a_set_and_a_folder_of_folders_one_each(tmp_path: Path
 async def test_a_missing_folder_is_told_what_to_type(tmp_path: Path) -> None:
     """The error names the folder and a command that makes it."""
     with pytest.raises(ConfigError) as caught:
-        await load_sets(tmp_path / "none")
+        await load_sets(tmp_path / "none", "sqlite")
     assert f"mkdir -p {tmp_path / 'none'}" in caught.value.hint
 
 
@@ -130,7 +130,7 @@ async def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     assert len((await _load(tmp_path / "sets/a")).migrations) == 2
     (tmp_path / "sets/b").symlink_to(tmp_path / "outside")
     with pytest.raises(ScriptError, match="leads out"):
-        await load_sets(tmp_path / "sets")
+        await load_sets(tmp_path / "sets", "sqlite")
 
 
 WOO = {

@@ -23,6 +23,7 @@ def _migration(version: str, *depends: str, set_name: str = "app") -> Migration:
         key=version_key(version) or (),
         path=f"{set_name}/{version}_x.sql",
         up=Section(steps=()),
+        dialect="sqlite",
         depends=tuple(pairs),
     )
 

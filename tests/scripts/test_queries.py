@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ledger.dialects import DialectName, dialect_of
 from ledger.errors import ScriptError
-from ledger.scripts.model import DialectName
 from ledger.scripts.queries import bind_query, is_query, parse_queries
 from ledger.scripts.source import read_source
 
@@ -63,7 +63,7 @@ def test_what_is_wrong_is_refused(dialect: DialectName, text: str, said: str) ->
 )
 def test_queries(sql: str) -> None:
     """They read."""
-    assert is_query(sql)
+    assert all(is_query(sql, dialect_of(dialect)) for dialect in BOTH)
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_queries(sql: str) -> None:
 )
 def test_no_queries(sql: str) -> None:
     """They write, or may."""
-    assert not is_query(sql)
+    assert not is_query(sql, dialect_of("mysql"))
