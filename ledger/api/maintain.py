@@ -12,7 +12,7 @@ from ledger.api.opened import Chosen, Opened
 from ledger.api.running import run_call
 from ledger.engines.base import Target
 from ledger.errors import UsageError
-from ledger.fleet.each import each_target
+from ledger.fleet.fanout import each_target
 from ledger.fleet.progress import Progress
 from ledger.fleet.run import Bounds
 from ledger.plan import Catalogue
@@ -110,7 +110,7 @@ async def maintain(
             command="maintain",
             parallel=bounds.parallel,
             progress=progress,
-            said=lambda one: ("failed" if one.error else "current", one.message),
+            outcome=lambda one: ("failed" if one.error else "current", one.message),
         )
         return MaintainReport(task=order.task, applied=False, tenants=(*looks, *lost))
     done: dict[str, Upkeep] = {}

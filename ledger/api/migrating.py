@@ -1,4 +1,4 @@
-"""The run of `migrate`: in this process, or with worker processes for SQLite tenants."""
+"""The run of `migrate`: in this process, or with worker processes for tenants that can be worked on in batches."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ledger.api.opened import Chosen, Opened
 from ledger.api.running import run_call
 from ledger.engines.base import Target
 from ledger.events import MigrationRef
-from ledger.fleet.bulk.processes import LANES, Pool, how_many, with_pool
-from ledger.fleet.bulk.run import Quick
-from ledger.fleet.bulk.tenant import Turn
+from ledger.fleet.bulk.executor import Executor
+from ledger.fleet.bulk.processes import LANES, how_many, with_processes
+from ledger.fleet.bulk.run import Bulk
 from ledger.fleet.planning import Decisions
 from ledger.fleet.progress import Progress
 from ledger.fleet.report import RunReport
@@ -43,7 +43,7 @@ async def migrate_fleet(
             refs[id(pending)] = tuple(one.ref for one in pending)
         return refs[id(pending)]
 
-    async def run(pool: Pool[Turn] | None) -> RunReport:
+    async def run(executor: Executor | None) -> RunReport:
         async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
             return await migrate_tenant(
                 ctx,
@@ -54,12 +54,12 @@ async def migrate_fleet(
                 inspect=target.name in changed,
             )
 
-        quick = (
+        bulk = (
             None
-            if pool is None
-            else Quick(
+            if executor is None
+            else Bulk(
                 ctx,
-                pool,
+                executor,
                 chosen.catalogues.__getitem__,
                 Decisions(ctx.fleet, options),
                 lanes=lanes,
@@ -74,7 +74,7 @@ async def migrate_fleet(
             bounds,
             progress,
             target_version=options.to,
-            quick=quick,
+            bulk=bulk,
             work_of=work_of,
         )
 
@@ -82,4 +82,6 @@ async def migrate_fleet(
     # Servers' tenants are worked on beside them, and must not wait for the last file.
     share = bounds.parallel // 2 if any(target.server for target in todo) else bounds.parallel
     lanes = max(1, min(share, LANES * workers))
-    return await with_pool(workers, run) if workers else await run(None)
+    if not workers:
+        return await run(None)
+    return await with_processes(workers, {target.engine for target in todo}, run)

@@ -23,7 +23,7 @@ from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target
 from ledger.engines.kinds import KINDS
 from ledger.errors import LedgerError, UnfinishedError, UsageError
-from ledger.fleet.each import each_target
+from ledger.fleet.fanout import each_target
 from ledger.fleet.planning import Decisions, left_alone, refuse_wrong_files
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.plan import Catalogue, Options, others
@@ -156,7 +156,7 @@ async def rehearse(
                 command="rehearse",
                 parallel=parallel,
                 progress=progress,
-                said=_said,
+                outcome=_said,
             )
         finally:
             await engines.aclose()

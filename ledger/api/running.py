@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -17,6 +17,7 @@ from ledger.api.touches import with_kept
 from ledger.config import MAX_SECONDS
 from ledger.engines.base import Seen, Target
 from ledger.errors import ChainBrokenError, ConfigError
+from ledger.fleet.bulk.run import Bulk
 from ledger.fleet.progress import Progress
 from ledger.fleet.recorded import (
     Beginning,
@@ -38,9 +39,6 @@ from ledger.runner.holder import new_run_id
 from ledger.runner.kept import kept_text
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.preflight import preflight
-
-if TYPE_CHECKING:
-    from ledger.fleet.bulk.run import Quick
 
 Tenants = str | Sequence[str]
 CHANGING: Final = frozenset({"migrate", "rollback", "restore", "reset"})
@@ -106,7 +104,7 @@ async def run_call(
     *,
     target_version: str | None = None,
     options: dict[str, str] | None = None,
-    quick: Quick | None = None,
+    bulk: Bulk | None = None,
     work_of: Callable[[Target], Sequence[ev.MigrationRef]] | None = None,
     notes: tuple[str, ...] = (),
 ) -> RunReport:
@@ -158,7 +156,7 @@ async def run_call(
             progress,
             target_version=target_version,
             options=options,
-            quick=quick,
+            bulk=bulk,
             beginning=Beginning(plan=kept(plan), seen=seen),
             apart=[one for one in outcomes.values() if not one.ok],
         )

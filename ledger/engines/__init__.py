@@ -5,9 +5,11 @@ Invariant: importing this package imports no driver; `engine_for` does.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import cast
 
 from ledger.engines.base import Engine
+from ledger.engines.batch import Batch
 from ledger.engines.kind import imported
 from ledger.engines.kinds import KINDS
 
@@ -20,3 +22,10 @@ def engine_for(name: str, *, connect_seconds: float = 10.0, lock_seconds: float 
     """
     made = imported(KINDS[name].engine)
     return cast(Engine, made(connect_seconds=connect_seconds, lock_seconds=lock_seconds))
+
+
+@cache
+def batch_for(name: str) -> type[Batch] | None:
+    """What works on a batch of tenants of `Target.engine`; None if only sessions work on them."""
+    batch = KINDS[name].batch
+    return cast(type[Batch], imported(batch)) if batch else None

@@ -27,9 +27,10 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of tenant database. `engine` and `throwaway` are MODULE:NAME, imported when used.
+    """One kind of tenant database. `engine`, `batch` and `throwaway` are MODULE:NAME, imported when used.
 
-    `label` is its name for people. `backup_suffix` ends the names of its backups. `charset_collate` is what
+    `label` is its name for people. `backup_suffix` ends the names of its backups; `batch`, where there
+    is one, is the `engines.batch.Batch` that works on many of its tenants at once. `charset_collate` is what
     that placeholder stands for. `keys` go with its own key in `[[tenants]]`, which holds a URL
     where `has_server`, and `read` says what they mean. `throwaway` makes an empty database for a test.
     """
@@ -42,6 +43,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     keys: frozenset[str]
     read: Read
     example: Example
+    batch: str = ""
     charset_collate: str = ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ledger.engines.base import Engine, Target
-from ledger.fleet.each import each_target
+from ledger.fleet.fanout import each_target
 from ledger.fleet.progress import Progress
 from ledger.projections import FleetState
 from ledger.runner.doctor import Examined, examine_tenant
@@ -31,6 +31,6 @@ async def examine_fleet(
             command="doctor",
             parallel=parallel,
             progress=progress,
-            said=lambda one: ("valid" if one.fine else "invalid", ""),
+            outcome=lambda one: ("valid" if one.fine else "invalid", ""),
         )
     )

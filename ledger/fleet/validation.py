@@ -9,7 +9,7 @@ import msgspec
 
 from ledger.drift import Cluster, cluster
 from ledger.engines.base import Engine, Session, Target
-from ledger.fleet.each import each_target
+from ledger.fleet.fanout import each_target
 from ledger.fleet.planning import edited_files, gone_files
 from ledger.fleet.progress import Progress
 from ledger.folder.schema import WantedSchema
@@ -88,7 +88,7 @@ async def validate_fleet(
         command="validate",
         parallel=parallel,
         progress=progress,
-        said=lambda one: ("valid" if one.valid else one.error or "invalid", one.message),
+        outcome=lambda one: ("valid" if one.valid else one.error or "invalid", one.message),
     )
     drifted = [(one.tenant, one.changes) for one in ordered if one.changes]
     return ValidationReport(

@@ -8,7 +8,7 @@ import msgspec
 
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError
-from ledger.fleet.each import each_target
+from ledger.fleet.fanout import each_target
 from ledger.fleet.planning import Decisions, FleetPlan, PlannedMigration, PlannedStep, TenantPlan
 from ledger.fleet.progress import Unwatched
 from ledger.plan import Catalogue
@@ -54,7 +54,7 @@ async def with_wishes(
         command="plan",
         parallel=parallel,
         progress=Unwatched(),
-        said=lambda _: ("planned", ""),
+        outcome=lambda _: ("planned", ""),
     )
     made |= {tenant.tenant: tenant for tenant in read}
     tenants = tuple(made[tenant.tenant] for tenant in plan.tenants)

@@ -35,7 +35,7 @@ async def claim(
     steps: int = 0,
     contents: dict[str, str] | None = None,
 ) -> int:
-    """Claim the tenant and return the epoch; a claim that this run handed over goes on as it is.
+    """Claim the tenant and return the epoch; a claim of the bulk path that falls back goes on as it is.
 
     Raises StateChangedError if another run worked on the tenant (it was waited
     for), ClaimHeldError if it still does after `wait_seconds`.
@@ -43,8 +43,8 @@ async def claim(
     ctx.check_lease(tenant)
     state = ctx.state(tenant)
     takeover: list[ev.AnyEvent] = []
-    if state.claim is not None and state.claim.run == ctx.run and tenant in ctx.handed:
-        del ctx.handed[tenant]
+    if state.claim is not None and state.claim.run == ctx.run and tenant in ctx.begun:
+        del ctx.begun[tenant]
         return state.claim.epoch
     if state.claim is not None:
         why = await _why_free(ctx, state.claim)

@@ -58,9 +58,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     explain: dict[DialectName, tuple[Query, ...]] = {}
 
 
-class Handed(NamedTuple):
-    """What a run has done on a tenant that it hands to its patient way, under the claim that goes on,
-    and how long it has worked on it.
+class Begun(NamedTuple):
+    """What the bulk path has done on a tenant that falls back, under the claim that goes on, and how long
+    it has worked on it.
     """
 
     done: tuple[str, ...] = ()
@@ -106,8 +106,8 @@ class RunContext:
         self.references = References(store, fleet, peers)
         self.kept: set[str] = set()
         self.durable: set[Path] = set()
-        self.handed: dict[str, Handed] = {}
-        self.told_of: set[str] = set()
+        self.begun: dict[str, Begun] = {}
+        self.bad_ends: set[str] = set()
         self.parsed: dict[tuple[ev.MigrationRef, DialectName], Migration] = {}
         self._bound: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[Migration, Migration]] = {}
         self._lease_until = boottime_seconds() + settings.lease_seconds
@@ -138,7 +138,7 @@ class RunContext:
             )
         )
         self.kept.update(new)
-        self._fold_own(recorded)
+        self.fold(recorded)
         return recorded
 
     def prepared(
@@ -150,7 +150,7 @@ class RunContext:
     ) -> Prepared:
         """A request for encoded events (type and body) on the tenant's stream, at the version known here.
 
-        For `Store.append_all`, whose results `fold_others` takes. A text counts as kept only
+        For `Store.append_all`, whose results `fold` takes. A text counts as kept only
         then: those of one batch may come twice, and are stored once.
         """
         new = [
@@ -236,7 +236,7 @@ class RunContext:
                 scripts=tuple(Script(sha256=key, content=text) for key, text in scripts.items()),
             )
         )
-        self._fold_own(recorded)
+        self.fold(recorded)
 
     async def refresh(self, tenant: str) -> TenantState:
         """Read what others appended to the tenant's stream, and to the runs that it names."""
@@ -293,13 +293,10 @@ class RunContext:
             event_id=new_event_id(), event=event, run=self.run, actor=self.actor, tenant=tenant
         )
 
-    def fold_others(self, recorded: Sequence[Recorded]) -> None:
-        """Take in what this run appended for its worker processes."""
-        self._fold_own(recorded)
-
-    def _fold_own(self, rows: Sequence[Recorded]) -> None:
+    def fold(self, rows: Sequence[Recorded]) -> None:
+        """Take in what this run appended."""
         self.fleet.fold(rows)
-        self.told_of.update(row.tenant for row in rows if row.tenant and row.type in _BAD_ENDS)
+        self.bad_ends.update(row.tenant for row in rows if row.tenant and row.type in _BAD_ENDS)
         logs.log_events(rows)
         self.own_events += len(rows)
         self.last_own_seq = max(self.last_own_seq, rows[-1].seq)

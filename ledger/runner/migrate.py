@@ -36,7 +36,7 @@ from ledger.projections import TenantState, joined
 from ledger.runner import backups, explain
 from ledger.runner.claim import StateChangedError, at_work, require_free
 from ledger.runner.comparison import Comparison, News, View
-from ledger.runner.context import Handed, RunContext
+from ledger.runner.context import Begun, RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.kept import texts_of
 from ledger.runner.outcome import Outcome, failure
@@ -81,7 +81,7 @@ async def migrate_tenant(
     With `inspect` the tenant's own marker is compared even when the ledger says that
     nothing is pending (applying something compares it in any case).
     """
-    before = ctx.handed.get(target.name, Handed())
+    before = ctx.begun.get(target.name, Begun())
     progress = _Progress(
         began_ns=time.perf_counter_ns() - before.worked_us * 1000,
         done=list(before.done),
@@ -126,7 +126,7 @@ async def migrate_tenant(
         outcome = failure(
             target.name, error, done=tuple(progress.done), duration_us=progress.elapsed_us()
         )
-        if ctx.handed.pop(target.name, None) is not None:
+        if ctx.begun.pop(target.name, None) is not None:
             await _let_go(ctx, target, error)
         aside = outcome.result == "unreachable" or (
             isinstance(error, LockedError) and not opened and not progress.done
@@ -487,7 +487,7 @@ async def believe_marker(held: Held, catalogue: Catalogue) -> None:
 
 
 async def _let_go(ctx: RunContext, target: Target, error: LedgerError) -> None:
-    """End a claim that was handed over and that nobody could go on with."""
+    """End the claim of a tenant that fell back and could not be worked on."""
     epoch = ctx.state(target.name).epoch
     try:
         await ctx.record_claimed(

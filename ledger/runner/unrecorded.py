@@ -28,7 +28,7 @@ async def record_outcome(ctx: RunContext, outcome: Outcome, *, apart: bool = Fal
     the ledger cannot be written within `RELEASE_SECONDS`: the run meets that by itself.
     """
     tenant = outcome.tenant
-    if outcome.ok or outcome.result == "not_run" or tenant in ctx.told_of:
+    if outcome.ok or outcome.result == "not_run" or tenant in ctx.bad_ends:
         return True
     why = f"no answer within {RELEASE_SECONDS:g} s"
     event = ev.TenantSkipped(reason=outcome.error or outcome.result, detail=outcome.message)
@@ -39,7 +39,7 @@ async def record_outcome(ctx: RunContext, outcome: Outcome, *, apart: bool = Fal
             await ctx.record_run(
                 ev.TenantSkipped(reason=event.reason, detail=event.detail, of=tenant)
             )
-            ctx.told_of.add(tenant)
+            ctx.bad_ends.add(tenant)
             return True
         except LedgerError as error:
             why = str(error)

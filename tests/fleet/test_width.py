@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import anyio
 
+from ledger.fleet.fanout import FanOut
 from ledger.fleet.width import START, Width
 
 
@@ -13,30 +14,26 @@ class Server:
     """`seconds` says how long a tenant takes while so many are worked on."""
 
     def __init__(self, most: int, seconds: Callable[[int], float]) -> None:
-        self.width = Width(most)
-        self.most = most
+        self.width = Width("here:3306", most)
         self.seconds = seconds
         self.busy = 0
         self.peak = 0
         self.seen: list[int] = []
 
     async def tenants(self, number: int) -> None:
-        """Work on so many, by as many tasks as there may be connections."""
-        left = list(range(number))
+        """Work on so many, as many at once as the server may have."""
 
-        async def worker() -> None:
-            while left:
-                left.pop()
-                async with self.width.place():
-                    self.busy += 1
-                    self.peak = max(self.peak, self.busy)
-                    self.seen.append(self.width.now)
-                    await anyio.sleep(self.seconds(self.busy))
-                    self.busy -= 1
+        async def work(_: int) -> None:
+            self.busy += 1
+            self.peak = max(self.peak, self.busy)
+            self.seen.append(self.width.now)
+            await anyio.sleep(self.seconds(self.busy))
+            self.busy -= 1
 
-        async with anyio.create_task_group() as group:
-            for _ in range(self.most):
-                group.start_soon(worker)
+        fan = FanOut(work, parallel=number)
+        for tenant in range(number):
+            fan.add(tenant, self.width)
+        await fan.run()
 
 
 async def test_more_at_once_while_more_gets_done() -> None:

@@ -32,7 +32,7 @@ from ledger.engines.sqlite.peek import Descriptors, differs, may_have, open_file
 from ledger.engines.sqlite.schema.introspect import SchemaCache
 from ledger.engines.sqlite.session import SqliteSession
 from ledger.engines.sqlite.source import find
-from ledger.engines.sqlite.tenant_file import require_file
+from ledger.engines.sqlite.tenant_file import path_of, require_file
 from ledger.engines.sqlite.trouble import (
     DAMAGED,
     LOCK_SECONDS,
@@ -74,7 +74,7 @@ class SqliteEngine:
         With `target.for_restore` a missing or damaged file gives a session on
         which only `restore` works.
         """
-        path = _path_of(target)
+        path = path_of(target)
         async with AsyncExitStack() as stack:
             opened = Opened(
                 Inside(target, path, cache=self._cache, descriptors=self._descriptors),
@@ -115,7 +115,7 @@ class SqliteEngine:
                 # Asked again and again, since the application around us opens databases too.
                 here = open_files()
                 for one in seen[start : start + LOOKED_AT_ONCE]:
-                    if differs(_path_of(one.target), one.mark, here):
+                    if differs(path_of(one.target), one.mark, here):
                         found.add(one.target.name)
             return found
 
@@ -129,7 +129,7 @@ class SqliteEngine:
             for start in range(0, len(targets), LOOKED_AT_ONCE):
                 here = open_files()
                 for target in targets[start : start + LOOKED_AT_ONCE]:
-                    path = _path_of(target)
+                    path = path_of(target)
                     if may_have(path, MARKER_TABLE, here) and (owner := read_owner(path)):
                         found[target.name] = owner
             return found
@@ -148,7 +148,7 @@ class SqliteEngine:
 
     async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:
         """See Engine.diagnose; the file is opened for reading only."""
-        path = _path_of(target)
+        path = path_of(target)
         read_only = msgspec.structs.replace(target, create=False)
         try:
             require_file(read_only, path)
@@ -173,7 +173,7 @@ class SqliteEngine:
     ) -> ForeignTable:
         """See Engine.foreign_table: a registry is a file beside the tenant's."""
         file = registry or (f"{usual}.db" if usual else "")
-        path = Path(_path_of(target))
+        path = Path(path_of(target))
         path = path.parent / file if file else path
         return ForeignTable(
             url=SqliteUrl(path=str(path)),
@@ -227,12 +227,6 @@ class SqliteEngine:
 def _backticked(name: str) -> str:
     """An identifier; unlike one in double quotes it is never taken for a string."""
     return "`" + name.replace("`", "``") + "`"
-
-
-def _path_of(target: Target) -> str:
-    if not isinstance(target.url, SqliteUrl):
-        raise TypeError(f"the SQLite engine cannot open {target.url}")
-    return target.url.path
 
 
 def _missing(target: Target, path: str) -> UnreachableError:

@@ -16,6 +16,7 @@ SQLITE: Final = Kind(
     has_server=False,
     keys=APPLICATION_KEYS | {"create", "prefix"},
     read=read,
+    batch="ledger.engines.sqlite.batch:SqliteBatch",
     example=Example(
         metavar="GLOB",
         help="Tenants are these SQLite files: 'data/*.db'.",

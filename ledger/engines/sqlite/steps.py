@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final
 
 from ledger import failpoints
 from ledger.dialects.patterns import repeated
 from ledger.dialects.sqlite.dialect import SQLITE
 from ledger.dialects.sqlite.syntax import COMMENT
 from ledger.engines.base import StepResult
+from ledger.engines.batch import Stop
 from ledger.engines.checks import is_true
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, StoppedError, described, is_busy
 from ledger.events import CheckResult
@@ -246,14 +247,6 @@ def run_checks(
             detail = "" if passed else f"returned {value!r}" if value is not None else "no value"
             results.append(CheckResult(name=check.name, passed=passed, detail=detail))
     return tuple(results)
-
-
-class Stop(Protocol):
-    """Says whether to go on: an Event, or whoever looks at a clock."""
-
-    def is_set(self) -> bool:
-        """Whether the caller no longer waits."""
-        ...
 
 
 def go_on(stop: Stop) -> None:

@@ -10,11 +10,19 @@ import os
 import stat
 from typing import Final
 
+from ledger.drivers.url import SqliteUrl
 from ledger.engines.base import Target
 from ledger.errors import UnreachableError
 
 FILE_MODE: Final = 0o644
 """Of a file that `create` makes, less the umask: SQLite's own choice, since the application reads it too."""
+
+
+def path_of(target: Target) -> str:
+    """Where the tenant's file is."""
+    if not isinstance(target.url, SqliteUrl):
+        raise TypeError(f"the SQLite engine cannot open {target.url}")
+    return target.url.path
 
 
 def require_file(target: Target, path: str) -> None:

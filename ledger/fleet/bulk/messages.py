@@ -1,4 +1,4 @@
-"""What a run and its worker processes say to each other, and how it is framed.
+"""The messages between a run and what works on its batches, and their frames on a pipe.
 
 A frame is a length of four bytes and a pickle: both ends are this program, and
 the pipe is theirs alone. Invariant: nothing that came from a tenant or from a
@@ -17,29 +17,30 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ledger import events as ev
-from ledger.drivers.application import Application
+from ledger.drivers.url import Url
+from ledger.engines.base import Target
 from ledger.scripts.model import Check, Section
 
 LENGTH: Final = struct.Struct("!I")
 
 
-class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """The first message to a worker. `lanes` is how many tenants it may have open at once.
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker needs before its first order. `lanes` is how many tenants it may work on at once.
 
-    A tenant that has not come to its end after `patience_seconds` is given back.
+    A tenant that is not at its end after `tenant_seconds` goes back to the run.
     """
 
     command: ev.Command
     ledger_id: str
     lanes: int
-    patience_seconds: float
+    tenant_seconds: float
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One migration as orders refer to it: see ledger.engines.base.Work for what the fields mean.
 
-    `applied` are the migrations that `expected` names. `session`, `application` and `create` are
-    the targets'.
+    `applied` are the migrations that `expected` names. `target` is what its tenants have in
+    common: all but name and URL.
     """
 
     number: int
@@ -49,9 +50,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     expected: frozenset[str]
     applied: tuple[ev.MigrationRef, ...]
     timeout_seconds: float
-    session: tuple[str, ...]
-    application: Application | None
-    create: bool
+    target: Target
 
 
 class Order(NamedTuple):
@@ -64,19 +63,19 @@ class Order(NamedTuple):
     number: int
     task: int
     tenant: str
-    path: str
+    url: Url
     epoch: int
     backup: str
     more: bool
     lease_until: float
 
 
-class Told(NamedTuple):
+class Result(NamedTuple):
     """What became of an order: its events, encoded (type and body), or the `problem`.
 
     With a problem nothing was changed by this order. `schema` is the tenant's, encoded, where
-    this worker has not sent that `fingerprint` before. `took_us` is how long it was worked on, not
-    how long it waited.
+    this worker has not sent that `fingerprint` before. `backup` is the path of the backup that was
+    made. `took_us` is how long the tenant was worked on, not how long it waited.
     """
 
     number: int
@@ -86,7 +85,7 @@ class Told(NamedTuple):
     schema: str = ""
     steps: int = 0
     skipped: int = 0
-    path: str = ""
+    backup: str = ""
     took_us: int = 0
 
 

@@ -1,16 +1,19 @@
-"""What tenants that stand alike have before them on the quick way (ledger.fleet.bulk.run).
+"""What is to be done to tenants that stand alike, on the bulk path (ledger.fleet.bulk.run).
 
 Invariant: a tenant with anything but plain migrations of its own before it, with
-something left behind it, or that is not as it should be, has no course: it needs the patient
-way from the start.
+something left behind it, or that is not as it should be, has no plan here: it goes to
+the fallback from the start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+import msgspec
+
+from ledger.engines import batch_for
 from ledger.engines.base import Target
-from ledger.fleet.bulk import messages as wire
+from ledger.fleet.bulk.messages import Task
 from ledger.fleet.planning import Decisions
 from ledger.plan import Catalogue, Decision
 from ledger.runner.context import RunContext
@@ -18,16 +21,15 @@ from ledger.scripts.created import created_checks
 from ledger.scripts.model import Migration
 
 
-class Course:
+class BulkPlan(msgspec.Struct, frozen=True):
     """Bound migrations, in order, and the tasks that name them to workers."""
 
-    def __init__(self, pending: Sequence[Migration], tasks: Sequence[wire.Task]) -> None:
-        self.pending = pending
-        self.tasks = tasks
+    pending: Sequence[Migration]
+    tasks: Sequence[Task]
 
 
-class Courses:
-    """Charted once for all tenants that stand alike. The tenants named by `but` have none."""
+class BulkPlans:
+    """Made once for all tenants that stand alike. The tenants named by `but` have none."""
 
     def __init__(
         self,
@@ -40,12 +42,12 @@ class Courses:
         self._catalogue_of = catalogue_of
         self._decisions = decisions
         self._but = but
-        self._made: dict[tuple[object, ...], Course | None] = {}
+        self._made: dict[tuple[object, ...], BulkPlan | None] = {}
         self._kept: list[Decision] = []
         self._tasks = 0
 
-    def of(self, target: Target) -> Course | None:
-        """What is before the tenant, or None if it needs the patient way from the start."""
+    def of(self, target: Target) -> BulkPlan | None:
+        """What is to be done to the tenant, or None if it goes to the fallback from the start."""
         state = self._ctx.state(target.name)
         if target.name in self._but or target.for_restore:
             return None
@@ -65,24 +67,33 @@ class Courses:
         )
         if key not in self._made:
             self._kept.append(decision)  # An id says which object it is only while that lives.
-            self._made[key] = self._chart(target, decision)
+            self._made[key] = self._plan(target, decision)
         return self._made[key]
 
-    def _chart(self, target: Target, decision: Decision) -> Course | None:
+    def _plan(self, target: Target, decision: Decision) -> BulkPlan | None:
         ctx = self._ctx
         plain = all(
             one.python is None and not one.sync and one.up.transaction for one in decision.pending
         )
         if decision.problem is not None or not decision.pending or not plain:
             return None
-        if any(ctx.settings.explain.values()):
+        if batch_for(target.engine) is None or any(ctx.settings.explain.values()):
             return None
         applied = list(ctx.state(target.name).applied)
         pending = [ctx.bound(one, target.variables) for one in decision.pending]
+        shared = Target(
+            name="",
+            engine=target.engine,
+            url=target.url,
+            source="",
+            session=target.session,
+            application=target.application,
+            create=target.create,
+        )
         tasks = []
         for migration in pending:
             tasks.append(
-                wire.Task(
+                Task(
                     number=self._tasks,
                     ref=migration.ref,
                     section=migration.up,
@@ -91,11 +102,9 @@ class Courses:
                     applied=tuple(applied),
                     timeout_seconds=migration.manifest.timeout_seconds
                     or ctx.settings.statement_seconds,
-                    session=target.session,
-                    application=target.application,
-                    create=target.create,
+                    target=shared,
                 )
             )
             self._tasks += 1
             applied.append(migration.ref)
-        return Course(pending, tasks)
+        return BulkPlan(pending, tasks)

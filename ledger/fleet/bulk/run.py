@@ -1,12 +1,12 @@
-"""The quick way through a SQLite fleet: many tenants an append, their migrations in worker processes.
+"""The bulk path through a fleet: many tenants an append, their migrations on an executor's workers.
 
-The run claims a group of tenants with one append, orders their migrations from the
+The run claims a batch of tenants with one append, orders their migrations from the
 workers, and records what they did together with the next claims. The protocol is that of
 ledger.runner.migrate, event by event; only the waiting is shared.
 
 Invariant: nothing but plain success is dealt with here. Whatever else befalls a tenant — a
-lock, an error, a lost worker, a claim of somebody else — has changed nothing in it, and it
-is handed to the patient way, which goes on under the same claim and meets it again.
+lock, an error, a lost worker, a claim of another run — has changed nothing in it, and the tenant
+goes to the fallback, which goes on under the same claim and meets it again.
 """
 
 from __future__ import annotations
@@ -22,48 +22,46 @@ import msgspec
 
 from ledger import events as ev
 from ledger import failpoints
-from ledger.engines.sqlite.folders import sync_commits
+from ledger.engines import batch_for
+from ledger.engines.base import Target
 from ledger.errors import ConflictError, StoreError
 from ledger.events import Recorded
-from ledger.fleet.bulk import messages as wire
-from ledger.fleet.bulk.plans import Courses
-from ledger.fleet.bulk.processes import Pool, Worker
-from ledger.fleet.bulk.queue import Ways
-from ledger.fleet.bulk.tenant import Turn
+from ledger.fleet.bulk.executor import Executor
+from ledger.fleet.bulk.messages import Order, Setup
+from ledger.fleet.bulk.plans import BulkPlans
+from ledger.fleet.bulk.queue import BulkQueue
+from ledger.fleet.bulk.tenant import BulkTenant
 from ledger.fleet.planning import Decisions
 from ledger.plan import Catalogue
 from ledger.runner import backups
 from ledger.runner.claim import started
-from ledger.runner.context import Handed, RunContext, failed_event
+from ledger.runner.context import RunContext, failed_event
 from ledger.runner.held import RELEASE_SECONDS, interrupted
-from ledger.runner.outcome import Outcome, failure
+from ledger.runner.outcome import failure
 from ledger.scripts.model import Migration
 from ledger.stores.base import Prepared
 
-PATIENCE_SECONDS: Final = 5.0
-"""A tenant that takes longer has no need of being quick, and is done the patient way."""
-
-STALL_SECONDS: Final = 30.0
-"""A worker that says nothing for so long, though it has orders, is ended."""
+TENANT_SECONDS: Final = 5.0
+"""A tenant that takes longer gains nothing here, and goes to the fallback."""
 
 AHEAD_SECONDS: Final = 0.15
 MOST_AHEAD: Final = 64
-"""A worker has orders for so much time in hand, by how long its last ones took, and at most so many."""
+"""A worker has orders for so much time ahead, by how long its last ones took, and at most so many."""
 
 TOLERATED: Final = 16
-"""So many may need the patient way; if that is more than a quarter of all, the rest goes it at once."""
+"""So many may need the fallback; if that is more than a quarter of all, the rest goes there at once."""
 
 
-class Quick:
-    """One run's quick way. `catalogue_of` gives a tenant's migrations, `lanes` bounds tenants at once.
+class Bulk:
+    """One run's bulk path. `catalogue_of` gives a tenant's migrations, `lanes` bounds tenants at once.
 
-    The tenants named by `but` need the patient way.
+    The tenants named by `but` go to the fallback.
     """
 
     def __init__(
         self,
         ctx: RunContext,
-        pool: Pool[Turn],
+        executor: Executor,
         catalogue_of: Callable[[str], Catalogue],
         decisions: Decisions,
         *,
@@ -71,300 +69,268 @@ class Quick:
         but: Collection[str] = (),
     ) -> None:
         self._ctx = ctx
-        self._pool = pool
-        self._courses = Courses(ctx, catalogue_of, decisions, but)
+        self._executor = executor
+        self._plans = BulkPlans(ctx, catalogue_of, decisions, but)
         self.lanes = lanes
         self._numbers = count(1)
         self._claims: dict[tuple[int, int], bytes] = {}
         self._schemas: dict[str, str] = {}
-        self._hand = 0
+        self._ordered: dict[int, BulkTenant] = {}
         self._good = 0
         self._bad = 0
         self._rate = _Rate()
-        self._claimed: dict[str, Turn] = {}
+        self._claimed: dict[str, BulkTenant] = {}
 
-    async def run(self, ways: Ways) -> None:
-        """Until there is no tenant left to take, and none in hand. Every tenant taken is finished or given on."""
-        for worker in self._pool.workers:
-            worker.tell(
-                wire.Hello(
-                    command=self._ctx.command,
-                    ledger_id=self._ctx.ledger_id,
-                    lanes=max(1, self.lanes // len(self._pool.workers)),
-                    patience_seconds=PATIENCE_SECONDS,
-                )
-            )
+    def takes(self, target: Target) -> bool:
+        """Whether tenants of this engine can be worked on in batches."""
+        return batch_for(target.engine) is not None
+
+    def wake(self) -> None:
+        """Look again whether a tenant may be taken."""
+        self._executor.wake()
+
+    async def run(self, queue: BulkQueue) -> None:
+        """Until there is no tenant left to take, and none is worked on. Each one taken is finished or falls back."""
+        setup = Setup(
+            command=self._ctx.command,
+            ledger_id=self._ctx.ledger_id,
+            lanes=self.lanes,
+            tenant_seconds=TENANT_SECONDS,
+        )
+        self._executor.set_up(setup)
         try:
             while True:
-                turns = self._returned(ways)
-                turns += self._taken(ways)
-                if turns:
-                    await self._record(turns, ways)
+                batch = self._returned(queue)
+                batch += self._taken(queue)
+                if batch:
+                    await self._record(batch, queue)
                     continue
-                if not self._hand and (ways.over() or self._given_up):
+                if not self._ordered and (queue.over() or self._given_up):
+                    queue.give_up()
                     return
-                if not self._hand:
-                    ways.idle()
-                await self._wait()
+                if not self._ordered:
+                    queue.idle()
+                await self._executor.wait()
         except anyio.get_cancelled_exc_class():
-            await self._interrupt(ways)
+            await self._interrupt(queue)
             raise
 
     @property
     def _given_up(self) -> bool:
-        """Whether no tenant is taken any more: what is left is the patient way's, which says why."""
-        return self.hopeless or not self._pool.living or self._ctx.lease_over
+        """Whether no tenant is taken any more: what is left is the fallback's, which says why."""
+        hopeless = self._bad > TOLERATED and self._bad * 4 > self._good
+        return hopeless or not self._executor.workers or self._ctx.lease_over
 
-    def wake(self) -> None:
-        """Look again whether a tenant may be taken."""
-        self._pool.news.set()
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether too many tenants need patience for this way to be worth it."""
-        return self._bad > TOLERATED and self._bad * 4 > self._good
-
-    def _returned(self, ways: Ways) -> list[Turn]:
-        """Turns whose order was carried out; those of lost workers are given on."""
-        turns = []
-        while self._pool.told:
-            worker, told = self._pool.told.popleft()
-            turn = worker.hand.pop(told.number, None)
-            if turn is None:
+    def _returned(self, queue: BulkQueue) -> list[BulkTenant]:
+        """The tenants whose order was carried out; the others fall back."""
+        batch = []
+        for result in self._executor.results():
+            tenant = self._ordered.pop(result.number, None)
+            if tenant is None:  # It was delivered twice.
                 continue
-            self._hand -= 1
-            turn.worked_us += told.took_us
-            if told.problem:
-                self._give_on(turn, ways)
+            tenant.worked_us += result.took_us
+            if result.problem:
+                self._fall_back(tenant, queue)
                 continue
-            turn.told = told
-            turns.append(turn)
-        self._rate.count(len(turns))
-        for worker in self._pool.workers:
-            if worker.gone and worker.hand:
-                lost, worker.hand = list(worker.hand.values()), {}
-                self._hand -= len(lost)
-                for turn in lost:
-                    self._give_on(turn, ways)
-        return turns
+            tenant.result = result
+            batch.append(tenant)
+        self._rate.count(len(batch))
+        return batch
 
-    def _give_on(self, turn: Turn, ways: Ways) -> None:
+    def _fall_back(self, tenant: BulkTenant, queue: BulkQueue) -> None:
         self._bad += 1
-        if self._claimed.pop(turn.target.name, None) is not None:
-            self._ctx.handed[turn.target.name] = Handed(
-                tuple(turn.done), turn.steps, turn.skipped, turn.backup, turn.worked_us
-            )
-        if turn.announced is not None:
-            turn.announced.withdraw()
-        ways.patient(turn.target)
+        if self._claimed.pop(tenant.target.name, None) is not None:
+            self._ctx.begun[tenant.target.name] = tenant.begun()
+        if tenant.announced is not None:
+            tenant.announced.withdraw()
+        queue.fall_back(tenant.target)
 
-    def _taken(self, ways: Ways) -> list[Turn]:
-        """New tenants, as many as the workers should have in hand."""
-        turns: list[Turn] = []
-        living = self._pool.living
+    def _taken(self, queue: BulkQueue) -> list[BulkTenant]:
+        """New tenants, as many as the workers should have orders for."""
+        batch: list[BulkTenant] = []
         if self._given_up:
-            return turns
-        ahead = min(MOST_AHEAD * len(living), int(AHEAD_SECONDS * self._rate.per_second))
-        if not ways.ahead:
-            ahead = 0
-        wanted = self.lanes + ahead - self._hand
-        number = 0
-        while len(turns) < wanted and (target := ways.take()) is not None:
-            course = self._courses.of(target)
-            if course is None:
-                ways.patient(target)
+            return batch
+        most = MOST_AHEAD * self._executor.workers
+        ahead = min(most, int(AHEAD_SECONDS * self._rate.per_second)) if queue.ahead else 0
+        wanted = self.lanes + ahead - len(self._ordered)
+        while len(batch) < wanted and (target := queue.take()) is not None:
+            plan = self._plans.of(target)
+            if plan is None:
+                queue.fall_back(target)
                 continue
-            worker = living[number % len(living)]
-            number += 1
-            ways.begun(target)
-            turns.append(Turn(target, course, worker, self._ctx.state(target.name).epoch + 1))
-        return turns
+            queue.started(target)
+            batch.append(BulkTenant(target, plan, self._ctx.state(target.name).epoch + 1))
+        return batch
 
-    async def _record(self, turns: Sequence[Turn], ways: Ways) -> None:
+    async def _record(self, batch: Sequence[BulkTenant], queue: BulkQueue) -> None:
         """One append for all: what was done, and what is begun. Then the next orders go out."""
         ctx = self._ctx
-        turns = await self._safe(turns, ways)
-        requests = [self._request(turn) for turn in turns]
+        batch = await self._durable(batch, queue)
+        requests = [self._request(tenant) for tenant in batch]
         outcomes: Sequence[tuple[Recorded, ...] | StoreError]
         try:
             outcomes = await ctx.store.append_all(requests)
         except StoreError as error:
-            outcomes = [error] * len(turns)
-        if rows := [row for one in outcomes if isinstance(one, tuple) for row in one]:
-            ctx.fold_others(rows)
-        going: list[Turn] = []
-        for turn, request, outcome in zip(turns, requests, outcomes, strict=True):
+            outcomes = [error] * len(batch)
+        if rows := [row for each in outcomes if isinstance(each, tuple) for row in each]:
+            ctx.fold(rows)
+        going: list[BulkTenant] = []
+        for tenant, request, outcome in zip(batch, requests, outcomes, strict=True):
             if isinstance(outcome, tuple):
                 ctx.keep(request.scripts)
-                if self._went_on(turn, ways):
-                    going.append(turn)
-            elif isinstance(outcome, ConflictError):
-                self._claimed.pop(turn.target.name, None)
-                self._give_on(turn, ways)
+                if self._went_on(tenant, queue):
+                    going.append(tenant)
+                continue
+            self._claimed.pop(tenant.target.name, None)
+            if isinstance(outcome, ConflictError):
+                self._fall_back(tenant, queue)
             else:
-                self._claimed.pop(turn.target.name, None)
-                ways.finished(turn.target, failure(turn.target.name, outcome), turn.seconds)
-        await self._order(going, ways)
+                failed = failure(tenant.target.name, outcome)
+                queue.finished(failed, tenant.seconds)
+        await self._announce(going, queue)
+        await self._order(going)
 
-    async def _safe(self, turns: Sequence[Turn], ways: Ways) -> Sequence[Turn]:
+    async def _durable(self, batch: Sequence[BulkTenant], queue: BulkQueue) -> Sequence[BulkTenant]:
         """Those whose commits no power loss can undo, before the ledger says anything of them."""
-        done = [turn for turn in turns if turn.told is not None and not turn.told.path]
-        if not done:
-            return turns
-        paths = [turn.target.url.path for turn in done]  # type: ignore[union-attr]
-        try:
-            await anyio.to_thread.run_sync(sync_commits, paths)
-        except OSError:
-            for turn in done:
-                self._give_on(turn, ways)
-            return [turn for turn in turns if turn not in done]
-        return turns
+        done: dict[str, list[BulkTenant]] = {}
+        for tenant in batch:
+            if tenant.result is not None and not tenant.result.backup:
+                done.setdefault(tenant.target.engine, []).append(tenant)
+        for engine, tenants in done.items():
+            work = batch_for(engine)
+            if work is None:
+                continue
+            targets = [tenant.target for tenant in tenants]
+            try:
+                await anyio.to_thread.run_sync(work.make_durable, targets)
+            except OSError:
+                for tenant in tenants:
+                    self._fall_back(tenant, queue)
+                batch = [tenant for tenant in batch if tenant not in tenants]
+        return batch
 
-    def _request(self, turn: Turn) -> Prepared:
+    def _request(self, tenant: BulkTenant) -> Prepared:
         """The claim, the backup's event, or all events of a migration that was applied."""
-        ctx, told = self._ctx, turn.told
+        result = tenant.result
         scripts: dict[str, str] = {}
         events: list[tuple[str, bytes]]
-        if told is None:
-            events = [("started", self._started(turn, turn.migration))]
-            scripts |= turn.migration.contents
+        if result is None:
+            events = [("started", self._started(tenant, tenant.migration))]
+            scripts |= tenant.migration.contents
         else:
-            events = list(told.events)
-            if told.schema:
-                self._schemas[told.fingerprint] = told.schema
-            if told.fingerprint and (text := self._schemas.get(told.fingerprint)):
-                scripts[told.fingerprint] = text
-            if not told.path and (following := turn.following) is not None:
-                events.append(("started", self._started(turn, following)))
+            events = list(result.events)
+            if result.schema:
+                self._schemas[result.fingerprint] = result.schema
+            if result.fingerprint and (text := self._schemas.get(result.fingerprint)):
+                scripts[result.fingerprint] = text
+            if not result.backup and (following := tenant.following) is not None:
+                events.append(("started", self._started(tenant, following)))
                 scripts |= following.contents
-        return ctx.prepared(turn.target.name, events, scripts=scripts)
+        return self._ctx.prepared(tenant.target.name, events, scripts=scripts)
 
-    def _started(self, turn: Turn, migration: Migration) -> bytes:
-        key = (turn.epoch, id(migration))
+    def _started(self, tenant: BulkTenant, migration: Migration) -> bytes:
+        key = (tenant.epoch, id(migration))
         body = self._claims.get(key)
         if body is None:
             steps = len(migration.up.steps)
-            event = started(self._ctx, turn.epoch, "sqlite", migration.ref, "up", steps)
+            engine = tenant.target.engine
+            event = started(self._ctx, tenant.epoch, engine, migration.ref, "up", steps)
             body = self._claims[key] = ev.encode_body(event)
         return body
 
-    def _went_on(self, turn: Turn, ways: Ways) -> bool:
-        """Move a turn along, now that its events are durable; False at its end."""
-        told, turn.told = turn.told, None
-        if told is None:
-            self._claimed[turn.target.name] = turn
+    def _went_on(self, tenant: BulkTenant, queue: BulkQueue) -> bool:
+        """Move a tenant along, now that its events are durable; False at its end."""
+        name = tenant.target.name
+        result, tenant.result = tenant.result, None
+        if result is None:
+            self._claimed[name] = tenant
             failpoints.reach("runner.after_claim")
             return True
-        if told.path:
-            turn.backup = told.path
-            turn.saved_before = len(turn.done)
-            if turn.announced is not None:
-                turn.announced.recorded()
-                turn.announced = None
-            self._ctx.watcher.backed_up(turn.target.name, told.path)
+        if result.backup:
+            tenant.backup = result.backup
+            tenant.saved_before = len(tenant.done)
+            if tenant.announced is not None:
+                tenant.announced.recorded()
+                tenant.announced = None
+            self._ctx.watcher.backed_up(name, result.backup)
             return True
         failpoints.reach("runner.after_record")
-        turn.steps += told.steps
-        turn.skipped += told.skipped
-        turn.done.append(turn.migration.id)
-        if len(turn.done) < len(turn.course.pending):
+        tenant.steps += result.steps
+        tenant.skipped += result.skipped
+        tenant.done.append(tenant.migration.id)
+        if len(tenant.done) < len(tenant.plan.pending):
             return True
         self._good += 1
-        del self._claimed[turn.target.name]
-        applied = self._ctx.state(turn.target.name).applied
-        outcome = Outcome(
-            tenant=turn.target.name,
-            result="migrated",
-            migrations=tuple(turn.done),
-            steps=turn.steps,
-            skipped=turn.skipped,
-            version=applied[-1].version if applied else None,
-            duration_us=turn.worked_us,
-            backup=turn.backup,
-        )
-        ways.finished(turn.target, outcome, turn.seconds)
+        del self._claimed[name]
+        applied = self._ctx.state(name).applied
+        outcome = tenant.migrated(applied[-1].version if applied else None)
+        queue.finished(outcome, tenant.seconds)
         return False
 
-    async def _order(self, turns: list[Turn], ways: Ways) -> None:
+    async def _announce(self, batch: list[BulkTenant], queue: BulkQueue) -> None:
+        """Make room for the backups that come next; tenants for which there is none leave the batch."""
         ctx = self._ctx
         saving = [
-            turn
-            for turn in turns
-            if turn.saved_before != len(turn.done)
-            and backups.wanted(ctx, turn.migration, turn.target, taken=turn.backup is not None)
-        ]
-        if saving:
-            labelled = [(turn.target, f"pre_{turn.migration.ref.version}") for turn in saving]
-            for turn, one in zip(
-                saving, await backups.announce(ctx, labelled, now=datetime.now(UTC)), strict=True
-            ):
-                if isinstance(one, backups.Announced):
-                    turn.announced = one
-                else:
-                    turns.remove(turn)
-                    self._give_on(turn, ways)
-        orders: dict[int, list[wire.Order]] = {}
-        workers: dict[int, Worker[Turn]] = {}
-        for turn in turns:
-            worker = turn.worker
-            task = turn.course.tasks[len(turn.done)]
-            if task.number not in worker.tasks:
-                worker.tasks.add(task.number)
-                worker.tell(task)
-            number = next(self._numbers)
-            if not worker.hand:
-                worker.heard = anyio.current_time()
-            worker.hand[number] = turn
-            workers[id(worker)] = worker
-            orders.setdefault(id(worker), []).append(
-                wire.Order(
-                    number=number,
-                    task=task.number,
-                    tenant=turn.target.name,
-                    path=turn.target.url.path,  # type: ignore[union-attr]
-                    epoch=turn.epoch,
-                    backup=str(turn.announced.path) if turn.announced else "",
-                    more=turn.announced is not None or turn.following is not None,
-                    lease_until=ctx.lease_until,
-                )
+            tenant
+            for tenant in batch
+            if tenant.saved_before != len(tenant.done)
+            and backups.wanted(
+                ctx, tenant.migration, tenant.target, taken=tenant.backup is not None
             )
-            self._hand += 1
-        for key, worker in workers.items():
-            worker.tell(orders[key])
-            await worker.flush()
+        ]
+        if not saving:
+            return
+        labelled = [(tenant.target, f"pre_{tenant.migration.ref.version}") for tenant in saving]
+        announced = await backups.announce(ctx, labelled, now=datetime.now(UTC))
+        for tenant, room in zip(saving, announced, strict=True):
+            if isinstance(room, backups.Announced):
+                tenant.announced = room
+            else:
+                batch.remove(tenant)
+                self._fall_back(tenant, queue)
 
-    async def _wait(self) -> None:
-        """For news; a worker that has orders and keeps silent is ended."""
-        with anyio.move_on_after(1.0):
-            await self._pool.news.wait()
-        self._pool.news = anyio.Event()
-        for worker in self._pool.living:
-            if worker.hand and anyio.current_time() - worker.heard > STALL_SECONDS:
-                await worker.kill()
+    async def _order(self, batch: Sequence[BulkTenant]) -> None:
+        orders = []
+        for tenant in batch:
+            task = tenant.plan.tasks[len(tenant.done)]
+            number = next(self._numbers)
+            self._ordered[number] = tenant
+            order = Order(
+                number=number,
+                task=task.number,
+                tenant=tenant.target.name,
+                url=tenant.target.url,
+                epoch=tenant.epoch,
+                backup=str(tenant.announced.path) if tenant.announced else "",
+                more=tenant.announced is not None or tenant.following is not None,
+                lease_until=self._ctx.lease_until,
+            )
+            orders.append((task, order))
+        await self._executor.submit(orders)
 
-    async def _interrupt(self, ways: Ways) -> None:
-        """The workers are ended, and with them what they had in hand; its claims end with an event."""
+    async def _interrupt(self, queue: BulkQueue) -> None:
+        """The work is ended at once; the claims of what was worked on end with an event."""
         ctx = self._ctx
-        turns = list(self._claimed.values())
+        tenants = list(self._claimed.values())
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_SECONDS):
-            for worker in self._pool.workers:
-                await worker.kill()
+            await self._executor.cancel()
             requests = []
-            for turn in turns:
-                error = interrupted(turn.target.name)
+            for tenant in tenants:
+                name = tenant.target.name
+                error = interrupted(name)
                 event = failed_event(
                     ctx.command,
                     error,
-                    migration=turn.migration.ref,
+                    migration=tenant.migration.ref,
                     direction="up",
-                    duration_us=turn.worked_us,
+                    duration_us=tenant.worked_us,
                 )
-                requests.append(ctx.prepared(turn.target.name, [("failed", ev.encode_body(event))]))
-                if turn.announced is not None:
-                    turn.announced.withdraw()
-                outcome = failure(turn.target.name, error, done=tuple(turn.done))
+                requests.append(ctx.prepared(name, [("failed", ev.encode_body(event))]))
+                if tenant.announced is not None:
+                    tenant.announced.withdraw()
+                outcome = failure(name, error, done=tuple(tenant.done))
                 outcome = msgspec.structs.replace(outcome, error="interrupted")
-                ways.finished(turn.target, outcome, turn.seconds)
+                queue.finished(outcome, tenant.seconds)
             if requests:
                 await ctx.store.append_all(requests)
 

@@ -1,40 +1,40 @@
-"""One tenant on the quick way (ledger.fleet.bulk.run), from its claim to its outcome."""
+"""One tenant on the bulk path (ledger.fleet.bulk.run), from its claim to its outcome."""
 
 from __future__ import annotations
 
 from ledger.engines.base import Target
-from ledger.fleet.bulk import messages as wire
-from ledger.fleet.bulk.plans import Course
-from ledger.fleet.bulk.processes import Worker
+from ledger.fleet.bulk.messages import Result
+from ledger.fleet.bulk.plans import BulkPlan
 from ledger.runner import backups
+from ledger.runner.context import Begun
+from ledger.runner.outcome import Outcome
 from ledger.scripts.model import Migration
 
 
-class Turn:
-    """One tenant in hand: where it stands on its course.
+class BulkTenant:
+    """How far a tenant has come on its plan.
 
-    `saved_before` is how many migrations were done when its last backup was taken.
+    `result` is that of its last order until it is recorded. `saved_before` is how many migrations
+    were done when its last backup was taken.
     """
 
     __slots__ = (
         "announced",
         "backup",
-        "course",
         "done",
         "epoch",
+        "plan",
+        "result",
         "saved_before",
         "skipped",
         "steps",
         "target",
-        "told",
         "worked_us",
-        "worker",
     )
 
-    def __init__(self, target: Target, course: Course, worker: Worker[Turn], epoch: int) -> None:
+    def __init__(self, target: Target, plan: BulkPlan, epoch: int) -> None:
         self.target = target
-        self.course = course
-        self.worker = worker
+        self.plan = plan
         self.epoch = epoch
         self.done: list[str] = []
         self.steps = 0
@@ -42,21 +42,38 @@ class Turn:
         self.backup: str | None = None
         self.saved_before = -1
         self.announced: backups.Announced | None = None
-        self.told: wire.Told | None = None
+        self.result: Result | None = None
         self.worked_us = 0
 
     @property
     def migration(self) -> Migration:
         """The one that is being applied."""
-        return self.course.pending[len(self.done)]
+        return self.plan.pending[len(self.done)]
 
     @property
     def following(self) -> Migration | None:
         """The one after it."""
         after = len(self.done) + 1
-        return self.course.pending[after] if after < len(self.course.pending) else None
+        return self.plan.pending[after] if after < len(self.plan.pending) else None
 
     @property
     def seconds(self) -> float:
         """How long workers have worked on it; what it waited for a free lane does not count."""
         return self.worked_us / 1e6
+
+    def begun(self) -> Begun:
+        """What the fallback goes on from."""
+        return Begun(tuple(self.done), self.steps, self.skipped, self.backup, self.worked_us)
+
+    def migrated(self, version: str | None) -> Outcome:
+        """The outcome at the end of its plan."""
+        return Outcome(
+            tenant=self.target.name,
+            result="migrated",
+            migrations=tuple(self.done),
+            steps=self.steps,
+            skipped=self.skipped,
+            version=version,
+            duration_us=self.worked_us,
+            backup=self.backup,
+        )

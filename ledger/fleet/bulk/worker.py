@@ -1,20 +1,19 @@
-"""A worker process: runs the migrations that its run orders on SQLite tenants, `python -m ledger.fleet.bulk.worker`.
+"""A worker: runs the migrations that its run orders on tenants; the main program of a worker process.
 
 No event loop: a few threads, each with one tenant at a time. The tenant is claimed by the
 run, which alone writes the ledger; what is done here comes back as events, encoded.
 Invariant: whatever is not done as ordered is rolled back and given back to the run, which
-does it again in its own, more patient way; when the run is gone, so is this process.
+does it again on the fallback; when the run is gone, so is this process.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
@@ -23,71 +22,58 @@ import msgspec
 
 from ledger import events as ev
 from ledger import failpoints
-from ledger.drivers.url import SqliteUrl, file_uri
-from ledger.engines.base import MarkerEntry, Target, Work
-from ledger.engines.entries import entry_id
-from ledger.engines.sqlite.apply.transaction import Attempt
-from ledger.engines.sqlite.backup.backup import write as write_backup
-from ledger.engines.sqlite.connection import FULL
-from ledger.engines.sqlite.inside import Inside
-from ledger.engines.sqlite.marker import admit, read_marker
-from ledger.engines.sqlite.peek import Descriptors
-from ledger.engines.sqlite.schema.introspect import SchemaCache
-from ledger.engines.sqlite.steps import Stop, go_on, marks_connection, snapshot
-from ledger.engines.sqlite.tenant_file import require_file
+from ledger.engines import batch_for
+from ledger.engines.base import Work
+from ledger.engines.batch import Batch, BatchTenant
 from ledger.events import encode_body
-from ledger.fleet.bulk import messages as wire
+from ledger.fleet.bulk.messages import Frames, Order, Result, Setup, Task, frame
 from ledger.runner.holder import boottime_seconds
 from ledger.runner.told import completed, step_event, validated
 from ledger.schema import encode_schema
 
-BUSY_TIMEOUT_MS: Final = 50
-OPERATIONS: Final = 20_000
-"""Operations of SQLite's virtual machine between two looks at the clock."""
-
 FIRST_LANES: Final = 4
 BUSY: Final = 0.65
-LOOK_EVERY: Final = 16
+JUDGE_EVERY: Final = 16
 """A worker begins with few lanes, since more only get in each other's way; whenever it has used
 less than this share of a core over so many orders, it was the disk that it waited for."""
 
-FLUSH_REPORTS: Final = 16
+FLUSH_RESULTS: Final = 16
 FLUSH_SECONDS: Final = 0.03
-"""Reports gather until there are so many, the first is so old, or nothing else is to do."""
+"""Results gather until there are so many, the first is so old, or nothing else is to do."""
 
 STOP_SECONDS: Final = 5.0
-"""How long a tenant in hand may take to be rolled back once the run is gone."""
-
-Open = tuple[sqlite3.Connection, Inside]
+"""How long a tenant that is worked on may take to be rolled back once the run is gone."""
 
 
 class Worker:
-    """Its run's orders, and the threads that carry them out."""
+    """Its run's orders, and the threads that carry them out. `send` takes results; it may raise OSError."""
 
-    def __init__(self, hello: wire.Hello, sending: int) -> None:
-        self._hello = hello
-        self._sending = sending
-        self._tasks: dict[int, wire.Task] = {}
-        self._orders: SimpleQueue[wire.Order] = SimpleQueue()
-        self._kept: dict[str, Open] = {}
-        self._cache = SchemaCache()
-        self._descriptors = Descriptors()
+    def __init__(self, setup: Setup, send: Callable[[list[Result]], None]) -> None:
+        self._setup = setup
+        self._send = send
+        self._tasks: dict[int, Task] = {}
+        self._orders: SimpleQueue[Order] = SimpleQueue()
+        self._batches: dict[str, Batch] = {}
+        self._open: dict[str, BatchTenant] = {}
         self._sent: set[str] = set()
-        self._reports: list[wire.Told] = []
+        self._results: list[Result] = []
         self._flushed = time.monotonic()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._busy = 0
         self._lanes = 0
-        self._looked = (time.monotonic(), time.process_time(), LOOK_EVERY)
+        self._judged = (time.monotonic(), time.process_time(), JUDGE_EVERY)
         self._add_lanes(FIRST_LANES)
 
     def take(self, message: Any) -> None:
         """A task to remember, or orders."""
-        if isinstance(message, wire.Task):
+        if isinstance(message, Task):
             # Said as the run itself would say it: a default is left out of an event by identity.
             ref = msgspec.structs.replace(message.ref, algorithm=sys.intern(message.ref.algorithm))
             self._tasks[message.number] = msgspec.structs.replace(message, ref=ref)
+            engine = message.target.engine
+            if engine not in self._batches and (batch := batch_for(engine)) is not None:
+                self._batches[engine] = batch()
             return
         for order in message:
             self._orders.put(order)
@@ -100,18 +86,18 @@ class Worker:
             time.sleep(0.01)
 
     def _add_lanes(self, number: int) -> None:
-        for _ in range(min(number, self._hello.lanes - self._lanes)):
+        for _ in range(min(number, self._setup.lanes - self._lanes)):
             self._lanes += 1
             threading.Thread(target=self._lane, daemon=True).start()
 
     def _widen(self) -> None:
         """Under the lock, after each order: more lanes if this process waits while there is work."""
-        then, used, left = self._looked
+        then, used, left = self._judged
         if left > 1:
-            self._looked = (then, used, left - 1)
+            self._judged = (then, used, left - 1)
             return
         now, used_now = time.monotonic(), time.process_time()
-        self._looked = (now, used_now, LOOK_EVERY)
+        self._judged = (now, used_now, JUDGE_EVERY)
         if used_now - used < BUSY * (now - then) and not self._orders.empty():
             self._add_lanes(2)
 
@@ -122,113 +108,75 @@ class Worker:
                 self._busy += 1
             began = time.perf_counter_ns()
             try:
-                told = self._carry_out(order)
+                result = self._carry_out(order)
             finally:
                 with self._lock:
                     self._busy -= 1
             took_us = (time.perf_counter_ns() - began) // 1000
-            self._report(told._replace(took_us=took_us))
+            self._report(result._replace(took_us=took_us))
 
-    def _report(self, told: wire.Told) -> None:
+    def _report(self, result: Result) -> None:
         with self._lock:
-            self._reports.append(told)
+            self._results.append(result)
             self._widen()
             now = time.monotonic()
             if (
-                len(self._reports) < FLUSH_REPORTS
+                len(self._results) < FLUSH_RESULTS
                 and now - self._flushed < FLUSH_SECONDS
                 and not self._orders.empty()
             ):
                 return
             self._flushed = now
-            reports, self._reports = self._reports, []
+            results, self._results = self._results, []
             try:
-                _write(self._sending, wire.frame(reports))
+                self._send(results)
             except OSError:
                 self._stop.set()  # The run is gone; the main thread sees it too.
 
-    def _carry_out(self, order: wire.Order) -> wire.Told:
-        """One order. Any error is the run's to meet again: here it is only given back."""
-        opened = self._kept.pop(order.tenant, None)
+    def _carry_out(self, order: Order) -> Result:
+        """One order. Any error is the run's to meet again: here the order is only given back."""
+        tenant = self._open.pop(order.tenant, None)
         try:
             if self._stop.is_set() or boottime_seconds() > order.lease_until:
                 raise InterruptedError("the run's lease is over")
             task = self._tasks[order.task]
-            if opened is None:
-                opened = self._open(order, task)
-            patience = min(self._hello.patience_seconds, task.timeout_seconds)
-            stop = _Patience(self._stop, time.monotonic() + patience)
-            opened[0].set_progress_handler(stop.is_set, OPERATIONS)
+            batch = self._batches[task.target.engine]
+            if tenant is None:
+                target = msgspec.structs.replace(task.target, name=order.tenant, url=order.url)
+                tenant = batch.open(target)
+            seconds = min(self._setup.tenant_seconds, task.timeout_seconds)
+            stop = _Limit(self._stop, time.monotonic() + seconds)
             work = self._back_up if order.backup else self._apply
-            told = work(order, task, opened, stop)
+            result = work(order, task, tenant, stop)
         except Exception as error:
-            if opened is not None:
-                opened[0].close()
-            return wire.Told(order.number, f"{type(error).__name__}: {error}")
-        if order.more and not _marked(task):
-            self._kept[order.tenant] = opened
+            if tenant is not None:
+                tenant.close()
+            return Result(order.number, f"{type(error).__name__}: {error}")
+        if order.more and not batch.spoils_connection([step.sql for step in task.section.steps]):
+            self._open[order.tenant] = tenant
         else:
-            opened[0].close()
-        return told
+            tenant.close()
+        return result
 
-    def _open(self, order: wire.Order, task: wire.Task) -> Open:
-        target = Target(
-            name=order.tenant,
-            engine="sqlite",
-            url=SqliteUrl(path=order.path),
-            source="",
-            session=task.session,
-            application=task.application,
-            create=task.create,
-        )
-        require_file(target, order.path)
-        database = sqlite3.connect(
-            file_uri(order.path, mode="rw"),
-            uri=True,
-            isolation_level=None,
-            timeout=BUSY_TIMEOUT_MS / 1000,
-            cached_statements=64,
-            check_same_thread=False,
-        )
-        inside = Inside(
-            target,
-            order.path,
-            cache=self._cache,
-            descriptors=self._descriptors,
-            synchronous=FULL,  # The run syncs the folder, for many tenants at once.
-        )
-        try:
-            inside.prepare(database)
-        except BaseException:
-            database.close()
-            raise
-        return database, inside
-
-    def _apply(self, order: wire.Order, task: wire.Task, opened: Open, stop: Stop) -> wire.Told:
+    def _apply(self, order: Order, task: Task, tenant: BatchTenant, stop: _Limit) -> Result:
         began = time.perf_counter_ns()
-        database, inside = opened
-        attempt = Attempt(
-            inside,
-            Work(
-                ref=task.ref,
-                direction="up",
-                section=task.section,
-                checks=task.checks,
-                epoch=order.epoch,
-                ledger=self._hello.ledger_id,
-                expected=task.expected,
-                recorded=frozenset(),
-            ),
+        work = Work(
+            ref=task.ref,
+            direction="up",
+            section=task.section,
+            checks=task.checks,
+            epoch=order.epoch,
+            ledger=self._setup.ledger_id,
+            expected=task.expected,
+            recorded=frozenset(),
         )
-        go_on(stop)
-        attempt.go(database)
-        done = attempt.sum_up(frozenset(self._sent))
+        results, done = tenant.apply(work, stop, known=frozenset(self._sent))
         of = len(task.section.steps)
-        steps = [step_event(task.ref, "up", one, of=of) for one in attempt.results]
+        steps = [step_event(task.ref, "up", result, of=of) for result in results]
         took_us = (time.perf_counter_ns() - began) // 1000
         ends = (
             validated(task.ref, done),
-            completed(self._hello.command, task.ref, done, duration_us=took_us),
+            completed(self._setup.command, task.ref, done, duration_us=took_us),
         )
         fingerprint = done.mark.fingerprint or ""
         schema = ""
@@ -237,7 +185,7 @@ class Worker:
             self._sent.add(fingerprint)
         failpoints.reach("runner.before_record")
         applied = sum(isinstance(step, ev.StepApplied) for step in steps)
-        return wire.Told(
+        return Result(
             order.number,
             "",
             _encoded((*steps, *ends)),
@@ -247,16 +195,16 @@ class Worker:
             skipped=len(steps) - applied,
         )
 
-    def _back_up(self, order: wire.Order, task: wire.Task, opened: Open, stop: Stop) -> wire.Told:
+    def _back_up(self, order: Order, task: Task, tenant: BatchTenant, stop: _Limit) -> Result:
         """A backup of a tenant that stands where the ledger says, and no other."""
         began = time.perf_counter_ns()
-        database, inside = opened
-        with snapshot(database):
-            marker = read_marker(database, tenant=order.tenant)
-        admit(marker, epoch=order.epoch, ledger=self._hello.ledger_id, tenant=order.tenant)
-        if not _is_at(marker.entries, task.expected):
-            raise ValueError("the tenant's marker says otherwise than the ledger")
-        saved = write_backup(inside, database, Path(order.backup), stop)
+        saved = tenant.backup(
+            Path(order.backup),
+            stop,
+            epoch=order.epoch,
+            ledger=self._setup.ledger_id,
+            expected=task.expected,
+        )
         created = ev.BackupCreated(
             path=str(saved.path),
             bytes=saved.bytes,
@@ -267,10 +215,10 @@ class Worker:
             applied=task.applied,
             duration_us=(time.perf_counter_ns() - began) // 1000,
         )
-        return wire.Told(order.number, "", _encoded((created,)), path=str(saved.path))
+        return Result(order.number, "", _encoded((created,)), backup=str(saved.path))
 
 
-class _Patience:
+class _Limit:
     """Ends what takes longer than the run waits for it, or outlives the run."""
 
     def __init__(self, gone: threading.Event, give_up: float) -> None:
@@ -282,48 +230,34 @@ class _Patience:
         return self._gone.is_set() or time.monotonic() > self._give_up
 
 
-def _marked(task: wire.Task) -> bool:
-    """Whether the next migration needs a connection of its own."""
-    return any(marks_connection(step.sql) for step in task.section.steps)
-
-
-def _is_at(entries: Sequence[MarkerEntry], expected: frozenset[str]) -> bool:
-    """Whether exactly the expected migrations are applied, and none is in its middle."""
-    return all(one.state == "applied" for one in entries) and expected == {
-        entry_id(one.ref) for one in entries
-    }
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
 def _encoded(events: Sequence[ev.AnyEvent]) -> tuple[tuple[str, bytes], ...]:
-    return tuple((str(one.__struct_config__.tag), encode_body(one)) for one in events)
+    return tuple((str(event.__struct_config__.tag), encode_body(event)) for event in events)
 
 
 def main() -> None:
-    """Serve the run at the other end of standard input and output."""
+    """Serve the run at the other end of standard input and output; the arguments name engines."""
     # A signal from the terminal reaches the whole group; the run decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for engine in sys.argv[1:]:
+        batch_for(engine)  # Imported while the run prepares itself.
     sending = os.dup(1)
     os.dup2(2, 1)  # Whatever prints must not get between the messages.
-    frames = wire.Frames()
+
+    def send(results: list[Result]) -> None:
+        view = memoryview(frame(results))
+        while view:
+            view = view[os.write(sending, view) :]
+
+    frames = Frames()
     worker: Worker | None = None
     while data := os.read(0, 1 << 18):
         for message in frames.feed(data):
             if worker is None:
-                worker = Worker(message, sending)
+                worker = Worker(message, send)
             else:
                 worker.take(message)
     if worker is not None:
         worker.stop()
-    # What could not be stopped in time is rolled back by whoever opens the tenant next.
+    # What could not be stopped in time is rolled back when the tenant is next opened.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

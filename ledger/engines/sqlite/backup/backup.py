@@ -24,10 +24,11 @@ from ledger.drivers.application import Application, equip
 from ledger.drivers.folders import sync_folder
 from ledger.drivers.url import file_uri
 from ledger.engines.base import Backup
+from ledger.engines.batch import Stop
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.soundness import find_damage
-from ledger.engines.sqlite.steps import Stop, go_on, roll_back, snapshot
+from ledger.engines.sqlite.steps import go_on, roll_back, snapshot
 from ledger.engines.sqlite.trouble import BusyError, described, hint_for
 from ledger.errors import BackupError, LockedError
 
