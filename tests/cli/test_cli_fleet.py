@@ -41,6 +41,7 @@ def test_a_source_that_does_not_answer_is_no_empty_fleet(terminal: Terminal) -> 
     terminal.write("ledger.toml", 'migrations = "migrations/app"\n' + DOWN)
     status = terminal.run("status", "--check", "--format", "json")
     assert status.code == 4 and status.json()["summary"] == {"unreachable": 1}
+    assert terminal.run("status").code == 3
     row = status.json()["tenants"][0]
     assert row["tenant"].startswith("tenants[1]") and row["engine"] == "mysql"
     assert "127.0.0.1:1" in row["error"] and row["version"] is None

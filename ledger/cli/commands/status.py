@@ -25,7 +25,10 @@ def command(
     at: str | None,
     check: bool,
 ) -> None:
-    """Show every tenant's version and state, as the ledger knows them."""
+    """Show every tenant's version and state, as the ledger knows them.
+
+    Ends with 3 if a source does not say which tenants it has.
+    """
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
     from ledger.cli import lists, shown
     from ledger.cli.session import run
@@ -34,6 +37,6 @@ def command(
         status = await ledger.status(selection, at=at)
         code = lists.status(settings, status, check=check)
         shown.gone(settings, status.gone)
-        return code
+        return code or (shown.SOME_FAILED if ledger.lost else 0)
 
     run(settings, work)
