@@ -154,7 +154,7 @@ def _no_ledger(path: str) -> list[Finding]:
         return [
             _finding(
                 "ledger", "connection", "warning", f"there is no ledger at {path} yet",
-                "`ledger init`, or the first `ledger migrate --all-tenants`, makes it.",
+                "`ledger migrate --all-tenants` makes it.",
             )
         ]  # fmt: skip
     return [

@@ -19,6 +19,11 @@ from ledger.projections import Fact
 LEDGER_SCHEMA = 1
 """The number of the ledger's own tables; stores migrate older ones forward when opened."""
 
+MAKE_HINT: Final = (
+    "`ledger migrate --all-tenants` makes it, if `url` in the configuration is where it is to be."
+)
+"""For a ledger that is missing. (`ledger init` refuses a folder that has a configuration.)"""
+
 PAGE_SCRIPTS: Final = 32
 """Texts read by one query: each may have megabytes."""
 

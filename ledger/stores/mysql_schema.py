@@ -22,7 +22,7 @@ from ledger.drivers.mysql import (
 from ledger.drivers.url import MysqlUrl
 from ledger.errors import NoLedgerError, StoreUnavailableError
 from ledger.events import GENESIS_HASH
-from ledger.stores.base import LEDGER_SCHEMA
+from ledger.stores.base import LEDGER_SCHEMA, MAKE_HINT
 from ledger.stores.chain import timestamp
 from ledger.stores.migrations import CREATED_KEY, ID_KEY, SCHEMA_KEY, Upgrade, pending
 
@@ -106,8 +106,6 @@ _UNLOCK: Final = "SELECT RELEASE_LOCK(%s)"
 _ALREADY_DONE: Final = frozenset({1050, 1060, 1061, 1091, 1359})
 """Table, column, key or trigger is there already, or gone already: an upgrade that was cut short."""
 
-_INIT_HINT: Final = "Run `ledger init` to make a ledger, or check `url` in the configuration."
-
 
 async def refuse_galera(connection: MysqlConnection, url: MysqlUrl) -> None:
     """Raise StoreUnavailableError on a Galera cluster, whose head row is not one row for all nodes."""
@@ -145,7 +143,7 @@ async def read_meta(connection: MysqlConnection, url: MysqlUrl) -> dict[str, str
 def refuse_missing(url: MysqlUrl) -> StoreUnavailableError:
     """The error for a database without a ledger, where none is to be made."""
     return NoLedgerError(
-        f"there is no ledger in the database {url.database} on {url.server}", hint=_INIT_HINT
+        f"there is no ledger in the database {url.database} on {url.server}", hint=MAKE_HINT
     )
 
 
@@ -248,7 +246,7 @@ def translate(error: DriverError, url: MysqlUrl) -> StoreUnavailableError:
         if error.code == _BINARY_LOG:
             # With binary logging, MySQL wants more than the privilege.
             hint += " SET GLOBAL log_bin_trust_function_creators = 1;"
-        hint += " Or run `ledger init` once as an administrator."
+        hint += " Or run the first `ledger migrate` as an administrator."
         return StoreUnavailableError(
             f"{where} cannot be made append-only, which takes triggers: {error}", hint=hint
         )

@@ -17,7 +17,7 @@ from ledger.drivers.folders import sync_folder
 from ledger.drivers.locks import lock_holders
 from ledger.errors import NoLedgerError, StoreError, StoreUnavailableError
 from ledger.events import GENESIS_HASH
-from ledger.stores.base import LEDGER_SCHEMA
+from ledger.stores.base import LEDGER_SCHEMA, MAKE_HINT
 from ledger.stores.migrations import CREATED_KEY, ID_KEY, SCHEMA_KEY, Upgrade, pending
 
 TABLES: Final = (
@@ -95,7 +95,9 @@ _SET_META: Final = "UPDATE meta SET value = ? WHERE key = ?"
 _TABLE_NAMES: Final = "SELECT name FROM sqlite_master WHERE type = 'table'"
 _META: Final = "SELECT key, value FROM meta"
 
-_INIT_HINT: Final = "Run `ledger init` to make a ledger, or check `url` in the configuration."
+_OTHER_HINT: Final = (
+    "Check `url` in the configuration. If this was the ledger, put back a copy of it."
+)
 
 
 def make_file(path: str) -> None:
@@ -120,9 +122,9 @@ def make_file(path: str) -> None:
 def refuse_missing(path: str) -> None:
     """Raise StoreUnavailableError unless there is a file at `path`."""
     if not Path(path).exists():
-        raise NoLedgerError(f"there is no ledger at {path}", hint=_INIT_HINT)
+        raise NoLedgerError(f"there is no ledger at {path}", hint=MAKE_HINT)
     if not Path(path).is_file():
-        raise StoreUnavailableError(f"{path} is not a file", hint=_INIT_HINT)
+        raise StoreUnavailableError(f"{path} is not a file", hint=_OTHER_HINT)
 
 
 def cannot_change(path: str) -> bool:
@@ -141,13 +143,13 @@ def read_meta(db: sqlite3.Connection, *, path: str) -> dict[str, str] | None:
         return None
     meta = dict(db.execute(_META).fetchall()) if {"meta", "events"} <= tables else {}
     if not meta.get(SCHEMA_KEY, "").isdigit() or not meta.get(ID_KEY):
-        raise StoreUnavailableError(f"{path} is a database, but not a ledger", hint=_INIT_HINT)
+        raise StoreUnavailableError(f"{path} is a database, but not a ledger", hint=_OTHER_HINT)
     return meta
 
 
 def refuse_empty(path: str) -> StoreError:
     """The error for a database without any table, where none is to be made."""
-    return NoLedgerError(f"{path} is empty, not a ledger", hint=_INIT_HINT)
+    return NoLedgerError(f"{path} is empty, not a ledger", hint=MAKE_HINT)
 
 
 def make_tables(db: sqlite3.Connection, *, path: str, now: str) -> dict[str, str]:
@@ -217,7 +219,7 @@ _PROBLEMS: Final[dict[int, tuple[str, str]]] = {
         "cannot be opened",
         "Check that the file and its folder may be read and written by this user.",
     ),
-    sqlite3.SQLITE_NOTADB: ("is not a SQLite database", _INIT_HINT),
+    sqlite3.SQLITE_NOTADB: ("is not a SQLite database", _OTHER_HINT),
     sqlite3.SQLITE_CORRUPT: (
         "is corrupt",
         "Set the file aside, restore the newest copy of it, and run `ledger verify`.",

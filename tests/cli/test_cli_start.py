@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ledger.cli.group import SECTIONS
-from tests.cli.terminal import CANARY, Terminal, sqlite_rows
+from tests.cli.terminal import CANARY, Terminal, sqlite_rows, sqlite_run
 
 
 @pytest.fixture
@@ -120,6 +120,18 @@ def test_errors_as_json(terminal: Terminal) -> None:
         document = json.loads(ended.err)
         assert document["exit_code"] == ended.code == 2
         assert "ledger init" in document["hint"]
+
+
+def test_a_ledger_that_is_missing_is_made_by_what_the_hint_types(terminal: Terminal) -> None:
+    """Not by `ledger init`, which leaves a folder with a configuration alone."""
+    terminal.ok("init", "--sqlite", "data/*.db")
+    (terminal.folder / "ledger.db").unlink()
+    ended = terminal.run("verify")
+    assert ended.code == 1 and "there is no ledger" in ended.err
+    assert "`ledger migrate --all-tenants` makes it" in ended.err and "ledger init" not in ended.err
+    sqlite_run(terminal.folder / "data/a.db", "CREATE TABLE mine (x)")
+    terminal.ok("migrate", "--all-tenants")
+    terminal.ok("verify")
 
 
 def test_init_makes_a_folder_that_works(terminal: Terminal) -> None:

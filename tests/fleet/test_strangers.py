@@ -148,7 +148,7 @@ async def test_a_marker_is_seen_in_every_kind_of_file(
 
 
 async def test_a_long_lived_ledger_refuses_from_python_too(tmp_path: Path) -> None:
-    """The error is of its own type; `ledger init` is the way to a new ledger beside them."""
+    """The error is of its own type; `Ledger.init` is the way to a new ledger beside them."""
     fleet = Fleet(tmp_path, tenants=2)
     await fleet.open().migrate()
     (tmp_path / "ledger.db").unlink()

@@ -88,13 +88,13 @@ async def test_a_ledger_is_found_again(place: Place) -> None:
             assert await read_all(store) == list(told)
 
 
-async def test_a_missing_ledger_names_init(place: Place) -> None:
+async def test_a_missing_ledger_names_what_makes_one(place: Place) -> None:
     """Without `create`, a ledger that is not there is an error that says how to make one."""
     with pytest.raises(StoreUnavailableError) as caught:
         async with place.open(create=False):
             pass
     assert "there is no ledger" in caught.value.message
-    assert "ledger init" in caught.value.hint
+    assert "ledger migrate" in caught.value.hint
 
 
 async def test_many_may_make_the_ledger_at_once(place: Place) -> None:

@@ -302,7 +302,7 @@ async def test_the_database_is_made_too(place: Place) -> None:
     with pytest.raises(StoreUnavailableError) as caught:
         async with place.open(create=False):
             pass
-    assert "ledger init" in caught.value.hint
+    assert "ledger migrate" in caught.value.hint
     async with place.open() as store:
         assert await audit(store) == 0
 

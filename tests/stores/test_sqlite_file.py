@@ -96,6 +96,7 @@ async def test_a_file_that_is_no_database(place: Place, create: bool) -> None:
     file_of(place).write_bytes(b"This is a diary, not a database.\n" * 100)
     error = await refusal(place, create=create)
     assert "is not a SQLite database" in error.message
+    assert "put back a copy" in (error.hint or "")
     assert file_of(place).read_bytes().startswith(b"This is a diary")
 
 
@@ -105,6 +106,7 @@ async def test_a_database_that_is_no_ledger(place: Place, create: bool) -> None:
     place.execute("CREATE TABLE meta (key, value)", "CREATE TABLE events (x)")
     error = await refusal(place, create=create)
     assert "is a database, but not a ledger" in error.message
+    assert "put back a copy" in (error.hint or "")
     assert len(place.execute("SELECT name FROM sqlite_master WHERE type = 'table'")) == 2
 
 
