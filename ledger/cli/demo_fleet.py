@@ -7,29 +7,32 @@ when it is complete, so that a demo that was stopped can simply be made again.
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import ledger
+from ledger.dialects.steps import DialectName
+from ledger.drivers.sqlite import write_file
+from ledger.drivers.url import DEFAULT_LEDGER
 from ledger.errors import UsageError
 
 ROWS: Final = 100
 """Assistants in each tenant."""
+KIND: Final[DialectName] = "sqlite"
+"""What the demo's tenants are."""
 SET: Final = "preset_assistants"
 _MARK: Final = "# Made by `ledger demo`.\n"
 _CONFIG: Final = f"""\
 {_MARK}
-url = "sqlite:///ledger.db"           # the ledger itself
+url = "{DEFAULT_LEDGER}"           # the ledger itself
 migrations = "migrations"
 backups = "backups"
 backup = "always"
 parallel = 8
 
 [[tenants]]
-sqlite = "tenants/*.db"               # one file per tenant; its name is the file's
+{KIND} = "tenants/*.db"               # one file per tenant; its name is the file's
 """
 _INSERT: Final = """
 INSERT INTO assistants (id, title, prompt, status, created_at, updated_at)
@@ -80,25 +83,10 @@ def write_tenants(folder: Path, count: int, schema: Sequence[str]) -> int:
     for number in range(1, count + 1):
         path = folder / "tenants" / f"tenant_{number:0{width}}.db"
         if not path.exists():
-            _write_tenant(path, schema)
-            made += 1
-    return made
-
-
-def _write_tenant(path: Path, schema: Sequence[str]) -> None:
-    half = path.with_suffix(".half")
-    half.unlink(missing_ok=True)
-    with closing(sqlite3.connect(half, isolation_level=None)) as database:
-        database.execute("PRAGMA synchronous = OFF")
-        database.execute("BEGIN")
-        for statement in schema:
-            database.execute(statement)
-        database.executemany(
-            _INSERT,
-            (
+            rows = (
                 (f"{path.stem}-{row:03}", f"{_TOPICS[row % 5]} assistant {row}", "You help.")
                 for row in range(1, ROWS + 1)
-            ),
-        )
-        database.execute("COMMIT")
-    half.replace(path)
+            )
+            write_file(path, schema, _INSERT, rows)
+            made += 1
+    return made

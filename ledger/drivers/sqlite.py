@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -265,3 +265,19 @@ async def _interrupt(connection: aiosqlite.Connection, job: _Job[T]) -> None:
 def _roll_back_if_open(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
+
+
+def write_file(
+    path: Path, schema: Sequence[str], insert: str, rows: Iterable[Sequence[object]]
+) -> None:
+    """Make a database of these statements and rows, which has its name once it is complete."""
+    half = path.with_suffix(".half")
+    half.unlink(missing_ok=True)
+    with closing(sqlite3.connect(half, isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute("BEGIN")
+        for statement in schema:
+            database.execute(statement)
+        database.executemany(insert, rows)
+        database.execute("COMMIT")
+    half.replace(path)

@@ -29,7 +29,7 @@ def command(settings: Settings, *, folder: str, tenants: int) -> None:
     import anyio
 
     from ledger.cli import lists, shown
-    from ledger.cli.demo_fleet import SET, write_demo, write_tenants
+    from ledger.cli.demo_fleet import KIND, SET, write_demo, write_tenants
     from ledger.cli.session import open_and_work
     from ledger.config import in_working_folder, load_config
     from ledger.folder import load_set
@@ -38,7 +38,7 @@ def command(settings: Settings, *, folder: str, tenants: int) -> None:
     root = Path(folder)
     in_working_folder(root)
     config = load_config(write_demo(root))
-    base = anyio.run(load_set, root / "migrations" / SET, "sqlite").migrations[0]
+    base = anyio.run(load_set, root / "migrations" / SET, KIND).migrations[0]
     made = write_tenants(root, tenants, [step.sql for step in base.up.steps if step.skip_if])
     if not settings.quiet:
         sys.stderr.write(

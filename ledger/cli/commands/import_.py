@@ -15,6 +15,7 @@ from ledger.cli.options import (
     tenant_options,
     yes_option,
 )
+from ledger.scripts.foreign import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,14 +24,16 @@ if TYPE_CHECKING:
     from ledger.runner.importing import Importing
 
 
+_TOOLS = tuple(SOURCES)
+
+
 @ledger_command("import")
 @click.option(
     "--from",
     "tool",
     required=True,
     metavar="TOOL",
-    help="golang-migrate, dbmate, goose, "
-    "flyway, liquibase, sqitch, atlas, alembic, django, yoyo, prisma or sqlite-migrate.",
+    help=f"{', '.join(_TOOLS[:-1])} or {_TOOLS[-1]}.",
 )
 @tenant_options
 @click.option(

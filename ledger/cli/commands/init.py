@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from ledger.cli.options import Settings, ledger_command
+from ledger.drivers.url import DEFAULT_LEDGER
+from ledger.engines.kinds import KINDS
 from ledger.errors import UsageError
 from ledger.render.text import shell_word, write_lines
 
@@ -17,20 +20,29 @@ if TYPE_CHECKING:
     from ledger.api import Ledger
 
 
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def _kind_options(function: F) -> F:
+    """Add `--KIND` for each kind of tenants."""
+    for name, kind in reversed(list(KINDS.items())):
+        example = kind.example
+        function = click.option(f"--{name}", metavar=example.metavar, help=example.help)(function)
+    return function
+
+
 @ledger_command("init")
 @click.argument("folder", default=".", metavar="[DIR]")
-@click.option("--sqlite", metavar="GLOB", help="Tenants are these SQLite files: 'data/*.db'.")
-@click.option("--mysql", metavar="URL", help="Tenants are databases of this server.")
+@_kind_options
 @click.option("--databases", metavar="PATTERN", help="Which of them [default: tenant_%].")
-@click.option("--url", metavar="URL", default="sqlite:///ledger.db", help="Where the ledger is.")
+@click.option("--url", metavar="URL", default=DEFAULT_LEDGER, help="Where the ledger is.")
 def command(
     settings: Settings,
     *,
     folder: str,
-    sqlite: str | None,
-    mysql: str | None,
     databases: str | None,
     url: str,
+    **kinds: str | None,
 ) -> None:
     """Write ledger.toml into DIR, make the folders, and create the ledger database.
 
@@ -40,13 +52,16 @@ def command(
     from ledger.cli.template import configuration, without_password
     from ledger.config import in_working_folder
 
-    if databases is not None and mysql is None:
-        raise click.UsageError("--databases goes with --mysql.")
-    if mysql is not None and databases is None and "/" not in mysql.partition("://")[2]:
+    tenants = {name: value for name, value in kinds.items() if value is not None}
+    servers = [url for name, url in tenants.items() if KINDS[name].has_server]
+    if databases is not None and not servers:
+        keys = [name for name, kind in KINDS.items() if kind.has_server]
+        raise click.UsageError(f"--databases goes with --{' or --'.join(keys)}.")
+    if databases is None and any("/" not in url.partition("://")[2] for url in servers):
         databases = "tenant_%"
     root = Path(folder)
     in_working_folder(root)
-    text, secrets = configuration(url=url, sqlite=sqlite, mysql=mysql, databases=databases)
+    text, secrets = configuration(url=url, tenants=tenants, databases=databases)
     file = _write_config(root, text)
     made = _make_folders(root)
     for name, secret in secrets.items():
