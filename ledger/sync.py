@@ -1,36 +1,19 @@
-"""What a schema that is wished for has beyond the live one, and what cannot be brought about.
+"""What a tenant's schema lacks of the desired one, and what no addition can bring about.
 
-Pure. Invariant: nothing that the live schema has is ever to be dropped, narrowed or
-changed in meaning: what is missing and what is too narrow can be added, every other
-difference is told as drift.
+Pure. Invariant: nothing that the tenant has is dropped, narrowed or changed in meaning: what is
+missing and what is too narrow can be added, every other difference is reported as drift.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
+from ledger.dialects import Dialect
 from ledger.events import Change
 from ledger.schema import Column, ForeignKey, Index, Schema, Table
-
-Relation = Literal["same", "wider", "differs"]
-
-
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """How one kind of database compares and what it can add.
-
-    `types` says what a wished column is beside the live one (its last argument: whether it
-    is in the primary key). `adds_keys`: primary and unique keys can be added to a table.
-    `fold_tables`: tables' names do not tell A from a. `named_checks`: a check's text begins
-    with its name and a colon.
-    """
-
-    types: Callable[[Column, Column, bool], Relation]
-    adds_keys: bool
-    fold_tables: bool
-    named_checks: bool = False
 
 
 class Addition(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,10 +21,10 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Literal["table", "column", "type", "index"]
     table: str
-    wished: str
+    desired: str
     name: str = ""
     live_type: str = ""
-    wish_type: str = ""
+    desired_type: str = ""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,78 +34,81 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     drift: tuple[Change, ...] = ()
 
 
-def gap(wish: Schema, live: Schema, rules: Rules) -> Gap:
-    """Compare a wish with what is there. What only the live schema has does not count."""
-    tables = {_table_key(one.name, rules): one for one in live.tables}
+def gap(desired: Schema, live: Schema, dialect: Dialect, *, fold_tables: bool) -> Gap:
+    """Compare the desired schema with the live one. What only the live one has does not count.
+
+    `fold_tables`: names of tables do not tell A from a.
+    """
+
+    def key(table: Table) -> str:
+        return table.name.lower() if fold_tables else table.name
+
+    tables = {key(table): table for table in live.tables}
     additions: list[Addition] = []
     drift: list[Change] = []
-    for wished in wish.tables:
-        table = tables.get(_table_key(wished.name, rules))
+    for wanted in desired.tables:
+        table = tables.get(key(wanted))
         if table is None:
             # Its indexes come with it, be they written inside it or after it.
-            additions.append(Addition(kind="table", table=wished.name, wished=wished.name))
+            additions.append(Addition(kind="table", table=wanted.name, desired=wanted.name))
             continue
-        found = list(_missing(wished, table, rules))
+        found = list(_missing(wanted, table, dialect))
         additions += found
-        drift += _columns_drift(wished, table, rules)
-        drift += _indexes_drift(wished, table, rules)
-        gains = any(one.kind == "column" for one in found)
-        drift += _constraints_drift(wished, table, rules, gains=gains)
-        if wished.options != table.options:
-            drift.append(_changed("table", table.name, wished.options, table.options))
-    additions.sort(key=lambda one: one.kind != "table")
+        drift += _columns_drift(wanted, table, dialect)
+        drift += _indexes_drift(wanted, table, dialect)
+        gains = any(addition.kind == "column" for addition in found)
+        drift += _constraints_drift(wanted, table, dialect, gains=gains)
+        if wanted.options != table.options:
+            drift.append(_changed("table", table.name, wanted.options, table.options))
+    additions.sort(key=lambda addition: addition.kind != "table")
     return Gap(additions=tuple(additions), drift=tuple(drift))
 
 
 def as_drift(gap: Gap) -> tuple[Change, ...]:
-    """Everything in which the live schema is not as wished: after the additions ran, what is left."""
+    """Everything in which the live schema is not as desired: after the additions ran, what is left."""
     kinds = {"type": "column"}
     left = tuple(
         Change(
-            kind=kinds.get(one.kind, one.kind),
-            name=one.table if one.kind == "table" else f"{one.table}.{one.name}",
-            how="changed" if one.kind == "type" else "missing",
-            expected=one.wish_type,
-            found=one.live_type,
+            kind=kinds.get(lack.kind, lack.kind),
+            name=lack.table if lack.kind == "table" else f"{lack.table}.{lack.name}",
+            how="changed" if lack.kind == "type" else "missing",
+            expected=lack.desired_type,
+            found=lack.live_type,
         )
-        for one in gap.additions
+        for lack in gap.additions
     )
     return left + gap.drift
 
 
-def _table_key(name: str, rules: Rules) -> str:
-    return name.lower() if rules.fold_tables else name
-
-
-def _missing(wished: Table, live: Table, rules: Rules) -> Iterator[Addition]:
-    columns = {one.name.lower(): one for one in live.columns}
-    key = _key_columns(wished) | _key_columns(live)
-    for column in wished.columns:
+def _missing(wanted: Table, live: Table, dialect: Dialect) -> Iterator[Addition]:
+    columns = {column.name.lower(): column for column in live.columns}
+    key = _key_columns(wanted) | _key_columns(live)
+    for column in wanted.columns:
         there = columns.get(column.name.lower())
         if there is None:
-            yield Addition(kind="column", table=live.name, wished=wished.name, name=column.name)
-        elif rules.types(there, column, column.name.lower() in key) == "wider":
+            yield Addition(kind="column", table=live.name, desired=wanted.name, name=column.name)
+        elif dialect.relation(there, column, in_key=column.name.lower() in key) == "wider":
             yield Addition(
                 kind="type",
                 table=live.name,
-                wished=wished.name,
+                desired=wanted.name,
                 name=there.name,
                 live_type=there.type,
-                wish_type=column.type,
+                desired_type=column.type,
             )
-    names = {one.name.lower() for one in live.indexes}
-    for index in wished.indexes:
-        if index.name.lower() not in names and _can_add(index, live, rules):
-            yield Addition(kind="index", table=live.name, wished=wished.name, name=index.name)
+    names = {index.name.lower() for index in live.indexes}
+    for index in wanted.indexes:
+        if index.name.lower() not in names and _can_add(index, live, dialect):
+            yield Addition(kind="index", table=live.name, desired=wanted.name, name=index.name)
 
 
-def _can_add(index: Index, live: Table, rules: Rules) -> bool:
+def _can_add(index: Index, live: Table, dialect: Dialect) -> bool:
     if index.origin == "index":
         return True
-    if not rules.adds_keys:
+    if not dialect.adds_keys:
         return False
     # A primary key would take NULL from columns that may have it now.
-    nullable = {one.name.lower() for one in live.columns if one.nullable}
+    nullable = {column.name.lower() for column in live.columns if column.nullable}
     return index.origin != "primary" or not any(
         column.partition("(")[0].lower() in nullable for column in index.columns
     )
@@ -137,15 +123,15 @@ def _key_columns(table: Table) -> set[str]:
     }
 
 
-def _columns_drift(wished: Table, live: Table, rules: Rules) -> Iterator[Change]:
-    columns = {one.name.lower(): one for one in live.columns}
-    key = _key_columns(wished) | _key_columns(live)
-    for column in wished.columns:
+def _columns_drift(wanted: Table, live: Table, dialect: Dialect) -> Iterator[Change]:
+    columns = {column.name.lower(): column for column in live.columns}
+    key = _key_columns(wanted) | _key_columns(live)
+    for column in wanted.columns:
         there = columns.get(column.name.lower())
         if there is None:
             continue
         different: list[tuple[str, str, str]] = []
-        if rules.types(there, column, column.name.lower() in key) == "differs":
+        if dialect.relation(there, column, in_key=column.name.lower() in key) == "differs":
             different.append(("type", column.type, there.type))
         if column.nullable != there.nullable:
             words = {True: "NULL", False: "NOT NULL"}
@@ -169,24 +155,24 @@ def _default(column: Column) -> str | None:
     return text if text is None or "'" in text or '"' in text else text.upper()
 
 
-def _indexes_drift(wished: Table, live: Table, rules: Rules) -> Iterator[Change]:
-    named = {one.name.lower(): one for one in live.indexes if one.name}
-    unnamed = {_shape(one) for one in live.indexes if not one.name}
-    for index in wished.indexes:
+def _indexes_drift(wanted: Table, live: Table, dialect: Dialect) -> Iterator[Change]:
+    named = {index.name.lower(): index for index in live.indexes if index.name}
+    unnamed = {_shape(index) for index in live.indexes if not index.name}
+    for index in wanted.indexes:
         there = named.get(index.name.lower())
         label = f"{live.name}.{index.name or ', '.join(index.columns)}"
         if not index.name:
             if _shape(index) not in unnamed:
                 yield _missing_change("index", label, _index_text(index))
         elif there is None:
-            if not _can_add(index, live, rules):
+            if not _can_add(index, live, dialect):
                 yield _missing_change("index", label, _index_text(index))
         elif _shape(there) != _shape(index):
             yield _changed("index", label, _index_text(index), _index_text(there))
 
 
 def _shape(index: Index) -> tuple[object, ...]:
-    columns = tuple(one.lower() for one in index.columns)
+    columns = tuple(column.lower() for column in index.columns)
     return columns, index.unique, index.origin == "primary", index.where, index.kind
 
 
@@ -201,11 +187,11 @@ def _index_text(index: Index) -> str:
 
 
 def _constraints_drift(
-    wished: Table, live: Table, rules: Rules, *, gains: bool
+    wanted: Table, live: Table, dialect: Dialect, *, gains: bool
 ) -> Iterator[Change]:
     """Foreign keys and checks. Those of a table that gains columns may come with them: not told yet."""
-    keys = {_reference(one): one for one in live.foreign_keys}
-    for key in wished.foreign_keys:
+    keys = {_reference(key): key for key in live.foreign_keys}
+    for key in wanted.foreign_keys:
         there = keys.get(_reference(key))
         label = f"{live.name}.{key.name or ', '.join(key.columns)}"
         if there is None:
@@ -213,18 +199,18 @@ def _constraints_drift(
                 yield _missing_change("foreign key", label, _key_text(key))
         elif _key_text(key) != _key_text(there):
             yield _changed("foreign key", label, _key_text(key), _key_text(there))
-    found = {_clause(one, rules) for one in live.checks}
-    for check in wished.checks:
-        if _clause(check, rules) not in found and not gains:
+    found = {_clause(check, dialect) for check in live.checks}
+    for check in wanted.checks:
+        if _clause(check, dialect) not in found and not gains:
             yield _missing_change("check", f"{live.name}.{check}", check)
 
 
-def _clause(check: str, rules: Rules) -> str:
-    return check.partition(": ")[2] if rules.named_checks else check
+def _clause(check: str, dialect: Dialect) -> str:
+    return check.partition(": ")[2] if dialect.named_checks else check
 
 
 def _reference(key: ForeignKey) -> tuple[object, ...]:
-    return tuple(one.lower() for one in key.columns), key.parent.lower()
+    return tuple(column.lower() for column in key.columns), key.parent.lower()
 
 
 def _key_text(key: ForeignKey) -> str:

@@ -17,6 +17,7 @@ from ledger.dialects.statements import classify
 from ledger.dialects.steps import DialectName, Section, Step
 from ledger.dialects.syntax import Syntax
 from ledger.errors import ScriptError
+from ledger.schema import Column
 
 HEAD_CHARACTERS: Final = 10_000
 """Within so many characters a dump says that it is one."""
@@ -27,6 +28,8 @@ taken back around the others; `drop`, of a table before it is created."""
 
 Holder = Literal["table", "view"]
 """What version.json says that a migration creates."""
+
+Relation = Literal["same", "wider", "differs"]
 
 Equip = Callable[[Any], None]
 """Gives a connection of the database's driver what the tenants' application gives its own."""
@@ -52,12 +55,16 @@ class Dialect(ABC):
     """One kind of database, as the text of its migrations sees it.
 
     `example` is the statement that a new migration shows; `routine_hint` is added to a hint about
-    statements in several lines, and says how a routine's body is delimited (or is empty).
+    statements in several lines, and says how a routine's body is delimited (or is empty). `adds_keys`:
+    primary and unique keys can be added to a table. `named_checks`: the text of a check, as the database
+    reports it, begins with its name and a colon.
     """
 
     name: DialectName
     syntax: Syntax
     example: str
+    adds_keys: bool
+    named_checks: bool = False
     routine_hint: str = ""
 
     @abstractmethod
@@ -70,6 +77,13 @@ class Dialect(ABC):
     @abstractmethod
     def existence_query(self, kind: Holder, name: str) -> str:
         """A SELECT of 1 if the tenant has a table or view of this name, else of 0."""
+
+    @abstractmethod
+    def relation(self, live: Column, desired: Column, *, in_key: bool) -> Relation:
+        """The desired type of a column beside the live one, both as the same database reports them.
+
+        `in_key`: the column is in the primary key. What is not known to be wider `differs`.
+        """
 
     def classify(self, sql: str) -> StatementKind:
         """The kind of one statement; `other` for one that is not known."""

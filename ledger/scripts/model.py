@@ -72,8 +72,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """One migration of one set, for one dialect.
 
     `key` orders versions (part by part, as numbers). `depends` are (set,
-    version) pairs. `sync` are the CREATE statements of a schema that is wished for,
-    which is brought about after `up`. `contents` maps a SHA-256 to a text that the ledger keeps;
+    version) pairs. `sync` are the CREATE statements of the desired schema,
+    which the tenant is brought up to after `up`. `contents` maps a SHA-256 to a text that the ledger keeps;
     `ref.sources` says which part each is. `uses` are the names of all
     placeholders in its texts, `warnings` what its author should know. `no_steps` says why it
     is meant to have none.

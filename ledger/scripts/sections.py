@@ -30,7 +30,7 @@ from ledger.scripts.marks import (
 )
 from ledger.scripts.model import Check, SkipIf, Step, sha256_hex
 from ledger.scripts.source import SourceFile
-from ledger.scripts.wish import require_wish
+from ledger.scripts.sync_section import require_sync
 
 
 class _Pending(msgspec.Struct):
@@ -272,7 +272,7 @@ def _require_used(pending: _Pending, file: str) -> None:
 def _is_of_dump(parsed: Parsed, statement: Statement) -> bool:
     """Whether a dump has the statement for a server that takes it whole; a migration leaves it out.
 
-    Of a wish, which changes nothing that is there, so are settings and the DROP before a CREATE.
+    So are, in a section sync, settings and the DROP before a CREATE.
     """
     part = parsed.dialect.dump_part(statement.sql, dump=parsed.dump)
     if part == "restore":
@@ -328,7 +328,7 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
             hint="Write -- migrate:verify on a line before it.",
         )
     if parsed.section == "sync":
-        require_wish(statement, parsed.dialect, file=parsed.file, dump=parsed.dump)
+        require_sync(statement, parsed.dialect, file=parsed.file, dump=parsed.dump)
         parsed.dropped.pop(kind.target, None)
     else:
         problem = parsed.dialect.step_problem(statement, kind, file=parsed.file, kept=parsed.kept)
@@ -363,4 +363,4 @@ def _finish(parsed: Parsed, script: Script, pending: _Pending, *, kept: bool) ->
     )
     _require_used(_take_directives(parsed, pending, directives), parsed.file)
     for statement in parsed.dropped.values():
-        require_wish(statement, parsed.dialect, file=parsed.file)
+        require_sync(statement, parsed.dialect, file=parsed.file)

@@ -6,13 +6,14 @@ from typing import Any, get_args
 
 import pytest
 
-from ledger.dialects import NAMES, DialectName, dialect_of
+from ledger.dialects import NAMES, Dialect, DialectName, dialect_of
 
 
 @pytest.mark.parametrize("name", get_args(DialectName))
 def test_every_name_has_its_dialect(name: DialectName) -> None:
     """What is stored and configured by name is looked up once, and is one object."""
     assert dialect_of(name).name == name
+    assert all(hasattr(dialect_of(name), field) for field in Dialect.__annotations__)
     assert dialect_of(name) is dialect_of(name)
 
 

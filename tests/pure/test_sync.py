@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.engines.mysql.schema.widening import relation
-from ledger.engines.sqlite.schema.sync import affinity
+from ledger.dialects import dialect_of
+from ledger.dialects.sqlite.types import affinity
 from ledger.schema import Column, ForeignKey, Index, Schema, Table
-from ledger.sync import Rules, as_drift, gap
+from ledger.sync import as_drift, gap
 
-MYSQL = Rules(types=relation, adds_keys=True, fold_tables=False, named_checks=True)
+MYSQL = dialect_of("mysql")
 
 WIDER = [
     ("tinyint(4)", "int(11)"),
@@ -54,26 +54,26 @@ def column(kind: str, **more: object) -> Column:
 @pytest.mark.parametrize(("old", "new"), WIDER)
 def test_wider_goes_one_way(old: str, new: str) -> None:
     """What holds every value of the other is wider, and the other way round never is."""
-    assert relation(column(old), column(new), False) == "wider"
-    assert relation(column(new), column(old), False) == "differs"
+    assert MYSQL.relation(column(old), column(new), in_key=False) == "wider"
+    assert MYSQL.relation(column(new), column(old), in_key=False) == "differs"
 
 
 @pytest.mark.parametrize(("old", "new"), SAME)
 def test_a_display_width_says_nothing(old: str, new: str) -> None:
     """Integers of the same size and sign are the same."""
-    assert relation(column(old), column(new), False) == "same"
+    assert MYSQL.relation(column(old), column(new), in_key=False) == "same"
 
 
 @pytest.mark.parametrize(("old", "new"), OTHERS)
 def test_what_is_not_known_to_be_wider_is_left_alone(old: str, new: str) -> None:
     """Narrower, another kind, or anything unknown differs."""
-    assert relation(column(old), column(new), False) == "differs"
+    assert MYSQL.relation(column(old), column(new), in_key=False) == "differs"
 
 
 def test_a_generated_column_is_never_widened() -> None:
     """Its definition is more than its type."""
     live = column("varchar(10)", extra="STORED GENERATED AS (b)")
-    assert relation(live, column("varchar(20)"), False) == "differs"
+    assert MYSQL.relation(live, column("varchar(20)"), in_key=False) == "differs"
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,14 @@ def _schemas(draw: st.DrawFn) -> Schema:
 @given(_schemas())
 def test_a_fulfilled_wish_leaves_nothing(schema: Schema) -> None:
     """A schema beside itself has no addition and no drift."""
-    assert gap(schema, schema, MYSQL).additions == ()
-    assert as_drift(gap(schema, schema, MYSQL)) == ()
+    assert gap(schema, schema, MYSQL, fold_tables=False).additions == ()
+    assert as_drift(gap(schema, schema, MYSQL, fold_tables=False)) == ()
 
 
 @given(_schemas(), _schemas())
 def test_what_is_there_is_never_added_again(wish: Schema, live: Schema) -> None:
     """Every addition is missing or too narrow, and nothing is told both as addition and as drift."""
-    found = gap(wish, live, MYSQL)
+    found = gap(wish, live, MYSQL, fold_tables=False)
     there = {table.name: table for table in live.tables}
     for one in found.additions:
         if one.kind == "table":
@@ -160,7 +160,7 @@ def test_what_is_there_is_never_added_again(wish: Schema, live: Schema) -> None:
 @given(_schemas(), _schemas())
 def test_every_difference_of_the_wish_is_told(wish: Schema, live: Schema) -> None:
     """No addition and no drift: then each wished column is there with its type, null and default."""
-    if as_drift(gap(wish, live, MYSQL)):
+    if as_drift(gap(wish, live, MYSQL, fold_tables=False)):
         return
     there = {table.name: {one.name: one for one in table.columns} for table in live.tables}
     for table in wish.tables:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ledger.dialects.base import Dialect, Doubt, DumpPart, Equip, Holder
+from ledger.dialects.base import Dialect, Doubt, DumpPart, Equip, Holder, Relation
 from ledger.dialects.findings import Finding
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql import dumps, lint, needs
@@ -14,10 +14,12 @@ from ledger.dialects.mysql.order import in_order
 from ledger.dialects.mysql.problems import beyond_connection, cut_routine
 from ledger.dialects.mysql.split import split_mysql
 from ledger.dialects.mysql.syntax import SYNTAX, literal
+from ledger.dialects.mysql.types import relation
 from ledger.dialects.split import Script, Statement
 from ledger.dialects.steps import DialectName, Section, Step
 from ledger.dialects.syntax import Syntax
 from ledger.errors import ScriptError
+from ledger.schema import Column
 
 _SETTING: Final = re.compile(
     r"SET\s+(?!@@(?:GLOBAL|PERSIST)|GLOBAL\b|PERSIST|PASSWORD\b|ROLE\b|DEFAULT\b|RESOURCE\b)[^(]*\Z",
@@ -35,6 +37,8 @@ class Mysql(Dialect):
     name: DialectName = "mysql"
     syntax: Syntax = SYNTAX
     example = "ALTER TABLE {prefix}… ADD COLUMN …;"
+    adds_keys = True
+    named_checks = True
     routine_hint = "; a routine with several statements stands between DELIMITER $$ and DELIMITER ;"
 
     def split(self, text: str, *, file: str) -> Script:
@@ -42,6 +46,9 @@ class Mysql(Dialect):
 
     def existence_query(self, kind: Holder, name: str) -> str:
         return _EXISTS.format(literal(name), "" if kind == "view" else "NOT ")
+
+    def relation(self, live: Column, desired: Column, *, in_key: bool) -> Relation:
+        return relation(live, desired)
 
     def dump_hint(self, head: str, *, line: str = "", wide: bool = False) -> str:
         return dumps.dump_hint(head, line=line, wide=wide)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from ledger.dialects.base import Dialect, Equip, Holder, Settled
+from ledger.dialects.base import Dialect, Equip, Holder, Relation, Settled
 from ledger.dialects.findings import Finding
 from ledger.dialects.split import Script
 from ledger.dialects.sqlite import lint
@@ -14,8 +14,10 @@ from ledger.dialects.sqlite.pragmas import enforces_foreign_keys, switches_forei
 from ledger.dialects.sqlite.split import split_sqlite
 from ledger.dialects.sqlite.syntax import SYNTAX, literal
 from ledger.dialects.sqlite.transaction import settle_bound, settle_section
+from ledger.dialects.sqlite.types import relation
 from ledger.dialects.steps import DialectName, Section, Step
 from ledger.dialects.syntax import Syntax
+from ledger.schema import Column
 
 _TRANSACTION: Final = re.compile(r"(?:BEGIN|COMMIT|END)\b", re.IGNORECASE)
 _EXISTS: Final = (
@@ -29,12 +31,16 @@ class Sqlite(Dialect):
     name: DialectName = "sqlite"
     syntax: Syntax = SYNTAX
     example = "ALTER TABLE … ADD COLUMN …;"
+    adds_keys = False
 
     def split(self, text: str, *, file: str) -> Script:
         return split_sqlite(text, file=file)
 
     def existence_query(self, kind: Holder, name: str) -> str:
         return _EXISTS.format(kind, literal(name))
+
+    def relation(self, live: Column, desired: Column, *, in_key: bool) -> Relation:
+        return relation(live, desired, in_key=in_key)
 
     def is_left_to_engine(self, sql: str) -> bool:
         return _TRANSACTION.match(sql) is not None or switches_foreign_keys(sql) is not None

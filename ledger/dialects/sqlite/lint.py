@@ -88,7 +88,7 @@ def _impossible_sync(sync: Sequence[Step], equip: Equip | None) -> Iterator[Find
                         "sync",
                         "error",
                         f"it cannot be made in an empty database: {error}",
-                        "A section sync is a whole wish: what it refers to must be in it, and once.",
+                        "A section sync is a whole schema: what it refers to must be in it, and once.",
                     )
 
 

@@ -6,11 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.engines.mysql.schema.widening import relation
 from ledger.events import Mark
 from ledger.schema import Schema
 from ledger.scripts.model import Step
-from ledger.sync import Rules
 
 Row = tuple[Any, ...]
 
@@ -84,10 +82,3 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     schema: Schema
     lines: dict[tuple[str, str, str], str]
     fold_tables: bool
-
-    @property
-    def rules(self) -> Rules:
-        """How this server compares."""
-        return Rules(
-            types=relation, adds_keys=True, fold_tables=self.fold_tables, named_checks=True
-        )

@@ -158,7 +158,7 @@ def _unquoted(name: str) -> str:
 
 async def plan(opened: Opened, wish: Wish, live: Schema, *, after: int) -> SyncPlan:
     """The statements that the live schema lacks, numbered from `after` + 1, and what they cannot settle."""
-    found = gap(wish.schema, live, wish.rules)
+    found = gap(wish.schema, live, MYSQL, fold_tables=wish.fold_tables)
     prefix = opened.names.prefix
     missing = {_real(one.table, prefix).lower() for one in found.additions if one.kind == "table"}
     statements = [
@@ -168,7 +168,7 @@ async def plan(opened: Opened, wish: Wish, live: Schema, *, after: int) -> SyncP
         if one.kind != "table":
             text = await _clause(opened, wish, one)
             if text:
-                step = _step_for(wish, _real(one.wished, prefix))
+                step = _step_for(wish, _real(one.desired, prefix))
                 statements.append((*_statement(one, text, prefix), step))
     return SyncPlan(
         steps=tuple(
@@ -241,7 +241,7 @@ async def has_made(opened: Opened, step: Step) -> bool:
 
 def left(wish: Wish, live: Schema) -> tuple[Change, ...]:
     """In what the live schema is still not as wished."""
-    return as_drift(gap(wish.schema, live, wish.rules))
+    return as_drift(gap(wish.schema, live, MYSQL, fold_tables=wish.fold_tables))
 
 
 def _statement(one: Addition, text: str, prefix: str) -> tuple[str, str]:
@@ -256,9 +256,9 @@ def _statement(one: Addition, text: str, prefix: str) -> tuple[str, str]:
 async def _clause(opened: Opened, wish: Wish, one: Addition) -> str:
     """What stands behind ALTER TABLE …; nothing if the server's own texts do not give it."""
     if one.kind == "column":
-        return f"ADD COLUMN {wish.lines[one.wished, 'column', one.name.lower()]}"
+        return f"ADD COLUMN {wish.lines[one.desired, 'column', one.name.lower()]}"
     if one.kind == "index":
-        return f"ADD {wish.lines[one.wished, 'index', one.name.lower()]}"
+        return f"ADD {wish.lines[one.desired, 'index', one.name.lower()]}"
     # The column as it is, with the wider type alone in the place of its own: what else the
     # wish says of it may be narrower, and is told as drift.
     table = _real(one.table, opened.names.prefix)
@@ -268,7 +268,7 @@ async def _clause(opened: Opened, wish: Wish, one: Addition) -> str:
             same = line[: len(before)].lower() == before.lower()
             rest = line[len(before) :]
             if same and (not rest or rest.startswith(" ")):
-                return f"MODIFY COLUMN {quote_identifier(name)} {one.wish_type}{rest}"
+                return f"MODIFY COLUMN {quote_identifier(name)} {one.desired_type}{rest}"
     return ""
 
 

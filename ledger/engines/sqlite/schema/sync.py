@@ -20,9 +20,9 @@ from ledger.engines.sqlite.schema.ddl import column_definitions, quoted
 from ledger.engines.sqlite.schema.introspect import READ_DEFINITIONS, SchemaCache
 from ledger.engines.sqlite.trouble import REFUSALS, step_failed
 from ledger.events import Change
-from ledger.schema import Column, Schema
+from ledger.schema import Schema
 from ledger.scripts.model import Step, sha256_hex
-from ledger.sync import Addition, Relation, Rules, as_drift, gap
+from ledger.sync import Addition, as_drift, gap
 
 _FORBIDDEN: Final = frozenset({sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
 
@@ -76,7 +76,7 @@ def _authorize(action: int, *_: object) -> int:
 
 def plan(wish: Wish, live: Schema, *, after: int) -> SyncPlan:
     """The statements that the live schema lacks, numbered from `after` + 1, and what they cannot settle."""
-    found = gap(wish.schema, live, RULES)
+    found = gap(wish.schema, live, SQLITE, fold_tables=True)
     missing = {one.table.lower() for one in found.additions if one.kind == "table"}
     statements = [
         (f"Sync: {step.name}", step.sql, step) for step in wish.steps if _table_of(step) in missing
@@ -95,12 +95,12 @@ def plan(wish: Wish, live: Schema, *, after: int) -> SyncPlan:
 
 def left(wish: Wish, live: Schema) -> tuple[Change, ...]:
     """In what the live schema is still not as wished."""
-    return as_drift(gap(wish.schema, live, RULES))
+    return as_drift(gap(wish.schema, live, SQLITE, fold_tables=True))
 
 
 def _statement(wish: Wish, one: Addition) -> tuple[str, str, Step]:
     """Name and text of a statement, and the step of the wish that it is from."""
-    table = one.wished.lower()
+    table = one.desired.lower()
     if one.kind == "index":
         step = next(step for step in wish.steps if _index_of(step) == one.name.lower())
         return f"Sync: {step.name}", step.sql, step
@@ -122,30 +122,3 @@ def _table_of(step: Step) -> str:
 def _index_of(step: Step) -> str:
     kind = SQLITE.classify(step.sql)
     return kind.target.lower() if kind.makes("index") else ""
-
-
-def affinity(declared: str) -> str:
-    """By the rules of SQLite's documentation (datatype3, section 3.1)."""
-    text = declared.upper()
-    for affinity_name, words in (
-        ("INTEGER", ("INT",)),
-        ("TEXT", ("CHAR", "CLOB", "TEXT")),
-        ("BLOB", ("BLOB",)),
-        ("REAL", ("REAL", "FLOA", "DOUB")),
-    ):
-        if any(word in text for word in words):
-            return affinity_name
-    return "NUMERIC" if text else "BLOB"
-
-
-def relation(live: Column, wish: Column, in_key: bool) -> Relation:
-    """SQLite stores alike what has one affinity, whatever length is declared: nothing to widen.
-
-    INTEGER PRIMARY KEY alone is the rowid, and INT PRIMARY KEY is not.
-    """
-    if in_key and (live.type == "INTEGER") != (wish.type == "INTEGER"):
-        return "differs"
-    return "same" if affinity(live.type) == affinity(wish.type) else "differs"
-
-
-RULES: Final = Rules(types=relation, adds_keys=False, fold_tables=True)

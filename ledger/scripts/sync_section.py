@@ -1,6 +1,6 @@
-"""What may stand in a section sync: the tables and indexes that are wished for.
+"""What may stand in a section sync: the tables and indexes of the desired schema.
 
-Invariant: a wish says what is to be there and nothing else, so that it can be made
+Invariant: the section says what is to be there and nothing else, so that it can be made
 in an empty scratch database and compared; whatever reads or changes rows is refused.
 """
 
@@ -21,7 +21,7 @@ _DUMP_HINT: Final = (
 )
 
 
-def require_wish(statement: Statement, dialect: Dialect, *, file: str, dump: bool = False) -> None:
+def require_sync(statement: Statement, dialect: Dialect, *, file: str, dump: bool = False) -> None:
     """Hold a statement of a section sync to CREATE TABLE NAME (…) or CREATE INDEX. Raises ScriptError."""
     problem = _problem(dialect.syntax.cursor(statement.sql))
     if problem:

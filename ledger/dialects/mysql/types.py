@@ -1,4 +1,4 @@
-"""Whether a wished column type holds everything that the live one does.
+"""Whether a desired column type holds everything that the live one does.
 
 Pure. Both types are as the same server reports them. Invariant: what is not known
 to be wider differs, and is left alone.
@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.base import Relation
 from ledger.schema import Column
-from ledger.sync import Relation
 
 _TYPE: Final = re.compile(r"(?P<base>\w+)(?:\((?P<args>.*)\))?(?P<rest>[^()]*)", re.DOTALL)
 _VALUES: Final = re.compile(r"'(?:[^']|'')*'")
@@ -35,11 +35,11 @@ class _Type(msgspec.Struct, frozen=True):
         return int(self.args) if self.args.isdigit() else 0
 
 
-def relation(live: Column, wish: Column, in_key: bool) -> Relation:
-    """The wished type beside the live one. The display width of an integer says nothing."""
-    if live.type == wish.type:
+def relation(live: Column, desired: Column) -> Relation:
+    """The desired type beside the live one. The display width of an integer says nothing."""
+    if live.type == desired.type:
         return "same"
-    old, new = _read(live.type), _read(wish.type)
+    old, new = _read(live.type), _read(desired.type)
     if old == new:
         return "same"
     if "GENERATED" in live.extra.upper() or "AS (" in live.extra.upper():
