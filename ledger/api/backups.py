@@ -6,15 +6,11 @@ from collections.abc import Sequence
 
 import anyio
 
-from ledger.api.opened import Chosen
-from ledger.api.running import run_call
+from ledger.api.call import Call
 from ledger.engines.base import Target
-from ledger.errors import UsageError
-from ledger.fleet.progress import Progress
 from ledger.fleet.report import RunReport
-from ledger.fleet.run import Bounds
 from ledger.plan import Catalogue
-from ledger.runner.context import RunContext
+from ledger.requests import PlanPrune, Prune
 from ledger.runner.kept import KeptBackup, all_backups
 from ledger.runner.outcome import Outcome
 from ledger.runner.prune import BackupCheck, Pruning, check_backup, plan_tenant, prune_tenant
@@ -36,49 +32,35 @@ async def check_backups(found: Sequence[KeptBackup], *, parallel: int) -> list[B
     return [checks[kept.seq] for kept in found]
 
 
-async def plan_prune(
-    ctx: RunContext, chosen: Chosen, *, keep: int | None, before: str | None
-) -> tuple[Pruning, ...]:
-    """What would go, for each chosen tenant. Raises UsageError if neither limit is given."""
-    if keep is None and before is None:
-        raise UsageError(
-            "say which backups may go", hint="Give --keep N, --older-than 30d, or both."
-        )
-    before = None if before is None else moment_text(before)
+async def plan_prune(call: Call, request: PlanPrune) -> tuple[Pruning, ...]:
+    """What would go, for each chosen tenant."""
+    before = None if request.before is None else moment_text(request.before)
     by_tenant: dict[str, list[KeptBackup]] = {}
-    for one in await all_backups(ctx.store):
+    for one in await all_backups(call.ctx.store):
         by_tenant.setdefault(one.tenant, []).append(one)
     return tuple(
         [
             await plan_tenant(
-                by_tenant.get(target.name, ()), target.name, keep=keep or 0, before=before
+                by_tenant.get(target.name, ()), target.name, keep=request.keep or 0, before=before
             )
-            for target in chosen.targets
+            for target in call.targets
         ]
     )
 
 
-async def prune(
-    ctx: RunContext,
-    chosen: Chosen,
-    bounds: Bounds,
-    progress: Progress,
-    *,
-    keep: int | None,
-    before: str | None,
-) -> RunReport:
+async def prune(call: Call, request: Prune) -> RunReport:
     """Delete what `plan_prune` names, recorded as a run; a tenant without any stays out of it."""
-    plans = {one.tenant: one for one in await plan_prune(ctx, chosen, keep=keep, before=before)}
+    plans = {one.tenant: one for one in await plan_prune(call, request)}
 
-    async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-        return await prune_tenant(ctx, target, plans[target.name])
+    async def work(target: Target, catalogue: Catalogue) -> Outcome:
+        return await prune_tenant(call.ctx, target, plans[target.name])
 
     todo = [
         target
-        for target in chosen.targets
+        for target in call.targets
         if (plan := plans[target.name]).delete or plan.leftovers or plan.problem
     ]
-    options = {"keep": str(keep)} if keep is not None else {}
-    if before is not None:
-        options["before"] = before
-    return await run_call(ctx, chosen, todo, work, bounds, progress, options=options)
+    options = {"keep": str(request.keep)} if request.keep is not None else {}
+    if request.before is not None:
+        options["before"] = request.before
+    return await call.run(work, todo, options=options)

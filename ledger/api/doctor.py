@@ -16,8 +16,8 @@ from typing import Final, Literal
 import anyio
 import msgspec
 
-from ledger.api.opened import Chosen, Opened, choose_tenants, opened
-from ledger.api.strangers import find_strangers, wrong_ledger
+from ledger.api.opened import Opened, opened
+from ledger.api.tenants import Chosen, choose_tenants, find_strangers, wrong_ledger
 from ledger.config import Config
 from ledger.drivers.url import IN_MEMORY
 from ledger.drivers.versions import library_versions
@@ -30,6 +30,7 @@ from ledger.fleet.doctor import examine_fleet
 from ledger.fleet.progress import Progress
 from ledger.fleet.state import load_fleet
 from ledger.projections import FleetState
+from ledger.requests import Doctor
 
 Area = Literal["host", "ledger", "backups", "tenant"]
 
@@ -76,9 +77,7 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if self.sound else 4
 
 
-async def examine(
-    config: Config, patterns: list[str], *, quick: bool, parallel: int, progress: Progress
-) -> DoctorReport:
+async def examine(config: Config, request: Doctor, progress: Progress) -> DoctorReport:
     """Look at everything, also where some of it cannot be reached. Raises UsageError, ScriptError."""
     findings = _host(config)
     fleet, ledger_id, missing = FleetState(), "", False
@@ -96,7 +95,7 @@ async def examine(
     # The tenants are looked at whatever became of the ledger.
     empty = msgspec.structs.replace(config, url=IN_MEMORY)
     async with opened(empty, create=True) as ready:
-        chosen = await choose_tenants(config, ready.engines, patterns)
+        chosen = await choose_tenants(config, ready.engines, request.patterns)
         findings += [
             _finding(
                 "tenant", "source", "failed", f"{one.source}: {one.error.message}", one.error.hint
@@ -120,8 +119,8 @@ async def examine(
             ready.engines.__getitem__,
             fleet,
             NONE if missing else ledger_id,
-            quick=quick,
-            parallel=parallel,
+            quick=request.quick,
+            parallel=request.parallel or config.parallel,
             progress=progress,
         )
     findings += [_of_tenant(one.tenant, probe) for one in examined for probe in one.probes]

@@ -7,21 +7,19 @@ read back, it says the same of them, and its state is not believed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
 import msgspec
 
 from ledger import events as ev
-from ledger.api.opened import Chosen
-from ledger.api.status import build_status
+from ledger.api.opened import Look
+from ledger.api.status import read_status
 from ledger.engines.base import Target
 from ledger.events import MigrationRef
-from ledger.plan import Options
-from ledger.projections import FleetState, TenantState
+from ledger.projections import TenantState
 from ledger.scripts.model import Migration, MigrationSet
-from ledger.stores.base import Filter, Head, Store
+from ledger.stores.base import Filter, Store
 
 JOINING = ("completed", "baselined", "imported", "reset", "restored", "drift_detected")
 """The events with which a migration may join the applied set."""
@@ -38,12 +36,11 @@ class _Joined(msgspec.Struct, frozen=True, kw_only=True):
 _Key = tuple[str, str, str]
 
 
-async def version_documents(
-    store: Store, fleet: FleetState, chosen: Chosen, *, head: Head, now: datetime, options: Options
-) -> list[dict[str, Any]]:
+async def version_documents(look: Look) -> list[dict[str, Any]]:
     """One document for each chosen tenant and set that it follows."""
+    store, fleet, chosen = look.ready.store, look.fleet, look.chosen
     joined = await _joined(store)
-    status = build_status(fleet, chosen, head=head, url=store.url, now=now, options=options)
+    status = await read_status(look)
     rows = {(row.tenant, row.set): row for row in status.tenants}
     documents = []
     for target in chosen.targets:

@@ -7,27 +7,29 @@ from collections.abc import Mapping
 import msgspec
 
 from ledger import events as ev
-from ledger.api.opened import Chosen
+from ledger.api.opened import Look
+from ledger.api.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.fleet.planning import FleetPlan, TenantPlan
 from ledger.projections import FleetState
+from ledger.requests import ReadStats
 from ledger.stats import Estimate, Gathering, Lane, Sample, Stats, estimate, together
 from ledger.stores.base import Filter, Store
 
 
-async def fleet_stats(
-    store: Store, fleet: FleetState, chosen: Chosen, *, migration: str | None, steps: int | None
-) -> Stats:
+async def fleet_stats(look: Look, request: ReadStats) -> Stats:
     """Sizes, growth and slow steps of the chosen tenants."""
-    gathering = Gathering([target.name for target in chosen.targets])
-    async for rows in store.read(Filter(types=("completed", "step_applied"))):
+    names = [target.name for target in look.chosen.targets]
+    gathering = Gathering(names)
+    async for rows in look.ready.store.read(Filter(types=("completed", "step_applied"))):
         gathering.feed(rows)
-    marks = {target.name: fleet.tenant(target.name).mark for target in chosen.targets}
-    in_part = {
-        target.name: tuple(half.id for half in fleet.tenant(target.name).halves)
-        for target in chosen.targets
-    }
-    return gathering.finish(marks, migration=migration, steps=steps, in_part=in_part)
+    states = {name: look.fleet.tenant(name) for name in names}
+    return gathering.finish(
+        {name: state.mark for name, state in states.items()},
+        migration=request.migration,
+        steps=request.steps,
+        in_part={name: tuple(half.id for half in one.halves) for name, one in states.items()},
+    )
 
 
 async def with_estimates(

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import difflib
 
-from ledger.api.opened import Chosen, Opened
-from ledger.api.running import run_call
+from ledger.api.call import Call
+from ledger.api.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.errors import UsageError
-from ledger.fleet.progress import Progress
 from ledger.fleet.report import RunReport
-from ledger.fleet.run import Bounds
 from ledger.plan import Catalogue
-from ledger.runner.context import RunContext
-from ledger.runner.importing import Asked, Importing, import_tenant, plan_import_tenant
+from ledger.requests import Import, PlanImport
+from ledger.runner.importing import Importing, import_tenant, plan_import_tenant
 from ledger.runner.outcome import Outcome
 from ledger.scripts.foreign import SOURCES
 from ledger.scripts.placeholders import validate_identifier_value
 
 
-def require_known(asked: Asked, chosen: Chosen) -> None:
+def require_known(asked: PlanImport, chosen: Chosen) -> None:
     """Raises UsageError for a tool, a table or a set that cannot be."""
-    if asked.tool not in SOURCES:
-        near = difflib.get_close_matches(asked.tool, SOURCES, n=1)
+    if asked.source not in SOURCES:
+        near = difflib.get_close_matches(asked.source, SOURCES, n=1)
         raise UsageError(
-            f"no tool {asked.tool!r} is known",
+            f"no tool {asked.source!r} is known",
             hint=(f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(SOURCES)}.",
         )
     validate_identifier_value("table", asked.table or "", source="--table")
@@ -42,30 +40,24 @@ def require_known(asked: Asked, chosen: Chosen) -> None:
         )
 
 
-async def plan_import(
-    ctx: RunContext, ready: Opened, chosen: Chosen, asked: Asked
-) -> tuple[Importing, ...]:
+async def plan_import(call: Call, request: PlanImport) -> tuple[Importing, ...]:
     """What an import would count as applied on each tenant; touches nothing."""
-    require_known(asked, chosen)
+    require_known(request, call.chosen)
     return tuple(
         [
             await plan_import_tenant(
-                ctx, ready.engines[target.engine], target, chosen.catalogues[target.name], asked
+                call.ctx, call.engine(target), target, call.catalogue(target), request
             )
-            for target in chosen.targets
+            for target in call.targets
         ]
     )
 
 
-async def import_history(
-    ctx: RunContext, ready: Opened, chosen: Chosen, bounds: Bounds, progress: Progress, asked: Asked
-) -> RunReport:
+async def import_history(call: Call, request: Import) -> RunReport:
     """Import on every chosen tenant; one that is refused is named, and the others go on."""
-    require_known(asked, chosen)
+    require_known(request, call.chosen)
 
-    async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-        return await import_tenant(ctx, ready.engines[target.engine], target, catalogue, asked)
+    async def work(target: Target, catalogue: Catalogue) -> Outcome:
+        return await import_tenant(call.ctx, call.engine(target), target, catalogue, request)
 
-    return await run_call(
-        ctx, chosen, chosen.targets, work, bounds, progress, options={"source": asked.tool}
-    )
+    return await call.run(work, options={"source": request.source})

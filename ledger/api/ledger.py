@@ -7,473 +7,403 @@ what it alone needs, so that `status` does not wait for what `rehearse` is made 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ledger.api.arguments import require_acceptable, require_arguments, require_restored
-from ledger.api.choosing import pick_backup, rollback_chooser
-from ledger.api.reading import Reading
-from ledger.api.running import Tenants, changed_tenants, run_call
+from ledger import requests as ask
+from ledger.api.connection import Connection
+from ledger.api.tenants import gone_tenants, matches_any
 from ledger.engines.base import Target
-from ledger.fleet.planning import Decisions, drifted_tenants, left_alone, refuse_wrong_files
-from ledger.fleet.report import RunReport
-from ledger.fleet.run import Bounds
-from ledger.plan import Catalogue, others, standing, unsettled, up_to
-from ledger.runner.context import BackupPolicy, RunContext
-from ledger.runner.kept import kept_backups
-from ledger.runner.outcome import Outcome
-from ledger.runner.undo import How, restore_tenant, rollback_tenant
+from ledger.errors import UsageError
+from ledger.events import Recorded
+from ledger.fleet.state import load_fleet
+from ledger.requests.base import Request, takes
 from ledger.stores.base import Head
-from ledger.stores.filters import moment_text
 
 if TYPE_CHECKING:
+    from ledger.api.doctor import DoctorReport
     from ledger.api.maintain import MaintainReport
+    from ledger.api.rehearse import RehearsalReport
+    from ledger.api.status import Status
     from ledger.api.verify import VerifyReport
+    from ledger.fleet.planning import FleetPlan
+    from ledger.fleet.report import RunReport
     from ledger.fleet.validation import ValidationReport
-    from ledger.runner.upkeep import Task
+    from ledger.lint import Finding
+    from ledger.projections import RunState
+    from ledger.runner.importing import Importing
+    from ledger.runner.kept import KeptBackup
+    from ledger.runner.prune import BackupCheck, Pruning
+    from ledger.runner.reset import Resetting
+    from ledger.schema import Schema
+    from ledger.stats import Stats
 
 
-class Ledger(Reading):
+class Ledger(Connection):
     """One configuration's ledger and fleet.
 
     Use it as `async with Ledger.open(…) as ledger`, or for a single call as
-    `await Ledger.open(…).migrate()`, which opens and closes by itself. `lost` are the sources
-    that did not answer when the last call asked them for tenants; `gone` are the tenants with
-    applied migrations that none of them named, when the last `migrate` or `status` asked for all.
+    `await Ledger.open(…).migrate()`, which opens and closes by itself. The arguments of a method are
+    the fields of its request in `ledger.requests`. `lost` are the sources that did not answer when
+    the last call asked them for tenants; `gone` are the tenants with applied migrations that none of
+    them named, when the last `migrate` or `status` asked for all.
     """
+
+    def run(self, request: Request) -> Any:
+        """The call that the request is: what its method gives, to be awaited (or, for events, iterated)."""
+        return getattr(self, request.method)(**msgspec.structs.asdict(request))
 
     async def init(self) -> Head:
         """Create the ledger if it is not there, and return its head."""
         async with self._making() as ready:
             return await ready.store.head()
 
-    async def migrate(
-        self,
-        tenants: Tenants = "*",
-        *,
-        to: str | None = None,
-        parallel: int | None = None,
-        backup: BackupPolicy | None = None,
-        on_error: Literal["continue", "stop"] = "continue",
-        max_failures: int | str | None = None,
-        out_of_order: bool | None = None,
-        explain: str | Path | None = None,
-        reason: str = "",
-    ) -> RunReport:
+    # What changes tenants or their records.
+
+    @takes(ask.Migrate)
+    async def migrate(self, request: ask.Migrate) -> RunReport:
         """Bring tenants forward; a run is recorded only if there is something to do.
 
         `backup` overrides the configuration's. Several processes may call this at
         once: each tenant is migrated by one, the others wait for its result. `explain` is a
         file of named queries whose plans are recorded where a migration changes them.
         """
-        require_arguments(
-            to=to,
-            parallel=parallel,
-            backup=backup,
-            on_error=on_error,
-            max_failures=max_failures,
-            out_of_order=out_of_order,
-            explain=explain,
-            reason=reason,
-        )
-        from ledger.api.migrating import migrate_fleet
-        from ledger.fleet.plans import migrate_plan
+        from ledger.api.migrate import migrate
 
-        async with self._making(tenants) as ready:
-            options = self._options(to, out_of_order)
-            ctx, chosen = await self._begin(ready, "migrate", tenants, reason=reason, backup=backup)
-            if explain is not None:
-                from ledger.api.explaining import read_queries
+        async with self._call(
+            "migrate",
+            request.tenants,
+            request.reason,
+            request.parallel,
+            backup=request.backup,
+            opening=self._making(request.tenants),
+        ) as call:
+            return await migrate(call, request)
 
-                queries = await read_queries(explain, chosen)
-                ctx.settings = msgspec.structs.replace(ctx.settings, explain=queries)
-            alone = others(chosen.catalogues, to)
-            decisions = Decisions(ctx.fleet, options)
-            refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
-            warnings = (
-                *chosen.warnings,
-                *left_alone(alone, to),
-                *drifted_tenants(chosen.targets, ctx.fleet),
-            )
-            plan = migrate_plan(
-                chosen.targets,
-                chosen.catalogues,
-                ctx.fleet,
-                decisions,
-                warnings,
-                ctx.settings.backup,
-            )
-            changed = await changed_tenants(ready, ctx.fleet, chosen)
-            changed |= {
-                target.name
-                for target, one in zip(chosen.targets, plan.tenants, strict=True)
-                if not one.migrations and unsettled(ctx.state(target.name))
-            }
-            todo = [
-                target
-                for target, one in zip(chosen.targets, plan.tenants, strict=True)
-                if target.name not in alone
-                and (one.migrations or one.problem or target.name in changed)
-            ]
-            report = await migrate_fleet(
-                ready,
-                ctx,
-                chosen,
-                todo,
-                changed,
-                options,
-                Bounds(
-                    parallel=parallel or self.config.parallel,
-                    on_error=on_error,
-                    max_failures=None if max_failures is None else str(max_failures),
-                    signals=self.signals,
-                ),
-                self.progress,
-                decisions,
-            )
-            return msgspec.structs.replace(report, warnings=(*plan.warnings, *report.warnings))
-
-    async def rollback(
-        self,
-        tenants: Tenants = "*",
-        *,
-        migration: str | None = None,
-        to: str | None = None,
-        run: str | None = None,
-        by: How = "auto",
-        parallel: int | None = None,
-        backup: BackupPolicy | None = None,
-        reason: str = "",
-    ) -> RunReport:
+    @takes(ask.Rollback)
+    async def rollback(self, request: ask.Rollback) -> RunReport:
         """Undo the last migration, one `migration`, all after `to`, or exactly what `run` applied."""
-        require_arguments(
-            migration=migration,
-            to=to,
-            run=run,
-            by=by,
-            parallel=parallel,
-            backup=backup,
-            reason=reason,
-        )
-        async with self._ready() as ready:
-            ctx, chosen = await self._begin(
-                ready, "rollback", tenants, reason=reason, backup=backup
-            )
-            choose = await rollback_chooser(ctx, chosen, migration=migration, to=to, run=run)
+        from ledger.api.undo import rollback
 
-            async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-                return await rollback_tenant(
-                    ctx,
-                    ready.engines[target.engine],
-                    target,
-                    catalogue,
-                    choose(target, catalogue),
-                    by=by,
-                )
+        async with self._call(
+            "rollback",
+            request.tenants,
+            request.reason,
+            request.parallel,
+            backup=request.backup,
+        ) as call:
+            return await rollback(call, request)
 
-            todo = [
-                target
-                for target in chosen.targets
-                if choose(target, chosen.catalogues[target.name])(standing(ctx.state(target.name)))
-            ]
-            options = {"by": by} | ({"run": run} if run else {})
-            return await run_call(
-                ctx,
-                chosen,
-                todo,
-                work,
-                self._bounds(parallel),
-                self.progress,
-                target_version=to or migration,
-                options=options,
-                work_of=lambda target: choose(target, chosen.catalogues[target.name])(
-                    standing(ctx.state(target.name))
-                ),
-            )
-
-    async def restore(
-        self,
-        tenants: Tenants,
-        *,
-        backup: int | str | None = None,
-        at: str | None = None,
-        parallel: int | None = None,
-        reason: str = "",
-    ) -> RunReport:
+    @takes(ask.Restore)
+    async def restore(self, request: ask.Restore) -> RunReport:
         """Restore each tenant's newest backup, the newest from before `at`, or one by event seq or path."""
-        require_arguments(at=at, parallel=parallel, reason=reason)
-        require_restored(backup)
-        before = None if at is None else moment_text(at)
-        async with self._ready() as ready:
-            ctx, chosen = await self._begin(ready, "restore", tenants, reason=reason)
-            kept = {
-                target.name: pick_backup(
-                    await kept_backups(ready.store, target.name), target.name, backup, before
-                )
-                for target in chosen.targets
-            }
+        from ledger.api.undo import restore
 
-            async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-                target = msgspec.structs.replace(target, for_restore=True)
-                return await restore_tenant(
-                    ctx, ready.engines[target.engine], target, catalogue, kept[target.name]
-                )
+        async with self._call("restore", request.tenants, request.reason, request.parallel) as call:
+            return await restore(call, request)
 
-            return await run_call(
-                ctx, chosen, chosen.targets, work, self._bounds(parallel), self.progress
-            )
-
-    async def prune_backups(
-        self,
-        tenants: Tenants,
-        *,
-        keep: int | None = None,
-        before: str | None = None,
-        reason: str = "",
-    ) -> RunReport:
+    @takes(ask.Prune)
+    async def prune_backups(self, request: ask.Prune) -> RunReport:
         """Delete backups beyond the newest `keep` and from before a time; the newest sound one stays."""
-        require_arguments(keep=keep, before=before, reason=reason)
         from ledger.api.backups import prune
 
-        async with self._ready() as ready:
-            ctx, chosen = await self._begin(ready, "prune", tenants, reason=reason)
-            return await prune(
-                ctx, chosen, self._bounds(None), self.progress, keep=keep, before=before
-            )
+        async with self._call("prune", request.tenants, request.reason) as call:
+            return await prune(call, request)
 
-    async def baseline(
-        self, tenants: Tenants, *, to: str, parallel: int | None = None, reason: str = ""
-    ) -> RunReport:
+    @takes(ask.Baseline)
+    async def baseline(self, request: ask.Baseline) -> RunReport:
         """Count everything up to `to` as applied, without running it."""
-        require_arguments(to=to, parallel=parallel, reason=reason)
-        from ledger.runner.settle import baseline_tenant
+        from ledger.api.records import baseline
 
-        async with self._making(tenants, takes_over=True) as ready:
-            ctx, chosen = await self._begin(ready, "baseline", tenants, reason=reason)
-            alone = others(chosen.catalogues, to)
-            wanted = {
-                id(one): up_to(one, to)
-                for name, one in chosen.catalogues.items()
-                if name not in alone
-            }
+        async with self._call(
+            "baseline",
+            request.tenants,
+            request.reason,
+            request.parallel,
+            opening=self._making(),
+        ) as call:
+            return await baseline(call, request)
 
-            async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-                bound = [ctx.bound(one, target.variables) for one in wanted[id(catalogue)]]
-                engine = ready.engines[target.engine]
-                return await baseline_tenant(ctx, engine, target, catalogue, bound)
-
-            return await run_call(
-                ctx,
-                chosen,
-                [target for target in chosen.targets if target.name not in alone],
-                work,
-                self._bounds(parallel),
-                self.progress,
-                target_version=to,
-                notes=left_alone(alone, to),
-                work_of=lambda target: [
-                    one.ref for one in wanted[id(chosen.catalogues[target.name])]
-                ],
-            )
-
-    async def reset(
-        self,
-        tenants: Tenants,
-        *,
-        to: str | None = None,
-        mark_only: bool = False,
-        drop_all: bool = False,
-        by: How = "auto",
-        parallel: int | None = None,
-        reason: str = "",
-    ) -> RunReport:
+    @takes(ask.Reset)
+    async def reset(self, request: ask.Reset) -> RunReport:
         """Undo everything after `to` (or change the records only), or drop all that migrations created."""
-        require_arguments(
-            to=to, mark_only=mark_only, drop_all=drop_all, by=by, parallel=parallel, reason=reason
-        )
-        from ledger.api.reset import require_one_way, reset
+        from ledger.api.reset import reset
 
-        require_one_way(to=to, mark_only=mark_only, drop_all=drop_all)
-        async with self._ready() as ready:
-            ctx, chosen = await self._begin(
-                ready, "reset", tenants, reason=reason, backup="always" if drop_all else None
-            )
-            return await reset(
-                ctx,
-                ready,
-                chosen,
-                self._bounds(parallel),
-                self.progress,
-                to=to,
-                mark_only=mark_only,
-                drop_all=drop_all,
-                by=by,
-            )
+        async with self._call(
+            "reset",
+            request.tenants,
+            request.reason,
+            request.parallel,
+            backup="always" if request.drop_all else None,
+        ) as call:
+            return await reset(call, request)
 
-    async def import_from(
-        self,
-        tenants: Tenants,
-        *,
-        source: str,
-        table: str | None = None,
-        registry: str | None = None,
-        scope: str | None = None,
-        set_name: str | None = None,
-        parallel: int | None = None,
-    ) -> RunReport:
+    @takes(ask.Import)
+    async def import_from(self, request: ask.Import) -> RunReport:
         """Count as applied what another tool's history table says: dbmate, flyway, django …"""
-        require_arguments(
-            source=source,
-            table=table,
-            registry=registry,
-            scope=scope,
-            set_name=set_name,
-            parallel=parallel,
-        )
         from ledger.api.importing import import_history
-        from ledger.runner.importing import Asked
 
-        asked = Asked(tool=source, table=table, registry=registry, scope=scope, set_name=set_name)
-        async with self._making(tenants, takes_over=True) as ready:
-            ctx, chosen = await self._begin(ready, "import", tenants)
-            bounds = self._bounds(parallel)
-            return await import_history(ctx, ready, chosen, bounds, self.progress, asked)
+        async with self._call(
+            "import", request.tenants, parallel=request.parallel, opening=self._making()
+        ) as call:
+            return await import_history(call, request)
 
-    async def unlock(self, tenants: Tenants, *, reason: str) -> RunReport:
+    @takes(ask.Unlock)
+    async def unlock(self, request: ask.Unlock) -> RunReport:
         """End the claims on the chosen tenants, whoever holds them, and fence the holders."""
-        require_arguments(reason=reason)
-        from ledger.runner.settle import unlock_tenant
+        from ledger.api.records import unlock
 
-        async with self._ready() as ready:
-            ctx, chosen = await self._begin(ready, "unlock", tenants, reason=reason)
+        async with self._call("unlock", request.tenants, request.reason) as call:
+            return await unlock(call)
 
-            async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-                return await unlock_tenant(ctx, ready.engines[target.engine], target)
-
-            todo = [one for one in chosen.targets if ctx.state(one.name).claim is not None]
-            return await run_call(ctx, chosen, todo, work, self._bounds(None), self.progress)
-
-    async def resolve(
-        self, tenant: str, *, how: Literal["applied", "not_applied", "restore"], reason: str
-    ) -> RunReport:
+    @takes(ask.Resolve)
+    async def resolve(self, request: ask.Resolve) -> RunReport:
         """Settle a tenant's step in doubt: by a person's word, or by restoring its newest backup."""
-        require_arguments(how=how, reason=reason)
-        from ledger.runner.settle import resolve_tenant
+        from ledger.api.records import resolve
 
-        if how == "restore":
-            return await self.restore(tenant, reason=reason)
-        async with self._ready() as ready:
-            ctx, chosen = await self._begin(ready, "resolve", tenant, reason=reason)
+        if request.how == "restore":
+            return await self.restore(request.tenant, reason=request.reason)
+        async with self._call("resolve", request.tenant, request.reason) as call:
+            return await resolve(call, request.how)
 
-            async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-                return await resolve_tenant(ctx, target, how)
-
-            return await run_call(
-                ctx, chosen, chosen.targets, work, self._bounds(None), self.progress
-            )
-
-    async def maintain(
-        self,
-        tenants: Tenants,
-        *,
-        task: Task,
-        apply: bool = False,
-        table: str | None = None,
-        column: str | None = None,
-        older_than: str | None = None,
-        batch: int = 1000,
-        parallel: int | None = None,
-        reason: str = "",
-    ) -> MaintainReport:
+    @takes(ask.Maintain)
+    async def maintain(self, request: ask.Maintain) -> MaintainReport:
         """Optimise the tenants; find orphans or old rows, and with `apply` delete or archive them.
 
         `older_than` is an age such as `90d`. Without `apply` nothing is changed (but by `optimize`).
         """
-        require_arguments(
-            task=task,
-            apply=apply,
-            table=table,
-            column=column,
-            older_than=older_than,
-            batch=batch,
-            parallel=parallel,
-            reason=reason,
-        )
-        from ledger.api.maintain import maintain, make_order
+        from ledger.api.maintain import maintain
 
-        changes = apply or task == "optimize"
-        async with self._making(tenants) if changes else self._reading() as ready:
-            order = make_order(
-                task=task,
-                apply=apply,
-                batch=batch,
-                table=table,
-                column=column,
-                older_than=older_than,
-                now=await ready.store.now(),
-            )
-            ctx, chosen = await self._begin(
-                ready, "maintain", tenants, reason=reason, backup="never"
-            )
-            return await maintain(ctx, ready, chosen, order, self._bounds(parallel), self.progress)
+        changes = request.apply or request.task == "optimize"
+        async with self._call(
+            "maintain",
+            request.tenants,
+            request.reason,
+            request.parallel,
+            backup="never",
+            opening=self._making(request.tenants) if changes else self._reading(),
+        ) as call:
+            return await maintain(call, request)
 
-    async def validate(
-        self,
-        tenants: Tenants = "*",
-        *,
-        schema: str | Path | None = None,
-        accept: bool = False,
-        parallel: int | None = None,
-        reason: str = "",
-    ) -> ValidationReport:
+    @takes(ask.Validate)
+    async def validate(self, request: ask.Validate) -> ValidationReport:
         """Run every applied migration's checks and compare live schemas with what they should be.
 
         With `accept` and a `reason`, what differs becomes what it should be. With `schema` they
         are compared with that file: a snapshot in JSON (as `ledger schema` prints it), or SQL
         that is run in a scratch database. Raises UsageError for `accept` with a file or no reason.
         """
-        require_arguments(schema=schema, accept=accept, parallel=parallel, reason=reason)
-        require_acceptable(accept=accept, schema=schema, reason=reason)
-        from ledger.api.unanswered import with_lost_found, with_strangers_found
-        from ledger.fleet.validation import validate_fleet
-        from ledger.folder.schema import read_wanted_schema
+        from ledger.api.validate import validate
 
-        async with self._ready() as ready:
-            ctx, chosen = await self._begin(ready, "migrate", tenants, reason=reason)
-            strange = {one.tenant for one in chosen.strangers}
-            against = None
-            if schema is not None:
-                dialects = frozenset(target.engine for target in chosen.targets)
-                against = await read_wanted_schema(Path(schema), dialects)
-            report = await validate_fleet(
-                ctx,
-                [target for target in chosen.targets if target.name not in strange],
-                chosen.catalogues,
-                ready.engines.__getitem__,
-                parallel=parallel or self.config.parallel,
-                progress=self.progress,
-                against=against,
-                accept=accept,
-            )
-            return with_lost_found(with_strangers_found(report, chosen.strangers), self.lost)
+        async with self._call("migrate", request.tenants, request.reason, request.parallel) as call:
+            return await validate(call, request)
 
-    async def verify(self, *, anchor: str | None = None, rebuild: bool = False) -> VerifyReport:
+    @takes(ask.Verify)
+    async def verify(self, request: ask.Verify) -> VerifyReport:
         """Recompute the hash chain, rehash the kept texts, compare stored projections with a full replay.
 
         With `rebuild`, projections are replaced, and texts that are missing are taken from migration
         files that are still as they were when they ran.
         """
-        require_arguments(anchor=anchor, rebuild=rebuild)
-        from ledger.api.texts import texts_in_folders
-        from ledger.api.verify import verify_store
+        from ledger.api.verify import texts_in_folders, verify_store
 
         async with self._ready() as ready:
             return await verify_store(
                 ready.store,
-                anchor=anchor,
-                rebuild=rebuild,
+                anchor=request.anchor,
+                rebuild=request.rebuild,
                 texts=partial(texts_in_folders, self.config),
             )
+
+    # What changes nothing: no tenant, and no event. None of it makes a ledger that is not there.
+
+    @takes(ask.ReadTenants)
+    async def tenants(self, request: ask.ReadTenants) -> tuple[Target, ...]:
+        """The chosen tenants, with the sets that each follows."""
+        async with self._reading() as ready:
+            return (await self._choose(ready, request.tenants)).targets
+
+    @takes(ask.PlanMigrate)
+    async def plan(self, request: ask.PlanMigrate) -> FleetPlan:
+        """What `migrate` would do; touches nothing. Raises ChecksumMismatchError, ScriptError, UsageError.
+
+        A tenant with a pending section sync is read, to say what that comes to.
+
+        With `estimate`, how long it will take with `parallel` at once, by earlier runs.
+        """
+        from ledger.api.migrate import plan
+
+        async with self._look(request.tenants) as look:
+            return await plan(look, request)
+
+    @takes(ask.PlanRollback)
+    async def plan_rollback(self, request: ask.PlanRollback) -> FleetPlan:
+        """What `rollback` would do, with what each backup would lose; touches nothing."""
+        from ledger.api.undo import plan_rollback
+
+        async with self._call("rollback", request.tenants) as call:
+            return await plan_rollback(call, request)
+
+    @takes(ask.PlanPrune)
+    async def plan_prune(self, request: ask.PlanPrune) -> tuple[Pruning, ...]:
+        """Which backups `prune_backups` would delete, and which it keeps whatever was asked."""
+        from ledger.api.backups import plan_prune
+
+        async with self._call("prune", request.tenants) as call:
+            return await plan_prune(call, request)
+
+    @takes(ask.PlanReset)
+    async def plan_reset(self, request: ask.PlanReset) -> tuple[Resetting, ...]:
+        """What `reset` with `mark_only` or `drop_all` would do to each tenant; touches nothing."""
+        from ledger.api.reset import plan_reset
+
+        async with self._call("reset", request.tenants) as call:
+            return await plan_reset(call, request)
+
+    @takes(ask.PlanImport)
+    async def plan_import(self, request: ask.PlanImport) -> tuple[Importing, ...]:
+        """What `import_from` would count as applied on each tenant; touches nothing."""
+        from ledger.api.importing import plan_import
+
+        async with self._call("import", request.tenants, opening=self._reading()) as call:
+            return await plan_import(call, request)
+
+    @takes(ask.ReadBackups)
+    async def backups(self, request: ask.ReadBackups) -> list[KeptBackup]:
+        """All recorded backups of the chosen tenants, oldest first.
+
+        A tenant that is named has its backups even where the configuration finds it no more:
+        that is when they are wanted most.
+        """
+        from ledger.runner.kept import kept_backups
+
+        async with self._ready() as ready:
+            kept = await kept_backups(ready.store)
+            if not kept:
+                await self._require_right(ready, await load_fleet(ready.store))
+            named = [one for one in request.patterns if one != "*"]
+            names = {one.tenant for one in kept if matches_any(one.tenant, named)}
+            try:
+                chosen = await self._choose(ready, request.tenants)
+            except UsageError:
+                if not names:
+                    raise
+            else:
+                names |= {target.name for target in chosen.targets}
+            return [one for one in kept if one.tenant in names]
+
+    @takes(ask.VerifyBackups)
+    async def verify_backups(self, request: ask.VerifyBackups) -> list[BackupCheck]:
+        """Read every recorded backup through: its hash, and that it opens and is whole."""
+        from ledger.api.backups import check_backups
+
+        found = await self.backups(request.tenants)
+        return await check_backups(found, parallel=self.config.parallel)
+
+    @takes(ask.Rehearse)
+    async def rehearse(self, request: ask.Rehearse) -> RehearsalReport:
+        """Migrate, roll back and migrate again on copies of the chosen tenants; changes none, records nothing."""
+        from ledger.api.rehearse import rehearse
+
+        async with self._look(request.tenants) as look:
+            return await rehearse(look, request, self.progress)
+
+    @takes(ask.ReadSchema)
+    async def schema(self, request: ask.ReadSchema) -> Schema:
+        """One tenant's live schema, its prefix written `{prefix}`. Raises UsageError for several."""
+        async with self._reading() as ready:
+            targets = (await self._choose(ready, request.tenant)).targets
+            if len(targets) != 1:
+                names = ", ".join(target.name for target in targets[:5])
+                raise UsageError(
+                    f"{request.tenant!r} names {len(targets)} tenants, and a schema is of one",
+                    hint=f"Name one of them: {names}.",
+                )
+            async with ready.engines[targets[0].engine].open(targets[0]) as session:
+                return await session.schema()
+
+    @takes(ask.ReadStatus)
+    async def status(self, request: ask.ReadStatus) -> Status:
+        """Where every chosen tenant stands, now or at a time; reads the ledger only.
+
+        At a time: the tenants that there were then, by the migrations as they were then, as far as
+        runs recorded them.
+        """
+        from ledger.api.status import read_status
+
+        names = request.patterns
+        if request.at is not None:
+            from ledger.api.then import status_then
+
+            async with self._reading() as ready:
+                then = await status_then(ready, names, request.at, choose=self._choose)
+            self.gone = then.gone
+            return then
+        async with self._look(names) as look:
+            self.gone = gone_tenants(look.fleet, look.chosen.found, names)
+            return await read_status(look, self.gone)
+
+    @takes(ask.ReadHistory)
+    async def history(self, request: ask.ReadHistory) -> AsyncIterator[Recorded]:
+        """Events in seq order; with `limit` the newest that many.
+
+        `migration` is VERSION or SET/VERSION, `tenant`, `run` and `actor` may be globs.
+        """
+        from ledger.api.history import history_filter, read_history
+
+        where = history_filter(request)
+        async with self._ready() as ready:
+            await self._require_history(ready, request.tenant)
+            async with aclosing(read_history(ready.store, where, request)) as rows:
+                async for row in rows:
+                    yield row
+
+    @takes(ask.ReadRuns)
+    async def runs(self, request: ask.ReadRuns) -> list[RunState]:
+        """Runs, oldest first; with `limit` the newest that many. Each has its `state`."""
+        from ledger.api.runs import described
+
+        async with self._ready() as ready:
+            fleet = await load_fleet(ready.store)
+            await self._require_right(ready, fleet)
+            runs = sorted(fleet.runs.values(), key=lambda run: (run.started_at, run.run))
+            newest = runs[-request.limit :] if request.limit else runs
+            return await described(ready.store, newest, now=await ready.store.now())
+
+    @takes(ask.ReadStats)
+    async def stats(self, request: ask.ReadStats) -> Stats:
+        """Sizes, growth by migration and the slowest `steps`; reads the ledger only."""
+        from ledger.api.figures import fleet_stats
+
+        async with self._look(request.tenants) as look:
+            return await fleet_stats(look, request)
+
+    @takes(ask.Doctor)
+    async def doctor(self, request: ask.Doctor) -> DoctorReport:
+        """Whether all is there that a run will need; no tenant is written, and no event."""
+        from ledger.api.doctor import examine
+
+        return await examine(self.config, request, self.progress)
+
+    async def lint(self) -> list[Finding]:
+        """What is wrong, or risky, in the migration files; needs no ledger and no tenant."""
+        from ledger.api.lint import lint_config
+
+        return await lint_config(self.config)
+
+    async def head(self) -> Head:
+        """The ledger's last seq and its hash: an anchor for `verify`, to be kept elsewhere."""
+        async with self._ready() as ready:
+            return await ready.store.head()
+
+    @takes(ask.ReadVersionDocuments)
+    async def version_documents(self, request: ask.ReadVersionDocuments) -> list[dict[str, Any]]:
+        """Each tenant and set in the shape of a version.json, with its state filled in."""
+        from ledger.api.export import version_documents
+
+        async with self._look(request.tenants) as look:
+            return await version_documents(look)

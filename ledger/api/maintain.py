@@ -8,19 +8,16 @@ from typing import Final
 
 import msgspec
 
-from ledger.api.opened import Chosen, Opened
-from ledger.api.running import run_call
+from ledger.api.call import Call
 from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.fleet.fanout import each_target
-from ledger.fleet.progress import Progress
-from ledger.fleet.run import Bounds
 from ledger.plan import Catalogue
+from ledger.requests import Maintain, Task
 from ledger.runner.backups import prepare_folder
-from ledger.runner.context import RunContext
 from ledger.runner.maintain import look_at_tenant, maintain_tenant
 from ledger.runner.outcome import Outcome
-from ledger.runner.upkeep import Order, Task, Upkeep, failed
+from ledger.runner.upkeep import Order, Upkeep, failed
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE: Final = re.compile(r"(\d+)\s*([smhdw])")
@@ -62,25 +59,16 @@ def parse_age(text: str) -> timedelta:
         raise UsageError(f"{text!r} is longer ago than there are dates") from error
 
 
-def make_order(
-    *,
-    task: Task,
-    apply: bool,
-    batch: int,
-    table: str | None,
-    column: str | None,
-    older_than: str | None,
-    now: datetime,
-) -> Order:
+def make_order(request: Maintain, now: datetime) -> Order:
     """The order, checked. Raises UsageError for what does not fit the task."""
-    if batch < 1:
-        raise UsageError(f"a batch of {batch} rows", hint="Use at least 1.")
+    task, batch = request.task, request.batch
+    table, column, older_than = request.table, request.column, request.older_than
     named = {"table": table, "column": column, "older_than": older_than}
     if task != "archive":
         given = [f"--{name.replace('_', '-')}" for name, value in named.items() if value]
         if given:
             raise UsageError(f"{given[0]} is for --task archive")
-        return Order(task=task, apply=apply or task == "optimize", batch=batch)
+        return Order(task=task, apply=request.apply or task == "optimize", batch=batch)
     if not table or not column or not older_than:
         raise UsageError(
             "an archive needs a table, a column and an age",
@@ -90,26 +78,23 @@ def make_order(
         before = now - parse_age(older_than)
     except OverflowError as error:
         raise UsageError(f"{older_than!r} is longer ago than there are dates") from error
-    return Order(task=task, apply=apply, batch=batch, table=table, column=column, before=before)
+    return Order(
+        task=task, apply=request.apply, batch=batch, table=table, column=column, before=before
+    )
 
 
-async def maintain(
-    ctx: RunContext,
-    ready: Opened,
-    chosen: Chosen,
-    order: Order,
-    bounds: Bounds,
-    progress: Progress,
-) -> MaintainReport:
+async def maintain(call: Call, request: Maintain) -> MaintainReport:
     """Look, or do; every chosen tenant, and every source that could not be asked, is in the report."""
-    lost = [failed(one.source, order.task, one.error) for one in chosen.found.lost]
+    ctx = call.ctx
+    order = make_order(request, await call.ready.store.now())
+    lost = [failed(one.source, order.task, one.error) for one in call.chosen.found.lost]
     if not order.apply:
         looks = await each_target(
-            chosen.targets,
-            lambda target: look_at_tenant(ctx, ready.engines[target.engine], target, order),
+            call.targets,
+            lambda target: look_at_tenant(ctx, call.engine(target), target, order),
             command="maintain",
-            parallel=bounds.parallel,
-            progress=progress,
+            parallel=call.bounds.parallel,
+            progress=call.progress,
             outcome=lambda one: ("failed" if one.error else "current", one.message),
         )
         return MaintainReport(task=order.task, applied=False, tenants=(*looks, *lost))
@@ -117,24 +102,17 @@ async def maintain(
     if order.task == "archive":
         prepare_folder(ctx)
 
-    async def work(ctx: RunContext, target: Target, catalogue: Catalogue) -> Outcome:
-        one = await maintain_tenant(ctx, ready.engines[target.engine], target, order)
+    async def work(target: Target, catalogue: Catalogue) -> Outcome:
+        one = await maintain_tenant(ctx, call.engine(target), target, order)
         done[target.name] = one
         return _outcome(one)
 
-    report = await run_call(
-        ctx,
-        chosen,
-        chosen.targets,
-        work,
-        bounds,
-        progress,
-        options=_options(order),
-    )
+    report = await call.run(work, options=_options(order))
+    names = {one.tenant for one in lost}
     tenants = [
         done.get(one.tenant) or _upkeep(one, order.task)
         for one in report.outcomes
-        if one.tenant not in {each.tenant for each in lost}
+        if one.tenant not in names
     ]
     return MaintainReport(
         task=order.task,

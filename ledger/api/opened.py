@@ -1,26 +1,19 @@
-"""What a call needs in hand: the ledger's store, the engines, the tenants and their migrations."""
+"""The open ledger of one configuration, and the engines of its tenants."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from typing import NamedTuple
 
-import msgspec
-
-from ledger.api.discovery import Engines, Found, choose, discover, require_some
-from ledger.api.strangers import Stranger
-from ledger.api.touches import Touches
+from ledger.api.discovery import Engines
+from ledger.api.tenants import Chosen
 from ledger.config import Config
 from ledger.engines import engine_for
-from ledger.engines.base import Target
-from ledger.errors import ConfigError, UsageError
-from ledger.folder import load_sets
-from ledger.plan import Catalogue, standing
+from ledger.errors import UsageError
+from ledger.plan import Options
 from ledger.projections import FleetState
-from ledger.scripts.graph import order_sets
-from ledger.scripts.model import DialectName, MigrationSet, sha256_hex
 from ledger.stores import open_store
 from ledger.stores.base import Store
 
@@ -32,6 +25,11 @@ class Opened:
         self.config = config
         self.store = store
         self.engines = engines
+
+    def options(self, to: str | None = None, out_of_order: bool | None = None) -> Options:
+        """What decides what is pending: as asked for, else as configured."""
+        late = self.config.out_of_order == "apply" if out_of_order is None else out_of_order
+        return Options(to=to, out_of_order=late, strict=self.config.strict)
 
 
 @asynccontextmanager
@@ -67,117 +65,9 @@ def _require_asyncio() -> None:
         ) from None
 
 
-class Chosen(msgspec.Struct, frozen=True, kw_only=True):
-    """The tenants of one call, with the catalogue that each follows (by tenant name).
+class Look(NamedTuple):
+    """The chosen tenants, and what the ledger knows of them."""
 
-    `ledger` is the ledger's file, if it is one. `scope` names the configuration that found them,
-    `known` has the catalogues of tenants that were found, chosen or not, as far as they were loaded.
-    `strangers` are tenants of another ledger.
-    """
-
-    found: Found
-    targets: tuple[Target, ...]
-    catalogues: dict[str, Catalogue]
-    engines: Engines
-    ledger: Path | None = None
-    warnings: tuple[str, ...] = ()
-    scope: str = ""
-    known: dict[str, Catalogue] = {}
-    out_of_order: bool = False
-    strangers: tuple[Stranger, ...] = ()
-
-
-def scope_of(config: Config) -> str:
-    """What tells this configuration from others that share its ledger: its file, and its environment."""
-    if config.path is None:
-        return ""
-    return sha256_hex(f"{config.path.resolve()}\n{config.env or ''}")[:16]
-
-
-async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[str]) -> Chosen:
-    """Discover, choose, and load what the chosen ones follow. Raises UsageError, ScriptError."""
-    found = await discover(config, engines)
-    if not found.lost:
-        require_some(found.targets, config)
-    targets = choose(found, patterns)
-    if list(patterns) != ["*"]:
-        # What cannot be a tenant is none of those that were asked for by name.
-        found = msgspec.structs.replace(
-            found, lost=tuple(one for one in found.lost if not one.aside)
-        )
-    loaded = await load_catalogues(config, targets)
-    catalogues: dict[str, Catalogue] = {}
-    followed: list[Target] = []
-    touches = Touches()
-    for target in targets:
-        catalogue = loaded[_key(config, target)]
-        catalogues[target.name] = catalogue
-        followed.append(
-            msgspec.structs.replace(
-                target,
-                sets=tuple(one.name for one in catalogue.sets),
-                touches=touches.of(target, catalogue) if target.prefix else {},
-            )
-        )
-    warnings = sorted(
-        {text for one in loaded.values() for each in one.sets for text in each.warnings}
-    )
-    return Chosen(
-        found=found,
-        targets=tuple(followed),
-        catalogues=catalogues,
-        engines=engines,
-        ledger=Path(config.url.file) if config.url.file else None,
-        warnings=tuple(warnings),
-        scope=scope_of(config),
-        known=catalogues
-        if len(targets) == len(found.targets)
-        else {
-            target.name: loaded[key]
-            for target in found.targets
-            if (key := _key(config, target)) in loaded
-        },
-        out_of_order=config.out_of_order == "apply",
-    )
-
-
-def gone_tenants(fleet: FleetState, found: Found, patterns: Sequence[str]) -> tuple[str, ...]:
-    """Tenants with applied migrations that no source names any more.
-
-    None where only some tenants were asked for, or a source that may know them did not answer.
-    """
-    if list(patterns) != ["*"] or not found.answered:
-        return ()
-    named = {target.name for target in found.targets}
-    return tuple(
-        sorted(name for name in fleet.tenants.keys() - named if standing(fleet.tenants[name]))
-    )
-
-
-_Key = tuple[DialectName, tuple[Path, ...]]
-
-
-def _key(config: Config, target: Target) -> _Key:
-    folders = {source.source: source.migrations for source in config.tenants}
-    return target.engine, folders.get(target.source) or config.migrations
-
-
-async def load_catalogues(config: Config, targets: Sequence[Target]) -> dict[_Key, Catalogue]:
-    """Every combination of folders and dialect that the targets follow, loaded once."""
-    catalogues: dict[_Key, Catalogue] = {}
-    for key in {_key(config, target) for target in targets}:
-        dialect, folders = key
-        sets: dict[str, MigrationSet] = {}
-        for folder in folders:
-            for name, one in (
-                await load_sets(folder, dialect, allow_python=config.allow_python)
-            ).items():
-                if name in sets:
-                    raise ConfigError(
-                        f"two migration sets are named {name!r}: {sets[name].path} and {one.path}",
-                        hint="Rename one of the folders.",
-                    )
-                sets[name] = one
-        ordered = tuple(sets[name] for name in sorted(sets))
-        catalogues[key] = Catalogue(sets=ordered, order=order_sets(ordered))
-    return catalogues
+    ready: Opened
+    fleet: FleetState
+    chosen: Chosen

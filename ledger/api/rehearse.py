@@ -17,7 +17,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger.api.discovery import Engines
-from ledger.api.opened import Chosen, Opened
+from ledger.api.opened import Look, Opened
 from ledger.drivers.url import IN_MEMORY
 from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target
@@ -28,6 +28,7 @@ from ledger.fleet.planning import Decisions, left_alone, refuse_wrong_files
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.plan import Catalogue, Options, others
 from ledger.projections import FleetState, TenantState
+from ledger.requests import Rehearse, Source
 from ledger.runner.context import RunContext, Settings
 from ledger.runner.holder import new_run_id
 from ledger.runner.kept import KeptBackup, kept_backups
@@ -36,8 +37,6 @@ from ledger.runner.rehearsal import Rehearsal, not_rehearsed
 from ledger.runner.rehearse import rehearse_tenant
 from ledger.schema import Schema
 from ledger.stores import open_store
-
-Source = Literal["auto", "backup", "live"]
 
 FOLDER: Final = "ledger-rehearse-"
 LEASE_SECONDS: Final = 7 * 86400.0
@@ -72,14 +71,9 @@ class RehearsalReport(msgspec.Struct, frozen=True, kw_only=True):
 def choose_sample(
     targets: Sequence[Target], fleet: FleetState, sample: int | None
 ) -> tuple[Target, ...]:
-    """At most `sample` tenants, of every engine and applied set some, the same each time.
-
-    Raises UsageError for less than one.
-    """
+    """At most `sample` tenants, of every engine and applied set some, the same each time."""
     if sample is None:
         return tuple(targets)
-    if sample < 1:
-        raise UsageError(f"a sample of {sample} tenants", hint="Take at least 1.")
     groups: dict[tuple[str, int], list[Target]] = {}
     for target in targets:
         key = (target.engine, id(fleet.tenant(target.name).applied))
@@ -92,31 +86,24 @@ def choose_sample(
     return tuple(sorted(taken[:sample], key=lambda target: target.name))
 
 
-async def rehearse(
-    ready: Opened,
-    chosen: Chosen,
-    fleet: FleetState,
-    options: Options,
-    *,
-    sample: int | None,
-    source: Source,
-    parallel: int,
-    progress: Progress,
-) -> RehearsalReport:
+async def rehearse(look: Look, request: Rehearse, progress: Progress) -> RehearsalReport:
     """Rehearse every chosen tenant; one value for each, and for each source that was lost.
 
     Raises ChecksumMismatchError, as `migrate` would, if a migration was edited after it ran.
     """
+    ready, fleet, chosen = look
+    options = ready.options(request.to, request.out_of_order)
     began = anyio.current_time()
     alone = others(chosen.catalogues, options.to)
     decisions = Decisions(fleet, options)
     refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
     concerned = [target for target in chosen.targets if target.name not in alone]
-    targets = choose_sample(concerned, fleet, sample)
+    targets = choose_sample(concerned, fleet, request.sample)
     newest = {
         one.tenant: one
         for one in await kept_backups(ready.store)
-        if source == "backup" or not (_is_ahead(one, fleet) or fleet.tenant(one.tenant).halves)
+        if request.source == "backup"
+        or not (_is_ahead(one, fleet) or fleet.tenant(one.tenant).halves)
     }
     timeouts = ready.config.timeouts
     engines = Engines(
@@ -142,7 +129,7 @@ async def rehearse(
                     chosen.catalogues[target.name],
                     options,
                     newest.get(target.name),
-                    source,
+                    request.source,
                     folder,
                     whole=await _recorded(ready, fleet.tenant(target.name)),
                 )
@@ -154,7 +141,7 @@ async def rehearse(
                 targets,
                 work,
                 command="rehearse",
-                parallel=parallel,
+                parallel=request.parallel or ready.config.parallel,
                 progress=progress,
                 outcome=_said,
             )

@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from ledger.api.opened import Chosen
+from ledger.api.opened import Look
+from ledger.api.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.errors import LedgerError
 from ledger.fleet.planning import Decisions
@@ -82,6 +83,20 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def needs_attention(self) -> bool:
         """Whether any tenant is anything but `current`."""
         return any(state != "current" for state in self.summary)
+
+
+async def read_status(look: Look, gone: tuple[str, ...] = ()) -> Status:
+    """Where the tenants stand now."""
+    store = look.ready.store
+    return build_status(
+        look.fleet,
+        look.chosen,
+        gone=gone,
+        head=await store.head(),
+        url=store.url,
+        now=await store.now(),
+        options=look.ready.options(),
+    )
 
 
 def build_status(

@@ -11,16 +11,16 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from ledger.api.choosing import matches_any
 from ledger.api.discovery import Found
-from ledger.api.opened import Chosen, Opened, scope_of
+from ledger.api.opened import Opened
 from ledger.api.status import Status, build_status
+from ledger.api.tenants import Chosen, matches_any, scope_of
 from ledger.drivers.url import NOWHERE
 from ledger.engines.base import Target
 from ledger.errors import UnknownTenantError
 from ledger.fleet.recorded import UNKNOWN, RecordedFleet, RecordedSet, catalogue_of, read_fleet
 from ledger.fleet.state import replay_fleet
-from ledger.plan import Catalogue, Options, standing
+from ledger.plan import Catalogue, standing
 from ledger.projections import FleetState, TenantState, parse_time
 from ledger.runner.kept import kept_text
 from ledger.scripts.model import DialectName
@@ -30,9 +30,7 @@ from ledger.stores.filters import moment_text
 Choose = Callable[[Opened, Sequence[str]], Awaitable[Chosen]]
 
 
-async def status_then(
-    ready: Opened, names: Sequence[str], at: str, *, choose: Choose, options: Options
-) -> Status:
+async def status_then(ready: Opened, names: Sequence[str], at: str, *, choose: Choose) -> Status:
     """The status as it was at the time `at`, of the tenants that `names` mean.
 
     Where no run had recorded the fleet by then, `choose` gives today's; those of its tenants count
@@ -42,6 +40,7 @@ async def status_then(
     store = ready.store
     fleet = await replay_fleet(store, until=moment)
     recorded = await _recorded(ready, fleet)
+    options = ready.options()
     if recorded is None:
         today = await choose(ready, names)
         targets = tuple(one for one in today.targets if fleet.tenant(one.name).version)

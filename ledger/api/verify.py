@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from ledger.api.lint import sets_wanted
 from ledger.audit import BadText, ChainCheck, TextCheck, parse_anchor
-from ledger.errors import ChainBrokenError
+from ledger.config import Config
+from ledger.errors import ChainBrokenError, UsageError
 from ledger.fleet.state import rebuild_fleet
+from ledger.folder import find_sets, load_set
 from ledger.projections import PROJECTION, FleetState, all_keys, dump
 from ledger.stores.base import Append, Filter, Script, Store, StoredProjection
 
@@ -140,3 +143,21 @@ def _differences(
                 " `ledger verify --rebuild` replaces it"
             )
     return tuple(problems)
+
+
+async def texts_in_folders(config: Config, wanted: frozenset[str]) -> dict[str, str]:
+    """Those of the `wanted` texts that a file of the configuration still has; sets that cannot be loaded have none."""
+    found: dict[str, str] = {}
+    for folder, dialect in sets_wanted(config):
+        try:
+            sets = await find_sets(folder)
+        except UsageError:
+            continue
+        for name, path in sets.items():
+            try:
+                loaded = await load_set(path, dialect, name=name, allow_python=config.allow_python)
+            except UsageError:
+                continue
+            for migration in loaded.migrations:
+                found |= {key: text for key, text in migration.contents.items() if key in wanted}
+    return found

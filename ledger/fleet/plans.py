@@ -22,9 +22,10 @@ from ledger.fleet.planning import (
 )
 from ledger.plan import Catalogue, how_undone, standing
 from ledger.projections import Applied, FleetState, Half
+from ledger.requests import BackupPolicy, How
 from ledger.runner.backups import asked
-from ledger.runner.context import BackupPolicy, RunContext
-from ledger.runner.undo import How, WayBack, also_undone, ways_back
+from ledger.runner.context import RunContext
+from ledger.runner.undo import WayBack, also_undone, ways_back
 from ledger.scripts.model import DialectName, Migration, Section
 from ledger.scripts.placeholders import bind
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
@@ -21,9 +21,12 @@ from ledger.engines.base import Session, Target
 from ledger.engines.checks import shortened
 from ledger.engines.kinds import KINDS
 from ledger.errors import BackupError, ConfigError, FencedError
-from ledger.runner.context import BackupPolicy, RunContext
+from ledger.runner.context import RunContext
 from ledger.scripts.model import Migration
 from ledger.stores.base import Filter
+
+if TYPE_CHECKING:
+    from ledger.requests import BackupPolicy
 
 MOST_NAME_BYTES = 120
 """Of a backup's file name: what is written beside it has a longer one, of which a file system takes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -25,7 +25,8 @@ from ledger.scripts.placeholders import bind
 from ledger.scripts.queries import Query
 from ledger.stores.base import Append, Filter, Prepared, Script, Store
 
-BackupPolicy = Literal["always", "each", "auto", "never"]
+if TYPE_CHECKING:
+    from ledger.requests import BackupPolicy
 
 
 _BAD_ENDS: Final = frozenset({"failed", "tenant_skipped"})

@@ -21,6 +21,7 @@ from ledger.errors import (
 )
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue
+from ledger.requests import PlanImport
 from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
 from ledger.runner.held import claimed
@@ -28,17 +29,6 @@ from ledger.runner.migrate import refuse_forgetting
 from ledger.runner.outcome import Outcome, failure
 from ledger.scripts.foreign import SOURCES, Mapped, map_history
 from ledger.scripts.model import Migration
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What to import from. `table` and `registry` override where the tool keeps its history;
-    `scope` is one app or project of the tool's, `set_name` the set on disk that it stands for."""
-
-    tool: str
-    table: str | None = None
-    registry: str | None = None
-    scope: str | None = None
-    set_name: str | None = None
 
 
 class Importing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,7 +45,7 @@ class Importing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def plan_import_tenant(
-    ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, asked: Asked
+    ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, asked: PlanImport
 ) -> Importing:
     """Read the tool's history and map it; touches nothing."""
     plan = Importing(tenant=target.name, engine=target.engine)
@@ -77,7 +67,7 @@ async def plan_import_tenant(
 
 
 async def import_tenant(
-    ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, asked: Asked
+    ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, asked: PlanImport
 ) -> Outcome:
     """Count what the tool calls applied as applied; the tenant's marker says so too."""
     began = time.perf_counter_ns()
@@ -130,17 +120,17 @@ async def _adopt(
 
 
 async def _read(
-    engine: Engine, target: Target, catalogue: Catalogue, asked: Asked
+    engine: Engine, target: Target, catalogue: Catalogue, asked: PlanImport
 ) -> tuple[Mapped, str, tuple[str, ...]]:
     """The migrations that the history means, where it was read, and notes. Raises TenantError."""
-    source = SOURCES[asked.tool]
+    source = SOURCES[asked.source]
     elsewhere = asked.registry or source.registry
     own = source.table if elsewhere else target.prefix + source.table
     table = _table(engine, target, asked, asked.table or own)
     rows = await _rows(engine, target, table, source.columns, source.order, without=source.without)
     if rows is None:
         raise TenantError(
-            f"there is no table {table.shown}: {asked.tool} has not run here",
+            f"there is no table {table.shown}: {asked.source} has not run here",
             tenant=target.name,
             hint="Name the table with --table, or its database with --registry, if it is elsewhere.",
         )
@@ -151,11 +141,11 @@ async def _read(
     mapped = map_history(history, migrations, scope=asked.scope)
     if mapped.problem:
         raise TenantError(mapped.problem, tenant=target.name, hint=mapped.hint)
-    return mapped, f"{asked.tool}: {table.shown}", history.notes
+    return mapped, f"{asked.source}: {table.shown}", history.notes
 
 
-def _table(engine: Engine, target: Target, asked: Asked, name: str) -> ForeignTable:
-    usual = SOURCES[asked.tool].registry
+def _table(engine: Engine, target: Target, asked: PlanImport, name: str) -> ForeignTable:
+    usual = SOURCES[asked.source].registry
     return engine.foreign_table(target, name, registry=asked.registry, usual=usual)
 
 
@@ -198,16 +188,16 @@ async def _rows(
 
 
 async def _require_free(
-    engine: Engine, target: Target, asked: Asked, lock: tuple[str, str]
+    engine: Engine, target: Target, asked: PlanImport, lock: tuple[str, str]
 ) -> None:
     """Raises TenantError while the other tool holds its lock."""
     name, column = lock
     rows = await _rows(engine, target, _table(engine, target, asked, name), (column,))
     if any(row[0] not in (0, None, "0", "f", b"\0") for row in rows or ()):
         raise TenantError(
-            f"{asked.tool} holds its lock ({name}): it is at work, or was killed",
+            f"{asked.source} holds its lock ({name}): it is at work, or was killed",
             tenant=target.name,
-            hint=f"Wait for it to end, or let {asked.tool} release the lock.",
+            hint=f"Wait for it to end, or let {asked.source} release the lock.",
         )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -33,13 +33,15 @@ from ledger.runner.past import Past, ids, last_with, past
 from ledger.scripts.model import Migration
 from ledger.scripts.undoing import undoing
 
+if TYPE_CHECKING:
+    from ledger.requests import How
+
 WITHOUT = (
     "(Going back without a backup of the present state: `ledger restore --tenant NAME`, which takes none, or"
     ' backup = "never" in the configuration.)'
 )
 """A migration may itself have left what cannot be backed up: a view whose table it dropped."""
 
-How = Literal["auto", "script", "backup"]
 Choose = Callable[[Applied], Sequence[MigrationRef]]
 
 

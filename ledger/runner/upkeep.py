@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -23,7 +23,8 @@ from ledger.errors import (
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held, claimed
 
-Task = Literal["optimize", "orphans", "archive"]
+if TYPE_CHECKING:
+    from ledger.requests import Task
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from ledger import events as ev
+from ledger import requests
 from ledger.api import Ledger
 from ledger.errors import (
     ChainBrokenError,
@@ -27,6 +28,7 @@ from ledger.errors import (
     StoreError,
     UsageError,
 )
+from ledger.requests.base import Request
 from ledger.stores.base import Append
 from tests.fleet.world import TAGS, Fleet
 
@@ -130,18 +132,33 @@ async def test_an_actor_of_the_environment_that_is_not_text_is_refused(
         Ledger.open(fleet.config)
 
 
-def test_every_argument_has_a_rule() -> None:
-    """One that is added without being checked is found here."""
-    from ledger.api import arguments
-
-    methods = [
-        one
+def test_every_method_is_called_with_the_fields_of_its_request() -> None:
+    """So that every argument is checked: only these methods take none, or the request itself."""
+    methods = {
+        name: inspect.signature(one)
         for name, one in inspect.getmembers(Ledger, inspect.isfunction)
         if not name.startswith("_")
-    ]
-    names = {name for one in methods for name in inspect.signature(one).parameters}
-    rules = arguments._RULES
-    assert names - set(rules) == {"self", "tenants", "progress"} & names
+    }
+    asked = {
+        kind.method: inspect.signature(kind)
+        for kind in vars(requests).values()
+        if isinstance(kind, type) and issubclass(kind, Request) and hasattr(kind, "method")
+    }
+    assert methods.keys() - asked.keys() == {"run", "init", "lint", "head"}
+    for name, signature in asked.items():
+        assert list(methods[name].parameters)[1:] == list(signature.parameters)
+
+
+async def test_a_request_is_run_as_the_method_of_its_name(tmp_path: Path) -> None:
+    """A program that was sent a request hands it on; it is checked like the arguments of the method."""
+    fleet = Fleet(tmp_path, tenants=2)
+    async with fleet.open() as ledger:
+        report = await ledger.run(requests.Migrate("t0", reason="one first"))
+        assert report.summary == {"migrated": 1}
+        events = [row async for row in ledger.run(requests.ReadHistory("t0", limit=1))]
+        assert [row.type for row in events] == ["completed"]
+        with pytest.raises(UsageError, match="parallel is 0"):
+            ledger.run(requests.Migrate(parallel=0))
 
 
 async def test_a_number_of_failures_may_be_a_number(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every call of `Ledger` begins with: the configuration, the open store, the chosen tenants."""
+"""One configuration's ledger while it is open, and the ways in which calls begin with it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,34 @@ import anyio
 import msgspec
 
 from ledger import events as ev
-from ledger.api.arguments import patterns, require_arguments
-from ledger.api.opened import Chosen, Opened, choose_tenants, gone_tenants, opened
-from ledger.api.running import Tenants, begin
-from ledger.api.strangers import Stranger, find_strangers, wrong_ledger
+from ledger.api.call import Call, begin
+from ledger.api.history import require_history
+from ledger.api.opened import Look, Opened, opened
+from ledger.api.tenants import (
+    Chosen,
+    Stranger,
+    choose_tenants,
+    find_strangers,
+    gone_tenants,
+    wrong_ledger,
+)
 from ledger.config import Config, load_config
 from ledger.drivers.secrets import Secrets
 from ledger.drivers.url import IN_MEMORY, SecretSource
-from ledger.errors import LedgerError, NoLedgerError, UsageError, WrongLedgerError
+from ledger.errors import (
+    LedgerError,
+    NoLedgerError,
+    UnknownTenantError,
+    UsageError,
+    WrongLedgerError,
+)
 from ledger.fleet.progress import Progress, Unwatched
 from ledger.fleet.run import Bounds
 from ledger.fleet.signals import Signals
-from ledger.plan import Options
+from ledger.fleet.state import load_fleet
 from ledger.projections import FleetState
-from ledger.runner.context import BackupPolicy, RunContext
+from ledger.requests import BackupPolicy
+from ledger.requests.base import File, Tenants, Word, patterns, require
 from ledger.runner.holder import actor_name
 
 if TYPE_CHECKING:
@@ -47,7 +61,7 @@ def with_secrets(config: Config, secrets: Secrets) -> Config:
     )
 
 
-class Opening:
+class Connection:
     """One configuration, and its ledger while it is open. See `ledger.api.ledger.Ledger`."""
 
     def __init__(
@@ -75,9 +89,10 @@ class Opening:
         progress: Progress | None = None,
     ) -> Self:
         """Read the configuration (a file, or the places docs/interface.md names). Raises ConfigError."""
-        require_arguments(env=env, actor=actor)
+        require("env", env, Word | None)
+        require("actor", actor, Word | None)
         if not isinstance(config, Config):
-            require_arguments(config=config)
+            require("config", config, File | None)
             config = load_config(Path(config) if config is not None else None, env=env)
         return cls(config, actor=actor, progress=progress)
 
@@ -199,6 +214,18 @@ class Opening:
         except LedgerError:
             return
 
+    async def _require_history(self, ready: Opened, tenant: str | None) -> None:
+        """Raises UnknownTenantError, or WrongLedgerError where another ledger knows the tenant."""
+        fleet = await load_fleet(ready.store)
+        if tenant is None:
+            await self._require_right(ready, fleet)
+            return
+        try:
+            require_history(fleet, tenant)
+        except UnknownTenantError:
+            await self._require_right(ready, fleet, tenant)
+            raise
+
     async def _with_strangers(
         self, ready: Opened, chosen: Chosen, fleet: FleetState, *, refuse: bool = False
     ) -> Chosen:
@@ -222,34 +249,41 @@ class Opening:
         self.progress.message(f"warning: {error.message}. {error.hint}")
         return msgspec.structs.replace(chosen, strangers=found)
 
-    def _options(self, to: str | None, out_of_order: bool | None) -> Options:
-        late = self.config.out_of_order == "apply" if out_of_order is None else out_of_order
-        return Options(to=to, out_of_order=late, strict=self.config.strict)
-
-    def _bounds(self, parallel: int | None) -> Bounds:
-        return Bounds(parallel=parallel or self.config.parallel, signals=self.signals)
-
-    async def _begin(
+    @asynccontextmanager
+    async def _call(
         self,
-        ready: Opened,
         command: ev.Command,
         tenants: Tenants,
-        *,
         reason: str = "",
+        parallel: int | None = None,
+        *,
         backup: BackupPolicy | None = None,
-    ) -> tuple[RunContext, Chosen]:
-        ctx, chosen = await begin(
-            ready,
-            command,
-            tenants,
-            actor=self.actor,
-            progress=self.progress,
-            reason=reason,
-            backup=backup,
-        )
-        self.lost = chosen.found.lost
-        self.gone = gone_tenants(ctx.fleet, chosen.found, patterns(tenants))
-        return ctx, await self._with_strangers(ready, chosen, ctx.fleet)
+        opening: AbstractAsyncContextManager[Opened] | None = None,
+    ) -> AsyncIterator[Call]:
+        """A call that works on the tenants, with a run id; `opening` is `self._ready()` by default."""
+        async with opening or self._ready() as ready:
+            ctx, chosen = await begin(
+                ready,
+                command,
+                patterns(tenants),
+                actor=self.actor,
+                progress=self.progress,
+                reason=reason,
+                backup=backup,
+            )
+            self.lost = chosen.found.lost
+            self.gone = gone_tenants(ctx.fleet, chosen.found, patterns(tenants))
+            chosen = await self._with_strangers(ready, chosen, ctx.fleet)
+            bounds = Bounds(parallel=parallel or self.config.parallel, signals=self.signals)
+            yield Call(ready, ctx, chosen, bounds, self.progress)
+
+    @asynccontextmanager
+    async def _look(self, tenants: Tenants) -> AsyncIterator[Look]:
+        """A call that changes nothing: the tenants, and what the ledger knows of them."""
+        async with self._reading() as ready:
+            fleet = await load_fleet(ready.store)
+            chosen = await self._with_strangers(ready, await self._choose(ready, tenants), fleet)
+            yield Look(ready, fleet, chosen)
 
     async def _choose(self, ready: Opened, tenants: Tenants) -> Chosen:
         chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))

@@ -1,23 +1,33 @@
-"""Which migrations a rollback means, which backup a restore, which events a filter."""
+"""`rollback` and `restore`: which migrations, or which backup, is meant on each tenant; and the runs."""
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from ledger import events as ev
-from ledger.api.opened import Chosen
+from ledger.api.call import Call
+from ledger.api.history import concerns
+from ledger.api.migrate import with_unanswered
+from ledger.api.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.errors import UnknownTenantError, UsageError
-from ledger.events import MigrationRef, Recorded
+from ledger.events import MigrationRef
+from ledger.fleet.planning import FleetPlan
+from ledger.fleet.plans import rollback_plan
+from ledger.fleet.report import RunReport
 from ledger.plan import Catalogue, decide_rollback, standing
-from ledger.projections import Applied, FleetState, RunState
+from ledger.projections import Applied, RunState
+from ledger.requests import PlanRollback, Restore, Rollback
 from ledger.runner.context import RunContext
 from ledger.runner.holder import life_of
-from ledger.runner.kept import KeptBackup
+from ledger.runner.kept import KeptBackup, kept_backups
+from ledger.runner.outcome import Outcome
+from ledger.runner.undo import restore_tenant, rollback_tenant
 from ledger.stores.base import Filter
+from ledger.stores.filters import moment_text
 
 ASIDE: Final = frozenset({"unlock", "resolve", "prune", "validate"})
 """Commands between two rollbacks that change no tenant's version."""
@@ -25,31 +35,69 @@ ASIDE: Final = frozenset({"unlock", "resolve", "prune", "validate"})
 Choose = Callable[[Target, Catalogue], Callable[[Applied], Sequence[MigrationRef]]]
 
 
-async def rollback_chooser(
-    ctx: RunContext,
-    chosen: Chosen,
-    *,
-    migration: str | None,
-    to: str | None,
-    run: str | None,
-) -> Choose:
+async def plan_rollback(call: Call, request: PlanRollback) -> FleetPlan:
+    """What `rollback` would do, with what each backup would lose."""
+    choose = await rollback_chooser(call, request)
+    engines = call.ready.engines.__getitem__
+    targets, catalogues = call.targets, call.chosen.catalogues
+    plan = await rollback_plan(call.ctx, targets, catalogues, engines, choose, request.by)
+    return with_unanswered(plan, call.chosen)
+
+
+async def rollback(call: Call, request: Rollback) -> RunReport:
+    """Undo what `request` means on each tenant."""
+    choose = await rollback_chooser(call, request)
+
+    async def work(target: Target, catalogue: Catalogue) -> Outcome:
+        after = choose(target, catalogue)
+        engine = call.engine(target)
+        return await rollback_tenant(call.ctx, engine, target, catalogue, after, by=request.by)
+
+    def work_of(target: Target) -> Sequence[MigrationRef]:
+        return choose(target, call.catalogue(target))(standing(call.ctx.state(target.name)))
+
+    return await call.run(
+        work,
+        [target for target in call.targets if work_of(target)],
+        target_version=request.to or request.migration,
+        options={"by": request.by} | ({"run": request.run} if request.run else {}),
+        work_of=work_of,
+    )
+
+
+async def restore(call: Call, request: Restore) -> RunReport:
+    """Put back a backup of each tenant."""
+    before = None if request.at is None else moment_text(request.at)
+    kept = {
+        target.name: pick_backup(
+            await kept_backups(call.ready.store, target.name), target.name, request.backup, before
+        )
+        for target in call.targets
+    }
+
+    async def work(target: Target, catalogue: Catalogue) -> Outcome:
+        target = msgspec.structs.replace(target, for_restore=True)
+        engine = call.engine(target)
+        return await restore_tenant(call.ctx, engine, target, catalogue, kept[target.name])
+
+    return await call.run(work)
+
+
+async def rollback_chooser(call: Call, request: PlanRollback) -> Choose:
     """What to undo on each tenant: the last one, one `migration`, all after `to`, or what `run` applied.
 
     "The last one" goes on with a rollback of the same kind that did not come to its end: typed
     again it takes no tenant back by one more.
 
-    Raises UsageError for more than one of them, for a run that is not recorded, for a
-    `migration` that is neither in the folder nor in the ledger, and for a `to` that none of
-    the tenants has. A `migration` that is undone everywhere leaves nothing to do.
+    Raises UsageError for a run that is not recorded, for a `migration` that is neither in the
+    folder nor in the ledger, and for a `to` that none of the tenants has. A `migration` that is
+    undone everywhere leaves nothing to do.
     """
-    if sum(one is not None for one in (migration, to, run)) > 1:
-        raise UsageError(
-            "name one migration, --to or --run, not several", hint="Leave all but one out."
-        )
+    ctx, migration, to, run = call.ctx, request.migration, request.to, request.run
     by_run = await _applied_by_run(ctx, run) if run is not None else None
     version = migration or (to if to != "0" else None)
     if version is not None:
-        await _require_known(ctx, chosen, version, applied=migration is None)
+        await _require_known(ctx, call.chosen, version, applied=migration is None)
     bare = migration is None and to is None and run is None
     done = await _taken_back(ctx) if bare else frozenset[str]()
     # What is undone is settled once, from the state at the beginning: a tenant
@@ -176,29 +224,3 @@ def pick_backup(
             hint=f"`ledger backups --tenant {tenant}` lists what there is.",
         )
     return fitting[-1]
-
-
-def matches_any(name: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the names or globs means this tenant."""
-    return any(name == one or fnmatch.fnmatchcase(name, one) for one in patterns)
-
-
-def require_history(fleet: FleetState, pattern: str) -> None:
-    """Raises UnknownTenantError if the ledger has never heard of a tenant that matches."""
-    if not any(fnmatch.fnmatchcase(name, pattern) for name in fleet.tenants):
-        near = difflib.get_close_matches(pattern, fleet.tenants, n=3)
-        raise UnknownTenantError(
-            f"the ledger has no event of a tenant {pattern!r}",
-            hint=f"Did you mean {', '.join(near)}?"
-            if near
-            else "`ledger status` lists the tenants.",
-        )
-
-
-def concerns(row: Recorded, migration: str) -> bool:
-    """Whether an event speaks of VERSION or SET/VERSION."""
-    event = row.event
-    ref = getattr(event, "migration", None)
-    set_name = getattr(event, "set", None) or getattr(ref, "set", None)
-    version = getattr(event, "version", None) or getattr(ref, "version", None)
-    return migration in (version, f"{set_name}/{version}")

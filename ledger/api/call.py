@@ -1,23 +1,20 @@
-"""One call that changes tenants: its context, its run, and what it left as it was."""
+"""One call that changes tenants: what it has in hand, its run, and the tenants that it leaves as they are."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from ledger import events as ev
 from ledger import projections
-from ledger.api.arguments import patterns
-from ledger.api.opened import Chosen, Opened, choose_tenants
-from ledger.api.strangers import Stranger
-from ledger.api.touches import with_kept
+from ledger.api.opened import Opened
+from ledger.api.tenants import Chosen, Stranger, choose_tenants
 from ledger.config import MAX_SECONDS
-from ledger.engines.base import Seen, Target
-from ledger.errors import ChainBrokenError, ConfigError
-from ledger.fleet.bulk.run import Bulk
+from ledger.engines.base import Engine, Seen, Target
+from ledger.errors import ChainBrokenError, ConfigError, LedgerError
 from ledger.fleet.progress import Progress
 from ledger.fleet.recorded import (
     Beginning,
@@ -33,27 +30,33 @@ from ledger.fleet.run import Bounds, failed_before, run_fleet
 from ledger.fleet.state import load_fleet, save_after_run
 from ledger.plan import Catalogue
 from ledger.projections import FleetState
+from ledger.requests import BackupPolicy
 from ledger.runner.backups import prepare_folder
-from ledger.runner.context import BackupPolicy, RunContext, Settings
+from ledger.runner.context import RunContext, Settings
 from ledger.runner.holder import new_run_id
 from ledger.runner.kept import kept_text
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.preflight import preflight
 
-Tenants = str | Sequence[str]
+if TYPE_CHECKING:
+    from ledger.fleet.bulk.run import Bulk
+    from ledger.scripts.touching import Touched
+
 CHANGING: Final = frozenset({"migrate", "rollback", "restore", "reset"})
 """Commands that run statements on tenants: for them servers and disks are looked at first."""
 
 TAKING_OVER: Final = frozenset({"baseline", "import"})
 """Commands that make a tenant this ledger's, whosever it was; they name it first."""
 
-TenantWork = Callable[[RunContext, Target, Catalogue], Awaitable[Outcome]]
+TenantWork = Callable[[Target, Catalogue], Awaitable[Outcome]]
+WorkOf = Callable[[Target], Sequence[ev.MigrationRef]]
+"""The migrations that are to be applied, or undone, on a tenant."""
 
 
 async def begin(
     ready: Opened,
     command: ev.Command,
-    tenants: Tenants,
+    patterns: Sequence[str],
     *,
     actor: str,
     progress: Progress,
@@ -70,7 +73,7 @@ async def begin(
             f"lease_seconds is {config.lease_seconds}",
             hint=f"Give seconds, more than 0 and at most {MAX_SECONDS:.0f}.",
         )
-    chosen = await choose_tenants(config, ready.engines, patterns(tenants))
+    chosen = await choose_tenants(config, ready.engines, patterns)
     ctx = RunContext(
         store=ready.store,
         ledger_id=ready.store.ledger_id,
@@ -91,95 +94,155 @@ async def begin(
         reason=reason,
         peers=chosen.found.targets,
     )
-    return ctx, await with_kept(ctx, chosen)
+    return ctx, await _with_kept(ctx, chosen)
 
 
-async def run_call(
-    ctx: RunContext,
-    chosen: Chosen,
-    todo: Sequence[Target],
-    work: TenantWork,
-    bounds: Bounds,
-    progress: Progress,
-    *,
-    target_version: str | None = None,
-    options: dict[str, str] | None = None,
-    bulk: Bulk | None = None,
-    work_of: Callable[[Target], Sequence[ev.MigrationRef]] | None = None,
-    notes: tuple[str, ...] = (),
-) -> RunReport:
-    """Run what is to do; every other chosen tenant is `current`, every lost source a failure.
+async def _with_kept(ctx: RunContext, chosen: Chosen) -> Chosen:
+    """The chosen tenants, with what those applied migrations touch of which no file is left."""
+    from ledger.runner.kept import kept_migration
+    from ledger.scripts.touching import touched_by
 
-    No run is recorded if nothing is to do. `work_of` gives the migrations that are to be applied, or
-    undone, on a tenant, for the record; `notes` are warnings of the caller's.
-    """
-    bounds = msgspec.structs.replace(bounds, chosen=len(chosen.targets))
-    bounds.failure_budget(len(todo))
-    todo = sorted(todo, key=lambda target: failed_before(ctx, target))
-    outcomes = {target.name: _current(ctx, target) for target in chosen.targets}
-    strangers = {one.tenant: one for one in chosen.strangers}
-    if ctx.command not in TAKING_OVER:
-        outcomes |= {name: failure(name, one.error) for name, one in strangers.items()}
-        todo = [target for target in todo if target.name not in strangers]
-    for lost in chosen.found.lost:
-        outcomes[lost.source] = failure(lost.source, lost.error)
-    run, duration_us, interrupted = "", 0, False
-    warnings: tuple[str, ...] = ()
-    if todo:
-        if ctx.settings.backup != "never":
-            prepare_folder(ctx)
-        if ctx.command in CHANGING:
-            warnings = await preflight(
+    found: dict[str, Mapping[str, Touched]] = {}
+    for target in chosen.targets:
+        if not target.prefix:
+            continue
+        more: dict[str, Touched] = {}
+        catalogue = chosen.catalogues[target.name]
+        for ref in ctx.state(target.name).applied:
+            name = f"{ref.set}/{ref.version}"
+            if name not in target.touches:
+                try:
+                    migration = await kept_migration(ctx, ref, target.engine, catalogue)
+                except LedgerError:
+                    # Its tables are then not known to be the tenant's, which a restore says by name.
+                    continue
+                more[name] = touched_by(migration, target.variables)
+        if more:
+            found[target.name] = {**target.touches, **more}
+    targets = tuple(
+        msgspec.structs.replace(one, touches=found[one.name]) if one.name in found else one
+        for one in chosen.targets
+    )
+    return msgspec.structs.replace(chosen, targets=targets) if found else chosen
+
+
+class Call:
+    """The tenants of one call, and what works on them."""
+
+    def __init__(
+        self, ready: Opened, ctx: RunContext, chosen: Chosen, bounds: Bounds, progress: Progress
+    ) -> None:
+        self.ready = ready
+        self.ctx = ctx
+        self.chosen = chosen
+        self.targets = chosen.targets
+        self.bounds = msgspec.structs.replace(bounds, chosen=len(chosen.targets))
+        self.progress = progress
+
+    def engine(self, target: Target) -> Engine:
+        """The engine of the tenant."""
+        return self.ready.engines[target.engine]
+
+    def catalogue(self, target: Target) -> Catalogue:
+        """The migrations that the tenant follows."""
+        return self.chosen.catalogues[target.name]
+
+    async def run(
+        self,
+        work: TenantWork,
+        todo: Sequence[Target] | None = None,
+        *,
+        target_version: str | None = None,
+        options: dict[str, str] | None = None,
+        bulk: Bulk | None = None,
+        work_of: WorkOf | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> RunReport:
+        """Do `work` on the tenants `todo` (None: all). The others are `current`, every lost source a failure.
+
+        No run is recorded if nothing is to do. `work_of` is for the record; `notes` are warnings
+        of the caller's.
+        """
+        ctx, chosen = self.ctx, self.chosen
+        todo = list(chosen.targets if todo is None else todo)
+        self.bounds.failure_budget(len(todo))
+        todo.sort(key=lambda target: failed_before(ctx, target))
+        outcomes = {target.name: _current(ctx, target) for target in chosen.targets}
+        strangers = {one.tenant: one for one in chosen.strangers}
+        if ctx.command not in TAKING_OVER:
+            outcomes |= {name: failure(name, one.error) for name, one in strangers.items()}
+            todo = [target for target in todo if target.name not in strangers]
+        for lost in chosen.found.lost:
+            outcomes[lost.source] = failure(lost.source, lost.error)
+        made = RunReport(run="", command=ctx.command, outcomes=())
+        warnings: tuple[str, ...] = ()
+        if todo:
+            warnings = await self._preflight(todo, work_of)
+            made = await run_fleet(
                 ctx,
                 todo,
-                chosen.engines.__getitem__,
-                ledger=chosen.ledger,
-                parallel=bounds.parallel,
-                statement_bytes=_longest(chosen),
-                statements=partial(_statements, ctx, chosen, work_of),
+                lambda target: work(target, chosen.catalogues[target.name]),
+                self.bounds,
+                self.progress,
+                target_version=target_version,
+                options=options,
+                bulk=bulk,
+                beginning=await self._beginning(todo, work_of, target_version, options or {}),
+                apart=[one for one in outcomes.values() if not one.ok],
             )
-        seen = await news_of_fleet(ctx, chosen)
-        last = ctx.fleet.seen.get(chosen.scope)
+            outcomes.update((one.tenant, _taken_over(one, strangers)) for one in made.outcomes)
+            await save_after_run(ctx)
+        elif not strangers and (seen := await news_of_fleet(ctx, chosen)) is not None:
+            await ctx.record_fleet(seen[0], scripts={seen[1].sha256: seen[1].text})
+            await save_after_run(ctx)
+        return msgspec.structs.replace(
+            made,
+            outcomes=tuple(outcomes[name] for name in sorted(outcomes)),
+            warnings=(*notes, *warnings),
+        )
+
+    async def _preflight(self, todo: Sequence[Target], work_of: WorkOf | None) -> tuple[str, ...]:
+        """Check folder, servers and disks. Raises PreflightError; returns warnings."""
+        ctx, chosen = self.ctx, self.chosen
+        if ctx.settings.backup != "never":
+            prepare_folder(ctx)
+        if ctx.command not in CHANGING:
+            return ()
+        return await preflight(
+            ctx,
+            todo,
+            chosen.engines.__getitem__,
+            ledger=chosen.ledger,
+            parallel=self.bounds.parallel,
+            statement_bytes=_longest(chosen),
+            statements=partial(_statements, ctx, chosen, work_of),
+        )
+
+    async def _beginning(
+        self,
+        todo: Sequence[Target],
+        work_of: WorkOf | None,
+        target_version: str | None,
+        options: dict[str, str],
+    ) -> Beginning:
+        """What the run records before it begins: its plan, and the fleet where that has changed."""
+        seen = await news_of_fleet(self.ctx, self.chosen)
+        last = self.ctx.fleet.seen.get(self.chosen.scope)
         plan = record_plan(
-            ctx.command,
+            self.ctx.command,
             todo,
             work_of,
             fleet=seen[1].sha256 if seen is not None else last.fleet if last is not None else "",
             target=target_version,
-            options=options or {},
-        )
-        report = await run_fleet(
-            ctx,
-            todo,
-            lambda target: work(ctx, target, chosen.catalogues[target.name]),
-            bounds,
-            progress,
-            target_version=target_version,
             options=options,
-            bulk=bulk,
-            beginning=Beginning(plan=kept(plan), seen=seen),
-            apart=[one for one in outcomes.values() if not one.ok],
         )
-        outcomes.update((one.tenant, _taken_over(one, strangers)) for one in report.outcomes)
-        run, duration_us, interrupted = report.run, report.duration_us, report.interrupted
-        await save_after_run(ctx)
-    elif not strangers and (seen := await news_of_fleet(ctx, chosen)) is not None:
-        await ctx.record_fleet(seen[0], scripts={seen[1].sha256: seen[1].text})
-        await save_after_run(ctx)
-    return RunReport(
-        run=run,
-        command=ctx.command,
-        outcomes=tuple(outcomes[name] for name in sorted(outcomes)),
-        duration_us=duration_us,
-        interrupted=interrupted,
-        warnings=(*notes, *warnings),
-    )
+        return Beginning(plan=kept(plan), seen=seen)
 
 
 def _statements(
     ctx: RunContext,
     chosen: Chosen,
-    work_of: Callable[[Target], Sequence[ev.MigrationRef]] | None,
+    work_of: WorkOf | None,
     target: Target,
 ) -> tuple[str, ...]:
     """What a migrate is to run on the tenant; nothing where that is not known beforehand."""
