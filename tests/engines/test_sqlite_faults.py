@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ledger.engines.sqlite.apply.python import Tenant
+from ledger.engines.python import Tenant
 from ledger.engines.sqlite.engine import SqliteEngine
 from ledger.errors import LockedError, StepFailedError, UnreachableError
 from ledger.scripts.model import PythonModule
