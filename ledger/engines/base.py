@@ -18,7 +18,7 @@ from ledger.drivers.application import Application
 from ledger.drivers.url import SecretSource, Url
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.foreign import ForeignTable
-from ledger.engines.maintain import Upkeep
+from ledger.engines.maintain import Maintenance
 from ledger.engines.measured import Measured, Plan
 from ledger.engines.source import Named, TenantSource
 from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef
@@ -349,7 +349,7 @@ class Session(Protocol):
         """What `Done.mark` holds, read now."""
         ...
 
-    def upkeep(self) -> Upkeep:
+    def maintenance(self) -> Maintenance:
         """The tenant's maintenance, while the session is open."""
         ...
 

@@ -1,4 +1,4 @@
-"""Maintenance of an open tenant behind one small protocol: what `Session.upkeep` gives.
+"""Maintenance of an open tenant behind one small protocol: what `Session.maintenance` gives.
 
 Invariant: every method that changes rows does it in one transaction that holds the
 fence, and may be called again after a crash; a row is removed only if it is still
@@ -7,7 +7,7 @@ what the given line says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -70,7 +70,7 @@ class Old(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int = 0
 
 
-class Upkeep(Protocol):
+class Maintenance(Protocol):
     """One open tenant's maintenance. All methods raise TenantError subclasses."""
 
     async def optimize(
@@ -127,19 +127,71 @@ def no_table(table: str, *, tenant: str) -> TenantError:
     )
 
 
-def no_column(table: str, column: str, *, tenant: str) -> TenantError:
-    """The column is not there."""
-    return TenantError(
-        f"table {table!r} has no column {column!r}",
+class Conditions(msgspec.Struct, frozen=True):
+    """The SQL about references that every database writes alike, with its own quoting.
+
+    `quoted` quotes a column's name, `place` a table's with what stands before it. In a condition the
+    children are `c`, the parents `p`, and the rows of a table that is archived `t`.
+    """
+
+    quoted: Callable[[str], str]
+    place: Callable[[str], str]
+
+    def columns(self, names: Iterable[str], *, of: str = "") -> str:
+        """The names, quoted and with commas, each after the alias `of`."""
+        return ", ".join(f"{of}.{self.quoted(name)}" if of else self.quoted(name) for name in names)
+
+    def orphaned(self, reference: Reference) -> str:
+        """Whether a row `c` has no parent; NULL in any column refers to nothing."""
+        present = " AND ".join(f"c.{self.quoted(name)} IS NOT NULL" for name in reference.columns)
+        if reference.missing:
+            return present
+        same = self._same("p", reference.parent_columns, "c", reference.columns)
+        parent = self.place(reference.parent)
+        return f"{present} AND NOT EXISTS (SELECT 1 FROM {parent} AS p WHERE {same})"  # noqa: S608
+
+    def unreferred(self, what: Archivable) -> str:
+        """Whether nothing refers to a row `t`."""
+        conditions = []
+        for reference in what.referred:
+            same = self._same("t", reference.parent_columns, "c", reference.columns)
+            child = self.place(reference.table)
+            conditions.append(f"NOT EXISTS (SELECT 1 FROM {child} AS c WHERE {same})")  # noqa: S608
+        return "(" + (" AND ".join(conditions) or "1") + ")"
+
+    def mends(self, reference: Reference) -> str:
+        """The beginning of the statement that deletes orphans, or sets their columns to NULL."""
+        table = self.place(reference.table)
+        if not reference.sets_null:
+            return f"DELETE FROM {table}"  # noqa: S608
+        empty = ", ".join(f"{self.quoted(name)} = NULL" for name in reference.columns)
+        return f"UPDATE {table} SET {empty}"  # noqa: S608
+
+    def _same(self, one: str, columns: Iterable[str], other: str, others: Iterable[str]) -> str:
+        return " AND ".join(
+            f"{one}.{self.quoted(column)} = {other}.{self.quoted(its)}"
+            for column, its in zip(columns, others, strict=True)
+        )
+
+
+def column_named(columns: Iterable[str], wanted: str, *, table: str, tenant: str) -> str:
+    """The column, whatever its case. Raises TenantError if it is not there."""
+    for column in columns:
+        if column.lower() == wanted.lower():
+            return column
+    raise TenantError(
+        f"table {table!r} has no column {wanted!r}",
         hint="Name the column that says how old a row is.",
         tenant=tenant,
     )
 
 
-def no_key(table: str, *, tenant: str) -> TenantError:
-    """Rows without a primary key cannot be told from one another."""
-    return TenantError(
-        f"table {table!r} has no primary key, so that its rows cannot be deleted one by one",
-        hint="Add a primary key by a migration first.",
-        tenant=tenant,
-    )
+def require_key(key: tuple[str, ...], *, table: str, tenant: str) -> tuple[str, ...]:
+    """The primary key's columns. Raises TenantError for none: rows would all be alike."""
+    if not key:
+        raise TenantError(
+            f"table {table!r} has no primary key, so that its rows cannot be deleted one by one",
+            hint="Add a primary key by a migration first.",
+            tenant=tenant,
+        )
+    return key

@@ -47,9 +47,9 @@ async def count_old(
     session: Session, table: str, column: str, before: datetime
 ) -> tuple[Archivable, Old]:
     """The table, and how many of its rows are old."""
-    upkeep = session.upkeep()
-    what = await upkeep.archivable(table, column)
-    return what, await upkeep.old(what, before=before)
+    maintenance = session.maintenance()
+    what = await maintenance.archivable(table, column)
+    return what, await maintenance.old(what, before=before)
 
 
 async def waiting_files(ctx: RunContext, target: Target) -> list[Waiting]:
@@ -112,7 +112,7 @@ async def _write(held: Held, what: Archivable, before: datetime, batch: int) -> 
     writer = await anyio.to_thread.run_sync(ArchiveWriter, folder / name)
     try:
         last: bytes | None = None
-        while lines := await held.session.upkeep().lines(
+        while lines := await held.session.maintenance().lines(
             what, before=before, after=last, limit=batch
         ):
             await anyio.to_thread.run_sync(writer.write, lines)
@@ -136,11 +136,11 @@ async def move_rows(held: Held, what: Archivable, file: Verified, batch: int) ->
 
     Those that an earlier, killed run has deleted already count as out.
     """
-    upkeep = held.session.upkeep()
+    maintenance = held.session.maintenance()
     source = read_lines(file.path, batch=batch)
     left = 0
     while lines := await anyio.to_thread.run_sync(_next, source):
-        _, kept = await upkeep.remove(what, lines, epoch=held.epoch, ledger=held.ctx.ledger_id)
+        _, kept = await maintenance.remove(what, lines, epoch=held.epoch, ledger=held.ctx.ledger_id)
         left += kept
         held.ctx.check_lease(held.target.name)
     return file.meta.rows - left, left
@@ -207,7 +207,7 @@ async def _one_file(
         column, moment = order.column, _moment(order)
         if waiting:
             column = waiting[0].meta.column
-        what = await session.upkeep().archivable(order.table, column)
+        what = await session.maintenance().archivable(order.table, column)
         path: Path | None = waiting[0].path if waiting else None
         file = await write_file(held, what, moment, order.batch, path)
         rows, left = await move_rows(held, what, file, order.batch)

@@ -76,15 +76,17 @@ async def maintain_tenant(ctx: RunContext, engine: Engine, target: Target, order
 
 async def find_orphans(session: Session) -> tuple[Orphans, ...]:
     """The declared foreign keys that some rows break."""
-    upkeep = session.upkeep()
-    found = [await upkeep.orphans(one, samples=SAMPLES) for one in await upkeep.references()]
+    maintenance = session.maintenance()
+    found = [
+        await maintenance.orphans(one, samples=SAMPLES) for one in await maintenance.references()
+    ]
     return tuple(one for one in found if one.count)
 
 
 async def _optimize(ctx: RunContext, engine: Engine, target: Target, session: Session) -> Upkeep:
     async with maintenance_claim(ctx, engine, target, session) as held:
         before = await session.mark()
-        tables, notes = await session.upkeep().optimize(
+        tables, notes = await session.maintenance().optimize(
             epoch=held.epoch, ledger=ctx.ledger_id, deadline_seconds=ctx.settings.statement_seconds
         )
         mark = await session.mark()
@@ -150,14 +152,14 @@ async def _mend(
 
 async def _until_none(held: Held, batch: int) -> tuple[ev.Upkept, ...]:
     """Mend key after key, and again, since a deleted child leaves its own children behind."""
-    upkeep = held.session.upkeep()
-    references = [one for one in await upkeep.references() if not one.missing]
+    maintenance = held.session.maintenance()
+    references = [one for one in await maintenance.references() if not one.missing]
     rows: dict[tuple[str, str], int] = {}
     again = True
     while again:
         again = False
         for one in references:
-            while count := await upkeep.mend(
+            while count := await maintenance.mend(
                 one, limit=batch, epoch=held.epoch, ledger=held.ctx.ledger_id
             ):
                 held.ctx.check_lease(held.target.name)

@@ -20,7 +20,7 @@ from ledger.engines.mysql.backup import restore
 from ledger.engines.mysql.explain import explain
 from ledger.engines.mysql.lock.fence import with_restoring
 from ledger.engines.mysql.lock.marker import as_marker
-from ledger.engines.mysql.maintain.maintain import MysqlUpkeep
+from ledger.engines.mysql.maintain.maintain import MysqlMaintenance
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import sync
 from ledger.engines.mysql.trouble import translated
@@ -115,9 +115,9 @@ class MysqlSession:
         with translated(self._target, "read the schema"):
             return (await opened.lineage.look(opened.reader, opened.connection, opened.origin)).mark
 
-    def upkeep(self) -> MysqlUpkeep:
-        """See Session.upkeep."""
-        return MysqlUpkeep(self._opened)
+    def maintenance(self) -> MysqlMaintenance:
+        """See Session.maintenance."""
+        return MysqlMaintenance(self._opened)
 
     async def backup(
         self, destination: Path, *, deadline_seconds: float, pending: Sequence[str] = ()

@@ -21,7 +21,7 @@ from ledger.engines.sqlite.apply.settings import take_encoding
 from ledger.engines.sqlite.backup import backup as backups
 from ledger.engines.sqlite.backup import restore
 from ledger.engines.sqlite.explain import explain
-from ledger.engines.sqlite.maintain.maintain import SqliteUpkeep
+from ledger.engines.sqlite.maintain.maintain import SqliteMaintenance
 from ledger.engines.sqlite.marker import (
     CREATE_MARKER,
     admit,
@@ -171,9 +171,9 @@ class SqliteSession:
         """What `Done.mark` holds, read now."""
         return await self._opened.run(self._inside.mark, doing="read the schema")
 
-    def upkeep(self) -> SqliteUpkeep:
-        """See ledger.engines.base.Session.upkeep."""
-        return SqliteUpkeep(self._opened)
+    def maintenance(self) -> SqliteMaintenance:
+        """See ledger.engines.base.Session.maintenance."""
+        return SqliteMaintenance(self._opened)
 
     async def backup(
         self, destination: Path, *, deadline_seconds: float, pending: Sequence[str] = ()

@@ -17,10 +17,19 @@ import anyio
 from ledger import failpoints
 from ledger.drivers.mysql import Row
 from ledger.drivers.mysql import quote_identifier as quoted
-from ledger.engines.maintain import Archivable, Old, Orphans, Reference, no_column, no_key, no_table
+from ledger.engines.maintain import (
+    Archivable,
+    Old,
+    Orphans,
+    Reference,
+    column_named,
+    no_table,
+    require_key,
+)
 from ledger.engines.mysql.lock.marker import require_ledger
 from ledger.engines.mysql.maintain.sql import (
     COLUMNS,
+    CONDITIONS,
     DATES,
     DECLARED_HERE,
     FOREIGN_KEYS,
@@ -30,10 +39,8 @@ from ledger.engines.mysql.maintain.sql import (
     TABLE_IS_THERE,
     is_old,
     named,
-    orphaned,
     place,
     places,
-    unreferred,
 )
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema.claims import declaration
@@ -49,8 +56,8 @@ SCAN_SECONDS: Final = 3600.0
 SETTINGS: Final = "SET SESSION time_zone = '+00:00', foreign_key_checks = 0"
 
 
-class MysqlUpkeep:
-    """See ledger.engines.upkeep.Upkeep."""
+class MysqlMaintenance:
+    """See ledger.engines.maintain.Maintenance."""
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
@@ -78,7 +85,7 @@ class MysqlUpkeep:
         return tables, tuple(notes)
 
     async def references(self) -> tuple[Reference, ...]:
-        """See Upkeep.references."""
+        """See Maintenance.references."""
         opened = self._opened
         with translated(opened.target, "read the foreign keys"):
             own = (await opened.reader.listing(opened.connection)).tables
@@ -109,29 +116,33 @@ class MysqlUpkeep:
             )
         return found
 
+    async def _key(self, table: str) -> tuple[str, ...]:
+        rows = await self._opened.connection.fetch(KEY, (table,))
+        return tuple(str(row[0]) for row in rows)
+
     async def orphans(self, reference: Reference, *, samples: int) -> Orphans:
-        """See Upkeep.orphans."""
+        """See Maintenance.orphans."""
         opened = self._opened
         with translated(opened.target, "look for orphans"):
-            source = f"FROM {named(reference.table)} AS c WHERE {orphaned(reference)}"
+            source = f"FROM {named(reference.table)} AS c WHERE {CONDITIONS.orphaned(reference)}"
             ((number,),) = await self._scan(f"SELECT COUNT(*) {source}")
-            key = [str(row[0]) for row in await opened.connection.fetch(KEY, (reference.table,))]
+            key = await self._key(reference.table)
             names = tuple(dict.fromkeys((*key, *reference.columns)))
-            chosen = ", ".join(f"c.{quoted(one)}" for one in names)
+            chosen = CONDITIONS.columns(names, of="c")
             rows = await self._scan(f"SELECT {chosen} {source} LIMIT {int(samples)}")
         shown = tuple(to_line(names, row).decode() for row in rows)
         return Orphans(reference=reference, count=int(number), samples=shown)
 
     async def mend(self, reference: Reference, *, limit: int, epoch: int, ledger: str) -> int:
-        """See Upkeep.mend. Only the missing parents' places are locked, not the tables."""
+        """See Maintenance.mend. Only the missing parents' places are locked, not the tables."""
         connection = self._opened.connection
         child, parent = named(reference.table), named(reference.parent)
-        columns = ", ".join(f"c.{quoted(one)}" for one in reference.columns)
-        others = ", ".join(f"p.{quoted(one)}" for one in reference.parent_columns)
+        columns = CONDITIONS.columns(reference.columns, of="c")
+        others = CONDITIONS.columns(reference.parent_columns, of="p")
         async with self._transaction(epoch=epoch, ledger=ledger, doing="mend orphans"):
             wanted = await self._scan(
                 f"SELECT DISTINCT {columns} FROM {child} AS c"  # noqa: S608
-                f" WHERE {orphaned(reference)} LIMIT {int(limit)}"
+                f" WHERE {CONDITIONS.orphaned(reference)} LIMIT {int(limit)}"
             )
             if not wanted:
                 return 0
@@ -145,13 +156,9 @@ class MysqlUpkeep:
                 wanted = await self._still_orphaned(reference, wanted)
             if not wanted:
                 return 0
-            verb = f"DELETE FROM {child}"  # noqa: S608
-            if reference.sets_null:
-                empty = ", ".join(f"{quoted(one)} = NULL" for one in reference.columns)
-                verb = f"UPDATE {child} SET {empty}"  # noqa: S608
-            names = ", ".join(quoted(one) for one in reference.columns)
+            names = CONDITIONS.columns(reference.columns)
             return await connection.execute(
-                f"{verb} WHERE ({names}) IN ({places(wanted)}) LIMIT {int(limit)}",
+                f"{CONDITIONS.mends(reference)} WHERE ({names}) IN ({places(wanted)}) LIMIT {int(limit)}",
                 [value for row in wanted for value in row],
                 seconds=SCAN_SECONDS,
             )
@@ -166,7 +173,7 @@ class MysqlUpkeep:
         return [row for row in wanted if not await fetch(sql, row)]
 
     async def archivable(self, table: str, column: str) -> Archivable:
-        """See Upkeep.archivable."""
+        """See Maintenance.archivable."""
         opened = self._opened
         prefix = opened.names.prefix
         with translated(opened.target, "read the table"):
@@ -184,13 +191,10 @@ class MysqlUpkeep:
             if name is None:
                 raise no_table(table, tenant=self._tenant)
             rows = await opened.connection.fetch(COLUMNS, (name,))
-            found = [row for row in rows if str(row[0]).lower() == column.lower()]
-            if not found:
-                raise no_column(name, column, tenant=self._tenant)
-            key = tuple(str(row[0]) for row in await opened.connection.fetch(KEY, (name,)))
-            if not key:
-                raise no_key(name, tenant=self._tenant)
-            kind = str(found[0][1]).lower()
+            kinds = {str(row[0]): str(row[1]).lower() for row in rows}
+            column = column_named(kinds, column, table=name, tenant=self._tenant)
+            key = require_key(await self._key(name), table=name, tenant=self._tenant)
+            kind = kinds[column]
             if kind not in DATES | NUMBERS:
                 raise TenantError(
                     f"column {name}.{column} is {kind}, which holds no time",
@@ -199,17 +203,17 @@ class MysqlUpkeep:
                 )
             return Archivable(
                 table=name,
-                column=str(found[0][0]),
+                column=column,
                 kind="date" if kind in DATES else "number",
-                columns=tuple(str(row[0]) for row in rows),
+                columns=tuple(kinds),
                 key=key,
                 referred=tuple(await self._references(REFERRING_HERE, name)),
             )
 
     async def old(self, what: Archivable, *, before: datetime) -> Old:
-        """See Upkeep.old."""
+        """See Maintenance.old."""
         condition, values = is_old(what, before)
-        free = unreferred(what)
+        free = CONDITIONS.unreferred(what)
         with translated(self._opened.target, "count old rows"):
             await self._settle()
             rows = await self._scan(
@@ -222,10 +226,10 @@ class MysqlUpkeep:
     async def lines(
         self, what: Archivable, *, before: datetime, after: bytes | None, limit: int
     ) -> list[bytes]:
-        """See Upkeep.lines."""
+        """See Maintenance.lines."""
         condition, values = is_old(what, before)
-        key = ", ".join(f"t.{quoted(one)}" for one in what.key)
-        chosen = ", ".join(f"t.{quoted(one)}" for one in what.columns)
+        key = CONDITIONS.columns(what.key, of="t")
+        chosen = CONDITIONS.columns(what.columns, of="t")
         if after is not None:
             last = values_of(after, what.key)
             condition += f" AND ({key}) > {places([last])}"
@@ -234,7 +238,7 @@ class MysqlUpkeep:
             await self._settle()
             rows = await self._scan(
                 f"SELECT {chosen} FROM {named(what.table)} AS t"  # noqa: S608
-                f" WHERE {condition} AND {unreferred(what)} ORDER BY {key} LIMIT {int(limit)}",
+                f" WHERE {condition} AND {CONDITIONS.unreferred(what)} ORDER BY {key} LIMIT {int(limit)}",
                 values,
             )
         return [to_line(what.columns, row) for row in rows]
@@ -242,11 +246,11 @@ class MysqlUpkeep:
     async def remove(
         self, what: Archivable, lines: Sequence[bytes], *, epoch: int, ledger: str
     ) -> tuple[int, int]:
-        """See Upkeep.remove."""
+        """See Maintenance.remove."""
         connection = self._opened.connection
         keys = [values_of(line, what.key) for line in lines]
-        key = ", ".join(f"t.{quoted(one)}" for one in what.key)
-        chosen = ", ".join(f"t.{quoted(one)}" for one in what.columns)
+        key = CONDITIONS.columns(what.key, of="t")
+        chosen = CONDITIONS.columns(what.columns, of="t")
         async with self._transaction(epoch=epoch, ledger=ledger, doing="delete archived rows"):
             rows = await self._scan(
                 f"SELECT {chosen} FROM {named(what.table)} AS t"  # noqa: S608
@@ -262,7 +266,7 @@ class MysqlUpkeep:
                 wanted = await self._unreferred_now(reference, wanted)
             removed = 0
             if wanted:
-                names = ", ".join(quoted(one) for one in what.key)
+                names = CONDITIONS.columns(what.key)
                 chosen_keys = [tuple(row[one] for one in what.key) for row in wanted]
                 removed = await connection.execute(
                     f"DELETE FROM {named(what.table)}"  # noqa: S608
@@ -281,7 +285,7 @@ class MysqlUpkeep:
         fetch = self._opened.connection.fetch
         same = " AND ".join(f"c.{quoted(one)} = %s" for one in reference.columns)
         source = f"FROM {named(reference.table)} AS c"
-        columns = ", ".join(f"c.{quoted(one)}" for one in reference.columns)
+        columns = CONDITIONS.columns(reference.columns, of="c")
         targets = [tuple(row[one] for one in reference.parent_columns) for row in wanted]
         any_of = f"SELECT 1 {source} WHERE ({columns}) IN ({places(targets)}) LIMIT 1"
         values = [value for row in targets for value in row]

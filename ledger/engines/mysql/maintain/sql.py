@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ledger.drivers.mysql import quote_identifier as quoted
-from ledger.engines.maintain import MILLISECONDS_FROM, Archivable, Reference
+from ledger.engines.maintain import MILLISECONDS_FROM, Archivable, Conditions
 
 FOREIGN_KEYS: Final = """
 SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.COLUMN_NAME,
@@ -55,31 +55,6 @@ def places(rows: Sequence[Sequence[object]]) -> str:
     return ", ".join("(" + ", ".join("%s" for _ in row) + ")" for row in rows)
 
 
-def orphaned(reference: Reference) -> str:
-    """The condition for a row `c` to have no parent; NULL in any column refers to nothing."""
-    present = " AND ".join(f"c.{quoted(one)} IS NOT NULL" for one in reference.columns)
-    if reference.missing:
-        return present
-    same = " AND ".join(
-        f"p.{quoted(other)} = c.{quoted(one)}"
-        for one, other in zip(reference.columns, reference.parent_columns, strict=True)
-    )
-    parent = named(reference.parent)
-    return f"{present} AND NOT EXISTS (SELECT 1 FROM {parent} AS p WHERE {same})"  # noqa: S608
-
-
-def unreferred(what: Archivable) -> str:
-    """The condition for a row `t` that nothing refers to."""
-    conditions = []
-    for one in what.referred:
-        same = " AND ".join(
-            f"t.{quoted(other)} = c.{quoted(column)}"
-            for column, other in zip(one.columns, one.parent_columns, strict=True)
-        )
-        conditions.append(f"NOT EXISTS (SELECT 1 FROM {named(one.table)} AS c WHERE {same})")  # noqa: S608
-    return "(" + (" AND ".join(conditions) or "TRUE") + ")"
-
-
 def is_old(what: Archivable, before: datetime) -> tuple[str, list[object]]:
     """The condition for a row `t` to be old, and its values."""
     column = f"t.{quoted(what.column)}"
@@ -90,3 +65,6 @@ def is_old(what: Archivable, before: datetime) -> tuple[str, list[object]]:
         f"({column} < %s OR ({column} >= {MILLISECONDS_FROM} AND {column} < %s))",
         [seconds, seconds * 1000],
     )
+
+
+CONDITIONS: Final = Conditions(quoted, named)

@@ -18,19 +18,27 @@ from typing import Final, TypeVar
 
 from ledger import failpoints
 from ledger.engines.base import Marker
-from ledger.engines.maintain import Archivable, Old, Orphans, Reference, no_column, no_key, no_table
+from ledger.engines.maintain import (
+    Archivable,
+    Old,
+    Orphans,
+    Reference,
+    column_named,
+    no_table,
+    require_key,
+)
 from ledger.engines.rowtext import to_line, values_of
 from ledger.engines.sqlite.inside import database_bytes
 from ledger.engines.sqlite.maintain.sql import (
     COLUMNS,
+    CONDITIONS,
     IS_OLD,
     NO_TIME,
     key_of,
-    orphaned,
+    named,
     own_tables,
     references,
     times,
-    unreferred,
     without_rowid,
 )
 from ledger.engines.sqlite.marker import admit, read_marker
@@ -47,8 +55,8 @@ SELECT name FROM main.sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%content
 """
 
 
-class SqliteUpkeep:
-    """See ledger.engines.upkeep.Upkeep."""
+class SqliteMaintenance:
+    """See ledger.engines.maintain.Maintenance."""
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
@@ -96,23 +104,23 @@ class SqliteUpkeep:
             ) from error
 
     async def references(self) -> tuple[Reference, ...]:
-        """See Upkeep.references."""
+        """See Maintenance.references."""
         return await self._opened.read(references, doing="read the foreign keys")
 
     async def orphans(self, reference: Reference, *, samples: int) -> Orphans:
-        """See Upkeep.orphans."""
+        """See Maintenance.orphans."""
 
         def count(database: sqlite3.Connection) -> Orphans:
-            where = orphaned(reference)
-            table = quoted(reference.table)
+            where = CONDITIONS.orphaned(reference)
+            table = named(reference.table)
             (number,) = database.execute(
-                f"SELECT count(*) FROM main.{table} AS c WHERE {where}"  # noqa: S608
+                f"SELECT count(*) FROM {table} AS c WHERE {where}"  # noqa: S608
             ).fetchone()
             names = tuple(dict.fromkeys((*key_of(database, reference.table), *reference.columns)))
-            chosen = ", ".join(f"c.{quoted(name)}" for name in names)
+            chosen = CONDITIONS.columns(names, of="c")
             with _any_text(database):
                 rows = database.execute(
-                    f"SELECT {chosen} FROM main.{table} AS c WHERE {where} LIMIT ?",  # noqa: S608
+                    f"SELECT {chosen} FROM {table} AS c WHERE {where} LIMIT ?",  # noqa: S608
                     (samples,),
                 ).fetchall()
             shown = tuple(to_line(names, row).decode() for row in rows)
@@ -121,27 +129,23 @@ class SqliteUpkeep:
         return await self._opened.read(count, doing="look for orphans")
 
     async def mend(self, reference: Reference, *, limit: int, epoch: int, ledger: str) -> int:
-        """See Upkeep.mend."""
+        """See Maintenance.mend."""
 
         def write(database: sqlite3.Connection) -> int:
             key = key_of(database, reference.table) if without_rowid(database, reference) else ()
-            names = ", ".join(quoted(one) for one in key) or "rowid"
-            chosen = ", ".join(f"c.{quoted(one)}" for one in key) or "c.rowid"
-            table = quoted(reference.table)
+            names = CONDITIONS.columns(key) or "rowid"
+            chosen = CONDITIONS.columns(key, of="c") or "c.rowid"
+            table = named(reference.table)
             where = (
-                f" WHERE ({names}) IN (SELECT {chosen} FROM main.{table} AS c"  # noqa: S608
-                f" WHERE {orphaned(reference)} LIMIT {int(limit)})"
+                f" WHERE ({names}) IN (SELECT {chosen} FROM {table} AS c"  # noqa: S608
+                f" WHERE {CONDITIONS.orphaned(reference)} LIMIT {int(limit)})"
             )
-            verb = f"DELETE FROM main.{table}"  # noqa: S608
-            if reference.sets_null:
-                empty = ", ".join(f"{quoted(one)} = NULL" for one in reference.columns)
-                verb = f"UPDATE main.{table} SET {empty}"  # noqa: S608
-            return database.execute(verb + where).rowcount
+            return database.execute(CONDITIONS.mends(reference) + where).rowcount
 
         return await self._writing(write, epoch=epoch, ledger=ledger, doing="mend orphans")
 
     async def archivable(self, table: str, column: str) -> Archivable:
-        """See Upkeep.archivable. SQLite's columns hold any kind of value."""
+        """See Maintenance.archivable. SQLite's columns hold any kind of value."""
 
         def read(database: sqlite3.Connection) -> Archivable:
             known = {one.lower(): one for one in own_tables(database)}
@@ -149,18 +153,14 @@ class SqliteUpkeep:
             if name is None:
                 raise no_table(table, tenant=self._tenant)
             columns = tuple(row[0] for row in database.execute(COLUMNS, (name,)))
-            found = [one for one in columns if one.lower() == column.lower()]
-            if not found:
-                raise no_column(name, column, tenant=self._tenant)
             key = key_of(database, name)
-            if not key:
-                raise no_key(name, tenant=self._tenant)
+            found = column_named(columns, column, table=name, tenant=self._tenant)
             return Archivable(
                 table=name,
-                column=found[0],
+                column=found,
                 kind="any",
                 columns=columns,
-                key=key,
+                key=require_key(key, table=name, tenant=self._tenant),
                 referred=tuple(
                     one
                     for one in references(database)
@@ -171,14 +171,14 @@ class SqliteUpkeep:
         return await self._opened.read(read, doing="read the table")
 
     async def old(self, what: Archivable, *, before: datetime) -> Old:
-        """See Upkeep.old."""
+        """See Maintenance.old."""
 
         def count(database: sqlite3.Connection) -> Old:
             column = f"t.{quoted(what.column)}"
-            old, free = IS_OLD.format(c=column), unreferred(what)
+            old, free = IS_OLD.format(c=column), CONDITIONS.unreferred(what)
             row = database.execute(
                 f"SELECT coalesce(sum({old} AND {free}), 0), coalesce(sum({old} AND NOT {free}), 0),"  # noqa: S608
-                f" coalesce(sum({NO_TIME.format(c=column)}), 0) FROM main.{quoted(what.table)} AS t",
+                f" coalesce(sum({NO_TIME.format(c=column)}), 0) FROM {named(what.table)} AS t",
                 times(before),
             ).fetchone()
             return Old(rows=row[0], held=row[1], unreadable=row[2])
@@ -188,12 +188,14 @@ class SqliteUpkeep:
     async def lines(
         self, what: Archivable, *, before: datetime, after: bytes | None, limit: int
     ) -> list[bytes]:
-        """See Upkeep.lines."""
+        """See Maintenance.lines."""
 
         def read(database: sqlite3.Connection) -> list[bytes]:
-            key = ", ".join(f"t.{quoted(one)}" for one in what.key)
-            chosen = ", ".join(f"t.{quoted(one)}" for one in what.columns)
-            where = f"{IS_OLD.format(c=f't.{quoted(what.column)}')} AND {unreferred(what)}"
+            key = CONDITIONS.columns(what.key, of="t")
+            chosen = CONDITIONS.columns(what.columns, of="t")
+            where = (
+                f"{IS_OLD.format(c=f't.{quoted(what.column)}')} AND {CONDITIONS.unreferred(what)}"
+            )
             where += "".join(f" AND t.{quoted(one)} IS NOT NULL" for one in what.key)
             values = times(before) | {"limit": limit}
             if after is not None:
@@ -203,7 +205,7 @@ class SqliteUpkeep:
                 values |= {f"k{number}": value for number, value in enumerate(last)}
             with _any_text(database):
                 rows = database.execute(
-                    f"SELECT {chosen} FROM main.{quoted(what.table)} AS t"  # noqa: S608
+                    f"SELECT {chosen} FROM {named(what.table)} AS t"  # noqa: S608
                     f" WHERE {where} ORDER BY {key} LIMIT :limit",
                     values,
                 ).fetchall()
@@ -214,12 +216,12 @@ class SqliteUpkeep:
     async def remove(
         self, what: Archivable, lines: Sequence[bytes], *, epoch: int, ledger: str
     ) -> tuple[int, int]:
-        """See Upkeep.remove."""
-        table = quoted(what.table)
+        """See Maintenance.remove."""
+        table = named(what.table)
         same = " AND ".join(f"t.{quoted(one)} IS ?" for one in what.key)
-        chosen = ", ".join(f"t.{quoted(one)}" for one in what.columns)
-        look = f"SELECT {unreferred(what)}, {chosen} FROM main.{table} AS t WHERE {same}"  # noqa: S608
-        drop = f"DELETE FROM main.{table} AS t WHERE {same}"  # noqa: S608
+        chosen = CONDITIONS.columns(what.columns, of="t")
+        look = f"SELECT {CONDITIONS.unreferred(what)}, {chosen} FROM {table} AS t WHERE {same}"  # noqa: S608
+        drop = f"DELETE FROM {table} AS t WHERE {same}"  # noqa: S608
 
         def write(database: sqlite3.Connection) -> tuple[int, int]:
             removed = kept = 0

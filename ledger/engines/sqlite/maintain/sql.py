@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from ledger.engines.maintain import MILLISECONDS_FROM, Archivable, Reference
+from ledger.engines.maintain import MILLISECONDS_FROM, Conditions, Reference
 from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.scripts.model import MARKER_TABLE
 
@@ -100,31 +100,6 @@ def _reference(
     )
 
 
-def orphaned(reference: Reference) -> str:
-    """The condition for a row `c` to have no parent; NULL in any column refers to nothing."""
-    present = " AND ".join(f"c.{quoted(one)} IS NOT NULL" for one in reference.columns)
-    if reference.missing:
-        return present
-    same = " AND ".join(
-        f"p.{quoted(other)} = c.{quoted(one)}"
-        for one, other in zip(reference.columns, reference.parent_columns, strict=True)
-    )
-    parent = quoted(reference.parent)
-    return f"{present} AND NOT EXISTS (SELECT 1 FROM main.{parent} AS p WHERE {same})"  # noqa: S608
-
-
-def unreferred(what: Archivable) -> str:
-    """The condition for a row `t` that nothing refers to."""
-    conditions = []
-    for one in what.referred:
-        same = " AND ".join(
-            f"t.{quoted(other)} = c.{quoted(column)}"
-            for column, other in zip(one.columns, one.parent_columns, strict=True)
-        )
-        conditions.append(f"NOT EXISTS (SELECT 1 FROM main.{quoted(one.table)} AS c WHERE {same})")  # noqa: S608
-    return "(" + (" AND ".join(conditions) or "1") + ")"
-
-
 def times(before: datetime) -> dict[str, object]:
     """The moment as the parameters of IS_OLD."""
     seconds = before.timestamp()
@@ -134,3 +109,11 @@ def times(before: datetime) -> dict[str, object]:
         "millis": seconds * 1000,
         "from": MILLISECONDS_FROM,
     }
+
+
+def named(table: str) -> str:
+    """A table of the tenant itself, quoted."""
+    return f"main.{quoted(table)}"
+
+
+CONDITIONS: Final = Conditions(quoted, named)

@@ -1,4 +1,4 @@
-"""The maintenance contract: what ledger/engines/upkeep.py and `Engine.scratch` promise, on every database."""
+"""The maintenance contract: what ledger/engines/maintain.py and `Engine.scratch` promise, on every database."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def target(adapter: Adapter) -> Target:
 async def test_old_rows_come_by_key_from_after_the_last(engine: Engine, target: Target) -> None:
     """Seconds and milliseconds count alike, NULL is not old, and a row's line is the same each time."""
     async with engine.open(target) as session:
-        upkeep = session.upkeep()
-        what = await upkeep.archivable("items", "at")
+        maintenance = session.maintenance()
+        what = await maintenance.archivable("items", "at")
         assert (what.key, what.columns) == (("id", "part"), ("id", "part", "at", "owner"))
-        assert (await upkeep.old(what, before=BEFORE)).rows == 2
-        lines = await upkeep.lines(what, before=BEFORE, after=None, limit=10)
+        assert (await maintenance.old(what, before=BEFORE)).rows == 2
+        lines = await maintenance.lines(what, before=BEFORE, after=None, limit=10)
         assert lines[0] == b'{"id":1,"part":1,"at":1000000000,"owner":1}'
-        assert await upkeep.lines(what, before=BEFORE, after=lines[0], limit=10) == lines[1:]
-        assert await upkeep.lines(what, before=BEFORE, after=lines[1], limit=10) == []
+        assert await maintenance.lines(what, before=BEFORE, after=lines[0], limit=10) == lines[1:]
+        assert await maintenance.lines(what, before=BEFORE, after=lines[1], limit=10) == []
 
 
 async def test_remove_deletes_only_rows_that_equal_their_line(
@@ -68,12 +68,12 @@ async def test_remove_deletes_only_rows_that_equal_their_line(
     """What changed stays and is counted; what is gone already is neither; it may be repeated."""
     async with engine.open(target) as session:
         await session.fence(epoch=1, ledger=LEDGER)
-        upkeep = session.upkeep()
-        what = await upkeep.archivable("items", "at")
-        lines = await upkeep.lines(what, before=BEFORE, after=None, limit=10)
+        maintenance = session.maintenance()
+        what = await maintenance.archivable("items", "at")
+        lines = await maintenance.lines(what, before=BEFORE, after=None, limit=10)
         adapter.run(target, "UPDATE items SET owner = NULL WHERE part = 2 AND id = 1")
-        assert await upkeep.remove(what, lines, epoch=1, ledger=LEDGER) == (1, 1)
-        assert await upkeep.remove(what, lines, epoch=1, ledger=LEDGER) == (0, 1)
+        assert await maintenance.remove(what, lines, epoch=1, ledger=LEDGER) == (1, 1)
+        assert await maintenance.remove(what, lines, epoch=1, ledger=LEDGER) == (0, 1)
     assert adapter.rows(target, ROWS) == [(1, 2), (2, 1), (3, 1), (3, 2)]
 
 
@@ -84,15 +84,15 @@ async def test_a_row_that_is_referred_to_stays(
     adapter.run(target, "INSERT INTO owners VALUES (2), (3)")
     async with engine.open(target) as session:
         await session.fence(epoch=1, ledger=LEDGER)
-        upkeep = session.upkeep()
-        what = await upkeep.archivable("owners", "id")
+        maintenance = session.maintenance()
+        what = await maintenance.archivable("owners", "id")
         assert [one.table for one in what.referred] == ["items"]
-        found = await upkeep.old(what, before=BEFORE)
+        found = await maintenance.old(what, before=BEFORE)
         assert (found.rows, found.held) == (2, 1)
-        lines = await upkeep.lines(what, before=BEFORE, after=None, limit=10)
+        lines = await maintenance.lines(what, before=BEFORE, after=None, limit=10)
         assert lines == [b'{"id":2}', b'{"id":3}']
         adapter.run(target, "UPDATE items SET owner = 3 WHERE id = 2")
-        assert await upkeep.remove(what, lines, epoch=1, ledger=LEDGER) == (1, 1)
+        assert await maintenance.remove(what, lines, epoch=1, ledger=LEDGER) == (1, 1)
     assert adapter.rows(target, "SELECT id FROM owners ORDER BY id") == [(1,), (3,)]
 
 
@@ -102,20 +102,20 @@ async def test_a_fenced_runner_changes_nothing(
     """Once a newer claim has passed, neither orphans nor old rows are touched."""
     async with engine.open(target) as session:
         await session.fence(epoch=1, ledger=LEDGER)
-        upkeep = session.upkeep()
-        what = await upkeep.archivable("items", "at")
-        lines = await upkeep.lines(what, before=BEFORE, after=None, limit=10)
-        (reference,) = await upkeep.references()
+        maintenance = session.maintenance()
+        what = await maintenance.archivable("items", "at")
+        lines = await maintenance.lines(what, before=BEFORE, after=None, limit=10)
+        (reference,) = await maintenance.references()
     async with engine.open(target) as newer:
         await newer.fence(epoch=2, ledger=LEDGER)
     async with engine.open(target) as session:
-        upkeep = session.upkeep()
+        maintenance = session.maintenance()
         with pytest.raises(FencedError):
-            await upkeep.remove(what, lines, epoch=1, ledger=LEDGER)
+            await maintenance.remove(what, lines, epoch=1, ledger=LEDGER)
         with pytest.raises(FencedError):
-            await upkeep.mend(reference, limit=1, epoch=1, ledger=LEDGER)
+            await maintenance.mend(reference, limit=1, epoch=1, ledger=LEDGER)
         with pytest.raises(TenantError, match="another ledger"):
-            await upkeep.remove(what, lines, epoch=2, ledger="f" * 32)
+            await maintenance.remove(what, lines, epoch=2, ledger="f" * 32)
     assert len(adapter.rows(target, ROWS)) == 5
 
 
@@ -126,7 +126,9 @@ async def test_optimize_leaves_the_schema_as_it_was(
     async with engine.open(target) as session:
         before = fingerprint(await session.schema())
         await session.fence(epoch=1, ledger=LEDGER)
-        tables, _ = await session.upkeep().optimize(epoch=1, ledger=LEDGER, deadline_seconds=60)
+        tables, _ = await session.maintenance().optimize(
+            epoch=1, ledger=LEDGER, deadline_seconds=60
+        )
         assert sorted(tables) == ["items", "owners"]
         assert fingerprint(await session.schema()) == before
     assert len(adapter.rows(target, ROWS)) == 5
