@@ -29,8 +29,9 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of tenant database. `engine`, `batch` and `throwaway` are MODULE:NAME, imported when used.
 
-    `label` is its name for people. `backup_suffix` ends the names of its backups; `batch`, where there
-    is one, is the `engines.batch.Batch` that works on many of its tenants at once. `charset_collate` is what
+    `label` is its name for people. `backup_suffix` ends the names of its backups, which events call
+    `backup_format` and `backup_check` (MODULE:NAME) reads through. `batch`, where there is one, is the
+    `engines.batch.Batch` that works on many of its tenants at once. `charset_collate` is what
     that placeholder stands for. `keys` go with its own key in `[[tenants]]`, which holds a URL
     where `has_server`, and `read` says what they mean. `throwaway` makes an empty database for a test.
     """
@@ -39,6 +40,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     throwaway: str
     backup_suffix: str
+    backup_format: str
+    backup_check: str
     has_server: bool
     keys: frozenset[str]
     read: Read

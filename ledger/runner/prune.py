@@ -15,8 +15,8 @@ import anyio.to_thread
 import msgspec
 
 from ledger import events as ev
+from ledger.engines.backups import verify_backup
 from ledger.engines.base import Target
-from ledger.engines.verify import verify_backup
 from ledger.errors import BackupError, ClaimHeldError, ConflictError, LedgerError
 from ledger.runner.context import RunContext
 from ledger.runner.kept import KeptBackup

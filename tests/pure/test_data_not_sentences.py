@@ -41,11 +41,11 @@ ALLOWED: Final = {
         "_SYNTAX_ERROR.fullmatch(said)",
     ): "SQLite has one code for a syntax error and a missing table; its words are constants",
     (
-        "engines/mysql/backup/backup.py",
+        "engines/mysql/backup/dump.py",
         "NO_PLACE.search(words)",
     ): "the dump program says the server's code nowhere else; the number decides",
     (
-        "engines/mysql/backup/backup.py",
+        "engines/mysql/backup/dump.py",
         "words.replace(password.reveal(), '***')",
     ): "withholds a password",
     ("runner/archive.py", "note not in notes"): "says a thing once",

@@ -13,6 +13,8 @@ MYSQL: Final = Kind(
     engine="ledger.engines.mysql.engine:MysqlEngine",
     throwaway="ledger.engines.mysql.throwaway:throwaway",
     backup_suffix=".sql.zst",
+    backup_format="sql.zst",
+    backup_check="ledger.engines.mysql.backup.dumpfile:check",
     has_server=True,
     keys=PASSWORD_KEYS
     | PREFIXED_KEYS

@@ -8,70 +8,35 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import secrets
 import shutil
-import subprocess
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import anyio
 import msgspec
-from anyio.abc import ByteReceiveStream, Process
 
 from ledger import failpoints
-from ledger.drivers.mysql import SERVER_FULL, quote_identifier
-from ledger.drivers.secrets import read_secret
-from ledger.drivers.url import Secret
+from ledger.engines.backups import publish
 from ledger.engines.base import Backup
 from ledger.engines.mysql.backup.broken_views import broken_views
-from ledger.engines.mysql.backup.clients import (
-    PACKAGES,
-    DumpProgram,
-    clean_environment,
-    defaults_file,
-    dump_program,
-)
-from ledger.engines.mysql.backup.container import (
-    CHUNK_BYTES,
-    BrokenView,
-    Contents,
-    Writer,
-    read_sql,
-)
-from ledger.engines.mysql.backup.dumpfile import statements
+from ledger.engines.mysql.backup.clients import PACKAGES, DumpProgram, dump_program
+from ledger.engines.mysql.backup.container import BrokenView, Contents, Writer
+from ledger.engines.mysql.backup.dump import dump
+from ledger.engines.mysql.backup.dumpfile import read_through
 from ledger.engines.mysql.doctor.grants import granted
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema.model import Claimed, Listing
-from ledger.engines.mysql.schema.programs import Program, read_program
 from ledger.errors import BackupError
 
-OPTIONS: Final = (
-    "--single-transaction", "--skip-lock-tables", "--skip-add-locks", "--skip-disable-keys",
-    "--quick", "--hex-blob", "--triggers", "--no-tablespaces", "--comments",
-    "--default-character-set=utf8mb4", "--max-allowed-packet=1G",
-)  # fmt: skip
-OF_MYSQL: Final = ("--set-gtid-purged=OFF", "--column-statistics=0")
-WHOLE: Final = ("--routines", "--events")
-MAY_NOT_READ: Final = (
-    "Grant the account what the message names (for a routine of another definer: SELECT on mysql.proc"
-    " of MariaDB, SHOW_ROUTINE of MySQL), or correct the object that it names."
-)
 HISTORY: Final = "--dump-history"
 HISTORY_SINCE: Final = (10, 11)
 """The first MariaDB that takes the history of a system-versioned table back, and whose program dumps it."""
-LIBRARY: Final = "LIBRARY"
 UNFINISHED: Final = ".sql.zst.tmp"
-TRAILER: Final = b"-- Dump completed"
-NO_PLACE: Final = re.compile(r"error: (\d+)")
-FULL_PAUSE_SECONDS: Final = 0.05
-STDERR_BYTES: Final = 64 << 10
-STOP_SECONDS: Final = 10.0
 SPARE_BYTES: Final = 1 << 20
 
-ALL_TABLES: Final = "SHOW FULL TABLES"
 DEFAULTS: Final = "SELECT @@character_set_database, @@collation_database"
 NOT_DUMPED_RIGHT: Final = """
 SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS
@@ -88,40 +53,59 @@ async def backup(
     opened: Opened, destination: Path, *, deadline_seconds: float, pending: Sequence[str]
 ) -> Backup:
     """See Session.backup."""
-    tenant = opened.tenant
-    connection = opened.connection
+    connection, prefix = opened.connection, opened.names.prefix
     own = await opened.reader.listing(connection)
     listing = await opened.reader.listing(connection, also=_about_to_change(opened, pending))
     mark = await opened.reader.mark(connection)
     broken = await broken_views(connection, opened.names, listing.views)
-    program = await dump_program(connection.server, opened.shared.dump_programs, tenant=tenant)
+    program = await dump_program(
+        connection.server, opened.shared.dump_programs, tenant=opened.tenant
+    )
     await _require_fit(opened, program, listing)
     await _require_seen(opened)
     more = await _history(opened, listing)
-    covers = f"prefix {opened.names.prefix}" if opened.names.prefix else "database"
     found = await opened.table.read(connection, bodies=True)
     charset, collation = (await connection.fetch(DEFAULTS))[0]
-    try:
+    contents = Contents(
+        sql_bytes=0,
+        covers=f"prefix {prefix}" if prefix else "database",
+        fingerprint=mark.fingerprint or "",
+        entries=tuple(found.entries.values()),
+        charset=charset,
+        collation=collation,
+        database=opened.names.database,
+        names=_held(listing) if prefix else (),
+        beyond=tuple(name for name in _held(listing) if name not in _held(own)),
+        beside=listing.beside if prefix else (),
+        broken=broken,
+    )
+    with _explained(program, destination, deadline_seconds, tenant=opened.tenant):
         await anyio.to_thread.run_sync(_require_room, destination, listing.bytes)
         with anyio.fail_after(deadline_seconds):
             async with _temporary(destination) as (temporary, file):
                 writer = Writer(file)
-                whole = _without(listing, broken)
-                await _dump(opened, program, whole, writer, more)
-                contents = Contents(
-                    sql_bytes=writer.sql_bytes,
-                    covers=covers,
-                    fingerprint=mark.fingerprint or "",
-                    entries=tuple(found.entries.values()),
-                    charset=charset,
-                    collation=collation,
-                    database=opened.names.database,
-                    names=_held(listing) if opened.names.prefix else (),
-                    beyond=tuple(one for one in _held(listing) if one not in _held(own)),
-                    beside=listing.beside if opened.names.prefix else (),
-                    broken=broken,
-                )
+                await dump(opened, program, _without(listing, broken), writer, more)
+                contents = msgspec.structs.replace(contents, sql_bytes=writer.sql_bytes)
                 sha256 = await anyio.to_thread.run_sync(_finish, writer, contents, temporary)
+    return Backup(
+        path=destination,
+        bytes=writer.bytes,
+        sha256=sha256,
+        format="sql.zst",
+        covers=contents.covers,
+        fingerprint=contents.fingerprint,
+        left_out=tuple(name for _, name in listing.unclear),
+        broken=tuple(view.name for view in broken),
+    )
+
+
+@contextmanager
+def _explained(
+    program: DumpProgram, destination: Path, deadline_seconds: float, *, tenant: str
+) -> Iterator[None]:
+    """What keeps the file from being written or read back leaves as BackupError."""
+    try:
+        yield
     except TimeoutError:
         raise BackupError(
             f"the backup was not done within {deadline_seconds:g} s",
@@ -140,16 +124,6 @@ async def backup(
             hint="Check the folder `backups`, its permissions and its free space.",
             tenant=tenant,
         ) from error
-    return Backup(
-        path=destination,
-        bytes=writer.bytes,
-        sha256=sha256,
-        format="sql.zst",
-        covers=covers,
-        fingerprint=mark.fingerprint or "",
-        left_out=tuple(name for _, name in listing.unclear),
-        broken=tuple(one.name for one in broken),
-    )
 
 
 def _without(listing: Listing, broken: Sequence[BrokenView]) -> Listing:
@@ -174,8 +148,7 @@ def _held(listing: Listing) -> tuple[str, ...]:
 def _finish(writer: Writer, contents: Contents, temporary: Path) -> str:
     """End the file and read it as a restore will: its SHA-256. Raises OSError, ValueError."""
     sha256 = writer.finish(contents)
-    for _ in statements(read_sql(temporary, limit_bytes=contents.sql_bytes)):
-        pass
+    read_through(temporary, sql_bytes=contents.sql_bytes)
     return sha256
 
 
@@ -254,7 +227,7 @@ async def _temporary(destination: Path) -> AsyncIterator[tuple[Path, BinaryIO]]:
         with os.fdopen(descriptor, "wb") as file:
             yield temporary, file
         failpoints.reach("backup.before_rename")
-        await anyio.to_thread.run_sync(_give_name, temporary, destination)
+        await anyio.to_thread.run_sync(publish, temporary, destination)
         failpoints.reach("backup.after_rename")
     finally:
         temporary.unlink(missing_ok=True)
@@ -274,171 +247,3 @@ def _sweep(folder: Path) -> None:
             continue
         finally:
             os.close(descriptor)
-
-
-def _give_name(temporary: Path, destination: Path) -> None:
-    """A link, not a rename: it does not replace a file that came in between."""
-    os.link(temporary, destination, follow_symlinks=False)
-    temporary.unlink()
-    folder = os.open(destination.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-async def _dump(
-    opened: Opened,
-    program: DumpProgram,
-    listing: Listing,
-    writer: Writer,
-    more: tuple[str, ...],
-) -> None:
-    # Before the functions that use them; not every dump program knows libraries.
-    await _dump_programs(opened, writer, [one for one in listing.programs if one[0] == LIBRARY])
-    own = (*listing.tables, *listing.views, *listing.sequences)
-    if own or not opened.names.prefix:
-        arguments = await _arguments(opened, program, own, more)
-        deadline = anyio.current_time() + opened.shared.connect_seconds
-        pause = FULL_PAUSE_SECONDS
-        while not await _attempt(
-            opened, program, arguments, writer, last=anyio.current_time() + pause >= deadline
-        ):
-            await anyio.sleep(pause)
-            pause = min(pause * 2, 1.0)
-    if opened.names.prefix:
-        others = [one for one in listing.programs if one[0] != LIBRARY]
-        await _dump_programs(opened, writer, others)
-
-
-async def _dump_programs(
-    opened: Opened, writer: Writer, programs: Sequence[tuple[str, str]]
-) -> None:
-    for kind, name in programs:
-        found = await read_program(opened.connection, kind, name)
-        if found is None:
-            raise BackupError(
-                f"the account may not read {kind.lower()} {name}, so that it cannot be backed up",
-                hint=MAY_NOT_READ,
-                tenant=opened.tenant,
-            )
-        await anyio.to_thread.run_sync(writer.write, _program_sql(kind, name, found))
-
-
-async def _attempt(
-    opened: Opened,
-    program: DumpProgram,
-    arguments: list[str],
-    writer: Writer,
-    *,
-    last: bool,
-) -> bool:
-    """One run of the program. False if the server had no place for it and this was not the `last`."""
-    password = await read_secret(opened.target.secret)
-    with defaults_file(opened.url, password) as (options, descriptors):
-        process = await anyio.open_process(
-            [program.path, f"--defaults-file={options}", *arguments],
-            stdin=subprocess.DEVNULL,
-            env=clean_environment(),
-            pass_fds=descriptors,
-        )
-        try:
-            return await _pump(opened, process, writer, password, last=last)
-        finally:
-            await _stop(process)
-
-
-async def _arguments(
-    opened: Opened, program: DumpProgram, own: tuple[str, ...], more: tuple[str, ...]
-) -> list[str]:
-    """The tables of a prefix are listed; of a whole database, what is not the tenant's is left out."""
-    database = opened.names.database
-    arguments = [*OPTIONS, *(OF_MYSQL if program.flavor == "mysql" else ()), *more]
-    if opened.names.prefix:
-        return [*arguments, "--", database, *own]
-    rows = await opened.connection.fetch(ALL_TABLES)
-    others = sorted({str(row[0]) for row in rows} - set(own))
-    arguments += [*WHOLE, *(f"--ignore-table={database}.{name}" for name in others)]
-    return [*arguments, "--", database]
-
-
-def _program_sql(kind: str, name: str, program: Program) -> bytes:
-    """A routine, library or event, with what it was created under.
-
-    Its text is in UTF-8 here, which another character set of its own would misread.
-    """
-    charset = program.charset
-    if not (charset.startswith("utf8") or program.text.isascii()):
-        charset = "utf8mb4"
-    zone = f", time_zone = '{program.time_zone}'" if program.time_zone else ""
-    under = (
-        f"SET character_set_client = {charset}, collation_connection = {program.collation}{zone};"
-    )
-    return (
-        f"\nSET sql_mode = '{program.sql_mode}';\n{under if program.collation else ''}\n"
-        f"DROP {kind} IF EXISTS {quote_identifier(name)};\n"
-        f"DELIMITER ;;\n{program.text}\n;;\nDELIMITER ;\n"
-        "SET character_set_client = utf8mb4;\n"
-    ).encode("utf-8", "surrogateescape")
-
-
-async def _pump(
-    opened: Opened,
-    process: Process,
-    writer: Writer,
-    password: Secret | None,
-    *,
-    last: bool,
-) -> bool:
-    """Take the dump in; raise BackupError unless it came to its end and said so.
-
-    False if it was turned away from a full server before anything, and is not the `last`.
-    """
-    stderr = bytearray()
-    tail = b""
-    if process.stdout is None or process.stderr is None:
-        raise RuntimeError("the dump's output is not piped")
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_listen, process.stderr, stderr)
-        pending = bytearray()
-        async for chunk in process.stdout:
-            pending += chunk
-            if len(pending) >= CHUNK_BYTES:
-                tail = await _write(writer, pending, tail)
-        tail = await _write(writer, pending, tail)
-    failpoints.reach("backup.half_written")
-    code = await process.wait()
-    if code != 0 or TRAILER not in tail:
-        words = stderr.decode("utf-8", "replace").strip()
-        refused = NO_PLACE.search(words)
-        if not last and not writer.sql_bytes and refused and int(refused[1]) in SERVER_FULL:
-            return False
-        if password is not None and password.reveal():
-            words = words.replace(password.reveal(), "***")
-        what = f"ended with exit code {code}" if code else "did not come to its end"
-        raise BackupError(
-            f"the dump {what}: {words or 'it said nothing'}",
-            hint=MAY_NOT_READ,
-            tenant=opened.tenant,
-        )
-    return True
-
-
-async def _write(writer: Writer, pending: bytearray, tail: bytes) -> bytes:
-    data = bytes(pending)
-    pending.clear()
-    await anyio.to_thread.run_sync(writer.write, data)
-    return (tail + data)[-200:]
-
-
-async def _listen(stream: ByteReceiveStream, said: bytearray) -> None:
-    async for chunk in stream:
-        said += chunk[: max(0, STDERR_BYTES - len(said))]
-
-
-async def _stop(process: Process) -> None:
-    """End a dump that is still running, and wait for it; bounded and shielded."""
-    with anyio.move_on_after(STOP_SECONDS, shield=True):
-        if process.returncode is None:
-            process.kill()
-        await process.aclose()

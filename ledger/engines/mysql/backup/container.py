@@ -85,12 +85,6 @@ class Writer:
         self.bytes += len(data)
 
 
-def sha256_of(path: Path) -> str:
-    """The file's hash, in hex. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_contents(path: Path) -> Contents:
     """The second frame. Raises ValueError if there is none, OSError."""
     with path.open("rb") as file:

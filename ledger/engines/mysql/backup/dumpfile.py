@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from ledger.dialects.mysql import syntax as mysql
 from ledger.dialects.patterns import BLOCK_COMMENT, DOUBLE, SINGLE, repeated
+from ledger.engines.mysql.backup.container import read_contents, read_sql
 
 STATEMENT_BYTES_MAX: Final = 1 << 30
 
@@ -97,3 +99,14 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
             rest = [line]
     if last := b"".join(rest):
         yield last
+
+
+def read_through(path: Path, *, sql_bytes: int) -> None:
+    """Read every statement of a backup. Raises ValueError for one that breaks off, OSError."""
+    for _ in statements(read_sql(path, limit_bytes=sql_bytes)):
+        pass
+
+
+def check(path: Path) -> None:
+    """See engines.backups.Check."""
+    read_through(path, sql_bytes=read_contents(path).sql_bytes)

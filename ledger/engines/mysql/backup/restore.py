@@ -18,6 +18,7 @@ import msgspec
 
 from ledger import failpoints
 from ledger.drivers.mysql import NO_DEADLINE, QueryError, quote_identifier
+from ledger.engines.backups import require_sha256
 from ledger.engines.checks import require_fingerprint
 from ledger.engines.mysql.backup import broken_views
 from ledger.engines.mysql.backup.container import (
@@ -25,7 +26,6 @@ from ledger.engines.mysql.backup.container import (
     Contents,
     read_contents,
     read_sql,
-    sha256_of,
 )
 from ledger.engines.mysql.backup.dumpfile import statements
 from ledger.engines.mysql.backup.restorable import Asked, asked, known_of, require_taken
@@ -98,9 +98,7 @@ async def restore(
 async def checked(opened: Opened, backup: Path, sha256: str) -> Contents:
     """The file is what was recorded, whole, and will be taken here. Raises RestoreError."""
     try:
-        found = await anyio.to_thread.run_sync(sha256_of, backup)
-        if found != sha256:
-            raise ValueError(f"its SHA-256 is {found}, and {sha256} was recorded")
+        await anyio.to_thread.run_sync(require_sha256, backup, sha256)
         contents = await anyio.to_thread.run_sync(read_contents, backup)
         wanted = await anyio.to_thread.run_sync(_read_through, backup, contents.sql_bytes)
     except (OSError, ValueError) as error:

@@ -21,8 +21,8 @@ from typing import Final
 
 from ledger import failpoints
 from ledger.drivers.application import Application, equip
-from ledger.drivers.folders import sync_folder
 from ledger.drivers.url import file_uri
+from ledger.engines.backups import publish
 from ledger.engines.base import Backup
 from ledger.engines.batch import Stop
 from ledger.engines.sqlite.inside import Inside
@@ -164,12 +164,9 @@ def seal(path: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def publish(partial: Path, destination: Path) -> None:
-    """Give a synced file its final name, durably, without ever replacing one. Raises OSError."""
-    # A hard link fails where a rename would replace; the caller removes the first name.
-    os.link(partial, destination, follow_symlinks=False)
-    partial.unlink()
-    sync_folder(destination.parent)
+def check(path: Path) -> None:
+    """See engines.backups.Check."""
+    verify(path, threading.Event())
 
 
 def _require_space(inside: Inside, folder: Path, size: int) -> None:
