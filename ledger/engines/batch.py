@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ledger.engines.base import Backup, Done, StepResult, Target, Work
+from ledger.engines.base import Backup, Target
+from ledger.engines.work import Done, StepResult, Work
 
 
 class Stop(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ledger.engines.base import MarkerEntry
+from ledger.engines.work import MarkerEntry
 from ledger.errors import FencedError, ForeignLedgerError, MarkerMismatchError
 from ledger.events import MigrationRef
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol
 
-from ledger.engines.base import Target, Work
+from ledger.engines.base import Target
+from ledger.engines.work import Work
 from ledger.errors import CheckFailedError, LedgerError, StepFailedError, TenantError
 from ledger.events import CheckResult
 from ledger.scripts.model import PythonCall

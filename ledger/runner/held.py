@@ -16,18 +16,9 @@ import msgspec
 
 from ledger import events as ev
 from ledger import failpoints
-from ledger.engines.base import (
-    Done,
-    Engine,
-    Intent,
-    Marker,
-    MarkerEntry,
-    Session,
-    StepResult,
-    Target,
-    Work,
-)
+from ledger.engines.base import Engine, Session, Target
 from ledger.engines.measured import Plan
+from ledger.engines.work import Done, Intent, Marker, MarkerEntry, StepResult, Work
 from ledger.errors import FencedError, LedgerError, ScriptError, TenantError
 from ledger.events import AnyEvent, Mark, MigrationRef
 from ledger.plan import Catalogue

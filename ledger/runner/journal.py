@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ledger import events as ev
 from ledger import failpoints
-from ledger.engines.base import Intent, StepResult
+from ledger.engines.work import Intent, StepResult
 from ledger.events import AnyEvent
 from ledger.runner.context import RunContext
 from ledger.runner.told import step_event

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from ledger import events as ev
-from ledger.engines.base import Done, Engine, Marker, MarkerEntry, Session, Target
+from ledger.engines.base import Engine, Session, Target
+from ledger.engines.work import Done, Marker, MarkerEntry
 from ledger.errors import (
     GOES_ON,
     ClaimHeldError,

@@ -14,7 +14,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger.dialects import dialect_of
-from ledger.engines.base import ABSENT, Intent, Marker, MarkerEntry
+from ledger.engines.work import ABSENT, Intent, Marker, MarkerEntry
 from ledger.events import MigrationRef
 from ledger.projections import TenantState
 from ledger.runner.told import as_intent, step_event

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger import events as ev
-from ledger.engines.base import Done, Intent, StepResult
+from ledger.engines.work import Done, Intent, StepResult
 from ledger.projections import OpenIntent
 
 

@@ -13,7 +13,8 @@ import msgspec
 
 from ledger import events as ev
 from ledger.drift import compare
-from ledger.engines.base import Engine, Marker, Session, Target
+from ledger.engines.base import Engine, Session, Target
+from ledger.engines.work import Marker
 from ledger.errors import (
     FencedError,
     LedgerError,

@@ -20,8 +20,9 @@ import msgspec
 
 from ledger import failpoints
 from ledger.drivers.url import MysqlUrl, Secret, SecretSource
-from ledger.engines.base import Intent, StepResult, Target, Work
+from ledger.engines.base import Target
 from ledger.engines.mysql.engine import MysqlEngine
+from ledger.engines.work import Intent, StepResult, Work
 from ledger.errors import InDoubtError, LedgerError, StepFailedError
 from tests.engines.work import LEDGER, check, work
 

@@ -17,10 +17,10 @@ import pytest
 
 from ledger.drivers.mysql import open_connection
 from ledger.drivers.url import MysqlUrl, Secret, SecretSource
-from ledger.engines.base import Intent
 from ledger.engines.mysql.engine import MysqlEngine
 from ledger.engines.mysql.lock.fence import lock_name
 from ledger.engines.mysql.lock.marker import Fence, MarkerTable, Remembered
+from ledger.engines.work import Intent
 from ledger.errors import (
     FencedError,
     InDoubtError,

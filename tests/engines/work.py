@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from ledger.engines.base import Intent, StepResult, Work
+from ledger.engines.work import Intent, StepResult, Work
 from ledger.events import MigrationRef
 from ledger.scripts.model import Check, PythonModule, Section, SkipIf, Step, sha256_hex
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 
-from ledger.engines.base import Backup, Done, Journal, Marker, SyncPlan, Work
+from ledger.engines.base import Backup
 from ledger.engines.entries import adopted, entry_id
 from ledger.engines.measured import Plan
 from ledger.engines.mysql import drop
@@ -24,6 +24,7 @@ from ledger.engines.mysql.maintain.maintain import MysqlMaintenance
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import sync
 from ledger.engines.mysql.trouble import translated
+from ledger.engines.work import Done, Journal, Marker, SyncPlan, Work
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
@@ -98,11 +99,11 @@ class MysqlSession:
         with translated(self._target, "read the schema"):
             return (await self._opened.reader.state(self._opened.connection)).schema
 
-    async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
+    async def plan_sync(self, steps: Sequence[Step]) -> SyncPlan:
         """See Session.plan_sync: a scratch database is made beside the tenant, and dropped."""
         with translated(self._target, "compare with a scratch database"):
-            self._opened.reader.work_on(touched(wish, "mysql"))
-            return await sync.lacking(self._opened, wish, after=0)
+            self._opened.reader.work_on(touched(steps, "mysql"))
+            return await sync.lacking(self._opened, steps, after=0)
 
     async def scratch_schema(self, steps: Sequence[Step]) -> Schema:
         """See Session.scratch_schema."""

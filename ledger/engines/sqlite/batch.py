@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.drivers.url import file_uri
-from ledger.engines.base import Backup, Done, MarkerEntry, StepResult, Target, Work
+from ledger.engines.base import Backup, Target
 from ledger.engines.batch import Stop
 from ledger.engines.entries import entry_id
 from ledger.engines.sqlite.apply.transaction import Attempt
@@ -24,6 +24,7 @@ from ledger.engines.sqlite.peek import Descriptors
 from ledger.engines.sqlite.schema.introspect import SchemaCache
 from ledger.engines.sqlite.steps import go_on, marks_connection, snapshot
 from ledger.engines.sqlite.tenant_file import path_of, require_file
+from ledger.engines.work import Done, MarkerEntry, StepResult, Work
 
 BUSY_TIMEOUT_MS: Final = 50
 OPERATIONS: Final = 20_000

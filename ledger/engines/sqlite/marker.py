@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 
 from ledger.drivers.url import file_uri
-from ledger.engines.base import Marker, MarkerEntry, Work
 from ledger.engines.entries import adopted, entry_id, require_epoch, require_own
+from ledger.engines.work import Marker, MarkerEntry, Work
 from ledger.errors import TenantError
 from ledger.events import MigrationRef
 

@@ -17,11 +17,11 @@ import anyio
 
 from ledger import failpoints
 from ledger.drivers.sqlite import CLOSE_SECONDS, Opener, call, close, open_somehow
-from ledger.engines.base import Marker
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.marker import read_marker
 from ledger.engines.sqlite.steps import begin_immediate, commit, snapshot
 from ledger.engines.sqlite.trouble import BusyError, locked, refused
+from ledger.engines.work import Marker
 from ledger.errors import TenantError, UnreachableError
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from ledger import failpoints
-from ledger.engines.base import Backup, Done, Journal, Marker, SyncPlan, Work
+from ledger.engines.base import Backup
 from ledger.engines.checks import require_fingerprint
 from ledger.engines.measured import Plan
 from ledger.engines.sqlite.apply import python, stepwise, transaction
@@ -33,6 +33,7 @@ from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.schema import sync as wishes
 from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.engines.sqlite.steps import marks_connection, run_checks, snapshot
+from ledger.engines.work import Done, Journal, Marker, SyncPlan, Work
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
@@ -150,18 +151,18 @@ class SqliteSession:
             lambda database: self._inside.cache.read(database)[1], doing="read the schema"
         )
 
-    async def plan_sync(self, wish: Sequence[Step]) -> SyncPlan:
+    async def plan_sync(self, steps: Sequence[Step]) -> SyncPlan:
         """See Session.plan_sync."""
-        made = self._made(wish)
+        made = self._made(steps)
         return wishes.plan(made, await self.schema(), after=0)
 
     async def scratch_schema(self, steps: Sequence[Step]) -> Schema:
         """See Session.scratch_schema: in memory, where ATTACH is refused."""
         return (await anyio.to_thread.run_sync(self._made, steps)).schema
 
-    def _made(self, wish: Sequence[Step]) -> wishes.Wish:
+    def _made(self, steps: Sequence[Step]) -> wishes.Wish:
         return wishes.make(
-            wish,
+            steps,
             self._inside.cache,
             tenant=self._tenant,
             application=self._inside.target.application,

@@ -37,7 +37,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One migration as orders refer to it: see ledger.engines.base.Work for what the fields mean.
+    """One migration as orders refer to it: see ledger.engines.work.Work for what the fields mean.
 
     `applied` are the migrations that `expected` names. `target` is what its tenants have in
     common: all but name and URL.

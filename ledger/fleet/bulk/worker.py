@@ -23,8 +23,8 @@ import msgspec
 from ledger import events as ev
 from ledger import failpoints
 from ledger.engines import batch_for
-from ledger.engines.base import Work
 from ledger.engines.batch import Batch, BatchTenant
+from ledger.engines.work import Work
 from ledger.events import encode_body
 from ledger.fleet.bulk.messages import Frames, Order, Result, Setup, Task, frame
 from ledger.runner.holder import boottime_seconds

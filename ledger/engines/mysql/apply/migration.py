@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import msgspec
 
 from ledger.dialects.mysql.connection import uses
-from ledger.engines.base import Done, Journal, MarkerEntry, StepResult, Work
 from ledger.engines.checks import require_checks
 from ledger.engines.entries import entry_id, require_expected
 from ledger.engines.measured import Measured
@@ -19,6 +18,7 @@ from ledger.engines.mysql.lock.marker import Body, require_ledger
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import sync
 from ledger.engines.mysql.shared import kind_of
+from ledger.engines.work import Done, Journal, MarkerEntry, StepResult, Work
 from ledger.errors import MarkerMismatchError, StepFailedError
 from ledger.events import Change, CheckResult
 from ledger.scripts.touching import Touched, touched

@@ -17,10 +17,10 @@ import msgspec
 
 from ledger import failpoints
 from ledger.drivers.mysql import DriverError, MysqlConnection
-from ledger.engines.base import Intent, Journal, MarkerEntry, StepResult, Work
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
 from ledger.engines.mysql.lock.marker import Body, MarkerTable
+from ledger.engines.work import Intent, Journal, MarkerEntry, StepResult, Work
 from ledger.errors import FencedError, TenantError
 from ledger.events import CheckResult
 

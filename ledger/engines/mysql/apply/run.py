@@ -30,7 +30,6 @@ from ledger.drivers.mysql import (
     QueryTimeoutError,
     ServerWarning,
 )
-from ledger.engines.base import ABSENT, MORE_TIME, Intent, Journal, StepResult, Work
 from ledger.engines.entries import entry_id
 from ledger.engines.mysql.apply import guards, settle, sharing
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
@@ -39,6 +38,7 @@ from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import objects
 from ledger.engines.mysql.shared import kind_of
 from ledger.engines.mysql.trouble import LOCK_WAIT, TRY_AGAIN, lost, step_failed
+from ledger.engines.work import ABSENT, MORE_TIME, Intent, Journal, StepResult, Work
 from ledger.errors import InDoubtError, StepFailedError, TenantError, UnreachableError
 from ledger.events import AheadStep
 from ledger.scripts.model import Step

@@ -22,7 +22,6 @@ from ledger.drivers.mysql import (
     QueryError,
     QueryTimeoutError,
 )
-from ledger.engines.base import ABSENT, Intent, Work
 from ledger.engines.checks import is_true
 from ledger.engines.entries import entry_id
 from ledger.engines.mysql.apply import guards, sharing
@@ -30,6 +29,7 @@ from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import objects
 from ledger.engines.mysql.scratch import database as scratch
 from ledger.engines.mysql.trouble import lost
+from ledger.engines.work import ABSENT, Intent, Work
 from ledger.errors import InDoubtError
 from ledger.scripts.model import Step
 

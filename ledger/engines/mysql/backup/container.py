@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 import msgspec
 import zstandard
 
-from ledger.engines.base import MarkerEntry
+from ledger.engines.work import MarkerEntry
 
 SKIPPABLE: Final = 0x184D2A5E
 CHUNK_BYTES: Final = 1 << 20

@@ -12,11 +12,12 @@ from typing import Final
 import msgspec
 
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
-from ledger.engines.base import Marker, MarkerEntry, StepResult, Target
+from ledger.engines.base import Target
 from ledger.engines.entries import entry_id, fenced, require_own
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply.connection import Kept
 from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
+from ledger.engines.work import Marker, MarkerEntry, StepResult
 from ledger.errors import TenantError
 from ledger.events import CheckResult, MigrationRef
 from ledger.scripts.model import MARKER_TABLE

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import msgspec
 
 from ledger.drivers.mysql import MysqlConnection
-from ledger.engines.base import StepResult, Work
 from ledger.engines.mysql.schema.introspect import SchemaReader
 from ledger.engines.mysql.schema.model import State
 from ledger.engines.mysql.schema.objects import Names
 from ledger.engines.mysql.shared import Shared, kind_of
+from ledger.engines.work import StepResult, Work
 
 DATABASE_DEFAULTS = "SELECT @@character_set_database, @@collation_database, @@sql_mode"
 _PLAIN = frozenset({"ddl", "dml", "query", "session", "transaction"})

@@ -15,7 +15,7 @@ import msgspec
 
 from ledger.dialects.kinds import StatementKind
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
-from ledger.engines.base import ABSENT
+from ledger.engines.work import ABSENT
 
 _MISSING: Final = frozenset({1049, 1051, 1146, 1305, 1360, 1539, 4089, 4091, 1508, 1347})
 _DEFINER: Final = re.compile(r" ?DEFINER\s*=\s*(?:`(?:[^`]|``)*`|\w+)@(?:`(?:[^`]|``)*`|\w+)")

@@ -19,7 +19,6 @@ import msgspec
 from ledger.dialects.mysql.dialect import MYSQL
 from ledger.dialects.wording import label
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
-from ledger.engines.base import SyncPlan
 from ledger.engines.mysql.apply import guards
 from ledger.engines.mysql.apply.run import Run
 from ledger.engines.mysql.doctor.grants import SCRATCH_DATABASES
@@ -31,6 +30,7 @@ from ledger.engines.mysql.schema.model import Wish
 from ledger.engines.mysql.schema.objects import Names
 from ledger.engines.mysql.scratch import database as scratch
 from ledger.engines.mysql.trouble import NO_PRIVILEGE, step_failed
+from ledger.engines.work import SyncPlan
 from ledger.errors import ScriptError, StepFailedError, TenantError
 from ledger.events import Change
 from ledger.schema import Schema

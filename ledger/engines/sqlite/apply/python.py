@@ -16,7 +16,6 @@ import anyio
 
 from ledger.dialects.sqlite.pragmas import switches_foreign_keys
 from ledger.drivers.sqlite import call
-from ledger.engines.base import Done, Journal, StepResult, Work
 from ledger.engines.python import Parameters, Tenant, function_of, placed, verified
 from ledger.engines.sqlite.apply.settings import lacks
 from ledger.engines.sqlite.apply.transaction import Attempt
@@ -24,6 +23,7 @@ from ledger.engines.sqlite.connection import foreign_keys_enforced
 from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.steps import controls_transaction, execute, read_only
 from ledger.engines.sqlite.trouble import REFUSALS, code_name, described, hint_for, step_error
+from ledger.engines.work import Done, Journal, StepResult, Work
 from ledger.scripts.model import sha256_hex
 
 T = TypeVar("T")

@@ -13,11 +13,11 @@ from contextlib import closing
 from typing import Final
 
 from ledger.dialects.sqlite.pragmas import read_pragma, value_set
-from ledger.engines.base import Work
 from ledger.engines.sqlite.marker import CREATE_MARKER, PUT_ROW, READ_MARKER, admit, read_marker
 from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.steps import commit, first_words, or_busy
 from ledger.engines.sqlite.trouble import BusyError
+from ledger.engines.work import Work
 from ledger.errors import StepFailedError
 from ledger.scripts.model import Section, Step
 

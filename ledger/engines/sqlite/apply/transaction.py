@@ -14,7 +14,6 @@ from contextlib import contextmanager
 import msgspec
 
 from ledger import failpoints
-from ledger.engines.base import MORE_TIME, Done, Journal, Marker, MarkerEntry, StepResult, Work
 from ledger.engines.checks import require_checks
 from ledger.engines.entries import entry_id, require_expected
 from ledger.engines.measured import Measured, References
@@ -46,6 +45,7 @@ from ledger.engines.sqlite.steps import (
     writes_schema,
 )
 from ledger.engines.sqlite.trouble import REFUSALS, described, hint_for, left_behind, step_failed
+from ledger.engines.work import MORE_TIME, Done, Journal, Marker, MarkerEntry, StepResult, Work
 from ledger.errors import CheckFailedError, DiskFullError, StepFailedError, UnreachableError
 from ledger.events import CheckResult, Mark
 from ledger.schema import Schema

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ledger import failpoints
-from ledger.engines.base import Marker
 from ledger.engines.maintain import (
     Archivable,
     Old,
@@ -45,6 +44,7 @@ from ledger.engines.sqlite.marker import admit, read_marker
 from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.engines.sqlite.steps import or_busy
+from ledger.engines.work import Marker
 from ledger.errors import TenantError
 
 T = TypeVar("T")

@@ -15,10 +15,10 @@ import msgspec
 
 from ledger.dialects.sqlite.dialect import SQLITE
 from ledger.drivers.application import Application, equip
-from ledger.engines.base import SyncPlan
 from ledger.engines.sqlite.schema.ddl import column_definitions, quoted
 from ledger.engines.sqlite.schema.introspect import READ_DEFINITIONS, SchemaCache
 from ledger.engines.sqlite.trouble import REFUSALS, step_failed
+from ledger.engines.work import SyncPlan
 from ledger.events import Change
 from ledger.schema import Schema
 from ledger.scripts.model import Step, sha256_hex
