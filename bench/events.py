@@ -14,7 +14,8 @@ from bench.server import Server
 from ledger import events as ev
 from ledger.drivers.url import MysqlUrl, Secret, SecretSource, SqliteUrl
 from ledger.stores import open_store
-from ledger.stores.base import Append, Store
+from ledger.stores.base import Append
+from ledger.stores.store import Store
 
 RUN, ACTOR = "01BENCH000000000000000000", "bench@bench"
 HOLDER = ev.Holder(host="bench", boot="b" * 32, pid=1, started=0, nonce="n" * 16)

@@ -26,7 +26,8 @@ from bench.options import Options
 from bench.report import Report, Table, TargetRow, main, unmeasured
 from ledger.drivers.url import MysqlUrl, SecretSource
 from ledger.fleet.state import load_fleet, replay_fleet, save_fleet
-from ledger.stores.base import Append, Store
+from ledger.stores.base import Append
+from ledger.stores.store import Store
 
 BATCHES = (1, 10, 100, 1000)
 APPENDERS = (1, 8, 64, 256)
@@ -116,7 +117,7 @@ async def by_appenders(engine: str, folder: Path, options: Options) -> list[Line
             with ledger_url(engine, folder, options) as (url, secret):
                 async with new_store(url, secret) as store:
                     ours.append(await append_together(store, requests, appenders))
-                    appender = store.appender  # type: ignore[attr-defined]
+                    appender = store.appender
                     # The first event came alone, before the clock ran.
                     batches.append((appender.events - 1) / (appender.commits - 1))
                 raw.append(await raw_append(url, folder, requests, max(1, round(batches[-1]))))

@@ -26,15 +26,18 @@ from ledger.events import GENESIS_HASH
 from ledger.fleet.state import replay_fleet
 from ledger.projections import Fact, FleetState
 from ledger.stores.base import PAGE_EVENTS, Append, Head, Prepared
-from ledger.stores.chain import FACT_COLUMNS, Row, chain_new, prepare
-from ledger.stores.sqlite_schema import TABLES, TRIGGERS
+from ledger.stores.chain import FACT_COLUMNS, Row, chain_batch, prepare
+from ledger.stores.schema import EVENTS, HEAD, create_table
+from ledger.stores.sqlite import SPELLING, TRIGGERS
 
 APPENDERS = 64
 BATCH = 128
 """Events a transaction: what forms by itself with so many tenants at once."""
 
-EVENTS, HEAD, INSERT_TRIGGER = TABLES[0], TABLES[1], TRIGGERS[2]
-NO_ID_INDEX = EVENTS.replace(",\n    UNIQUE (event_id)", "")
+OURS = create_table(EVENTS, SPELLING)
+HEAD_TABLE = create_table(HEAD, SPELLING)
+INSERT_TRIGGER = TRIGGERS[2]
+NO_ID_INDEX = OURS.replace(",\n    UNIQUE (event_id)", "")
 ROW = f"({', '.join('?' * raw_ledger.COLUMNS)})"
 
 Times = dict[str, list[float]]
@@ -80,9 +83,9 @@ def chain(batch: list[Prepared], size: int) -> list[Row]:
     head, versions, rows = Head(seq=0, hash=GENESIS_HASH), dict[str, int](), list[Row]()
     each = max(1, size // EVENTS_EACH)
     for start in range(0, len(batch), each):
-        chained = chain_new(head, batch[start : start + each], versions, raw_ledger.AT)
-        assert chained is not None
+        chained = chain_batch(head, batch[start : start + each], versions, raw_ledger.AT)
         head = chained.head
+        versions.update(chained.versions)
         rows += chained.rows
     return rows
 
@@ -101,9 +104,9 @@ async def append_parts(folder: Path, options: Options, told: list[Table]) -> Non
         with timed(times, "chain", events):
             rows = chain(batch, BATCH)
         insert(path, [raw_ledger.TABLE], raw_ledger.rows_of(requests), times, "raw")
-        insert(path, [NO_ID_INDEX, HEAD, head], rows, times, "versions only")
-        insert(path, [EVENTS, HEAD, head], rows, times, "no trigger")
-        insert(path, [EVENTS, HEAD, head, INSERT_TRIGGER], rows, times, "insert")
+        insert(path, [NO_ID_INDEX, HEAD_TABLE, head], rows, times, "versions only")
+        insert(path, [OURS, HEAD_TABLE, head], rows, times, "no trigger")
+        insert(path, [OURS, HEAD_TABLE, head, INSERT_TRIGGER], rows, times, "insert")
         with ledger_url("sqlite", folder, options) as (url, secret):
             async with new_store(url, secret) as store:
                 times.setdefault("whole", []).append(

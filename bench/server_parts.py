@@ -25,7 +25,7 @@ from ledger.projections import Fact, FleetState
 from ledger.stores import open_store
 from ledger.stores.base import PAGE_EVENTS
 from ledger.stores.chain import Row, prepare
-from ledger.stores.mysql_write import FACTS
+from ledger.stores.mysql_sql import SPELLING
 
 APPENDERS = 8
 BATCH = APPENDERS * EVENTS_EACH
@@ -118,7 +118,10 @@ async def server_replay_parts(folder: Path, options: Options, told: list[Table])
                 with timed(times, "whole", events):
                     await replay_fleet(store)
                 times.setdefault("raw", []).append((await raw_ledger.replay(url)).seconds)
-                for name, columns in (("read four", "seq, version, at, body"), ("read", FACTS)):
+                for name, columns in (
+                    ("read four", "seq, version, at, body"),
+                    ("read", SPELLING.facts),
+                ):
                     await _read(connection, columns, name, events, times)
             connection.close()
     us = {name: statistics.median(readings) * 1e6 for name, readings in times.items()}

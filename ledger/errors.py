@@ -12,7 +12,8 @@
     ├── PreflightError              exit 1  servers, accounts or disks would make the run fail
     ├── StoreError                  exit 1  the ledger's own database
     │   ├── StoreUnavailableError   exit 1  it cannot be reached, read or written
-    │   │   └── NoLedgerError       exit 1  there is none where the configuration says
+    │   │   ├── NoLedgerError       exit 1  there is none where the configuration says
+    │   │   └── DuplicateKeyError   exit 1  a row that it has already, though its head row says otherwise
     │   ├── WrongLedgerError        exit 1  it is not the one that the tenants belong to
     │   ├── ConflictError           exit 1  somebody else appended first; normal, the caller decides again
     │   ├── NewerLedgerError        exit 1  a newer version wrote it; read-only for this one
@@ -157,6 +158,10 @@ class StoreUnavailableError(StoreError):
 
 class NoLedgerError(StoreUnavailableError):
     """There is no ledger where the configuration says; nothing was made there."""
+
+
+class DuplicateKeyError(StoreUnavailableError):
+    """The database refused a row because of one that is there: an event recorded before, or a wrong head row."""
 
 
 class WrongLedgerError(StoreError):

@@ -594,8 +594,10 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """An event as it stands in the ledger. `at` is UTC, ISO 8601 with microseconds and `Z`.
+
+    Its fields are the columns of the table of events, in their order.
 
     It holds nothing but scalars, so that the garbage collector need not visit it:
     a replay has tens of thousands of them alive at a time.

@@ -19,7 +19,8 @@ from ledger.engines.base import Target
 from ledger.events import MigrationRef
 from ledger.projections import TenantState
 from ledger.scripts.model import Migration, MigrationSet
-from ledger.stores.base import Filter, Store
+from ledger.stores.base import Filter
+from ledger.stores.store import Store
 
 JOINING = ("completed", "baselined", "imported", "reset", "restored", "drift_detected")
 """The events with which a migration may join the applied set."""

@@ -14,7 +14,8 @@ from ledger.fleet.planning import FleetPlan, TenantPlan
 from ledger.projections import FleetState
 from ledger.requests import ReadStats
 from ledger.stats import Estimate, Gathering, Lane, Sample, Stats, estimate, together
-from ledger.stores.base import Filter, Store
+from ledger.stores.base import Filter
+from ledger.stores.store import Store
 
 
 async def fleet_stats(look: Look, request: ReadStats) -> Stats:

@@ -12,7 +12,8 @@ from ledger.errors import UnknownTenantError, UsageError
 from ledger.events import Recorded
 from ledger.projections import FleetState
 from ledger.requests import ReadHistory
-from ledger.stores.base import Filter, Store
+from ledger.stores.base import Filter
+from ledger.stores.store import Store
 
 
 def history_filter(request: ReadHistory) -> Filter:

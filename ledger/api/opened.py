@@ -15,7 +15,7 @@ from ledger.errors import UsageError
 from ledger.plan import Options
 from ledger.projections import FleetState
 from ledger.stores import open_store
-from ledger.stores.base import Store
+from ledger.stores.store import Store
 
 
 class Opened:

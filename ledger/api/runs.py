@@ -17,7 +17,8 @@ from ledger.fleet.recorded import read_plan
 from ledger.projections import RunState, RunWord, parse_time
 from ledger.runner.holder import life_of
 from ledger.runner.kept import kept_text
-from ledger.stores.base import Filter, Store
+from ledger.stores.base import Filter
+from ledger.stores.store import Store
 
 DONE: Final = {
     "migrate": "migrated",

@@ -14,7 +14,8 @@ from ledger.errors import ChainBrokenError, UsageError
 from ledger.fleet.state import rebuild_fleet
 from ledger.folder import find_sets, load_set
 from ledger.projections import PROJECTION, FleetState, all_keys, dump
-from ledger.stores.base import Append, Filter, Script, Store, StoredProjection
+from ledger.stores.base import Append, Filter, Script, StoredProjection
+from ledger.stores.store import Store
 
 TextSource = Callable[[frozenset[str]], Awaitable[dict[str, str]]]
 """Gives the texts that it has of those with these SHA-256."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ledger.projections import PROJECTION, FleetState, all_keys, dump, load
 from ledger.runner.context import RunContext
-from ledger.stores.base import Filter, Store, StoredProjection
+from ledger.stores.base import Filter, StoredProjection
+from ledger.stores.store import Store
 
 
 async def load_fleet(store: Store) -> FleetState:

@@ -23,7 +23,8 @@ from ledger.runner.references import References
 from ledger.scripts.model import DialectName, Migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.queries import Query
-from ledger.stores.base import Append, Filter, Prepared, Script, Store
+from ledger.stores.base import Append, Filter, Prepared, Script
+from ledger.stores.store import Store
 
 if TYPE_CHECKING:
     from ledger.requests import BackupPolicy

@@ -16,7 +16,8 @@ from ledger.runner.context import RunContext
 from ledger.runner.references import CHANGED_HINT
 from ledger.scripts.contents import from_contents
 from ledger.scripts.model import DialectName, Migration, sha256_hex
-from ledger.stores.base import Filter, Store
+from ledger.stores.base import Filter
+from ledger.stores.store import Store
 
 MISSING_HINT: Final = (
     "Run `ledger verify --rebuild`, which takes it from the migration's file if that is as it was when it"

@@ -20,7 +20,8 @@ from ledger.projections import TenantState
 from ledger.runner.told import as_intent, step_event
 from ledger.scripts.created import Ownership
 from ledger.scripts.model import Migration, Step
-from ledger.stores.base import Filter, Store
+from ledger.stores.base import Filter
+from ledger.stores.store import Store
 
 TYPES: Final = (
     "started",

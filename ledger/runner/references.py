@@ -16,7 +16,7 @@ from ledger.events import MigrationRef
 from ledger.projections import Applied, FleetState
 from ledger.schema import Schema, decode_schema, fingerprint
 from ledger.scripts.model import sha256_hex
-from ledger.stores.base import Store
+from ledger.stores.store import Store
 
 CHANGED_HINT: Final = (
     "The ledger was changed from outside: run `ledger verify`, which names every text that was, and"

@@ -1,43 +1,52 @@
-"""The ledger's own database: one protocol, one file per kind of database, one lookup table."""
+"""The ledger's own database: one store, a small part per kind of database, one lookup table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Final
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl, Url
-from ledger.stores.base import Store
+from ledger.stores.base import LEDGER_SCHEMA, Database
+from ledger.stores.schema import UPGRADES, Upgrade
+from ledger.stores.store import Store
 
 NO_SECRET: Final = SecretSource()
 
-Opener = Callable[..., AbstractAsyncContextManager[Store]]
+
+def _sqlite(url: Any, secret: SecretSource) -> Database:
+    from ledger.stores.sqlite import FileDatabase
+
+    return FileDatabase(url, secret)
 
 
-def _sqlite(url: SqliteUrl, _: SecretSource, *, create: bool) -> AbstractAsyncContextManager[Store]:
-    from ledger.stores.sqlite import open_sqlite
+def _mysql(url: Any, secret: SecretSource) -> Database:
+    from ledger.stores.mysql import ServerDatabase
 
-    return open_sqlite(url, create=create)
-
-
-def _mysql(
-    url: MysqlUrl, secret: SecretSource, *, create: bool
-) -> AbstractAsyncContextManager[Store]:
-    from ledger.stores.mysql import open_mysql
-
-    return open_mysql(url, secret, create=create)
+    return ServerDatabase(url, secret)
 
 
-# Drivers are imported by the one who opens: aiosqlite costs 77 ms, aiomysql 100.
-_OPENERS: dict[type, Opener] = {SqliteUrl: _sqlite, MysqlUrl: _mysql}
+# Drivers are imported when a ledger is opened: aiosqlite costs 77 ms, aiomysql 100.
+_DATABASES: Final = {SqliteUrl: _sqlite, MysqlUrl: _mysql}
 
 
-def open_store(
-    url: Url, secret: SecretSource = NO_SECRET, *, create: bool = False
-) -> AbstractAsyncContextManager[Store]:
+@asynccontextmanager
+async def open_store(
+    url: Url,
+    secret: SecretSource = NO_SECRET,
+    *,
+    create: bool = False,
+    schema: int = LEDGER_SCHEMA,
+    upgrades: Sequence[Upgrade] = UPGRADES,
+) -> AsyncIterator[Store]:
     """Open the ledger at `url`; with `create`, make it first if there is none.
 
-    An older ledger's tables are brought forward, a newer ledger can only be read.
+    A ledger older than `schema` is brought forward by `upgrades`; a newer one can only be read.
     Raises StoreUnavailableError, with a hint, for what is missing, unreachable or no ledger.
     """
-    return _OPENERS[type(url)](url, secret, create=create)
+    store = Store(_DATABASES[type(url)](url, secret), schema=schema)
+    try:
+        await store.open(create=create, upgrades=upgrades)
+        yield store
+    finally:
+        await store.aclose()

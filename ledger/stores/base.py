@@ -1,23 +1,22 @@
-"""The ledger's own database behind one small protocol.
+"""What the store and the databases that can hold a ledger have in common: requests, rows, and `Database`.
 
-Invariant: an append is told to its caller only after its commit is durable;
-`seq` is gapless and in commit order; nothing is ever changed or deleted.
+A `Database` is the part that differs by database; all else of a ledger stands once, in `store.py`.
+Adding one: docs/adding-a-database.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from ledger.errors import StoreError
-from ledger.events import NewEvent, Recorded
-from ledger.projections import Fact
+from ledger.errors import NoLedgerError, StoreUnavailableError
+from ledger.events import NewEvent
 
 LEDGER_SCHEMA = 1
-"""The number of the ledger's own tables; stores migrate older ones forward when opened."""
+"""The number of the ledger's own tables; an older ledger is brought forward when it is opened."""
 
 MAKE_HINT: Final = (
     "`ledger migrate --all-tenants` makes it, if `url` in the configuration is where it is to be."
@@ -97,92 +96,147 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredProjection(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of folded state. All rows of a `name` stand at the one seq of `Store.projection_seq`."""
+    """One row of folded state. All rows of a `name` stand at one seq, which `meta` holds."""
 
     key: str
     state: bytes
 
 
-class Store(Protocol):
-    """What every ledger database does.
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the ledger's tables, in words that each database replaces by its own (`Spelling.words`).
 
-    `url` is redacted: it never holds a password. `ledger_id` (32 hex digits) was
-    drawn when the ledger was made: it tells one ledger from another.
+    `columns` holds the type of each column, `constraints` what follows them, `options` what
+    follows the parenthesis. A column whose name is itself a word is spelled by it.
+    """
+
+    name: str
+    columns: Mapping[str, str]
+    constraints: tuple[str, ...] = ()
+    options: str = "{table}"
+
+
+class Spelling(msgspec.Struct, frozen=True, kw_only=True):
+    """How a database writes what SQL leaves to each.
+
+    `words` are those of `schema.TABLES`. `as_bytes` reads a text column as bytes; `facts` are the
+    columns of a `Fact`, in its order and with its types. `like` is a condition on a column, and
+    `pattern` turns `*` and `?` into what it takes. `seq_in_stream` is `seq` where the index of
+    streams shall be used. `lock` ends a SELECT that locks its rows.
+    """
+
+    words: Mapping[str, str]
+    as_bytes: str
+    facts: str
+    like: str
+    pattern: Callable[[str], str]
+    seq_in_stream: str = "seq"
+    lock: str = ""
+
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+
+class Connection(Protocol):
+    """An open connection. In SQL, `?` stands for a parameter and for nothing else.
+
+    Every method raises the driver's errors, which the `Database` translates.
+    """
+
+    async def execute(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        """Run one statement; all its rows."""
+        ...
+
+    async def insert(self, table: Table, rows: Sequence[Row], *, replace: bool = False) -> None:
+        """Insert rows, whose values stand in the order of the table's columns, in as few statements as fit.
+
+        With `replace`, a row that has the same primary key is replaced.
+        """
+        ...
+
+    async def lock_head(self) -> list[Row]:
+        """Lock the head row until the transaction ends: its seq and hash, the ledger's schema number
+        (None without one), and the time as events store it. No row if the head row is gone.
+
+        The time may be from before the lock was granted.
+        """
+        ...
+
+    async def versions(self, streams: Sequence[str]) -> tuple[str, dict[str, int]]:
+        """The time, as events store it, and the last version of each of these streams that has one.
+
+        Both are from after the head row's lock was granted.
+        """
+        ...
+
+    async def columns(self) -> list[tuple[str, str]]:
+        """Table and column, for every table that may be a ledger's or prevents one from being made here."""
+        ...
+
+    async def change_layout(self, statement: str) -> None:
+        """Run a statement that makes or changes a table, or succeed if an earlier attempt has run it."""
+        ...
+
+
+class Database(Protocol):
+    """One database that holds, or shall hold, a ledger.
+
+    `url` is redacted: it never holds a password. Every method raises StoreUnavailableError,
+    with a hint, for what its driver raises, and DuplicateKeyError where a unique index, or a
+    trigger, refuses a row.
     """
 
     url: str
-    ledger_id: str
+    spelling: Spelling
+    triggers: Sequence[str]
+    """The statements by which the database refuses to change or delete events and texts."""
 
-    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
-        """Append durably, together with whatever else is waiting (group commit).
+    async def open(self, *, create: bool) -> None:
+        """Connect. With `create`, make the file or the database if there is none, still empty.
 
-        What `prepare` made of a request elsewhere is neither encoded nor decoded again.
-
-        A lone append waits for nobody. A retry after a lost acknowledgement is
-        recognised by event id and returns what was recorded. Raises
-        ConflictError (the other requests of the same batch are not affected),
-        NewerLedgerError, StoreUnavailableError.
-        """
-        ...
-
-    async def append_all(
-        self, requests: Sequence[Prepared]
-    ) -> Sequence[tuple[Recorded, ...] | StoreError]:
-        """Append many at once, in as few commits as they fit in; for each, in order, what became of it.
-
-        What was recorded, or the error that `append` would have raised: one refusal leaves the
-        others alone. Raises StoreError for a request that could never be held.
-        """
-        ...
-
-    def read(
-        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
-    ) -> AsyncGenerator[list[Recorded], None]:
-        """Matching events in seq order, in lists of at most `batch`."""
-        ...
-
-    def read_facts(
-        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
-    ) -> AsyncGenerator[list[Fact], None]:
-        """As `read`, of each event only what a fold needs."""
-        ...
-
-    async def head(self) -> Head:
-        """The head row."""
-        ...
-
-    async def script(self, sha256: str) -> str | None:
-        """A stored text, or None. Bytes that are no UTF-8, which no store writes, are replaced."""
-        ...
-
-    def scripts(self) -> AsyncGenerator[list[tuple[str, bytes]], None]:
-        """All stored texts, as key and content, in lists of a few."""
-        ...
-
-    async def now(self) -> datetime:
-        """The clock that stamps events (UTC): the ledger server's, or this host's for a file."""
-        ...
-
-    async def load_projection(self, name: str) -> tuple[int, list[StoredProjection]]:
-        """The seq a projection stands at (0 if it was never stored) and its rows."""
-        ...
-
-    async def save_projection(
-        self,
-        name: str,
-        *,
-        base_seq: int,
-        seq: int,
-        changed: Sequence[StoredProjection],
-    ) -> bool:
-        """Upsert rows and move the projection from `base_seq` to `seq`, in one transaction.
-
-        Returns False, having stored nothing, if it no longer stands at `base_seq`.
-        With `base_seq` -1 all its rows are replaced whatever it stood at. Raises
-        NewerLedgerError.
+        Raises NoLedgerError for one that is missing, StoreUnavailableError for what cannot hold a ledger.
         """
         ...
 
     async def aclose(self) -> None:
-        """Finish what is queued, within a deadline, and close. May be called twice."""
+        """Close within a deadline. May be called twice."""
+        ...
+
+    async def read(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """Run short queries; they may run once more, on a new connection, if theirs is lost."""
+        ...
+
+    async def fetch(self, sql: str, values: Sequence[object]) -> list[Row]:
+        """Run one query that may read much of the ledger."""
+        ...
+
+    async def write(self, work: Callable[[Connection, bool], Coroutine[Any, Any, T]]) -> T:
+        """Run `work` in a transaction until it is known to be durably committed, one at a time.
+
+        A lock that others hold is waited for, within a limit. The second argument of `work` is
+        True if an earlier attempt may have been committed. `work` awaits nothing but its connection.
+        """
+        ...
+
+    async def make(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """Run `work`, which makes or changes tables, while no other process does.
+
+        In one transaction where the database can do that; elsewhere `work` can be repeated.
+        """
+        ...
+
+    async def now(self) -> datetime:
+        """The clock that stamps events (UTC)."""
+        ...
+
+    def refuse(self, request: Prepared) -> None:
+        """Raise StoreError for a request that the database could not hold."""
+        ...
+
+    def missing(self) -> NoLedgerError:
+        """The error for a database that holds no ledger, where none is to be made."""
+        ...
+
+    def foreign(self) -> StoreUnavailableError:
+        """The error for a database that holds something else."""
         ...

@@ -1,7 +1,7 @@
 """How a batch of requests becomes events: versions, seq and the hash chain, decided in one place.
 
-Invariant: pure; both stores append exactly what `chain_batch` returns, inside
-the transaction that holds the head row.
+Invariant: pure; the store appends exactly what `chain_batch` returns, inside the
+transaction that holds the head row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.errors import ConflictError, StoreError
+from ledger.errors import ChainBrokenError, ConflictError, StoreError
 from ledger.events import TYPE_NAMES, Recorded, envelope_hash, lasting_body
 from ledger.stores.base import Append, Encoded, Head, Prepared, Script
 
@@ -33,11 +33,12 @@ Row = tuple[object, ...]
 
 
 class Chained(msgspec.Struct, frozen=True, kw_only=True):
-    """`outcomes` has one entry per request; `rows` is what is to be inserted; `head` is the new head."""
+    """What to insert: `outcomes` has one entry per request, `versions` the streams that `rows` extend."""
 
     outcomes: tuple[Outcome, ...]
     rows: list[Row]
     head: Head
+    versions: dict[str, int]
 
 
 def prepare(request: Append) -> Prepared:
@@ -85,38 +86,36 @@ def _refuse_unfit(field: str, value: str, limit: int, *, ascii_only: bool = Fals
     )
 
 
+_TYPES: Final = (int, str, int, str, str, str, str, str, str, bytes, str, str)
+_NO_TENANT: Final = (*_TYPES[:8], type(None), *_TYPES[9:])
+
+
 def recorded(rows: Iterable[tuple[Any, ...]]) -> list[Recorded]:
-    """Rows of `events`, columns in the order of COLUMNS and bodies as bytes, as events."""
-    return [
-        Recorded(
-            seq=seq,
-            stream=stream,
-            version=version,
-            event_id=event_id,
-            type=type_name,
-            at=at,
-            run=run,
-            actor=actor,
-            tenant=tenant,
-            body=body,
-            prev_hash=prev_hash,
-            hash=hash_,
-        )
-        for (
-            seq,
-            stream,
-            version,
-            event_id,
-            type_name,
-            at,
-            run,
-            actor,
-            tenant,
-            body,
-            prev_hash,
-            hash_,
-        ) in rows
-    ]
+    """Rows of `events`, columns in the order of COLUMNS and bodies as bytes, as events.
+
+    Raises ChainBrokenError for a column of another type: SQLite keeps whatever is put into one.
+    """
+    events = []
+    for row in rows:
+        kinds = tuple(map(type, row))
+        if kinds != _TYPES and kinds != _NO_TENANT:
+            raise _unreadable(row)
+        events.append(Recorded(*row))
+    return events
+
+
+def _unreadable(row: tuple[Any, ...]) -> ChainBrokenError:
+    seq = row[0] if isinstance(row[0], int) else 0
+    bad = next(
+        column
+        for column, value, kind in zip(COLUMNS, row, _TYPES, strict=True)
+        if type(value) is not kind and (column != "tenant" or value is not None)
+    )
+    return ChainBrokenError(
+        f"event {seq} cannot be read: its {bad} is no {'number' if bad == 'version' else 'text'}",
+        seq=seq,
+        hint="Run `ledger verify`, and put back a copy of the ledger from before.",
+    )
 
 
 def timestamp(moment: datetime) -> str:
@@ -135,68 +134,48 @@ def ids_of(batch: Sequence[Prepared]) -> list[str]:
     return [event[0] for prepared in batch for event in prepared.events]
 
 
-def chain_new(
-    head: Head, batch: Sequence[Prepared], versions: dict[str, int], now: str
-) -> Chained | None:
-    """What `chain_batch` gives where nothing is looked up: the quick way, nearly always the right one.
-
-    A stream that is not in `versions` is taken to stand where the request expects
-    it (at 0 without an expectation); `versions` is moved on. None if a request
-    expects another version, which is a conflict, or a retry of an old append.
-    Whoever inserts the rows proves by the unique indexes that all ids are new.
-    """
-    outcomes: list[tuple[Recorded, ...]] = []
-    rows: list[Row] = []
-    seq, last_hash = head.seq, head.hash
-    for request in batch:
-        stream, expected = request.stream, request.expected
-        version = versions.get(stream)
-        if version is None:
-            version = expected or 0
-        elif expected is not None and expected != version:
-            return None
-        mine, last_hash = _extend(request, seq, version, last_hash, now, rows)
-        outcomes.append(mine)
-        seq += len(mine)
-        versions[stream] = version + len(mine)
-    return Chained(outcomes=tuple(outcomes), rows=rows, head=Head(seq=seq, hash=last_hash))
-
-
 def chain_batch(
     head: Head,
     batch: Sequence[Prepared],
     versions: Mapping[str, int],
-    now: str,
+    at: str,
     *,
-    existing: Mapping[str, Recorded],
+    existing: Mapping[str, Recorded] | None = None,
 ) -> Chained:
     """Give each request its versions, seqs and hashes, or its refusal.
 
-    `versions` are the streams' current ones (absent is 0), `existing` the events
-    already recorded under an id of this batch. A request all of whose ids are
-    recorded is a retry and gets what was recorded; one that expects another
-    version gets ConflictError and leaves the others alone; a request that mixes
-    recorded and new ids gets StoreError.
+    `versions` are the streams' current ones (absent is 0). A request that expects another
+    version gets ConflictError and leaves the others alone. `existing` are the events already
+    recorded under an id of this batch: a request all of whose ids are recorded is a retry, and
+    gets what was recorded; one that mixes recorded and new ids gets StoreError. Without
+    `existing`, whoever inserts the rows proves by the unique index that all ids are new.
     """
-    current = dict(versions)
-    known = dict(existing)
+    moved: dict[str, int] = {}
+    known = dict(existing) if existing is not None else None
     outcomes: list[Outcome] = []
     rows: list[Row] = []
     seq, last_hash = head.seq, head.hash
     for request in batch:
-        version = current.get(request.stream, 0)
-        if not known.keys().isdisjoint([event[0] for event in request.events]):
+        stream, expected = request.stream, request.expected
+        if known and not known.keys().isdisjoint([event[0] for event in request.events]):
             outcomes.append(_recorded_before(request, known))
             continue
-        if request.expected is not None and request.expected != version:
-            outcomes.append(ConflictError(request.stream, expected=request.expected, found=version))
+        version = moved.get(stream)
+        if version is None:
+            version = versions.get(stream, 0)
+        if expected is not None and expected != version:
+            outcomes.append(ConflictError(stream, expected=expected, found=version))
             continue
-        mine, last_hash = _extend(request, seq, version, last_hash, now, rows)
-        known.update((event.event_id, event) for event in mine)
+        mine, last_hash = _extend(request, seq, version, last_hash, at, rows)
+        if known is not None:
+            known.update((event.event_id, event) for event in mine)
         seq += len(mine)
-        current[request.stream] = version + len(mine)
+        if mine:
+            moved[stream] = version + len(mine)
         outcomes.append(mine)
-    return Chained(outcomes=tuple(outcomes), rows=rows, head=Head(seq=seq, hash=last_hash))
+    return Chained(
+        outcomes=tuple(outcomes), rows=rows, head=Head(seq=seq, hash=last_hash), versions=moved
+    )
 
 
 def _extend(
@@ -208,41 +187,10 @@ def _extend(
     for event_id, type_name, run, actor, tenant, body in request.events:
         seq += 1
         version += 1
-        envelope = (last_hash, seq, stream, version, event_id, type_name, at, run, actor, tenant)
-        hash_ = envelope_hash(envelope, body)
-        mine.append(
-            Recorded(
-                seq=seq,
-                stream=stream,
-                version=version,
-                event_id=event_id,
-                type=type_name,
-                at=at,
-                run=run,
-                actor=actor,
-                tenant=tenant,
-                body=body,
-                prev_hash=last_hash,
-                hash=hash_,
-            )
-        )
-        text = body.decode()
-        rows.append(
-            (
-                seq,
-                stream,
-                version,
-                event_id,
-                type_name,
-                at,
-                run,
-                actor,
-                tenant,
-                text,
-                last_hash,
-                hash_,
-            )
-        )
+        envelope = (seq, stream, version, event_id, type_name, at, run, actor, tenant)
+        hash_ = envelope_hash((last_hash, *envelope), body)
+        mine.append(Recorded(*envelope, body, last_hash, hash_))
+        rows.append((*envelope, body.decode(), last_hash, hash_))
         last_hash = hash_
     return tuple(mine), last_hash
 

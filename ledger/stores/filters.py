@@ -1,4 +1,4 @@
-"""A `Filter` as SQL, and reading by it page by page: one set of conditions, two spellings.
+"""A `Filter` as SQL, and reading by it page by page.
 
 Invariant: whatever a filter holds travels as a parameter; a pattern's only
 wildcards are `*` and `?`.
@@ -6,81 +6,40 @@ wildcards are `*` and `?`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
-
-import msgspec
 
 from ledger.errors import UsageError
-from ledger.stores.base import Filter
+from ledger.stores.base import Database, Filter, Row, Spelling
 from ledger.stores.chain import timestamp
 
 
-class Spelling(msgspec.Struct, frozen=True, kw_only=True):
-    """How a database writes a parameter, a pattern condition on a column, and the pattern itself.
-
-    `seq_in_stream` is `seq` where the index of streams is to be used.
-    """
-
-    mark: str
-    seq_in_stream: str
-    like: str
-    pattern: Callable[[str], str]
-
-
-def _sqlite_glob(pattern: str) -> str:
-    return pattern.replace("[", "[[]")
-
-
-def _mysql_like(pattern: str) -> str:
-    for literal in "|%_":
-        pattern = pattern.replace(literal, "|" + literal)
-    return pattern.replace("*", "%").replace("?", "_")
-
-
-SQLITE: Final = Spelling(
-    mark="?",
-    # The `+` keeps the planner from the index of seq.
-    seq_in_stream="+seq",
-    like="{column} GLOB ?",
-    pattern=_sqlite_glob,
-)
-MYSQL: Final = Spelling(
-    mark="%s", seq_in_stream="seq", like="{column} LIKE %s ESCAPE '|'", pattern=_mysql_like
-)
-
-
 async def pages(
-    fetch: Callable[[str, Sequence[object]], Awaitable[list[Any]]],
-    columns: str,
-    where: Filter,
-    batch: int,
-    spelling: Spelling,
-) -> AsyncGenerator[list[Any], None]:
+    database: Database, columns: str, where: Filter, batch: int
+) -> AsyncGenerator[list[Row], None]:
     """Matching rows in seq order; the first of `columns` is `seq`.
 
     Each list is one query of its own: no transaction stays open between, and others get their turn.
     """
+    fetch, spelling = database.fetch, database.spelling
     parts, values = conditions(where, spelling)
-    mark = spelling.mark
     # Within a stream, seq order is version order.
     seq, order = (spelling.seq_in_stream, "version") if where.stream is not None else ("seq", "seq")
-    condition = " AND ".join([*parts, f"{seq} > {mark}"])
+    condition = " AND ".join([*parts, f"{seq} > ?"])
     after = where.after_seq
     tail: tuple[object, ...] = (batch,)
     if where.last is not None:
         newest = (
             f"SELECT MIN(seq), MAX(seq) FROM (SELECT seq FROM events WHERE {condition} "  # noqa: S608
-            f"ORDER BY {order} DESC LIMIT {mark}) AS newest"
+            f"ORDER BY {order} DESC LIMIT ?) AS newest"
         )
         ((first, last),) = await fetch(newest, (*values, after, where.last))
         if first is None:
             return
         after = first - 1
-        condition += f" AND seq <= {mark}"
+        condition += " AND seq <= ?"
         tail = (last, batch)
-    select = f"SELECT {columns} FROM events WHERE {condition} ORDER BY {order} LIMIT {mark}"  # noqa: S608
+    select = f"SELECT {columns} FROM events WHERE {condition} ORDER BY {order} LIMIT ?"  # noqa: S608
     while True:
         rows = await fetch(select, (*values, after, *tail))
         if rows:
@@ -95,7 +54,6 @@ def conditions(where: Filter, spelling: Spelling) -> tuple[list[str], list[objec
 
     Raises UsageError for a time that is none.
     """
-    mark = spelling.mark
     parts: list[str] = []
     values: list[object] = []
 
@@ -104,9 +62,9 @@ def conditions(where: Filter, spelling: Spelling) -> tuple[list[str], list[objec
         values.extend(more)
 
     if where.until_seq is not None:
-        add(f"seq <= {mark}", where.until_seq)
+        add("seq <= ?", where.until_seq)
     if where.stream is not None:
-        add(f"stream = {mark}", where.stream)
+        add("stream = ?", where.stream)
     for column, value in (("tenant", where.tenant), ("run", where.run), ("actor", where.actor)):
         if value is None:
             continue
@@ -116,14 +74,14 @@ def conditions(where: Filter, spelling: Spelling) -> tuple[list[str], list[objec
         elif "*" in value or "?" in value:
             add(spelling.like.format(column=column), spelling.pattern(value))
         else:
-            add(f"{column} = {mark}", value)
+            add(f"{column} = ?", value)
     if where.types:
         types = [name for name in where.types if name.isascii()] or [""]
-        add(f"type IN ({', '.join([mark] * len(types))})", *types)
+        add(f"type IN ({marks(types)})", *types)
     if where.since is not None:
-        add(f"at >= {mark}", moment_text(where.since))
+        add("at >= ?", moment_text(where.since))
     if where.until is not None:
-        add(f"at < {mark}", moment_text(where.until))
+        add("at < ?", moment_text(where.until))
     return parts, values
 
 
@@ -140,3 +98,8 @@ def moment_text(text: str) -> str:
             f"{text!r} is not a time",
             hint="Write ISO 8601 in UTC, for example 2026-11-21T23:10:04Z.",
         ) from error
+
+
+def marks(values: Sequence[object]) -> str:
+    """As many parameters, for `IN (…)`."""
+    return ", ".join("?" * len(values))

@@ -1,218 +1,225 @@
-"""The ledger in a SQLite file: WAL, synchronous=FULL, one connection to write and one to read.
+"""A ledger in a SQLite file: WAL, synchronous=FULL, one connection to write and one to read.
 
-Invariant: a write is one hop to the writer's thread and one transaction, begun
-with BEGIN IMMEDIATE; nothing is told to a caller before its COMMIT returned.
+Invariant: a write is one hop to the writer's thread and one transaction, begun with BEGIN
+IMMEDIATE, and leaves none open; a ledger is made in one transaction, in a file that only its
+owner can read.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache
+from itertools import chain
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import aiosqlite
 import anyio
+import msgspec
 
+from ledger.drivers.folders import sync_folder
+from ledger.drivers.locks import lock_holders
 from ledger.drivers.sqlite import call, connect
-from ledger.drivers.url import SqliteUrl
-from ledger.errors import StoreUnavailableError
-from ledger.events import Recorded
-from ledger.projections import Fact
-from ledger.stores.appender import Appender
-from ledger.stores.base import (
-    LEDGER_SCHEMA,
-    PAGE_EVENTS,
-    PAGE_SCRIPTS,
-    Append,
-    Filter,
-    Head,
-    Prepared,
-    StoredProjection,
-)
-from ledger.stores.chain import Chained, Outcome, recorded, timestamp
-from ledger.stores.filters import SQLITE, pages
-from ledger.stores.migrations import ID_KEY, SCHEMA_KEY, SQLITE_UPGRADES, Upgrade
-from ledger.stores.sqlite_schema import (
-    cannot_change,
-    is_busy,
-    make_file,
-    make_tables,
-    read_meta,
-    refuse_empty,
-    refuse_missing,
-    translate,
-    upgrade_tables,
-)
-from ledger.stores.sqlite_write import (
-    EVENT_COLUMNS,
-    FACTS,
-    SCRIPT,
-    SCRIPTS,
-    load_projection,
-    read_head,
-    save_projection,
-    typed,
-    write_batch,
-)
-from ledger.stores.tip import Guess
+from ledger.drivers.url import SecretSource, SqliteUrl
+from ledger.errors import DuplicateKeyError, NoLedgerError, StoreUnavailableError
+from ledger.stores.base import MAKE_HINT, Connection, Prepared, Row, Spelling, Table
+from ledger.stores.chain import timestamp
 
 BUSY_SECONDS: Final = 20.0
 """How long a write waits for another process, in short steps that can be cancelled."""
-APPEND_SECONDS: Final = 30.0
-SCRIPTS_REMEMBERED: Final = 50_000
+OTHER_HINT: Final = (
+    "Check `url` in the configuration. If this was the ledger, put back a copy of it."
+)
 MEMORY: Final = ":memory:"
+ROWS: Final = (256, 64, 16, 4, 1)
+"""Rows of one INSERT: 256 events have 3,072 parameters; SQLite admits 32,766 (since 3.32)."""
+
+SPELLING: Final = Spelling(
+    words={
+        "key": "key",
+        **dict.fromkeys(("position", "number", "tiny"), "INTEGER"),
+        **dict.fromkeys(("name_128", "name_255", "name_512", "code_32", "code_64"), "TEXT"),
+        **dict.fromkeys(("digest", "time", "long_text"), "TEXT"),
+        "bytes": "BLOB",
+        "table": "",
+        "keyed_table": "WITHOUT ROWID",
+        "key_stream_version": "",
+        "key_event_id": "",
+    },
+    as_bytes="CAST({column} AS BLOB)",
+    # SQLite keeps whatever was put into a column; a fold relies on these types, and `verify` on none.
+    facts="seq, CAST(version AS INTEGER), CAST(at AS TEXT), CAST(run AS TEXT), CAST(actor AS TEXT), "
+    "CAST(tenant AS TEXT), CAST(body AS BLOB)",
+    like="{column} GLOB ?",
+    pattern=lambda pattern: pattern.replace("[", "[[]"),
+    # The `+` keeps the planner from the index of seq.
+    seq_in_stream="+seq",
+)
+
+
+def _refusing(table: str, action: str, condition: str = "") -> str:
+    verb = "INSERT" if action == "REPLACE" else action
+    return f"""
+CREATE TRIGGER IF NOT EXISTS {table}_refuse_{action.lower()} BEFORE {verb} ON {table}{condition}
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: {action} on {table} is refused'); END"""
+
+
+# INSERT OR REPLACE deletes without firing DELETE triggers: for events the seq must
+# be beyond the head, and a script that is there already is left as it is.
+TRIGGERS: Final = (
+    _refusing("events", "UPDATE"),
+    _refusing("events", "DELETE"),
+    _refusing("events", "REPLACE", "\nWHEN NEW.seq <= (SELECT seq FROM head)"),
+    _refusing("scripts", "UPDATE"),
+    _refusing("scripts", "DELETE"),
+    """
+CREATE TRIGGER IF NOT EXISTS scripts_keep_first BEFORE INSERT ON scripts
+WHEN EXISTS (SELECT 1 FROM scripts WHERE sha256 = NEW.sha256)
+BEGIN SELECT RAISE(IGNORE); END""",
+)
+
+_HEAD: Final = "SELECT seq, hash, (SELECT value FROM meta WHERE key = 'schema') FROM head"
+_VERSIONS: Final = """
+SELECT wanted.value, (SELECT max(version) FROM events WHERE stream = wanted.value)
+FROM json_each(?) AS wanted"""
+_COLUMNS: Final = """
+SELECT tables.name, columns.name
+FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
+WHERE tables.type = 'table'"""
 
 T = TypeVar("T")
 
 
-class SqliteStore:
-    """A `Store` in a file, or in memory. Made by `open_sqlite`."""
+class _Connection:
+    """A `Connection` in the thread of a file. Its methods return without ever waiting for the event loop."""
 
-    def __init__(self, url: SqliteUrl, *, schema: int) -> None:
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    async def execute(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        return self._db.execute(sql, values).fetchall()
+
+    async def insert(self, table: Table, rows: Sequence[Row], *, replace: bool = False) -> None:
+        # A statement per row would ask for Python's lock as often, and wait each time while
+        # the event loop works.
+        start = 0
+        for count in ROWS:
+            while start + count <= len(rows):
+                part = rows[start : start + count]
+                statement = _insert(table.name, tuple(table.columns), count, replace)
+                self._db.execute(statement, list(chain.from_iterable(part)))
+                start += count
+
+    async def lock_head(self) -> list[Row]:
+        # BEGIN IMMEDIATE has locked it.
+        now = timestamp(datetime.now(UTC))
+        return [(*row, now) for row in self._db.execute(_HEAD)]
+
+    async def versions(self, streams: Sequence[str]) -> tuple[str, dict[str, int]]:
+        wanted = msgspec.json.encode(streams).decode()
+        rows = self._db.execute(_VERSIONS, (wanted,)).fetchall()
+        return timestamp(datetime.now(UTC)), {stream: last for stream, last in rows if last}
+
+    async def columns(self) -> list[tuple[str, str]]:
+        # Of all tables: a ledger shares its file with no other.
+        return self._db.execute(_COLUMNS).fetchall()
+
+    async def change_layout(self, statement: str) -> None:
+        self._db.execute(statement)
+
+
+class FileDatabase:
+    """A `Database` in a file, or in memory."""
+
+    spelling = SPELLING
+    triggers: Sequence[str] = TRIGGERS
+
+    def __init__(self, url: SqliteUrl, _: SecretSource) -> None:
         self.url = str(url)
-        self.ledger_id = ""
-        self.appender = Appender(
-            self._commit,
-            deadline_seconds=APPEND_SECONDS,
-            clock=lambda: timestamp(datetime.now(UTC)),
-        )
         self._path = url.path
-        self._schema = schema
         self._stack = AsyncExitStack()
         self._reader: aiosqlite.Connection | None = None
         self._writer: aiosqlite.Connection | None = None
         self._opening = anyio.Lock()
         self._closed = False
-        self._scripts: set[str] = set()
 
-    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
-        """See `Store.append`."""
-        return await self.appender.append(request)
-
-    async def append_all(self, requests: Sequence[Prepared]) -> Sequence[Outcome]:
-        """See `Store.append_all`."""
-        return await self.appender.append_all(requests)
-
-    async def read(
-        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
-    ) -> AsyncGenerator[list[Recorded], None]:
-        """See `Store.read`."""
-        async for rows in pages(self._fetch, EVENT_COLUMNS, where, batch, SQLITE):
-            yield recorded(typed(rows))
-
-    async def read_facts(
-        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
-    ) -> AsyncGenerator[list[Fact], None]:
-        """See `Store.read_facts`."""
-        async for rows in pages(self._fetch, FACTS, where, batch, SQLITE):
-            yield rows
-
-    async def head(self) -> Head:
-        """See `Store.head`."""
-        return await self._read(read_head)
-
-    async def script(self, sha256: str) -> str | None:
-        """See `Store.script`."""
-        rows = await self._fetch(SCRIPT, (sha256,))
-        return rows[0][0].decode(errors="replace") if rows else None
-
-    async def scripts(self) -> AsyncGenerator[list[tuple[str, bytes]], None]:
-        """See `Store.scripts`."""
-        after = ""
-        while rows := await self._fetch(SCRIPTS, (after, PAGE_SCRIPTS)):
-            yield [(str(key), content) for key, content in rows]
-            after = rows[-1][0]
-
-    async def now(self) -> datetime:
-        """See `Store.now`: this host's clock."""
-        return datetime.now(UTC)
-
-    async def load_projection(self, name: str) -> tuple[int, list[StoredProjection]]:
-        """See `Store.load_projection`."""
-        return await self._read(partial(load_projection, name=name))
-
-    async def save_projection(
-        self, name: str, *, base_seq: int, seq: int, changed: Sequence[StoredProjection]
-    ) -> bool:
-        """See `Store.save_projection`."""
-        return await self._write(
-            partial(
-                save_projection,
-                schema=self._schema,
-                name=name,
-                base_seq=base_seq,
-                seq=seq,
-                changed=changed,
-            )
-        )
+    async def open(self, *, create: bool) -> None:
+        """See `Database.open`: connections are made when they are needed."""
+        if self._path == MEMORY:
+            return
+        (_make_file if create else _refuse_missing)(self._path)
 
     async def aclose(self) -> None:
-        """See `Store.aclose`."""
-        await self.appender.aclose()
+        """See `Database.aclose`."""
         self._closed = True
         self._reader = self._writer = None
         await self._stack.aclose()
 
-    async def open(self, *, create: bool, upgrades: Sequence[Upgrade]) -> None:
-        """Find or make the ledger, and bring an older one forward."""
-        if self._path != MEMORY:
-            (make_file if create else refuse_missing)(self._path)
-        meta = await self._read(partial(read_meta, path=self._path))
-        if meta is None:
-            if not create:
-                raise refuse_empty(self._path)
-            now = timestamp(await self.now())
-            meta = await self._write(partial(make_tables, path=self._path, now=now))
-        if int(meta[SCHEMA_KEY]) < self._schema:
-            meta = await self._write(
-                partial(upgrade_tables, path=self._path, target=self._schema, upgrades=upgrades)
-            )
-        self.ledger_id = meta[ID_KEY]
+    async def read(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """See `Database.read`."""
+        return await self._call(self._reading, lambda db: _finished(work(_Connection(db))))
 
-    async def _commit(self, batch: Sequence[Prepared], guess: Guess | None) -> Chained:
-        if len(self._scripts) > SCRIPTS_REMEMBERED:
-            self._scripts.clear()
-        chained = await self._write(
-            partial(
-                write_batch, batch=batch, schema=self._schema, stored=self._scripts, guess=guess
-            )
+    async def fetch(self, sql: str, values: Sequence[object]) -> list[Row]:
+        """See `Database.fetch`."""
+        return await self._call(self._reading, lambda db: db.execute(sql, values).fetchall())
+
+    async def write(self, work: Callable[[Connection, bool], Coroutine[Any, Any, T]]) -> T:
+        """See `Database.write`."""
+
+        def transaction(db: sqlite3.Connection) -> T:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                result = _finished(work(_Connection(db), False))
+                db.execute("COMMIT")
+            except BaseException:
+                # A full disk or an I/O error has ended it already.
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            return result
+
+        return await self._call(self._writing, transaction)
+
+    async def make(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """See `Database.make`: one transaction."""
+        return await self.write(lambda connection, _: work(connection))
+
+    async def now(self) -> datetime:
+        """See `Database.now`: this host's clock."""
+        return datetime.now(UTC)
+
+    def refuse(self, request: Prepared) -> None:
+        """See `Database.refuse`: a file takes whatever fits into memory."""
+
+    def missing(self) -> NoLedgerError:
+        """See `Database.missing`."""
+        return NoLedgerError(f"{self._path} is empty, not a ledger", hint=MAKE_HINT)
+
+    def foreign(self) -> StoreUnavailableError:
+        """See `Database.foreign`."""
+        return StoreUnavailableError(
+            f"{self._path} is a database, but not a ledger", hint=OTHER_HINT
         )
-        self._scripts.update(
-            script.sha256
-            for prepared, outcome in zip(batch, chained.outcomes, strict=True)
-            if isinstance(outcome, tuple)
-            for script in prepared.scripts
-        )
-        return chained
 
-    async def _fetch(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        return await self._read(lambda db: db.execute(sql, values).fetchall())
-
-    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a query in the reader's thread. Raises StoreUnavailableError."""
-        return await self._patiently(self._reading, function)
-
-    async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a transaction in the writer's thread. Raises StoreUnavailableError."""
-        return await self._patiently(self._writing, function)
-
-    async def _patiently(
+    async def _call(
         self,
         connection: Callable[[], Awaitable[aiosqlite.Connection]],
         function: Callable[[sqlite3.Connection], T],
     ) -> T:
-        """Wait in short steps while another process holds the lock; retry nothing else."""
+        """Run a function in a connection's thread, again while another process holds the lock."""
         deadline = anyio.current_time() + BUSY_SECONDS
         pause = 0.002
         while True:
             try:
                 return await call(await connection(), function)
             except sqlite3.Error as error:
-                if not is_busy(error) or anyio.current_time() + pause > deadline:
-                    raise translate(error, path=self._path) from error
+                busy = _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                if not busy or anyio.current_time() + pause > deadline:
+                    raise _translated(error, self._path) from error
             await anyio.sleep(pause)
             pause = min(pause * 2, 0.05)
 
@@ -223,11 +230,10 @@ class SqliteStore:
             return await self._writing()
         async with self._opening:
             if self._reader is None:
-                self._refuse_when_closed()
                 try:
                     self._reader = await self._connect("PRAGMA query_only = ON")
                 except sqlite3.OperationalError:
-                    if not cannot_change(self._path):
+                    if not _cannot_change(self._path):
                         raise
                     self._reader = await self._connect("PRAGMA query_only = ON", immutable=True)
             return self._reader
@@ -237,47 +243,112 @@ class SqliteStore:
             return self._writer
         async with self._opening:
             if self._writer is None:
-                self._refuse_when_closed()
                 self._writer = await self._connect(
                     "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"
                 )
             return self._writer
 
     async def _connect(self, *pragmas: str, immutable: bool = False) -> aiosqlite.Connection:
-        """A connection that is closed with the store, or at once if it turns out to be unusable."""
-        async with AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(connect(self._path, immutable=immutable))
-
-            def prepare_connection(db: sqlite3.Connection) -> None:
-                for pragma in pragmas:
-                    db.execute(pragma)
-                db.execute("SELECT count(*) FROM sqlite_master").fetchall()
-
-            await call(connection, prepare_connection)
-            self._stack.push_async_exit(stack.pop_all())
-        return connection
-
-    def _refuse_when_closed(self) -> None:
+        """A connection that is closed with the ledger, or at once if it turns out to be unusable."""
         if self._closed:
             raise StoreUnavailableError(f"the ledger {self._path} was closed")
 
+        def prepare(db: sqlite3.Connection) -> None:
+            for pragma in pragmas:
+                db.execute(pragma)
+            db.execute("SELECT count(*) FROM sqlite_master").fetchall()
 
-@asynccontextmanager
-async def open_sqlite(
-    url: SqliteUrl,
-    *,
-    create: bool = False,
-    schema: int = LEDGER_SCHEMA,
-    upgrades: Sequence[Upgrade] = SQLITE_UPGRADES,
-) -> AsyncIterator[SqliteStore]:
-    """Open a ledger file; with `create`, make it first if there is none (its folder must exist).
+        return await self._stack.enter_async_context(
+            connect(self._path, immutable=immutable, prepare=prepare)
+        )
 
-    A ledger older than `schema` is brought forward by `upgrades`; a newer one can
-    be read. Raises StoreUnavailableError.
-    """
-    store = SqliteStore(url, schema=schema)
+
+def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that awaits nothing but a `_Connection`, run to its end here."""
     try:
-        await store.open(create=create, upgrades=upgrades)
-        yield store
-    finally:
-        await store.aclose()
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    work.close()
+    raise RuntimeError("a transaction on a file waited for something else than its connection")
+
+
+@cache
+def _insert(table: str, columns: tuple[str, ...], rows: int, replace: bool) -> str:
+    verb = "INSERT OR REPLACE" if replace else "INSERT"
+    row = f"({', '.join('?' for _ in columns)})"
+    return f"{verb} INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
+
+
+def _make_file(path: str) -> None:
+    """Make an empty file, mode 0600, in an existing folder; one that is there is left alone."""
+    try:
+        # An existing file is not even opened: closing it would drop its SQLite locks.
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"the ledger {path} cannot be made: {error.strerror}",
+            hint="Make the folder first, or check `url` in the configuration.",
+        ) from error
+    os.close(descriptor)
+    sync_folder(Path(path).parent)
+
+
+def _refuse_missing(path: str) -> None:
+    if not Path(path).exists():
+        raise NoLedgerError(f"there is no ledger at {path}", hint=MAKE_HINT)
+    if not Path(path).is_file():
+        raise StoreUnavailableError(f"{path} is not a file", hint=OTHER_HINT)
+
+
+def _cannot_change(path: str) -> bool:
+    """Whether nobody here can write in the ledger's folder, and its WAL holds nothing."""
+    wal = Path(path + "-wal")
+    return not os.access(Path(path).parent, os.W_OK) and not (wal.exists() and wal.stat().st_size)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+_PROBLEMS: Final[dict[int, tuple[str, str]]] = {
+    sqlite3.SQLITE_BUSY: (
+        "is locked by another process",
+        "Let that process end its transaction, or end the process (a run that is killed loses"
+        " nothing; one that is stopped goes on with `kill -CONT`), then run the command again.",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "is read-only",
+        "Make the file and its folder writable for this user.",
+    ),
+    sqlite3.SQLITE_FULL: ("has no room left on its disk", "Free some disk space, then run again."),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written", "Look at the disk and the system log."),
+    sqlite3.SQLITE_CANTOPEN: (
+        "cannot be opened",
+        "Check that the file and its folder may be read and written by this user.",
+    ),
+    sqlite3.SQLITE_NOTADB: ("is not a SQLite database", OTHER_HINT),
+    sqlite3.SQLITE_CORRUPT: (
+        "is corrupt",
+        "Set the file aside, restore the newest copy of it, and run `ledger verify`.",
+    ),
+    sqlite3.SQLITE_CONSTRAINT: (
+        "does not fit together: its head row and its events disagree",
+        "Run `ledger verify` to see where, and restore the ledger from a copy.",
+    ),
+    sqlite3.SQLITE_PERM: ("may not be accessed", "Check the file's owner and mode."),
+}
+
+
+def _translated(error: sqlite3.Error, path: str) -> StoreUnavailableError:
+    """The driver's exception in the ledger's words."""
+    code = _code(error)
+    what, hint = _PROBLEMS.get(code, ("cannot be used", "Run `ledger verify`."))
+    if code == sqlite3.SQLITE_BUSY and (holders := lock_holders(path)):
+        what = f"is locked by {holders}"
+    duplicate = isinstance(error, sqlite3.IntegrityError)
+    kind = DuplicateKeyError if duplicate else StoreUnavailableError
+    return kind(f"the ledger {path} {what}: {error}", hint=hint)

@@ -161,8 +161,7 @@ def _shift_clock(seconds: float) -> None:
         def now(cls, tz: tzinfo | None = None) -> Shifted:
             return super().now(tz) + timedelta(seconds=seconds)
 
-    for name in ("ledger.stores.sqlite", "ledger.stores.sqlite_write"):
-        importlib.import_module(name).__dict__["datetime"] = Shifted
+    importlib.import_module("ledger.stores.sqlite").__dict__["datetime"] = Shifted
 
 
 def requests_as_lines(requests: Sequence[Request]) -> bytes:

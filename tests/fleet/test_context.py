@@ -15,7 +15,8 @@ from ledger.runner.context import RunContext, Settings
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import read_source
 from ledger.stores import open_store
-from ledger.stores.base import Filter, Store
+from ledger.stores.base import Filter
+from ledger.stores.store import Store
 
 
 class Silent:

@@ -14,7 +14,8 @@ from ledger.audit import ChainCheck
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.events import AnyEvent, LeaseRenewed, NewEvent, Recorded
 from ledger.stores import open_store
-from ledger.stores.base import Append, Filter, Store
+from ledger.stores.base import Append, Filter
+from ledger.stores.store import Store
 from tests.servers import Server, queries
 
 MEMORY = SqliteUrl(path=":memory:")

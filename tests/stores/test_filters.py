@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ledger.errors import UsageError
 from ledger.events import AnyEvent, LeaseRenewed, Recorded, RunFinished, Validated
-from ledger.stores.base import Append, Filter, Store
+from ledger.stores.base import Append, Filter
+from ledger.stores.store import Store
 from tests.conftest import MakeDatabase
 from tests.servers import Server
 from tests.stores.ledgers import (

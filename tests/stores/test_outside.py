@@ -11,7 +11,8 @@ import pytest
 
 from ledger.errors import ChainBrokenError, NewerLedgerError, StoreUnavailableError
 from ledger.events import event_hash
-from ledger.stores.base import Append, Script, Store
+from ledger.stores.base import Append, Script
+from ledger.stores.store import Store
 from tests.conftest import MakeDatabase
 from tests.servers import Server
 from tests.stores.ledgers import (

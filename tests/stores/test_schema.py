@@ -11,10 +11,9 @@ import pytest
 
 from ledger.drivers.url import MysqlUrl, SqliteUrl
 from ledger.errors import NewerLedgerError, StoreError, StoreUnavailableError
+from ledger.stores import open_store
 from ledger.stores.base import LEDGER_SCHEMA
-from ledger.stores.migrations import MYSQL_UPGRADES, SQLITE_UPGRADES, Upgrade
-from ledger.stores.mysql import open_mysql
-from ledger.stores.sqlite import open_sqlite
+from ledger.stores.schema import UPGRADES, Upgrade
 from tests.conftest import MakeDatabase
 from tests.servers import Server, queries, query
 from tests.stores.ledgers import Place, audit, request, server_place, sqlite_place
@@ -65,13 +64,13 @@ async def test_an_old_sqlite_ledger_is_brought_forward(number: int, tmp_path: Pa
     old, fresh = tmp_path / "old.db", tmp_path / "fresh.db"
     with closing(sqlite3.connect(old)) as db:
         db.executescript((GOLDEN / f"ledger_schema_{number}.sqlite.sql").read_text())
-    async with open_sqlite(SqliteUrl(path=str(old))) as store:
+    async with open_store(SqliteUrl(path=str(old))) as store:
         before = await audit(store)
         assert before > 0
         assert store.ledger_id == "00112233445566778899aabbccddeeff"
         await store.append(request("tenant/a"))
         assert await audit(store) == before + 1
-    async with open_sqlite(SqliteUrl(path=str(fresh)), create=True):
+    async with open_store(SqliteUrl(path=str(fresh)), create=True):
         pass
     assert sqlite_schema(old) == sqlite_schema(fresh)
 
@@ -100,17 +99,17 @@ async def test_an_upgrade_of_a_file_is_one_transaction(tmp_path: Path) -> None:
     assert isinstance(place.url, SqliteUrl)
     async with place.open() as store:
         await store.append(request("tenant/a"))
-    upgrades = (*SQLITE_UPGRADES, BROKEN, ADD_NOTE)
+    upgrades = (*UPGRADES, BROKEN, ADD_NOTE)
     with pytest.raises(StoreUnavailableError, match="nowhere"):
-        async with open_sqlite(place.url, schema=3, upgrades=upgrades):
+        async with open_store(place.url, schema=3, upgrades=upgrades):
             pass
     assert place.execute("SELECT value FROM meta WHERE key = 'schema'") == [("1",)]
     assert place.execute("SELECT name FROM sqlite_master WHERE name IN ('notes', 'extra')") == []
-    async with open_sqlite(place.url, schema=2, upgrades=upgrades) as store:
+    async with open_store(place.url, schema=2, upgrades=upgrades) as store:
         await store.append(request("tenant/a"))
         assert await audit(store) == 2
     place.execute("INSERT INTO notes (id, note) VALUES (1, 'kept')")
-    async with open_sqlite(place.url, schema=2, upgrades=upgrades):
+    async with open_store(place.url, schema=2, upgrades=upgrades):
         pass
     assert place.execute("SELECT note FROM notes") == [("kept",)]
     await refuses_appends_from_schema_1(place)
@@ -124,14 +123,14 @@ async def test_an_upgrade_on_a_server_is_finished_by_the_next(
     assert isinstance(place.url, MysqlUrl)
     async with place.open() as store:
         await store.append(request("tenant/a"))
-    upgrades = (*MYSQL_UPGRADES, BROKEN, ADD_NOTE)
+    upgrades = (*UPGRADES, BROKEN, ADD_NOTE)
     for _ in range(2):
         with pytest.raises(StoreUnavailableError, match="nowhere"):
-            async with open_mysql(place.url, sql_server.secret, schema=3, upgrades=upgrades):
+            async with open_store(place.url, sql_server.secret, schema=3, upgrades=upgrades):
                 pass
         assert place.execute("SELECT value FROM meta WHERE `key` = 'schema'") == [("2",)]
     place.execute("CREATE TABLE nowhere (id INTEGER)")
-    async with open_mysql(place.url, sql_server.secret, schema=3, upgrades=upgrades) as store:
+    async with open_store(place.url, sql_server.secret, schema=3, upgrades=upgrades) as store:
         await store.append(request("tenant/a"))
         assert await audit(store) == 2
     place.execute("INSERT INTO notes (id, note) VALUES (1, 'kept')")
@@ -153,5 +152,5 @@ async def test_a_hole_in_the_upgrades_is_an_error(tmp_path: Path) -> None:
     async with place.open():
         pass
     with pytest.raises(StoreError, match="no way from it to schema 2"):
-        async with open_sqlite(place.url, schema=3, upgrades=(BROKEN,)):
+        async with open_store(place.url, schema=3, upgrades=(BROKEN,)):
             pass

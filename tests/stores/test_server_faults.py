@@ -18,8 +18,7 @@ from ledger.errors import StoreError, StoreUnavailableError
 from ledger.events import Failed
 from ledger.stores import open_store
 from ledger.stores.base import Append, Script, StoredProjection
-from ledger.stores.mysql import open_mysql
-from ledger.stores.mysql_holders import WRITER
+from ledger.stores.mysql_server import WRITER
 from tests.conftest import MakeDatabase, MakePrivateMariadb
 from tests.servers import Server, as_server, connect, query
 from tests.stores.ledgers import Place, audit, new_event, read_all, request, server_place
@@ -375,7 +374,7 @@ async def test_a_server_that_is_not_there(private_mariadb: MakePrivateMariadb) -
         query(server, "CREATE USER 'app'@'%'")
         query(server, "GRANT SELECT, INSERT, UPDATE, DELETE ON kept.* TO 'app'@'%'")
         query(server, "SET GLOBAL read_only = 1")
-        async with open_mysql(user, SecretSource()) as reader:
+        async with open_store(user, SecretSource()) as reader:
             assert await audit(reader) == 1
             with pytest.raises(StoreUnavailableError, match="is read-only"):
                 await reader.append(request("tenant/a"))

@@ -20,7 +20,9 @@ import pytest
 
 from ledger.drivers.url import SqliteUrl
 from ledger.errors import StoreUnavailableError
-from ledger.stores.sqlite import open_sqlite
+from ledger.stores import open_store
+from ledger.stores.base import Connection, Row
+from ledger.stores.store import Store
 from tests.servers import ROOT
 from tests.stores.ledgers import Place, audit, request, sqlite_place
 
@@ -69,10 +71,19 @@ async def test_only_the_owner_can_read_it(place: Place) -> None:
 
 async def test_what_was_told_was_synced(place: Place) -> None:
     """The file is in WAL mode, and the writer syncs at every commit (synchronous = FULL)."""
-    async with open_sqlite(SqliteUrl(path=str(file_of(place))), create=True) as store:
+    async with open_store(SqliteUrl(path=str(file_of(place))), create=True) as store:
         await store.append(request("tenant/a"))
-        assert await store._write(lambda db: db.execute("PRAGMA synchronous").fetchone()) == (2,)
+        assert await synchronous(store) == [(2,)]
     assert place.execute("PRAGMA journal_mode") == [("wal",)]
+
+
+async def synchronous(store: Store) -> list[Row]:
+    """The writer's setting."""
+
+    async def ask(connection: Connection, _: bool) -> list[Row]:
+        return await connection.execute("PRAGMA synchronous")
+
+    return await store._database.write(ask)
 
 
 async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -175,11 +186,11 @@ FULL_DISK = """
 import json, resource, sys, anyio
 from ledger.drivers.url import SqliteUrl
 from ledger.errors import StoreUnavailableError
-from ledger.stores.sqlite import open_sqlite
+from ledger.stores import open_store
 from tests.stores.ledgers import audit, request
 
 async def main():
-    async with open_sqlite(SqliteUrl(path=sys.argv[1])) as store:
+    async with open_store(SqliteUrl(path=sys.argv[1])) as store:
         appended = 0
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
         try:
@@ -212,13 +223,13 @@ READ_ONLY = """
 import json, os, sys, anyio
 from ledger.drivers.url import SqliteUrl
 from ledger.errors import StoreUnavailableError
-from ledger.stores.sqlite import open_sqlite
+from ledger.stores import open_store
 from tests.stores.ledgers import audit, request
 
 async def main():
     if os.geteuid() == 0:
         os.setresuid(65534, 65534, 65534)
-    async with open_sqlite(SqliteUrl(path=sys.argv[1])) as store:
+    async with open_store(SqliteUrl(path=sys.argv[1])) as store:
         count = await audit(store)
         try:
             await store.append(request("tenant/a"))

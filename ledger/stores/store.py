@@ -1,0 +1,325 @@
+"""A ledger: append, read, projections, texts; in whatever database holds it.
+
+Invariant: whoever holds the head row, and nobody else, appends, so that `seq` is gapless and in
+commit order; an append is reported only after its commit is durable; one whose outcome got
+lost is settled by event id; nothing is ever changed or deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from datetime import datetime
+from typing import Final, TypeVar
+
+from ledger import failpoints
+from ledger.errors import ChainBrokenError, DuplicateKeyError, StoreError
+from ledger.events import Recorded
+from ledger.projections import Fact
+from ledger.stores.appender import Appender
+from ledger.stores.base import (
+    PAGE_EVENTS,
+    PAGE_SCRIPTS,
+    Append,
+    Connection,
+    Database,
+    Filter,
+    Head,
+    Prepared,
+    Row,
+    Script,
+    StoredProjection,
+)
+from ledger.stores.chain import COLUMNS, Chained, chain_batch, new_scripts, recorded
+from ledger.stores.filters import marks, pages
+from ledger.stores.schema import (
+    EVENTS,
+    ID_KEY,
+    META,
+    PROJECTION_KEY,
+    PROJECTIONS,
+    SCHEMA_KEY,
+    SCRIPTS,
+    Upgrade,
+    open_tables,
+    projection_seq,
+    refuse_newer,
+)
+
+SCRIPTS_REMEMBERED: Final = 50_000
+STREAMS_REMEMBERED: Final = 50_000
+PAGE_KEYS: Final = 1_000
+"""Keys looked up by one query."""
+
+T = TypeVar("T")
+
+_HEAD: Final = "SELECT seq, hash FROM head"
+_SET_HEAD: Final = "UPDATE head SET seq = ?, hash = ? WHERE id = 1"
+_SCRIPT: Final = "SELECT {content} FROM scripts WHERE sha256 = ?"
+_SCRIPTS: Final = "SELECT sha256, {content} FROM scripts WHERE sha256 > ? ORDER BY sha256 LIMIT ?"
+_KNOWN_SCRIPTS: Final = "SELECT sha256 FROM scripts WHERE sha256 IN ({marks})"
+_RECORDED: Final = "SELECT {columns} FROM events WHERE event_id IN ({marks})"
+_LOAD_PROJECTION: Final = """
+SELECT meta.value, projections.key, projections.state
+FROM meta LEFT JOIN projections ON projections.name = ?
+WHERE meta.key = ?"""
+_PROJECTION_META: Final = "SELECT meta.key, meta.value FROM meta WHERE meta.key IN (?, ?) {lock}"
+_DROP_PROJECTION: Final = "DELETE FROM projections WHERE name = ?"
+
+
+class Store:
+    """A ledger that is open. Made by `open_store`.
+
+    `url` is redacted: it never holds a password. `ledger_id` (32 hex digits) was
+    drawn when the ledger was made: it tells one ledger from another.
+    """
+
+    def __init__(self, database: Database, *, schema: int) -> None:
+        self.url = database.url
+        self.ledger_id = ""
+        self.appender = Appender(self._commit, refuse=database.refuse)
+        self._database = database
+        self._schema = schema
+        spelling = database.spelling
+        self._columns = ", ".join(
+            spelling.as_bytes.format(column=column) if column == "body" else column
+            for column in COLUMNS
+        )
+        self._content = spelling.as_bytes.format(column="content")
+        self._scripts: set[str] = set()
+        self._tip = Head(seq=-1, hash="")
+        self._versions: dict[str, int] = {}
+        """What is known of streams as long as `_tip` is the head: where this process has appended."""
+
+    async def open(self, *, create: bool, upgrades: Sequence[Upgrade]) -> None:
+        """Find or make the ledger, and bring an older one forward."""
+        await self._database.open(create=create)
+        meta = await open_tables(
+            self._database, create=create, schema=self._schema, upgrades=upgrades
+        )
+        self.ledger_id = meta[ID_KEY]
+
+    async def aclose(self) -> None:
+        """Finish what is queued, within a deadline, and close. May be called twice."""
+        await self.appender.aclose()
+        await self._database.aclose()
+
+    async def append(self, request: Append | Prepared) -> tuple[Recorded, ...]:
+        """Append durably, together with whatever else is waiting (group commit).
+
+        What `prepare` made of a request elsewhere is neither encoded nor decoded again.
+
+        A lone append waits for nobody. A retry after a lost acknowledgement is
+        recognised by event id and returns what was recorded. Raises
+        ConflictError (the other requests of the same batch are not affected),
+        NewerLedgerError, StoreUnavailableError.
+        """
+        return await self.appender.append(request)
+
+    async def append_all(
+        self, requests: Sequence[Prepared]
+    ) -> Sequence[tuple[Recorded, ...] | StoreError]:
+        """Append many at once, in as few commits as they fit in; for each, in order, what became of it.
+
+        What was recorded, or the error that `append` would have raised: one refusal leaves the
+        others alone. Raises StoreError for a request that could never be held.
+        """
+        return await self.appender.append_all(requests)
+
+    async def read(
+        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
+    ) -> AsyncGenerator[list[Recorded], None]:
+        """Matching events in seq order, in lists of at most `batch`."""
+        async for rows in pages(self._database, self._columns, where, batch):
+            yield recorded(rows)
+
+    async def read_facts(
+        self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
+    ) -> AsyncGenerator[list[Fact], None]:
+        """As `read`, of each event only what a fold needs."""
+        async for rows in pages(self._database, self._database.spelling.facts, where, batch):
+            yield rows
+
+    async def head(self) -> Head:
+        """The head row. Raises ChainBrokenError if it is gone."""
+
+        async def read(connection: Connection) -> Head:
+            return _head(await connection.execute(_HEAD))
+
+        return await self._database.read(read)
+
+    async def script(self, sha256: str) -> str | None:
+        """A stored text, or None. Bytes that are no UTF-8, which no store writes, are replaced."""
+        sql = _SCRIPT.format(content=self._content)
+        rows = await self._database.fetch(sql, (sha256,))
+        return rows[0][0].decode(errors="replace") if rows else None
+
+    async def scripts(self) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+        """All stored texts, as key and content, in lists of a few."""
+        sql = _SCRIPTS.format(content=self._content)
+        after = ""
+        while rows := await self._database.fetch(sql, (after, PAGE_SCRIPTS)):
+            yield [(str(key), content) for key, content in rows]
+            after = rows[-1][0]
+
+    async def now(self) -> datetime:
+        """The clock that stamps events (UTC): the ledger server's, or this host's for a file."""
+        return await self._database.now()
+
+    async def load_projection(self, name: str) -> tuple[int, list[StoredProjection]]:
+        """The seq a projection stands at (0 if it was never stored) and its rows, of one moment."""
+
+        async def load(connection: Connection) -> list[Row]:
+            return await connection.execute(_LOAD_PROJECTION, (name, PROJECTION_KEY + name))
+
+        rows = await self._database.read(load)
+        if not rows:
+            return 0, []
+        return projection_seq(rows[0][0]), [
+            StoredProjection(key=key, state=state) for _, key, state in rows if key is not None
+        ]
+
+    async def save_projection(
+        self, name: str, *, base_seq: int, seq: int, changed: Sequence[StoredProjection]
+    ) -> bool:
+        """Upsert rows and move the projection from `base_seq` to `seq`, in one transaction.
+
+        Returns False, having stored nothing, if it no longer stands at `base_seq`; so it may also
+        do after a lost acknowledgement. With `base_seq` -1 all its rows are replaced whatever it
+        stood at. Raises NewerLedgerError: a newer version's projections are not ours to write.
+        """
+        key = PROJECTION_KEY + name
+
+        async def save(connection: Connection, _: bool) -> bool:
+            sql = _PROJECTION_META.format(lock=self._database.spelling.lock)
+            meta: dict[str, str] = dict(await connection.execute(sql, (SCHEMA_KEY, key)))
+            refuse_newer(int(meta[SCHEMA_KEY]), self._schema)
+            if base_seq == -1:
+                await connection.execute(_DROP_PROJECTION, (name,))
+            elif base_seq != projection_seq(meta.get(key, 0)):
+                return False
+            rows = [(name, stored.key, stored.state, seq) for stored in changed]
+            await connection.insert(PROJECTIONS, rows, replace=True)
+            await connection.insert(META, [(key, str(seq))], replace=True)
+            return True
+
+        return await self._database.write(save)
+
+    async def _commit(self, batch: Sequence[Prepared]) -> Chained:
+        """Append a batch in one transaction. That its event ids are new is what nearly always holds:
+        the unique index proves it, and only where it refuses a row are they looked up.
+        """
+
+        async def append(connection: Connection, again: bool) -> Chained:
+            return await self._append(connection, batch, look_up=again)
+
+        async def append_after_look(connection: Connection, _: bool) -> Chained:
+            return await self._append(connection, batch, look_up=True)
+
+        try:
+            chained = await self._database.write(append)
+        except DuplicateKeyError:
+            chained = await self._database.write(append_after_look)
+        failpoints.reach("store.after_commit")
+        if len(self._scripts) > SCRIPTS_REMEMBERED:
+            self._scripts.clear()
+        self._scripts.update(
+            script.sha256 for script in new_scripts(batch, chained.outcomes, self._scripts)
+        )
+        return chained
+
+    async def _append(
+        self, connection: Connection, batch: Sequence[Prepared], *, look_up: bool
+    ) -> Chained:
+        """The batch, chained onto what the ledger holds once the head row is locked, and inserted."""
+        rows = await connection.lock_head()
+        head = _head(rows)
+        refuse_newer(int(rows[0][2]), self._schema)
+        chained = None if look_up else await self._chain(connection, head, batch, rows[0][3])
+        if chained is None or any(isinstance(outcome, StoreError) for outcome in chained.outcomes):
+            # A refusal may be that of a retry.
+            streams = list({request.stream: None for request in batch})
+            at, self._versions = await connection.versions(streams)
+            existing = await self._recorded(connection, batch)
+            chained = chain_batch(head, batch, self._versions, at, existing=existing)
+        for part in _parts(new_scripts(batch, chained.outcomes, self._scripts)):
+            await _insert_scripts(connection, part)
+        if chained.rows:
+            await connection.insert(EVENTS, chained.rows)
+            await connection.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
+        self._tip = chained.head
+        self._versions.update(chained.versions)
+        failpoints.reach("store.before_commit")
+        return chained
+
+    async def _chain(
+        self, connection: Connection, head: Head, batch: Sequence[Prepared], at: str
+    ) -> Chained:
+        """The batch chained without a look at event ids, and without any query where the ledger still
+        ends where this process has left it.
+
+        A stream that is not known then is taken to be new, if the request agrees: the unique
+        index of streams and versions proves it.
+        """
+        known = self._versions
+        if head != self._tip or len(known) > STREAMS_REMEMBERED:
+            known.clear()
+            wanted = [request.stream for request in batch]
+        else:
+            wanted = [
+                request.stream
+                for request in batch
+                if request.stream not in known and (request.expected or not request.events)
+            ]
+        self._tip = head
+        if wanted:
+            at, found = await connection.versions(list(dict.fromkeys(wanted)))
+            known.update(found)
+        return chain_batch(head, batch, known, at)
+
+    async def _recorded(
+        self, connection: Connection, batch: Sequence[Prepared]
+    ) -> dict[str, Recorded]:
+        """What is recorded under the event ids of a batch."""
+        ids = [event[0] for request in batch for event in request.events]
+        existing: dict[str, Recorded] = {}
+        for part in _parts(ids):
+            sql = _RECORDED.format(columns=self._columns, marks=marks(part))
+            existing.update(
+                (event.event_id, event) for event in recorded(await connection.execute(sql, part))
+            )
+        return existing
+
+
+async def _insert_scripts(connection: Connection, scripts: Sequence[Script]) -> None:
+    """Insert the texts that are not there; under the head row's lock nobody else adds any."""
+    keys = [script.sha256 for script in scripts]
+    rows = await connection.execute(_KNOWN_SCRIPTS.format(marks=marks(keys)), keys)
+    known = {key for (key,) in rows}
+    missing = [
+        (script.sha256, script.algorithm, script.content)
+        for script in scripts
+        if script.sha256 not in known
+    ]
+    await connection.insert(SCRIPTS, missing)
+
+
+def _parts(values: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (values[start : start + PAGE_KEYS] for start in range(0, len(values), PAGE_KEYS))
+
+
+def _head(rows: Sequence[Row]) -> Head:
+    """The head row as what it should be. Raises ChainBrokenError: SQLite keeps a word in a column of numbers."""
+    if not rows:
+        raise ChainBrokenError(
+            "the ledger's head row is missing",
+            seq=0,
+            hint="Run `ledger verify`, and restore the ledger from a copy.",
+        )
+    seq, last_hash = rows[0][:2]
+    if isinstance(seq, int) and isinstance(last_hash, str):
+        return Head(seq=seq, hash=last_hash)
+    raise ChainBrokenError(
+        f"the ledger's head row cannot be read: seq {seq!r}, hash {last_hash!r}",
+        seq=0,
+        hint="Put back a copy of the ledger.",
+    )
