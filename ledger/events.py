@@ -77,6 +77,16 @@ class MigrationRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     algorithm: str = "sha256"
     sources: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def id(self) -> str:
+        """As people write it."""
+        return f"{self.set}/{self.version}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Set and version."""
+        return self.set, self.version
+
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the tenant looked like from outside: cheap to read again, so that change is noticed.

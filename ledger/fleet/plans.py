@@ -185,7 +185,7 @@ async def rollback_plan(
 
 
 def _describe_way(way: WayBack, applied: Applied) -> PlannedMigration:
-    name = f"{way.ref.set}/{way.ref.version}"
+    name = way.ref.id
     if way.backup is not None:
         return PlannedMigration(
             id=name,

@@ -97,7 +97,7 @@ class View(NamedTuple):
                 migration = self.ctx.bound(kept, self.target.variables)
             except LedgerError:
                 continue
-            known = ran.get((ref.set, ref.version), Ran())
+            known = ran.get(ref.key, Ran())
             fold_section(ownership, migration.up, skipped=known.skipped, existed=known.existed)
             fold_sync(ownership, migration, known)
             claim_manifest(ownership, migration, self.target.variables)

@@ -59,7 +59,7 @@ def _compare(found: Diagnosis, state: TenantState, ledger_id: str) -> tuple[Prob
                 hint=FOREIGN_HINT,
             ),
         )
-    recorded = frozenset(f"{ref.set}/{ref.version}" for ref in state.applied)
+    recorded = frozenset(ref.id for ref in state.applied)
     if recorded == found.applied:
         return (Probe(check="agreement", detail="marker and ledger agree"),)
     told = [

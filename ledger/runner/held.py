@@ -81,7 +81,7 @@ class Held:
         found = {
             step
             for half in halves
-            if half.id == f"{ref.set}/{ref.version}"
+            if half.id == ref.id
             for step in half.applied
         }
         found |= {one.step for one in self.pending() if isinstance(one, ev.StepApplied)}
@@ -168,8 +168,8 @@ class Held:
         if state.intent is not None or state.landed:
             return True
         entries = (await self.marker()).entries
-        has = {(one.ref.set, one.ref.version) for one in entries if one.state == "applied"}
-        return len(has) < len(entries) or has != {(ref.set, ref.version) for ref in state.applied}
+        has = {one.ref.key for one in entries if one.state == "applied"}
+        return len(has) < len(entries) or has != {ref.key for ref in state.applied}
 
     async def look(self, engine: Engine, catalogue: Catalogue) -> Comparison:
         """Compare the tenant with what it should be, and record what is news, before anything is done.
@@ -195,7 +195,7 @@ class Held:
         """`applied` counts as applied from here on: whether a drift that was known stays."""
         was = self.ctx.state(self.target.name).applied
         counts = ids(applied)
-        gone = [ref for ref in was if (ref.set, ref.version) not in counts]
+        gone = [ref for ref in was if ref.key not in counts]
         comparison = Comparison(View(self.ctx, engine, self.target, self.session, catalogue))
         comparison.take_as_seen_last()
         return await comparison.after(mark, None, was, applied, forgotten=gone)
@@ -212,7 +212,7 @@ class Held:
     async def in_part(self) -> tuple[str, ...]:
         """The migrations that the marker calls begun and not applied."""
         return tuple(
-            f"{one.ref.set}/{one.ref.version}"
+            one.ref.id
             for one in (await self.marker()).entries
             if one.state != "applied"
         )
@@ -233,7 +233,7 @@ class Held:
     async def take_up(self, entry: MarkerEntry) -> None:
         """Record what the marker knows of a migration in part and the ledger does not, under this claim."""
         ref = entry.ref
-        name = f"{ref.set}/{ref.version}"
+        name = ref.id
         self.ref, self.direction = ref, "up"
         state = self.ctx.state(self.target.name)
         known = {step for half in state.halves if half.id == name for step in half.landed}
@@ -336,7 +336,7 @@ async def _fail(held: Held, error: LedgerError) -> TenantError:
     failed = error if isinstance(error, TenantError) else TenantError(str(error), hint=error.hint)
     failed.tenant = failed.tenant or target.name
     if held.ref is not None:
-        failed.migration = failed.migration or f"{held.ref.set}/{held.ref.version}"
+        failed.migration = failed.migration or held.ref.id
     events: Sequence[AnyEvent] = [
         *held.pending(),
         failed_event(
@@ -405,8 +405,8 @@ async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Wo
         else (),
         epoch=held.epoch,
         ledger=ctx.ledger_id,
-        expected=frozenset(f"{one.set}/{one.version}" for one in state.applied)
-        - {f"{ref.set}/{ref.version}"},
+        expected=frozenset(one.id for one in state.applied)
+        - {ref.id},
         python=migration.python,
         recorded=frozenset(
             state.landed if state.landed_in == f"{ref.set}/{ref.version} {direction}" else ()

@@ -55,8 +55,8 @@ async def plan_import_tenant(
         return msgspec.structs.replace(
             plan, problem=error.message, hint=for_tenant(error.hint, target.name)
         )
-    have = {(ref.set, ref.version) for ref in ctx.state(target.name).applied}
-    known = [one.id for one in mapped.migrations if (one.ref.set, one.ref.version) in have]
+    have = {ref.key for ref in ctx.state(target.name).applied}
+    known = [one.id for one in mapped.migrations if one.ref.key in have]
     return msgspec.structs.replace(
         plan,
         source=source,
@@ -75,8 +75,8 @@ async def import_tenant(
         mapped, source, notes = await _read(engine, target, catalogue, asked)
         bound = [ctx.bound(one, target.variables) for one in mapped.migrations]
         while True:
-            have = {(ref.set, ref.version) for ref in ctx.state(target.name).applied}
-            new = [one for one in bound if (one.ref.set, one.ref.version) not in have]
+            have = {ref.key for ref in ctx.state(target.name).applied}
+            new = [one for one in bound if one.ref.key not in have]
             if not new:
                 break
             try:

@@ -64,7 +64,7 @@ def backup_before(backups: list[KeptBackup], ref: MigrationRef) -> KeptBackup | 
     lacking = [
         one
         for one in backups
-        if all((kept.set, kept.version) != (ref.set, ref.version) for kept in one.backup.applied)
+        if all(kept.key != ref.key for kept in one.backup.applied)
     ]
     return lacking[-1] if lacking else None
 
@@ -89,18 +89,18 @@ async def _kept_migration(
     if ref.sources:
         contents = {sha: await _text(ctx.store, ref, part, sha) for part, sha in ref.sources}
         return _with_python(from_contents(ref, contents, dialect), catalogue)
-    found = catalogue.find(f"{ref.set}/{ref.version}")
+    found = catalogue.find(ref.id)
     if found is not None:
         return found
     raise ScriptError(
         "is applied, but its text is neither in the ledger nor in the folder",
-        migration=f"{ref.set}/{ref.version}",
+        migration=ref.id,
         hint="Put the file back into the folder.",
     )
 
 
 async def _text(store: Store, ref: MigrationRef, part: str, sha256: str) -> str:
-    return await kept_text(store, sha256, part, migration=f"{ref.set}/{ref.version}")
+    return await kept_text(store, sha256, part, migration=ref.id)
 
 
 async def kept_text(store: Store, sha256: str, part: str, *, migration: str = "") -> str:

@@ -352,7 +352,7 @@ def in_part(marker: Marker, pending: Sequence[Migration]) -> tuple[MarkerEntry, 
         for entry in marker.entries
         if entry.state != "applied"
         and entry.direction == "up"
-        and f"{entry.ref.set}/{entry.ref.version}" not in coming
+        and entry.ref.id not in coming
         and (entry.step > len(entry.steps) or not all(one.skipped for one in entry.steps))
     )
 
@@ -374,7 +374,7 @@ async def take_up(held: Held) -> None:
     """Record what the tenant holds of migrations in part, by its marker: also that it holds nothing more."""
     ctx, tenant = held.ctx, held.target.name
     marker = await held.session.marker()
-    there = {f"{entry.ref.set}/{entry.ref.version}" for entry in marker.entries}
+    there = {entry.ref.id for entry in marker.entries}
     halves = ctx.state(tenant).halves
     if halves and not any(half.intent is not None or half.id in there for half in halves):
         # It was put back, by other means than ours.
@@ -389,7 +389,7 @@ async def refuse_forgetting(held: Held, refs: Sequence[ev.MigrationRef]) -> None
     Counting `refs` as applied makes the marker anew, which would forget how far that one has come.
     """
     ctx, tenant = held.ctx, held.target.name
-    counted = {f"{ref.set}/{ref.version}" for ref in refs}
+    counted = {ref.id for ref in refs}
     if in_part(await held.marker(), ()):
         await take_up(held)
     for half in ctx.state(tenant).halves:
@@ -426,7 +426,7 @@ def half_done(marker: Marker, state: TenantState | None, tenant: str) -> TenantE
             tenant=tenant,
         )
     ids = [
-        f"{one.ref.set}/{one.ref.version}"
+        one.ref.id
         for one in marker.entries
         if one.state != "applied" and one.direction == "down"
     ]
@@ -464,13 +464,13 @@ async def _disagreement(
     marker = await session.marker()
     found = tuple(entry.ref for entry in marker.entries if entry.state == "applied")
     applied = ctx.state(target.name).applied
-    have, has = [{(ref.set, ref.version) for ref in refs} for refs in (applied, found)]
+    have, has = [{ref.key for ref in refs} for refs in (applied, found)]
     if have == has:
         return None
     return ev.DriftDetected(
         kind="regressed",
-        expected=", ".join(f"{ref.set}/{ref.version}" for ref in applied),
-        found=", ".join(f"{ref.set}/{ref.version}" for ref in found),
+        expected=", ".join(ref.id for ref in applied),
+        found=", ".join(ref.id for ref in found),
         applied=found,
         reference=last_with(await past(ctx, target.name), ids(found)).expected,
     )

@@ -60,4 +60,4 @@ def last_with(
 
 def ids(refs: Sequence[MigrationRef]) -> frozenset[tuple[str, str]]:
     """Set and version of each."""
-    return frozenset((ref.set, ref.version) for ref in refs)
+    return frozenset(ref.key for ref in refs)

@@ -83,7 +83,7 @@ async def what_ran(store: Store, tenant: str) -> dict[tuple[str, str], Ran]:
     found: dict[tuple[str, str], Ran] = {}
 
     def of(ref: MigrationRef) -> Ran:
-        return found.setdefault((ref.set, ref.version), Ran())
+        return found.setdefault(ref.key, Ran())
 
     async for rows in store.read(Filter(stream=f"tenant/{tenant}", types=TYPES)):
         for row in rows:
@@ -114,9 +114,9 @@ def not_at_their_end(
 ) -> list[tuple[MigrationRef, MarkerEntry | None]]:
     """Migrations that the ledger does not call applied and of which steps may be in the tenant,
     each with its marker entry."""
-    applied = {(ref.set, ref.version) for ref in state.applied}
+    applied = {ref.key for ref in state.applied}
     entries = {
-        (one.ref.set, one.ref.version): one for one in marker.entries if one.direction == "up"
+        one.ref.key: one for one in marker.entries if one.direction == "up"
     }
     found: list[tuple[MigrationRef, MarkerEntry | None]] = [
         (entry.ref, entry) for key, entry in entries.items() if key not in applied

@@ -140,7 +140,7 @@ class _Stage:
                 ref = event.migration
                 done.append(
                     Rehearsed(
-                        migration=f"{ref.set}/{ref.version}",
+                        migration=ref.id,
                         up_us=event.duration_us,
                         steps=steps,
                         checks=checks,
@@ -220,7 +220,7 @@ class _Stage:
         now = first
         for event in await self._events():
             if isinstance(event, ev.Completed):
-                schemas[f"{event.migration.set}/{event.migration.version}"] = now
+                schemas[event.migration.id] = now
                 kept = await kept_schema(self.ctx.store, event.mark.fingerprint or "")
                 # Where the text is not kept, the schema is the one there was at first.
                 now = first if kept is None else kept
@@ -229,5 +229,5 @@ class _Stage:
 
 def _only(ref: MigrationRef) -> Callable[[Applied], Sequence[MigrationRef]]:
     """That migration, as long as it is applied."""
-    key = (ref.set, ref.version)
-    return lambda applied: [one for one in applied if (one.set, one.version) == key]
+    key = ref.key
+    return lambda applied: [one for one in applied if one.key == key]

@@ -59,11 +59,11 @@ def marked_refs(
 
     A migration that is recorded already stays recorded as it ran.
     """
-    known = {(ref.set, ref.version): ref for ref in applied}
-    wanted = [known.get((one.ref.set, one.ref.version), one.ref) for one in up_to]
-    chosen = {(ref.set, ref.version) for ref in wanted}
+    known = {ref.key: ref for ref in applied}
+    wanted = [known.get(one.ref.key, one.ref) for one in up_to]
+    chosen = {ref.key for ref in wanted}
     others = [
-        ref for ref in applied if ref.set not in sets and (ref.set, ref.version) not in chosen
+        ref for ref in applied if ref.set not in sets and ref.key not in chosen
     ]
     return (*others, *wanted)
 
@@ -155,7 +155,7 @@ async def plan_drop(
     plan = Resetting(
         tenant=target.name,
         engine=target.engine,
-        was=tuple(f"{ref.set}/{ref.version}" for ref in ctx.state(target.name).applied),
+        was=tuple(ref.id for ref in ctx.state(target.name).applied),
     )
     try:
         async with engine.open(target) as session:
@@ -184,7 +184,7 @@ async def what_to_drop(
     notes: list[str] = []
     for ref in state.applied:
         migration = await _bound(ctx, engine, target, catalogue, ref)
-        known = ran.get((ref.set, ref.version), Ran())
+        known = ran.get(ref.key, Ran())
         fold_section(ownership, migration.up, skipped=known.skipped, existed=known.existed)
         fold_sync(ownership, migration, known)
         claim_manifest(ownership, migration, target.variables)
@@ -192,7 +192,7 @@ async def what_to_drop(
     doubtful: list[tuple[Migration, Step]] = []
     for ref, entry in not_at_their_end(state, await session.marker(), ran):
         migration = await _bound(ctx, engine, target, catalogue, ref)
-        known = ran.setdefault((ref.set, ref.version), Ran())
+        known = ran.setdefault(ref.key, Ran())
         far = how_far(migration, entry, state, known)
         missing = {step.number for step in migration.up.steps} - far.landed
         fold_section(

@@ -36,8 +36,8 @@ async def baseline_tenant(
     try:
         while True:
             applied = ctx.state(target.name).applied
-            have = {(ref.set, ref.version) for ref in applied}
-            new = [one for one in migrations if (one.ref.set, one.ref.version) not in have]
+            have = {ref.key for ref in applied}
+            new = [one for one in migrations if one.ref.key not in have]
             if not new:
                 return _outcome(ctx, target, "current", began)
             try:

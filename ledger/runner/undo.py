@@ -73,21 +73,21 @@ async def ways_back(
     ways: list[WayBack] = []
     gone: set[tuple[str, str]] = set()
     for ref in refs:
-        if (ref.set, ref.version) in gone:
+        if ref.key in gone:
             continue
         way = await _way_back(ctx, engine, target, catalogue, ref, by)
         ways.append(way)
         if way.backup is not None:
             gone = also_undone(standing(ctx.state(target.name)), way.backup)
             if by == "auto":
-                _refuse_more(target, way, gone - {(one.set, one.version) for one in refs})
+                _refuse_more(target, way, gone - {one.key for one in refs})
     return ways
 
 
 def also_undone(applied: Applied, kept: KeptBackup) -> set[tuple[str, str]]:
     """Everything applied that is not in the backup."""
-    inside = {(ref.set, ref.version) for ref in kept.backup.applied}
-    return {(ref.set, ref.version) for ref in applied if (ref.set, ref.version) not in inside}
+    inside = {ref.key for ref in kept.backup.applied}
+    return {ref.key for ref in applied if ref.key not in inside}
 
 
 def _refuse_more(target: Target, way: WayBack, more: set[tuple[str, str]]) -> None:
@@ -97,7 +97,7 @@ def _refuse_more(target: Target, way: WayBack, more: set[tuple[str, str]]) -> No
         raise RestoreError(
             f"has no down steps, and its backup would undo {names} too",
             tenant=target.name,
-            migration=f"{way.ref.set}/{way.ref.version}",
+            migration=way.ref.id,
             hint="Roll those back as well with --to, or go back to the backup with --by backup."
             ' (backup = "each" keeps one before each migration.)',
         )
@@ -111,7 +111,7 @@ async def _way_back(
     ref: MigrationRef,
     by: How,
 ) -> WayBack:
-    name = f"{ref.set}/{ref.version}"
+    name = ref.id
     state = ctx.state(target.name)
     half = next((one for one in in_middle(state) if one.id == name), None)
     if half is not None and not half.landed and half.intent is None:
@@ -215,7 +215,7 @@ async def rollback_tenant(
         failed = error
     applied = ctx.state(target.name).applied
     left = standing(ctx.state(target.name))
-    undone = tuple(f"{ref.set}/{ref.version}" for ref in reversed(before) if ref not in left)
+    undone = tuple(ref.id for ref in reversed(before) if ref not in left)
     if failed is not None:
         return failure(target.name, failed, done=undone, duration_us=_since(began))
     return Outcome(
@@ -276,7 +276,7 @@ async def _undo(
             saved.append(created.path)
             warnings += backups.told(created, target)
         if first.script is not None:
-            undoing = {f"{way.ref.set}/{way.ref.version}" for way in ways}
+            undoing = {way.ref.id for way in ways}
             warnings += [
                 f"{one} has landed in part, and stays so: `ledger migrate --tenant NAME` brings it to its end"
                 for one in await held.in_part()
@@ -343,7 +343,7 @@ async def bring_back(
         unmade=unmade,
     )
     applied = ctx.state(target.name).applied
-    then = {(ref.set, ref.version) for ref in backup.applied}
+    then = {ref.key for ref in backup.applied}
     # It should be what it should have been then, which a drift in the backup is not.
     events = await past(ctx, target.name)
     comparison = Comparison(View(ctx, engine, target, held.session, catalogue))
@@ -355,7 +355,7 @@ async def bring_back(
             sha256=backup.sha256,
             backup_seq=kept.seq,
             applied=backup.applied,
-            lost=tuple(ref for ref in applied if (ref.set, ref.version) not in then),
+            lost=tuple(ref for ref in applied if ref.key not in then),
             duration_us=held.lap_us(),
             reason=ctx.reason,
             mark=mark,

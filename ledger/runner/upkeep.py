@@ -88,9 +88,9 @@ async def maintenance_claim(
         if marker is None:
             marker = await session.fence(epoch=held.epoch, ledger=ctx.ledger_id)
         state = ctx.state(target.name)
-        have = {(ref.set, ref.version) for ref in state.applied}
+        have = {ref.key for ref in state.applied}
         entries = marker.entries
-        has = {(one.ref.set, one.ref.version) for one in entries if one.state == "applied"}
+        has = {one.ref.key for one in entries if one.state == "applied"}
         midway = state.intent is not None or bool(state.landed)
         midway = midway or any(one.state == "running" for one in entries)
         in_doubt = state.failure is not None and state.failure.in_doubt

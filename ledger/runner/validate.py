@@ -147,14 +147,14 @@ async def _look(comparison: Comparison, wanted: Wanted | None, *, accept: bool) 
                 checks.append(msgspec.structs.replace(result, name=name))
     marker = await session.marker()
     known = {
-        (one.ref.set, one.ref.version)
+        one.ref.key
         for one in marker.entries
         if one.state == "applied" or one.direction == "down"
     }
     parts = _parts(state, marker)
     whole = not parts and not marker.unfinished
     missing = tuple(
-        f"{ref.set}/{ref.version}" for ref in state.applied if (ref.set, ref.version) not in known
+        ref.id for ref in state.applied if ref.key not in known
     )
     live = await session.schema()
     found = fingerprint(live)
@@ -188,14 +188,14 @@ async def _look(comparison: Comparison, wanted: Wanted | None, *, accept: bool) 
 def _parts(state: TenantState, marker: Marker) -> tuple[Part, ...]:
     """By the marker, and by an announced step of which the marker knows nothing yet."""
     found = {
-        f"{one.ref.set}/{one.ref.version}": Part(
-            migration=f"{one.ref.set}/{one.ref.version}", direction=one.direction, step=one.step
+        one.ref.id: Part(
+            migration=one.ref.id, direction=one.direction, step=one.step
         )
         for one in marker.entries
         if one.direction == "down" and one.state != "applied"
     }
     for entry in in_part(marker, ()):
-        name = f"{entry.ref.set}/{entry.ref.version}"
+        name = entry.ref.id
         found[name] = Part(migration=name, direction="up", step=entry.step)
     for half in state.halves:
         if half.intent is not None and half.id not in found:
@@ -223,7 +223,7 @@ async def _record(
     ]
     if finding.missing:
         applied = tuple(
-            ref for ref in state.applied if f"{ref.set}/{ref.version}" not in finding.missing
+            ref for ref in state.applied if ref.id not in finding.missing
         )
         events.append(
             ev.DriftDetected(

@@ -98,7 +98,7 @@ class BulkPlans:
                     ref=migration.ref,
                     section=migration.up,
                     checks=(*migration.checks, *created_checks(migration, target.variables)),
-                    expected=frozenset(f"{ref.set}/{ref.version}" for ref in applied),
+                    expected=frozenset(ref.id for ref in applied),
                     applied=tuple(applied),
                     timeout_seconds=migration.manifest.timeout_seconds
                     or ctx.settings.statement_seconds,
