@@ -29,7 +29,7 @@ from ledger.fleet.planning import (
 )
 from ledger.fleet.plans import migrate_plan
 from ledger.fleet.report import RunReport
-from ledger.fleet.wishes import with_wishes
+from ledger.fleet.syncs import with_syncs
 from ledger.plan import Catalogue, Options, others, unsettled
 from ledger.projections import FleetState
 from ledger.requests import BackupPolicy, Migrate, PlanMigrate
@@ -81,7 +81,7 @@ async def plan(look: Look, request: PlanMigrate) -> FleetPlan:
         gone_files(chosen.targets, chosen.catalogues, fleet),
     )
     parallel = request.parallel or ready.config.parallel
-    made = await with_wishes(
+    made = await with_syncs(
         found.plan,
         chosen.targets,
         chosen.catalogues,

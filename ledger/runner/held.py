@@ -27,7 +27,7 @@ from ledger.runner.comparison import NO_NEWS, Comparison, News, View
 from ledger.runner.context import RunContext, failed_event
 from ledger.runner.journal import TenantJournal
 from ledger.runner.past import ids
-from ledger.runner.told import as_intent, step_event
+from ledger.runner.facts import as_intent, step_event
 from ledger.schema import encode_schema, fingerprint
 from ledger.scripts.created import created_checks
 from ledger.scripts.model import Migration, SkipIf

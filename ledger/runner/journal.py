@@ -7,7 +7,7 @@ from ledger import failpoints
 from ledger.engines.work import Intent, StepResult
 from ledger.events import AnyEvent
 from ledger.runner.context import RunContext
-from ledger.runner.told import step_event
+from ledger.runner.facts import step_event
 
 
 class TenantJournal:

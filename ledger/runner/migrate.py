@@ -42,8 +42,8 @@ from ledger.runner.held import Held, claimed
 from ledger.runner.kept import texts_of
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.past import ids, last_with, past
-from ledger.runner.told import completed, validated
-from ledger.runner.wish import wish_drift, wish_warnings
+from ledger.runner.facts import completed, validated
+from ledger.runner.sync import sync_drift, sync_warnings
 from ledger.scripts.model import Migration
 from ledger.scripts.queries import Query
 
@@ -247,8 +247,8 @@ async def _apply_one(
     plans = None if progress.plans is None else tuple(progress.plans.items())
     done = await held.apply(migration, "up", plans=plans)
     ref = migration.ref
-    told = wish_drift(migration.id, done.drift)
-    progress.warnings += wish_warnings(migration.id, done.drift)
+    told = sync_drift(migration.id, done.drift)
+    progress.warnings += sync_warnings(migration.id, done.drift)
     applied = ctx.state(target.name).applied
     news = await comparison.after(
         done.mark,

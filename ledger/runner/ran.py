@@ -17,7 +17,7 @@ from ledger.dialects import dialect_of
 from ledger.engines.work import ABSENT, Intent, Marker, MarkerEntry
 from ledger.events import MigrationRef
 from ledger.projections import TenantState
-from ledger.runner.told import as_intent, step_event
+from ledger.runner.facts import as_intent, step_event
 from ledger.scripts.created import Ownership
 from ledger.scripts.model import Migration, Step
 from ledger.stores.base import Filter
@@ -169,7 +169,7 @@ def _announced(ref: MigrationRef, state: TenantState, *, after: int) -> list[Int
 
 
 def _step_of(migration: Migration, intent: Intent) -> Step | None:
-    """The step; a wish's is known by its statement. None for one that a wish was computed to."""
+    """The step; one of a section sync is known by its statement. None for one that was computed from it."""
     steps = migration.up.steps
     if intent.step <= len(steps):
         return steps[intent.step - 1]
@@ -187,8 +187,8 @@ def _unannounced(migration: Migration, last: int, known: Ran) -> tuple[Step, ...
             found.append(step)
         elif step.skip_if is None:
             return tuple(found)
-    wished = (one for one in migration.sync if one.sha256 not in known.statements)
-    return (*found, *(one for one in wished if _leaves_no_trace(one, migration)))
+    synced = (one for one in migration.sync if one.sha256 not in known.statements)
+    return (*found, *(one for one in synced if _leaves_no_trace(one, migration)))
 
 
 def _leaves_no_trace(step: Step, migration: Migration) -> bool:

@@ -1,4 +1,4 @@
-"""What an engine did, as events. Pure, so that a worker process can say it as the runner does."""
+"""What an engine did, as events. Pure, so that a worker makes the same as the runner."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def step_event(
 
 
 def as_intent(was: OpenIntent) -> Intent:
-    """The intent that stands open, as its engine told it."""
+    """The intent that stands open, as its engine gave it."""
     return Intent(
         step=was.step,
         statement=was.statement,

@@ -8,20 +8,20 @@ from ledger import events as ev
 from ledger.events import Change
 
 
-def wish_drift(migration: str, changes: Sequence[Change]) -> tuple[ev.AnyEvent, ...]:
-    """The event that says in what the tenant is not as the wish of `migration`, if it is not."""
+def sync_drift(migration: str, changes: Sequence[Change]) -> tuple[ev.AnyEvent, ...]:
+    """The event that says in what the tenant is not as the section sync of `migration` says, if it is not."""
     if not changes:
         return ()
     return (ev.DriftDetected(kind="schema", changes=tuple(changes), wish=migration),)
 
 
-def wish_warnings(migration: str, changes: Sequence[Change]) -> list[str]:
+def sync_warnings(migration: str, changes: Sequence[Change]) -> list[str]:
     """The same for people: one line a difference, and that it stays."""
     return [f"{migration}: sync leaves {change_text(one)}" for one in changes]
 
 
 def change_text(change: Change) -> str:
-    """One difference between the wish and the tenant in words."""
+    """One difference between a section sync and the tenant in words."""
     name = f"{change.kind} {change.name}"
     if change.how == "missing":
         return f"{name} missing" + (f" ({change.expected})" if change.expected else "")

@@ -12,14 +12,14 @@ from ledger.fleet.fanout import each_target
 from ledger.fleet.planning import Decisions, FleetPlan, PlannedMigration, PlannedStep, TenantPlan
 from ledger.fleet.progress import Unwatched
 from ledger.plan import Catalogue
-from ledger.runner.wish import change_text
+from ledger.runner.sync import change_text
 from ledger.scripts.model import Migration
 from ledger.scripts.placeholders import bind
 
 BEFORE_IT = "computed for the tenant as it is now; what runs before it may leave less to do"
 
 
-async def with_wishes(
+async def with_syncs(
     plan: FleetPlan,
     targets: Sequence[Target],
     catalogues: Mapping[str, Catalogue],
@@ -39,8 +39,8 @@ async def with_wishes(
     for target in targets:
         decision = decisions.of(target.name, catalogues[target.name])
         if id(decision) not in syncs:
-            wished = any(each.sync for each in decision.pending)
-            syncs[id(decision)] = wished and decision.problem is None
+            has_sync = any(each.sync for each in decision.pending)
+            syncs[id(decision)] = has_sync and decision.problem is None
         if syncs[id(decision)]:
             pending[target.name] = decision.pending
 
@@ -69,10 +69,10 @@ async def _planned(
         if not migration.sync:
             planned.append(shown)
             continue
-        wish = bind(migration, target.variables).sync
+        sync = bind(migration, target.variables).sync
         try:
             async with engine.open(target) as session:
-                found = await session.plan_sync(wish)
+                found = await session.plan_sync(sync)
         except LedgerError as error:
             note = f"sync: what it comes to could not be computed: {error.message}"
             planned.append(msgspec.structs.replace(shown, notes=(note,)))
