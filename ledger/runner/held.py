@@ -18,8 +18,8 @@ from ledger import events as ev
 from ledger import failpoints
 from ledger.engines.base import Engine, Session, Target
 from ledger.engines.measured import Plan
-from ledger.engines.work import Done, Intent, Marker, MarkerEntry, StepResult, Work
-from ledger.errors import FencedError, LedgerError, ScriptError, TenantError
+from ledger.engines.work import Done, Marker
+from ledger.errors import FencedError, LedgerError, TenantError
 from ledger.events import AnyEvent, Mark, MigrationRef
 from ledger.plan import Catalogue
 from ledger.runner.claim import StateChangedError, claim, started
@@ -27,11 +27,9 @@ from ledger.runner.comparison import NO_NEWS, Comparison, News, View
 from ledger.runner.context import RunContext, failed_event
 from ledger.runner.journal import TenantJournal
 from ledger.runner.past import ids
-from ledger.runner.facts import as_intent, step_event
+from ledger.runner.work import work_for
 from ledger.schema import encode_schema, fingerprint
-from ledger.scripts.created import created_checks
 from ledger.scripts.model import Migration, SkipIf
-from ledger.stores.base import Filter
 
 RELEASE_SECONDS = 15.0
 """How long recording an end event may take once the work itself is over or cancelled."""
@@ -78,12 +76,7 @@ class Held:
         if ref is None or self.direction != "up":
             return ()
         halves = self.ctx.state(self.target.name).halves
-        found = {
-            step
-            for half in halves
-            if half.id == ref.id
-            for step in half.applied
-        }
+        found = {step for half in halves if half.id == ref.id for step in half.applied}
         found |= {one.step for one in self.pending() if isinstance(one, ev.StepApplied)}
         return tuple(sorted(found))
 
@@ -95,7 +88,7 @@ class Held:
         plans: tuple[tuple[str, Plan], ...] | None = None,
     ) -> Done:
         """Run one bound migration; its results wait in `pending` for `end`. For `plans` see Work."""
-        work = await _work(self, migration, direction)
+        work = await work_for(self.ctx, self.target, self.epoch, migration, direction)
         if plans is not None:
             work = msgspec.structs.replace(work, plans=plans)
         self.ref, self.direction = migration.ref, direction
@@ -211,11 +204,7 @@ class Held:
 
     async def in_part(self) -> tuple[str, ...]:
         """The migrations that the marker calls begun and not applied."""
-        return tuple(
-            one.ref.id
-            for one in (await self.marker()).entries
-            if one.state != "applied"
-        )
+        return tuple(one.ref.id for one in (await self.marker()).entries if one.state != "applied")
 
     async def marker(self) -> Marker:
         """The tenant's marker as it was found, read once."""
@@ -229,34 +218,6 @@ class Held:
         await self.ctx.record_claimed(
             self.target.name, [self._started(migration, "up")], scripts=migration.contents
         )
-
-    async def take_up(self, entry: MarkerEntry) -> None:
-        """Record what the marker knows of a migration in part and the ledger does not, under this claim."""
-        ref = entry.ref
-        name = ref.id
-        self.ref, self.direction = ref, "up"
-        state = self.ctx.state(self.target.name)
-        known = {step for half in state.halves if half.id == name for step in half.landed}
-        results = {one.number: one for one in entry.steps}
-        news = [
-            step_event(
-                ref,
-                "up",
-                msgspec.structs.replace(
-                    results.get(step) or StepResult(number=step, name=f"step {step}", statement=""),
-                    recovered=True,
-                ),
-                of=entry.step,
-            )
-            for step in range(1, entry.step + 1)
-            if step not in known
-        ]
-        if news or not known:
-            if any([await self.ctx.store.script(sha) is None for _, sha in ref.sources]):
-                # Of a ledger that was put back from a copy: an event names no text that is not kept.
-                ref = msgspec.structs.replace(ref, sources=())
-            began = started(self.ctx, self.epoch, self.target.engine, ref, "up", 0)
-            await self.ctx.record_claimed(self.target.name, [began, *news])
 
     def _started(self, migration: Migration, direction: ev.Direction) -> ev.Started:
         section = migration.up if direction == "up" else migration.down
@@ -377,69 +338,3 @@ async def _outlive_fence(held: Held, error: FencedError) -> None:
     await ctx.record_claimed(tenant, [ev.LockCleared(epoch=error.found, reason=reason)])
     ctx.watcher.note(tenant, reason)
     raise StateChangedError from error
-
-
-async def _work(held: Held, migration: Migration, direction: ev.Direction) -> Work:
-    """The engine's order for one migration, with what is known of an earlier attempt."""
-    section = migration.up if direction == "up" else migration.down
-    if section is None:
-        raise ScriptError("has no down steps", migration=migration.id, file=migration.path)
-    ctx = held.ctx
-    state = ctx.state(held.target.name)
-    ref = migration.ref
-    here = (ref.set, ref.version, direction)
-    intent = None
-    was = state.intent
-    if was is not None and (was.set, was.version, was.direction) == here:
-        intent = as_intent(was)
-    word = state.resolution
-    resolved = None
-    if word is not None and (word.set, word.version, word.direction) == here:
-        resolved = word.how
-    return Work(
-        ref=ref,
-        direction=direction,
-        section=section,
-        checks=(*migration.checks, *created_checks(migration, held.target.variables))
-        if direction == "up"
-        else (),
-        epoch=held.epoch,
-        ledger=ctx.ledger_id,
-        expected=frozenset(one.id for one in state.applied)
-        - {ref.id},
-        python=migration.python,
-        recorded=frozenset(
-            state.landed if state.landed_in == f"{ref.set}/{ref.version} {direction}" else ()
-        ),
-        intent=intent,
-        known_after=await _known_after(ctx, intent, ref, direction) if intent else frozenset(),
-        resolved="applied"
-        if resolved == "applied"
-        else "not_applied"
-        if resolved == "not_applied"
-        else None,
-        resolved_step=word.step if word is not None else 0,
-        sync=migration.sync if direction == "up" else (),
-        timeout_seconds=migration.manifest.timeout_seconds or ctx.settings.statement_seconds,
-    )
-
-
-async def _known_after(
-    ctx: RunContext, intent: Intent, ref: MigrationRef, direction: ev.Direction
-) -> frozenset[str]:
-    """What the same steps, from the same before, left behind on other tenants of the fleet."""
-    found: set[str] = set()
-    begun = {(one.step, one.statement, one.before) for one in intent.singly()}
-    here = (ref.set, ref.version, direction)
-    async for rows in ctx.store.read(Filter(types=("step_applied",))):
-        for row in rows:
-            event = row.event
-            if (
-                isinstance(event, ev.StepApplied)
-                and event.after
-                and not event.recovered
-                and here == (event.set, event.version, event.direction)
-                and (event.step, event.statement, event.before) in begun
-            ):
-                found.add(event.after)
-    return frozenset(found)

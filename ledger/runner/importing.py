@@ -25,7 +25,7 @@ from ledger.requests import PlanImport
 from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
 from ledger.runner.held import claimed
-from ledger.runner.migrate import refuse_forgetting
+from ledger.runner.marker import refuse_forgetting
 from ledger.runner.outcome import Outcome, failure
 from ledger.scripts.foreign import SOURCES, Mapped, map_history
 from ledger.scripts.model import Migration

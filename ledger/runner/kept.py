@@ -61,11 +61,7 @@ async def all_backups(store: Store, tenant: str | None = None) -> list[KeptBacku
 
 def backup_before(backups: list[KeptBackup], ref: MigrationRef) -> KeptBackup | None:
     """The newest backup in which `ref` is not applied."""
-    lacking = [
-        one
-        for one in backups
-        if all(kept.key != ref.key for kept in one.backup.applied)
-    ]
+    lacking = [one for one in backups if all(kept.key != ref.key for kept in one.backup.applied)]
     return lacking[-1] if lacking else None
 
 

@@ -10,39 +10,38 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.engines.work import Done, Marker, MarkerEntry
+from ledger.engines.work import Done
 from ledger.errors import (
-    GOES_ON,
     ClaimHeldError,
     ConflictError,
-    InDoubtError,
     LedgerError,
     LockedError,
     MarkerMismatchError,
-    TenantError,
-    UnfinishedError,
 )
 from ledger.plan import (
     Catalogue,
     Decision,
     Options,
     decide,
-    half_text,
-    in_middle,
     unfinished,
-    unfinished_problem,
     unsettled,
 )
-from ledger.projections import TenantState, joined
+from ledger.projections import joined
 from ledger.runner import backups, explain
 from ledger.runner.claim import StateChangedError, at_work, require_free
 from ledger.runner.comparison import Comparison, News, View
 from ledger.runner.context import Begun, RunContext
-from ledger.runner.held import Held, claimed
-from ledger.runner.kept import texts_of
-from ledger.runner.outcome import Outcome, failure
-from ledger.runner.past import ids, last_with, past
 from ledger.runner.facts import completed, validated
+from ledger.runner.held import Held, claimed
+from ledger.runner.marker import (
+    believe_marker,
+    disagreement,
+    half_done,
+    in_part,
+    refuse_undoing_in_doubt,
+    require_whole,
+)
+from ledger.runner.outcome import Outcome, failure
 from ledger.runner.sync import sync_drift, sync_warnings
 from ledger.scripts.model import Migration
 from ledger.scripts.queries import Query
@@ -182,7 +181,7 @@ async def _apply_pending(
     first = pending[0]
     state = ctx.state(target.name)
     look = unsettled(state) or inspect
-    _refuse_undoing_in_doubt(state)
+    refuse_undoing_in_doubt(state)
     async with claimed(
         ctx,
         engine,
@@ -197,7 +196,7 @@ async def _apply_pending(
             half = half_done(marker, ctx.state(target.name), target.name)
             if half is not None:
                 raise half
-            await _require_whole(held, marker, pending, catalogue)
+            await require_whole(held, marker, pending, catalogue)
         comparison = await held.look(engine, catalogue)
         progress.warnings += comparison.warnings
         while pending:
@@ -319,8 +318,8 @@ async def _inspect(
     left = unfinished(state, pending)
     if not left and await at_work(ctx, target.name):
         return
-    _refuse_undoing_in_doubt(state)
-    found = await _disagreement(ctx, target, session)
+    refuse_undoing_in_doubt(state)
+    found = await disagreement(ctx, target, session)
     marker = await session.marker()
     half = half_done(marker, state if found is None else None, target.name)
     begun = left or in_part(marker, pending)
@@ -329,7 +328,7 @@ async def _inspect(
             if half is not None:
                 raise half
             await believe_marker(held, catalogue)
-            await _require_whole(held, await held.marker(), pending, catalogue)
+            await require_whole(held, await held.marker(), pending, catalogue)
     elif all(one.state == "applied" for one in marker.entries):
         comparison = Comparison(View(ctx, engine, target, session, catalogue))
         await _record_news(ctx, target, await comparison.look())
@@ -344,65 +343,6 @@ async def _inspect(
         progress.warnings.append(message)
 
 
-def in_part(marker: Marker, pending: Sequence[Migration]) -> tuple[MarkerEntry, ...]:
-    """The marker's migrations of which up steps have landed and which none of `pending` brings to its end."""
-    coming = {one.id for one in pending}
-    return tuple(
-        entry
-        for entry in marker.entries
-        if entry.state != "applied"
-        and entry.direction == "up"
-        and entry.ref.id not in coming
-        and (entry.step > len(entry.steps) or not all(one.skipped for one in entry.steps))
-    )
-
-
-async def _require_whole(
-    held: Held, marker: Marker, pending: Sequence[Migration], catalogue: Catalogue
-) -> None:
-    """Raises UnfinishedError for what the marker alone knows to have landed in part; it is recorded."""
-    ctx, tenant = held.ctx, held.target.name
-    if in_part(marker, ()) or in_middle(ctx.state(tenant)):
-        await take_up(held)
-    left = unfinished(ctx.state(tenant), pending)
-    if left:
-        held.ref, held.direction = left[0].ref, "up"
-        raise unfinished_problem(left, catalogue)
-
-
-async def take_up(held: Held) -> None:
-    """Record what the tenant holds of migrations in part, by its marker: also that it holds nothing more."""
-    ctx, tenant = held.ctx, held.target.name
-    marker = await held.session.marker()
-    there = {entry.ref.id for entry in marker.entries}
-    halves = ctx.state(tenant).halves
-    if halves and not any(half.intent is not None or half.id in there for half in halves):
-        # It was put back, by other means than ours.
-        await ctx.record_claimed(tenant, [ev.DriftDetected(kind="cleared", whole=True)])
-    for entry in in_part(marker, ()):
-        await held.take_up(entry)
-
-
-async def refuse_forgetting(held: Held, refs: Sequence[ev.MigrationRef]) -> None:
-    """Raises UnfinishedError where a migration has landed in part that is not among `refs`.
-
-    Counting `refs` as applied makes the marker anew, which would forget how far that one has come.
-    """
-    ctx, tenant = held.ctx, held.target.name
-    counted = {ref.id for ref in refs}
-    if in_part(await held.marker(), ()):
-        await take_up(held)
-    for half in ctx.state(tenant).halves:
-        if half.id not in counted:
-            raise UnfinishedError(
-                half_text(half),
-                migration=half.id,
-                tenant=tenant,
-                hint="First bring it to its end with `ledger migrate --tenant NAME`, or undo it with"
-                f" `ledger rollback {half.id} --tenant NAME`.",
-            )
-
-
 async def _record_news(ctx: RunContext, target: Target, news: News) -> None:
     """Raises StateChangedError if another run has acted on the tenant meanwhile."""
     if news.events:
@@ -411,80 +351,6 @@ async def _record_news(ctx: RunContext, target: Target, news: News) -> None:
         except ConflictError as conflict:
             await ctx.refresh(target.name)
             raise StateChangedError from conflict
-
-
-def half_done(marker: Marker, state: TenantState | None, tenant: str) -> TenantError | None:
-    """What to say of a tenant in which a restore, a reset or a rollback stands in its middle.
-
-    Its version says nothing about what it holds, and only that command goes on with it. A step of
-    which the marker knows nothing yet stands as an intent in `state`.
-    """
-    if marker.unfinished:
-        return TenantError(
-            f"a {marker.unfinished} was interrupted; the tenant holds a part of its content",
-            hint=f"Run `{GOES_ON[marker.unfinished]}` again.",
-            tenant=tenant,
-        )
-    ids = [
-        one.ref.id
-        for one in marker.entries
-        if one.state != "applied" and one.direction == "down"
-    ]
-    was = state.intent if state is not None else None
-    if was is not None and was.direction == "down":
-        ids.append(f"{was.set}/{was.version}")
-    if not ids:
-        return None
-    return TenantError(
-        f"the rollback of {ids[0]} stands in its middle: some of its down steps may have landed",
-        hint=f"Run `ledger rollback {ids[0]} --tenant NAME`, which goes on from there.",
-        tenant=tenant,
-        migration=ids[0],
-    )
-
-
-def _refuse_undoing_in_doubt(state: TenantState) -> None:
-    """Raises InDoubtError once more; nothing is recorded, so that what was seen stays for `resolve`."""
-    failed = state.failure
-    if failed is not None and failed.in_doubt and failed.direction == "down":
-        raise InDoubtError(
-            failed.message,
-            step=failed.step or 0,
-            evidence=failed.evidence,
-            hint=failed.hint,
-            tenant=state.tenant,
-            migration=f"{failed.set}/{failed.version}",
-        )
-
-
-async def _disagreement(
-    ctx: RunContext, target: Target, session: Session
-) -> ev.DriftDetected | None:
-    """The event that says so, if the tenant's marker and the ledger do not agree on what is applied."""
-    marker = await session.marker()
-    found = tuple(entry.ref for entry in marker.entries if entry.state == "applied")
-    applied = ctx.state(target.name).applied
-    have, has = [{ref.key for ref in refs} for refs in (applied, found)]
-    if have == has:
-        return None
-    return ev.DriftDetected(
-        kind="regressed",
-        expected=", ".join(ref.id for ref in applied),
-        found=", ".join(ref.id for ref in found),
-        applied=found,
-        reference=last_with(await past(ctx, target.name), ids(found)).expected,
-    )
-
-
-async def believe_marker(held: Held, catalogue: Catalogue) -> None:
-    """Take the tenant's own word for what is applied: it commits together with the steps.
-
-    A ledger that was put back from a copy lacks the texts of what ran since.
-    """
-    event = await _disagreement(held.ctx, held.target, held.session)
-    if event is not None:
-        texts = texts_of(event.applied, catalogue)
-        await held.ctx.record_claimed(held.target.name, [event], scripts=texts)
 
 
 async def _let_go(ctx: RunContext, target: Target, error: LedgerError) -> None:

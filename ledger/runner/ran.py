@@ -115,9 +115,7 @@ def not_at_their_end(
     """Migrations that the ledger does not call applied and of which steps may be in the tenant,
     each with its marker entry."""
     applied = {ref.key for ref in state.applied}
-    entries = {
-        one.ref.key: one for one in marker.entries if one.direction == "up"
-    }
+    entries = {one.ref.key: one for one in marker.entries if one.direction == "up"}
     found: list[tuple[MigrationRef, MarkerEntry | None]] = [
         (entry.ref, entry) for key, entry in entries.items() if key not in applied
     ]

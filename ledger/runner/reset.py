@@ -62,9 +62,7 @@ def marked_refs(
     known = {ref.key: ref for ref in applied}
     wanted = [known.get(one.ref.key, one.ref) for one in up_to]
     chosen = {ref.key for ref in wanted}
-    others = [
-        ref for ref in applied if ref.set not in sets and ref.key not in chosen
-    ]
+    others = [ref for ref in applied if ref.set not in sets and ref.key not in chosen]
     return (*others, *wanted)
 
 

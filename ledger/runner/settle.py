@@ -16,7 +16,7 @@ from ledger.projections import Claim
 from ledger.runner.claim import StateChangedError, require_free
 from ledger.runner.context import RunContext
 from ledger.runner.held import claimed
-from ledger.runner.migrate import refuse_forgetting
+from ledger.runner.marker import refuse_forgetting
 from ledger.runner.outcome import Outcome, failure
 from ledger.scripts.model import Migration
 

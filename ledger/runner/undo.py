@@ -27,7 +27,7 @@ from ledger.runner.comparison import Comparison, View
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held, claimed
 from ledger.runner.kept import KeptBackup, backup_before, kept_backups, kept_migration
-from ledger.runner.migrate import believe_marker, take_up
+from ledger.runner.marker import believe_marker, take_up
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.past import Past, ids, last_with, past
 from ledger.scripts.model import Migration

@@ -27,7 +27,8 @@ from ledger.runner.claim import require_free
 from ledger.runner.comparison import Comparison, View
 from ledger.runner.context import RunContext
 from ledger.runner.kept import kept_migration
-from ledger.runner.migrate import in_part, record_skip
+from ledger.runner.marker import in_part
+from ledger.runner.migrate import record_skip
 from ledger.runner.past import ids, last_with, past
 from ledger.schema import Schema, fingerprint
 
@@ -147,15 +148,11 @@ async def _look(comparison: Comparison, wanted: Wanted | None, *, accept: bool) 
                 checks.append(msgspec.structs.replace(result, name=name))
     marker = await session.marker()
     known = {
-        one.ref.key
-        for one in marker.entries
-        if one.state == "applied" or one.direction == "down"
+        one.ref.key for one in marker.entries if one.state == "applied" or one.direction == "down"
     }
     parts = _parts(state, marker)
     whole = not parts and not marker.unfinished
-    missing = tuple(
-        ref.id for ref in state.applied if ref.key not in known
-    )
+    missing = tuple(ref.id for ref in state.applied if ref.key not in known)
     live = await session.schema()
     found = fingerprint(live)
     recorded = comparison.expected or None
@@ -188,9 +185,7 @@ async def _look(comparison: Comparison, wanted: Wanted | None, *, accept: bool) 
 def _parts(state: TenantState, marker: Marker) -> tuple[Part, ...]:
     """By the marker, and by an announced step of which the marker knows nothing yet."""
     found = {
-        one.ref.id: Part(
-            migration=one.ref.id, direction=one.direction, step=one.step
-        )
+        one.ref.id: Part(migration=one.ref.id, direction=one.direction, step=one.step)
         for one in marker.entries
         if one.direction == "down" and one.state != "applied"
     }
@@ -222,9 +217,7 @@ async def _record(
         )
     ]
     if finding.missing:
-        applied = tuple(
-            ref for ref in state.applied if ref.id not in finding.missing
-        )
+        applied = tuple(ref for ref in state.applied if ref.id not in finding.missing)
         events.append(
             ev.DriftDetected(
                 kind="regressed",

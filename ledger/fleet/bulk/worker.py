@@ -27,8 +27,8 @@ from ledger.engines.batch import Batch, BatchTenant
 from ledger.engines.work import Work
 from ledger.events import encode_body
 from ledger.fleet.bulk.messages import Frames, Order, Result, Setup, Task, frame
-from ledger.runner.holder import boottime_seconds
 from ledger.runner.facts import completed, step_event, validated
+from ledger.runner.holder import boottime_seconds
 from ledger.schema import encode_schema
 
 FIRST_LANES: Final = 4
