@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import grimp
 
@@ -25,6 +25,7 @@ OTHER_TOOL: Final = re.compile(r"https?://\S+|sqlite-migrate|_sqlite_migrations|
 
 MOST_LINES: Final = 34_000
 MOST_PLACES: Final = 15
+MOST_BRANCHES: Final = 0
 MOST_CIRCLES: Final = 0
 LONGEST_FILE: Final = 400
 LONGEST_FUNCTION: Final = 60
@@ -51,47 +52,79 @@ def lines_by_package() -> Counter[str]:
     return lines
 
 
-def places_naming_a_database() -> list[str]:
-    """`file:line name` of each top-level definition or table that names a database in its code.
+class Place(NamedTuple):
+    """A top-level definition, table or import; `branches` if a condition in it names a database."""
+
+    where: str
+    branches: bool
+
+
+def places_naming_a_database() -> list[Place]:
+    """The places that name a database in their code, each as `file:line name`.
 
     Docstrings and comments do not count; the packages that each database has its part in neither.
     """
-    places = []
-    for path in python_files():
-        if package_of(path) in DATABASE_PACKAGES:
-            continue
-        for name, node in _places(ast.parse(path.read_text())):
-            if any(DATABASE.search(OTHER_TOOL.sub("", word)) for word in _words(node)):
-                places.append(f"{path.relative_to(ROOT)}:{node.lineno} {name}")
-    return places
+    return [
+        Place(f"{path.relative_to(ROOT)}:{line} {name}", branches)
+        for path in python_files()
+        if package_of(path) not in DATABASE_PACKAGES
+        for line, name, branches in naming_a_database(path.read_text())
+    ]
+
+
+def naming_a_database(source: str) -> Iterator[tuple[int, str, bool]]:
+    """Line and name of each place in this text that names a database, and whether it branches by it."""
+    for name, node in _places(ast.parse(source)):
+        if _names_a_database(_words(node)):
+            conditions = _words(*_conditions(node))
+            yield node.lineno, name, _names_a_database(conditions)
+
+
+def _names_a_database(words: Iterator[str]) -> bool:
+    return any(DATABASE.search(OTHER_TOOL.sub("", word)) for word in words)
 
 
 def _places(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
-    """Functions, methods and assignments; of a class with methods each by itself."""
+    """Functions, methods, assignments and imports; of a class with methods each by itself."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             for inner in node.body:
                 yield f"{node.name}.{_name(inner)}", inner
-        elif not isinstance(node, (ast.Import, ast.ImportFrom)):
+        else:
             yield _name(node), node
 
 
 def _name(node: ast.stmt) -> str:
     if isinstance(node, Definition):
         return node.name
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return ast.unparse(node)
     target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
     return ast.unparse(target) if target is not None else type(node).__name__.lower()
 
 
-def _words(place: ast.stmt) -> Iterator[str]:
+def _conditions(place: ast.stmt) -> Iterator[ast.AST]:
+    """What decides which code runs next: tests, comparisons, patterns, and questions for a type."""
+    for node in ast.walk(place):
+        if isinstance(node, (ast.If, ast.IfExp, ast.While)):
+            yield node.test
+        elif isinstance(node, ast.comprehension):
+            yield from node.ifs
+        elif isinstance(node, (ast.Compare, ast.match_case)):
+            yield node.pattern if isinstance(node, ast.match_case) else node
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            yield node
+
+
+def _words(*places: ast.AST) -> Iterator[str]:
+    nodes = [node for place in places for node in ast.walk(place)]
     documented = {
         id(node.body[0].value)
-        for node in ast.walk(place)
+        for node in nodes
         if isinstance(node, Definition) and isinstance(node.body[0], ast.Expr)
     }
-    if isinstance(place, ast.Expr):
-        documented.add(id(place.value))
-    for node in ast.walk(place):
+    documented |= {id(place.value) for place in places if isinstance(place, ast.Expr)}
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             if id(node) not in documented:
                 yield node.value
@@ -99,6 +132,10 @@ def _words(place: ast.stmt) -> Iterator[str]:
             yield node.id
         elif isinstance(node, ast.Attribute):
             yield node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.alias):
+            yield node.name
 
 
 def circles() -> list[list[str]]:
@@ -150,13 +187,14 @@ def report() -> bool:
         [f"{count:6,} {package}" for package, count in lines.most_common()],
     )
     places = places_naming_a_database()
-    by_package = Counter(Path(place).parts[1].partition(":")[0] for place in places)
     say(
         "places that name a database outside dialects, engines, stores and drivers",
         len(places),
         MOST_PLACES,
-        [f"{count:6,} {package}" for package, count in by_package.most_common()],
+        [place.where for place in places],
     )
+    branching = [place.where for place in places if place.branches]
+    say("of these, branches and no lookups", len(branching), MOST_BRANCHES, branching)
     found = circles()
     say(
         "circles of files",
