@@ -1,10 +1,17 @@
-"""What an engine finds when it looks at a tenant without touching it: `ledger doctor`."""
+"""What an engine finds in a tenant without writing to it: `ledger doctor`."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Final, Literal
 
 import msgspec
+
+from ledger.engines.entries import entry_id
+from ledger.engines.work import Marker
+
+SHOWN: Final = 3
+"""How many findings of a kind a probe quotes."""
 
 Level = Literal["ok", "warning", "failed"]
 
@@ -31,3 +38,25 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     applied: frozenset[str] | None = None
     ledger: str | None = None
     epoch: int = 0
+
+
+def quoted(findings: Sequence[str], *, by: str = "; ") -> str:
+    """The first findings, and how many more there are."""
+    more = f" and {len(findings) - SHOWN} more" if len(findings) > SHOWN else ""
+    return by.join(findings[:SHOWN]) + more
+
+
+def diagnosed(probes: Sequence[Probe], marker: Marker | Exception, *, table: str) -> Diagnosis:
+    """The probes and one of the marker, or of why it cannot be read."""
+    if isinstance(marker, Exception):
+        hint = f"Compare the table {table} with a backup's; `ledger restore --tenant NAME` brings one back."
+        unread = Probe(check="marker", level="failed", detail=str(marker), hint=hint)
+        return Diagnosis(probes=(*probes, unread))
+    applied = frozenset(entry_id(entry.ref) for entry in marker.entries if entry.state == "applied")
+    detail = f"{len(applied)} applied, epoch {marker.epoch}" if marker.epoch else "none yet"
+    return Diagnosis(
+        probes=(*probes, Probe(check="marker", detail=detail)),
+        applied=applied,
+        ledger=marker.ledger,
+        epoch=marker.epoch,
+    )

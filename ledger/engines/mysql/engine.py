@@ -20,7 +20,7 @@ from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.foreign import ForeignTable, literal
 from ledger.engines.mysql.apply.run import ATTEMPTS
-from ledger.engines.mysql.doctor.diagnose import look
+from ledger.engines.mysql.doctor.diagnose import diagnose
 from ledger.engines.mysql.doctor.preflight import prepare
 from ledger.engines.mysql.idle import Idle
 from ledger.engines.mysql.lock.peek import different, owners
@@ -197,7 +197,7 @@ class MysqlEngine:
         try:
             with translated(target, "look at it"):
                 names = Names(database=url.database or "", prefix=target.prefix)
-                return await look(connection, target, names, self._shared, quick=quick)
+                return await diagnose(connection, target, names, self._shared, quick=quick)
         finally:
             await connection.aclose()
 

@@ -25,7 +25,6 @@ DUPLICATE_KEY: Final = 1062
 DEADLOCK: Final = 1213
 LOCK_WAIT: Final = 1205
 TRY_AGAIN: Final = frozenset({DEADLOCK, LOCK_WAIT})
-INTERRUPTED: Final = frozenset({1317, 1969, 3024})
 NO_ROOM: Final = frozenset({3, 1021, 1030, 1114})
 """A disk is full, or a table has reached a limit of its own; the server does not always know which."""
 

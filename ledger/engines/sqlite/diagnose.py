@@ -1,4 +1,4 @@
-"""Looking at a SQLite tenant for `doctor`.
+"""What `doctor` finds in a SQLite tenant.
 
 Invariant: the file is opened for reading only, and no setting of the session that
 could change it (`journal_mode`) is run.
@@ -13,21 +13,19 @@ from pathlib import Path
 from typing import Final
 
 from ledger.engines.base import Target
-from ledger.engines.diagnosis import Diagnosis, Probe
-from ledger.engines.entries import entry_id
+from ledger.engines.diagnosis import SHOWN, Diagnosis, Probe, diagnosed, quoted
 from ledger.engines.sqlite.marker import read_marker
 from ledger.engines.sqlite.soundness import find_damage
 from ledger.engines.sqlite.trouble import described
+from ledger.engines.work import Marker
 from ledger.errors import TenantError
-
-SHOWN: Final = 3
-"""So many problems of a kind are quoted."""
+from ledger.scripts.model import MARKER_TABLE
 
 LEAST_VERSION: Final = (3, 35, 0)
 
 
-def look(database: sqlite3.Connection, target: Target, path: str, *, quick: bool) -> Diagnosis:
-    """In the connection's thread: everything that can be told by reading.
+def diagnose(database: sqlite3.Connection, target: Target, path: str, *, quick: bool) -> Diagnosis:
+    """In the connection's thread: everything that reading shows.
 
     Raises sqlite3.Error for a file that is no database at all.
     """
@@ -39,27 +37,12 @@ def look(database: sqlite3.Connection, target: Target, path: str, *, quick: bool
         _writable(path),
         _room(path),
     ]
+    marker: Marker | Exception
     try:
         marker = read_marker(database, tenant=target.name)
     except (TenantError, sqlite3.Error) as error:
-        probes.append(
-            Probe(
-                check="marker",
-                level="failed",
-                detail=str(error),
-                hint="Compare the table ledger_marker with a backup's; `ledger restore --tenant NAME` brings one back.",
-            )
-        )
-        return Diagnosis(probes=tuple(probes))
-    applied = frozenset(entry_id(one.ref) for one in marker.entries if one.state == "applied")
-    probes.append(
-        Probe(check="marker", detail=f"{len(applied)} applied, epoch {marker.epoch}")
-        if marker.epoch
-        else Probe(check="marker", detail="none yet")
-    )
-    return Diagnosis(
-        probes=tuple(probes), applied=applied, ledger=marker.ledger, epoch=marker.epoch
-    )
+        marker = error
+    return diagnosed(probes, marker, table=MARKER_TABLE)
 
 
 def _version() -> Probe:
@@ -106,15 +89,14 @@ def _foreign_keys(database: sqlite3.Connection) -> Probe:
         )
     if not counts:
         return Probe(check="foreign_keys", detail="no orphans")
-    told = [
+    dangling = [
         f"{count} rows of {table} refer to no row of {parent}"
         for (table, parent), count in sorted(counts.items())
     ]
-    more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
     return Probe(
         check="foreign_keys",
         level="failed",
-        detail="; ".join(told[:SHOWN]) + more,
+        detail=quoted(dangling),
         hint="`PRAGMA foreign_key_check` lists the rows; delete or mend them.",
     )
 

@@ -23,7 +23,7 @@ from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.foreign import ForeignTable, literal
 from ledger.engines.source import Named, TenantSource
 from ledger.engines.sqlite.connection import equip_for
-from ledger.engines.sqlite.diagnose import look
+from ledger.engines.sqlite.diagnose import diagnose
 from ledger.engines.sqlite.folders import remove_database
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.marker import read_owner
@@ -155,7 +155,7 @@ class SqliteEngine:
             equipped = partial(equip_for, target=target)
             async with looking(path, busy_timeout_ms=5000, prepare=equipped) as connection:
                 return await call(
-                    connection, lambda database: look(database, target, path, quick=quick)
+                    connection, lambda database: diagnose(database, target, path, quick=quick)
                 )
         except FileNotFoundError as error:
             raise _missing(target, path) from error

@@ -475,10 +475,6 @@ class Run:
         """What the functions do that a statement calls which defines nothing."""
         return "nothing" if kind.fills else await sharing.calls(self.opened.connection, kind)
 
-    async def _shares_transaction(self, kind: StatementKind) -> bool:
-        opened = self.opened
-        return await sharing.rows_share_transaction(opened.connection, opened.storage, kind)
-
     # The file's own transaction.
 
     def _in_own_transaction(self) -> bool:

@@ -1,4 +1,4 @@
-"""Looking at a tenant of MySQL or MariaDB for `doctor`: server, account, tables, marker.
+"""What `doctor` finds in a tenant of MySQL or MariaDB: server, account, tables, marker.
 
 Invariant: only statements that read are sent; nothing is locked for longer than one of them.
 """
@@ -10,8 +10,7 @@ from typing import Final
 
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import Target
-from ledger.engines.diagnosis import Diagnosis, Probe
-from ledger.engines.entries import entry_id
+from ledger.engines.diagnosis import SHOWN, Diagnosis, Probe, diagnosed, quoted
 from ledger.engines.mysql.backup.clients import dump_program
 from ledger.engines.mysql.doctor import preflight
 from ledger.engines.mysql.doctor.grants import SCRATCH_DATABASES, may_make_scratch, missing
@@ -20,11 +19,11 @@ from ledger.engines.mysql.schema.introspect import SchemaReader
 from ledger.engines.mysql.schema.objects import Names
 from ledger.engines.mysql.scratch import leftovers
 from ledger.engines.mysql.shared import Shared
+from ledger.engines.work import Marker
 from ledger.errors import TenantError
 
 LEAST: Final = {"mariadb": (10, 6), "mysql": (8, 0)}
 NAMES: Final = {"mariadb": "MariaDB", "mysql": "MySQL"}
-SHOWN: Final = 3
 CHECKED_AT_ONCE: Final = 50
 
 LIMIT: Final = "SHOW GLOBAL VARIABLES LIKE 'max_connections'"
@@ -35,10 +34,10 @@ WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'Inn
 """
 
 
-async def look(
+async def diagnose(
     connection: MysqlConnection, target: Target, names: Names, shared: Shared, *, quick: bool
 ) -> Diagnosis:
-    """Everything that can be told by reading. Raises DriverError if the connection goes away."""
+    """Everything that reading shows. Raises DriverError if the connection goes away."""
     table = MarkerTable(target)
     grants = [str(row[0]) for row in await connection.fetch("SHOW GRANTS")]
     probes = [_version(connection), _privileges(grants, names.database), *_scratch(grants)]
@@ -48,18 +47,12 @@ async def look(
     probes.append(await _engines(connection, frozenset(listing.tables)))
     if not quick:
         probes.append(await _tables(connection, listing.tables))
+    marker: Marker | Exception
     try:
         marker = as_marker(await table.read(connection, bodies=True))
     except (QueryError, TenantError) as error:
-        hint = f"Compare the table {table.name} with a backup's; `ledger restore --tenant NAME` brings one back."
-        probes.append(Probe(check="marker", level="failed", detail=str(error), hint=hint))
-        return Diagnosis(probes=tuple(probes))
-    applied = frozenset(entry_id(one.ref) for one in marker.entries if one.state == "applied")
-    detail = f"{len(applied)} applied, epoch {marker.epoch}" if marker.epoch else "none yet"
-    probes.append(Probe(check="marker", detail=detail))
-    return Diagnosis(
-        probes=tuple(probes), applied=applied, ledger=marker.ledger, epoch=marker.epoch
-    )
+        marker = error
+    return diagnosed(probes, marker, table=table.name)
 
 
 def _version(connection: MysqlConnection) -> Probe:
@@ -134,12 +127,11 @@ async def _server(connection: MysqlConnection, target: Target) -> list[Probe]:
     else:
         probes.append(Probe(check="server", detail=f"{free} connections free"))
     if left := await leftovers.left(connection):
-        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
         probes.append(
             Probe(
                 check="scratch",
                 level="warning",
-                detail=f"a killed command has left {', '.join(left[:SHOWN])}{more}",
+                detail=f"a killed command has left {quoted(left, by=', ')}",
                 hint=f"The next run that changes a tenant drops it, or: DROP DATABASE `{left[0]}`.",
             )
         )
@@ -159,11 +151,10 @@ async def _engines(connection: MysqlConnection, own: frozenset[str]) -> Probe:
     others = [f"{name} ({engine})" for name, engine in rows if name in own]
     if not others:
         return Probe(check="engines", detail="InnoDB")
-    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
     return Probe(
         check="engines",
         level="warning",
-        detail="without transactions: " + ", ".join(others[:SHOWN]) + more,
+        detail="without transactions: " + quoted(others, by=", "),
         hint="A crash in the middle of a statement on them cannot be settled: ALTER TABLE … ENGINE=InnoDB.",
     )
 
