@@ -54,7 +54,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
 class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A step's outcome as the engine saw it; `skipped` holds the reason if its guard held.
 
-    `of` is how many steps there are in all, where a wish adds to those of the section. `existed`
+    `of` is how many steps there are in all, where a sync section adds to the others. `existed`
     is that of StepApplied.
     """
 
@@ -131,7 +131,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     has from an earlier attempt (None: not known): they are not landed again.
     `ledger` is the ledger's id. `resolved` is a person's word on `resolved_step`, which was
     in doubt.
-    `sync` is the bound wish: once the section has run, what the tenant still lacks of it
+    `sync` is the bound sync section: once `section` has run, what the tenant still lacks of it
     is computed and run as further steps, numbered after the section's. All the statements
     together may take `timeout_seconds` (None: no limit). `plans` are query plans as they are now, by the
     SHA-256 of the query's text, for `Done.plans`.
@@ -156,7 +156,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a wish comes to on one tenant: the statements it lacks, and what they cannot settle."""
+    """What a sync section comes to on one tenant: the statements it lacks, and what they cannot settle."""
 
     steps: tuple[Step, ...] = ()
     drift: tuple[Change, ...] = ()
@@ -169,7 +169,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     caller passed, so that the ledger can keep its content once. `bytes_before` is
     the tenant's size before the first step, and `plans` are those from before it: of the attempt that
     ran the first step, None where that did not measure it. `drift` is in
-    what the tenant is not as its wish (`Work.sync`) says, now that all its statements ran.
+    what the tenant is not as `Work.sync` says, now that all its statements ran.
     """
 
     checks: tuple[CheckResult, ...]

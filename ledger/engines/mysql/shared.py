@@ -13,7 +13,7 @@ import anyio
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.dialect import MYSQL
 from ledger.engines.mysql.backup.clients import DumpProgram
-from ledger.engines.mysql.schema.model import State, Wish
+from ledger.engines.mysql.schema.model import Desired, State
 from ledger.schema import Schema
 from ledger.scripts.model import Step
 
@@ -45,7 +45,7 @@ class Shared:
         self._programs: dict[str, tuple[float, frozenset[str]]] = {}
         self._schemas: OrderedDict[str, tuple[str, Schema]] = OrderedDict()
         self._led_to: OrderedDict[str, State] = OrderedDict()
-        self._wishes: OrderedDict[str, Wish] = OrderedDict()
+        self._desired: OrderedDict[str, Desired] = OrderedDict()
 
     def wants_after(self, step: Step, before: str) -> bool:
         """Whether nobody has read yet, or is reading, what this step makes of that."""
@@ -106,19 +106,19 @@ class Shared:
         if len(self._schemas) > SCHEMAS_MAX:
             self._schemas.popitem(last=False)
 
-    def wish(self, key: str) -> Wish | None:
+    def desired(self, key: str) -> Desired | None:
         """What the same statements made of an empty database before."""
-        return self._wishes.get(key)
+        return self._desired.get(key)
 
-    def keep_wish(self, key: str, wish: Wish) -> None:
+    def keep_desired(self, key: str, desired: Desired) -> None:
         """Remember, and forget the oldest."""
-        self._wishes[key] = wish
-        if len(self._wishes) > SCHEMAS_MAX:
-            self._wishes.popitem(last=False)
+        self._desired[key] = desired
+        if len(self._desired) > SCHEMAS_MAX:
+            self._desired.popitem(last=False)
 
     def clear(self) -> None:
         """Forget all."""
         self._seen_after.clear()
         self._schemas.clear()
         self._led_to.clear()
-        self._wishes.clear()
+        self._desired.clear()

@@ -30,7 +30,7 @@ from ledger.engines.sqlite.marker import (
     replace_entries,
 )
 from ledger.engines.sqlite.opened import Opened
-from ledger.engines.sqlite.schema import sync as wishes
+from ledger.engines.sqlite.schema import sync
 from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.engines.sqlite.steps import marks_connection, run_checks, snapshot
 from ledger.engines.work import Done, Journal, Marker, SyncPlan, Work
@@ -154,14 +154,14 @@ class SqliteSession:
     async def plan_sync(self, steps: Sequence[Step]) -> SyncPlan:
         """See Session.plan_sync."""
         made = self._made(steps)
-        return wishes.plan(made, await self.schema(), after=0)
+        return sync.plan(made, await self.schema(), after=0)
 
     async def scratch_schema(self, steps: Sequence[Step]) -> Schema:
         """See Session.scratch_schema: in memory, where ATTACH is refused."""
         return (await anyio.to_thread.run_sync(self._made, steps)).schema
 
-    def _made(self, steps: Sequence[Step]) -> wishes.Wish:
-        return wishes.make(
+    def _made(self, steps: Sequence[Step]) -> sync.Desired:
+        return sync.make(
             steps,
             self._inside.cache,
             tenant=self._tenant,

@@ -172,7 +172,7 @@ class Run:
         return False
 
     async def found_landed(self, name: str, intent: Intent) -> None:
-        """A step of a wish that was announced, and whose effect is there."""
+        """A step of a sync section that was announced, and whose effect is there."""
         self._land(
             StepResult(
                 number=intent.step,

@@ -72,7 +72,7 @@ class Strangers(msgspec.Struct, frozen=True, kw_only=True):
     unclear: tuple[str, ...] = ()
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class Desired(msgspec.Struct, frozen=True, kw_only=True):
     """What the steps make of an empty database.
 
     `lines` are SHOW CREATE TABLE's, by table (with `{prefix}`), kind and name in small letters.

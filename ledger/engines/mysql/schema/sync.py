@@ -1,7 +1,7 @@
-"""A wished schema made in a scratch database, and the statements that bring a tenant up to it.
+"""A desired schema made in a scratch database, and the statements that bring a tenant up to it.
 
 The scratch database stands on the same server, has one name per tenant, is locked by
-it, and is dropped before and after. Invariant: a statement is the wish's own CREATE
+it, and is dropped before and after. Invariant: a statement is the section's own CREATE
 TABLE, or an ALTER TABLE with one line of what SHOW CREATE TABLE says; no other text of
 ours is in it but quoted names.
 """
@@ -26,15 +26,16 @@ from ledger.engines.mysql.lock.fence import lock_name
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import catalog
 from ledger.engines.mysql.schema.introspect import SchemaReader
-from ledger.engines.mysql.schema.model import Wish
+from ledger.engines.mysql.schema.model import Desired
 from ledger.engines.mysql.schema.objects import Names
 from ledger.engines.mysql.scratch import database as scratch
 from ledger.engines.mysql.trouble import NO_PRIVILEGE, step_failed
+from ledger.engines.sync import Statement, missing_tables, numbered, table_of
 from ledger.engines.work import SyncPlan
 from ledger.errors import ScriptError, StepFailedError, TenantError
 from ledger.events import Change
 from ledger.schema import Schema
-from ledger.scripts.model import Step, sha256_hex
+from ledger.scripts.model import Step
 from ledger.sync import Addition, as_drift, gap
 
 SETTINGS: Final = """
@@ -50,8 +51,8 @@ class ScratchDeniedError(TenantError):
     """The account may not make a scratch database."""
 
 
-async def make(opened: Opened, steps: Sequence[Step], *, migration: str = "") -> Wish:
-    """The wish; made once for all tenants whose statements and settings are the same.
+async def make(opened: Opened, steps: Sequence[Step], *, migration: str = "") -> Desired:
+    """The desired schema; made once for all tenants whose statements and settings are the same.
 
     Raises StepFailedError for a statement that the server refuses, and for a table
     that would not be the tenant's own; ScratchDeniedError without the privilege.
@@ -60,16 +61,16 @@ async def make(opened: Opened, steps: Sequence[Step], *, migration: str = "") ->
     parts = [opened.connection.server.text, opened.url.server, opened.names.prefix]
     parts += [str(one) for one in settings] + [step.sha256 for step in steps]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    known = opened.shared.wish(key)
+    known = opened.shared.desired(key)
     if known is None:
         known = await _make(opened, steps, fold_tables=bool(int(settings[3])), migration=migration)
-        opened.shared.keep_wish(key, known)
+        opened.shared.keep_desired(key, known)
     return msgspec.structs.replace(known, steps=tuple(steps))
 
 
 async def _make(
     opened: Opened, steps: Sequence[Step], *, fold_tables: bool, migration: str
-) -> Wish:
+) -> Desired:
     async with _scratch(opened) as (other, names):
         for step in steps:
             try:
@@ -86,7 +87,7 @@ async def _make(
         for table in listing.tables:
             for kind, name, line in await _lines(other, table):
                 lines[names.neutral(table), kind, names.neutral(name).lower()] = line
-    return Wish(steps=tuple(steps), schema=schema, lines=lines, fold_tables=fold_tables)
+    return Desired(steps=tuple(steps), schema=schema, lines=lines, fold_tables=fold_tables)
 
 
 @asynccontextmanager
@@ -156,27 +157,19 @@ def _unquoted(name: str) -> str:
     return name[1:-1].replace("``", "`")
 
 
-async def plan(opened: Opened, wish: Wish, live: Schema, *, after: int) -> SyncPlan:
+async def plan(opened: Opened, desired: Desired, live: Schema, *, after: int) -> SyncPlan:
     """The statements that the live schema lacks, numbered from `after` + 1, and what they cannot settle."""
-    found = gap(wish.schema, live, MYSQL, fold_tables=wish.fold_tables)
+    found = gap(desired.schema, live, MYSQL, fold_tables=desired.fold_tables)
     prefix = opened.names.prefix
-    missing = {_real(one.table, prefix).lower() for one in found.additions if one.kind == "table"}
-    statements = [
-        (f"Sync: {step.name}", step.sql, step) for step in wish.steps if _table_of(step) in missing
-    ]
-    for one in found.additions:
-        if one.kind != "table":
-            text = await _clause(opened, wish, one)
+    tables = (_real(one.table, prefix) for one in found.additions if one.kind == "table")
+    statements = missing_tables(desired.steps, tables, MYSQL)
+    for addition in found.additions:
+        if addition.kind != "table":
+            text = await _clause(opened, desired, addition)
             if text:
-                step = _step_for(wish, _real(one.desired, prefix))
-                statements.append((*_statement(one, text, prefix), step))
-    return SyncPlan(
-        steps=tuple(
-            msgspec.structs.replace(step, number=number, name=name, sql=sql, sha256=sha256_hex(sql))
-            for number, (name, sql, step) in enumerate(statements, after + 1)
-        ),
-        drift=found.drift,
-    )
+                step = _step_for(desired, _real(addition.desired, prefix))
+                statements.append(Statement(*_statement(addition, text, prefix), step))
+    return numbered(statements, found.drift, after=after)
 
 
 async def lacking(
@@ -187,20 +180,20 @@ async def lacking(
     own: Sequence[Step] = (),
     migration: str = "",
 ) -> SyncPlan:
-    """What the tenant lacks of the wish, numbered from `after` + 1.
+    """What the tenant lacks of the desired schema, numbered from `after` + 1.
 
-    Where the account may not make a scratch database, a wish of which the tenant has nothing
+    Where the account may not make a scratch database, a section of which the tenant has nothing
     but what its `own` steps have made is run as it stands. Raises as `make` does.
     """
     try:
-        wish = await make(opened, steps, migration=migration)
+        desired = await make(opened, steps, migration=migration)
     except ScratchDeniedError:
         found = await _as_it_stands(opened, steps, after=after, own=own, migration=migration)
         if found is None:
             raise
         return found
     live = (await opened.reader.state(opened.connection)).schema
-    return await plan(opened, wish, live, after=after)
+    return await plan(opened, desired, live, after=after)
 
 
 async def _as_it_stands(
@@ -211,14 +204,14 @@ async def _as_it_stands(
     own: Sequence[Step],
     migration: str,
 ) -> SyncPlan | None:
-    """The wish's statements but `own`; None if a table of it is there that none of `own` has made: it
+    """The section's statements but `own`; None if a table of it is there that none of `own` has made: it
     would have to be compared.
     """
     listing = await opened.reader.listing(opened.connection, programs=False)
     there = {name.lower() for name in listing.all_names}
-    made = {_table_of(one) for one in own}
+    made = {table_of(one, MYSQL) for one in own}
     tables = [one for one in steps if MYSQL.classify(one.sql).makes("table")]
-    if any(_table_of(one) in there - made for one in tables):
+    if any(table_of(one, MYSQL) in there - made for one in tables):
         return None
     _require_own(opened, steps, migration=migration)
     done = {one.sha256 for one in own}
@@ -239,9 +232,9 @@ async def has_made(opened: Opened, step: Step) -> bool:
     return bool(rows) if kind.makes("table") else (kind.owner,) in rows
 
 
-def left(wish: Wish, live: Schema) -> tuple[Change, ...]:
-    """In what the live schema is still not as wished."""
-    return as_drift(gap(wish.schema, live, MYSQL, fold_tables=wish.fold_tables))
+def left(desired: Desired, live: Schema) -> tuple[Change, ...]:
+    """In what the live schema is still not as desired."""
+    return as_drift(gap(desired.schema, live, MYSQL, fold_tables=desired.fold_tables))
 
 
 def _statement(one: Addition, text: str, prefix: str) -> tuple[str, str]:
@@ -253,14 +246,14 @@ def _statement(one: Addition, text: str, prefix: str) -> tuple[str, str]:
     )
 
 
-async def _clause(opened: Opened, wish: Wish, one: Addition) -> str:
+async def _clause(opened: Opened, desired: Desired, one: Addition) -> str:
     """What stands behind ALTER TABLE …; nothing if the server's own texts do not give it."""
     if one.kind == "column":
-        return f"ADD COLUMN {wish.lines[one.desired, 'column', one.name.lower()]}"
+        return f"ADD COLUMN {desired.lines[one.desired, 'column', one.name.lower()]}"
     if one.kind == "index":
-        return f"ADD {wish.lines[one.desired, 'index', one.name.lower()]}"
+        return f"ADD {desired.lines[one.desired, 'index', one.name.lower()]}"
     # The column as it is, with the wider type alone in the place of its own: what else the
-    # wish says of it may be narrower, and is told as drift.
+    # section says of it may be narrower, and is reported as drift.
     table = _real(one.table, opened.names.prefix)
     for kind, name, line in await _lines(opened.connection, table):
         before = f"{quote_identifier(name)} {one.live_type}"
@@ -272,15 +265,9 @@ async def _clause(opened: Opened, wish: Wish, one: Addition) -> str:
     return ""
 
 
-def _step_for(wish: Wish, table: str) -> Step:
-    """The wish's CREATE TABLE of that table."""
-    return next(step for step in wish.steps if _table_of(step) == table.lower())
-
-
-def _table_of(step: Step) -> str:
-    """The table that a statement of a wish is about, in small letters."""
-    kind = MYSQL.classify(step.sql)
-    return (kind.touched[0] if kind.touched else kind.target).lower()
+def _step_for(desired: Desired, table: str) -> Step:
+    """The section's CREATE TABLE of that table."""
+    return next(step for step in desired.steps if table_of(step, MYSQL) == table.lower())
 
 
 def _real(name: str, prefix: str) -> str:
@@ -313,7 +300,7 @@ async def bring_about(run: Run) -> None:
     """After the section: compute what the tenant lacks now, and run it as further steps.
 
     A statement that was announced before a crash and is not wanted any more has landed:
-    the same wish leaves nothing of it to do.
+    the same section leaves nothing of it to do.
     """
     opened, work = run.opened, run.work
     if run.progress.unsaved:

@@ -94,9 +94,9 @@ async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[s
 
     await run_all([None, *units])
     if work.sync:
-        await run(steps.look_at_wish)
-        of = landed + len(steps.wished)
-        await run_all([Unit((step,)) for step in steps.wished])
+        await run(steps.plan_sync)
+        of = landed + len(steps.sync)
+        await run_all([Unit((step,)) for step in steps.sync])
     await run(steps.close)
     return attempt.sum_up(known)
 
@@ -112,7 +112,7 @@ class Stepwise:
         self._work = attempt.work
         self._pending: list[StepResult] = []
         self._lost: set[str] = set()
-        self.wished: tuple[Step, ...] = ()
+        self.sync: tuple[Step, ...] = ()
 
     @property
     def landed(self) -> int:
@@ -158,10 +158,10 @@ class Stepwise:
         if writes_file(unit.steps[0]):
             forget_partial(database, unit.steps[0])
 
-    def look_at_wish(self, database: sqlite3.Connection) -> None:
-        """What the tenant lacks of the wish now; what an earlier attempt added is there already."""
+    def plan_sync(self, database: sqlite3.Connection) -> None:
+        """What the tenant lacks of the sync section now; what an earlier attempt added is there already."""
         with snapshot(database):
-            self.wished = self._attempt.wished(database, after=self.landed)
+            self.sync = self._attempt.lacking(database, after=self.landed)
 
     def close(self, database: sqlite3.Connection) -> None:
         """Foreign keys, checks, and the end of the entry."""

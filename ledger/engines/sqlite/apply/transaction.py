@@ -31,7 +31,7 @@ from ledger.engines.sqlite.marker import (
     read_marker,
 )
 from ledger.engines.sqlite.opened import Opened
-from ledger.engines.sqlite.schema import sync as wishes
+from ledger.engines.sqlite.schema import sync
 from ledger.engines.sqlite.steps import (
     RELOAD_SCHEMA,
     begin_immediate,
@@ -78,7 +78,7 @@ class Attempt:
         self.results: list[StepResult] = []
         self.checks: tuple[CheckResult, ...] = ()
         self.recovered = False
-        self.wish: wishes.Wish | None = None
+        self.desired: sync.Desired | None = None
         self.marker = Marker()
         self._mark = Mark()
         self._schema = Schema()
@@ -219,26 +219,26 @@ class Attempt:
             self.results.append(result)
 
     def _steps(self, database: sqlite3.Connection) -> Iterator[Step]:
-        """The section's; then, once those have run, what the tenant lacks of the wish."""
+        """The section's; then, once those have run, what the tenant lacks of the sync section."""
         yield from self.work.section.steps
         if self.work.sync:
-            yield from self.wished(database, after=len(self.work.section.steps))
+            yield from self.lacking(database, after=len(self.work.section.steps))
 
-    def wished(self, database: sqlite3.Connection, *, after: int) -> tuple[Step, ...]:
-        """What the wish comes to now, inside a transaction. Raises StepFailedError."""
+    def lacking(self, database: sqlite3.Connection, *, after: int) -> tuple[Step, ...]:
+        """What the sync section comes to now, inside a transaction. Raises StepFailedError."""
         live = self.inside.cache.read(database)[1]
-        return wishes.plan(self._made_wish(), live, after=after).steps
+        return sync.plan(self._made_desired(), live, after=after).steps
 
-    def _made_wish(self) -> wishes.Wish:
-        if self.wish is None:
-            self.wish = wishes.make(
+    def _made_desired(self) -> sync.Desired:
+        if self.desired is None:
+            self.desired = sync.make(
                 self.work.sync,
                 self.inside.cache,
                 tenant=self.tenant,
                 migration=self.migration,
                 application=self.inside.target.application,
             )
-        return self.wish
+        return self.desired
 
     def _may_dangle(self, database: sqlite3.Connection) -> bool:
         """Whether some foreign key dangles that may not have done so before.
@@ -337,7 +337,7 @@ class Attempt:
             schema=schema,
             bytes_before=self.measured.bytes,
             plans=self.measured.plans,
-            drift=wishes.left(self._made_wish(), self._schema) if self.work.sync else (),
+            drift=sync.left(self._made_desired(), self._schema) if self.work.sync else (),
         )
 
     @contextmanager

@@ -1,1 +1,1 @@
-"""Schemas of SQLite databases: read, and wished."""
+"""Schemas of SQLite databases: read, and desired."""

@@ -1,0 +1,50 @@
+"""What a `sync` section comes to, the same on every engine: numbered steps, and what stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from ledger.dialects.base import Dialect
+from ledger.engines.work import SyncPlan
+from ledger.events import Change
+from ledger.scripts.model import Step, sha256_hex
+
+
+class Statement(NamedTuple):
+    """A statement that the tenant lacks, and the step of the section that it comes from."""
+
+    name: str
+    sql: str
+    step: Step
+
+
+def table_of(step: Step, dialect: Dialect) -> str:
+    """The table that a statement of the section is about, in small letters; empty for none."""
+    kind = dialect.classify(step.sql)
+    return (kind.touched[0] if kind.touched else kind.target).lower()
+
+
+def missing_tables(
+    steps: Iterable[Step], missing: Iterable[str], dialect: Dialect
+) -> list[Statement]:
+    """The section's own statements about the tables that are missing."""
+    tables = {name.lower() for name in missing}
+    return [
+        Statement(f"Sync: {step.name}", step.sql, step)
+        for step in steps
+        if table_of(step, dialect) in tables
+    ]
+
+
+def numbered(statements: Sequence[Statement], drift: tuple[Change, ...], *, after: int) -> SyncPlan:
+    """The statements as steps from `after` + 1 on, and the `drift` that they cannot settle."""
+    return SyncPlan(
+        steps=tuple(
+            msgspec.structs.replace(step, number=number, name=name, sql=sql, sha256=sha256_hex(sql))
+            for number, (name, sql, step) in enumerate(statements, after + 1)
+        ),
+        drift=drift,
+    )
