@@ -5,14 +5,22 @@ Invariant: a shared option means the same before and after the command's name.
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 
+if TYPE_CHECKING:
+    from ledger.api import Ledger
+
 F = TypeVar("F", bound=Callable[..., Any])
+Work = Callable[["Ledger"], Awaitable[int | None]]
+"""What a command does with the open ledger; its exit code."""
+
+Command = Callable[..., Work | None]
 
 
 class Settings:
@@ -59,17 +67,47 @@ def _shared(*names: str, **attributes: Any) -> click.Option:
     return click.Option(list(names), expose_value=False, callback=_keep, **attributes)
 
 
-def ledger_command(name: str) -> Callable[[F], click.Command]:
-    """A command that gets `Settings` as its first argument; the shared options close its help."""
+def ledger_command(name: str) -> Callable[[Command], click.Command]:
+    """A command that gets `Settings` and its arguments. The work that it returns is done with the open ledger.
 
-    def wrap(function: F) -> click.Command:
+    The shared options close its help.
+    """
+
+    def wrap(function: Command) -> click.Command:
+        @functools.wraps(function)
+        def command(settings: Settings, **arguments: Any) -> None:
+            work = function(settings, **arguments)
+            if work is not None:
+                from ledger.cli.session import run
+
+                run(settings, work)
+
         made = click.command(name, context_settings={"max_content_width": 100})(
-            click.make_pass_decorator(Settings)(function)
+            click.make_pass_decorator(Settings)(command)
         )
         made.params.extend(shared_options())
         return made
 
     return wrap
+
+
+def all_or_chosen(function: F) -> F:
+    """Add --all-tenants and --tenant, and pass `tenants`: everything by default."""
+    return _tenant_options(function, chosen_or_all)
+
+
+def chosen_only(function: F) -> F:
+    """Add --all-tenants and --tenant, and pass `tenants`: changing all of them is never a default."""
+    return _tenant_options(function, chosen)
+
+
+def _tenant_options(function: F, choose: Callable[..., str | tuple[str, ...]]) -> F:
+    @functools.wraps(function)
+    def choosing(*settings: Any, all_tenants: bool, tenants: Sequence[str], **others: Any) -> Any:
+        selection = choose(all_tenants=all_tenants, tenants=tenants)
+        return function(*settings, tenants=selection, **others)
+
+    return tenant_options(cast(F, choosing))
 
 
 def tenant_options(function: F) -> F:
@@ -88,29 +126,21 @@ def tenant_options(function: F) -> F:
     return function
 
 
-def one_tenant_option(function: F) -> F:
-    """Add TENANT and --tenant NAME, which mean the same, to be read by `one_tenant`."""
-    for option in (
-        click.option("--tenant", "named", metavar="NAME", help="The same as TENANT."),
-        click.argument("tenant", required=False),
-    ):
-        function = option(function)
-    return function
+def one_tenant(function: F, *, required: bool = True) -> F:
+    """Add TENANT and --tenant NAME, which mean the same, and pass `tenant`: None where none is `required`."""
 
+    @functools.wraps(function)
+    def choosing(*settings: Any, tenant: str | None, named: str | None, **others: Any) -> Any:
+        if tenant is not None and named is not None:
+            raise click.UsageError("name the tenant once: TENANT, or --tenant NAME.")
+        found = tenant if named is None else named
+        if found is None and required:
+            raise click.UsageError("name the tenant: TENANT, or --tenant NAME.")
+        return function(*settings, tenant=found, **others)
 
-def one_tenant(tenant: str | None, named: str | None) -> str | None:
-    """The tenant that was named in either way. Raises click.UsageError for two of them."""
-    if tenant is not None and named is not None:
-        raise click.UsageError("name the tenant once: TENANT, or --tenant NAME.")
-    return tenant if named is None else named
-
-
-def require_tenant(tenant: str | None, named: str | None) -> str:
-    """The tenant that was named in either way. Raises click.UsageError for none, and for two."""
-    found = one_tenant(tenant, named)
-    if found is None:
-        raise click.UsageError("name the tenant: TENANT, or --tenant NAME.")
-    return found
+    option = click.option("--tenant", "named", metavar="NAME", help="The same as TENANT.")
+    argument = click.argument("tenant", required=False)
+    return argument(option(cast(F, choosing)))
 
 
 def chosen_or_all(*, all_tenants: bool, tenants: Sequence[str]) -> str | tuple[str, ...]:
@@ -127,6 +157,18 @@ def chosen(*, all_tenants: bool, tenants: Sequence[str]) -> str | tuple[str, ...
             "choose the tenants to change: --all-tenants, or --tenant NAME (may be repeated)."
         )
     return chosen_or_all(all_tenants=all_tenants, tenants=tenants)
+
+
+def parallel_option(function: F) -> F:
+    """Add --parallel."""
+    kind = click.IntRange(min=1)
+    return click.option("--parallel", type=kind, metavar="N", help="So many at once.")(function)
+
+
+def by_option(text: str) -> Callable[[F], F]:
+    """Add --by, which says how migrations are undone."""
+    kind = click.Choice(["auto", "script", "backup"])
+    return click.option("--by", type=kind, default="auto", show_default=True, help=text)
 
 
 def yes_option(function: F) -> F:

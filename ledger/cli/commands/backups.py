@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.options import (
     Settings,
-    chosen,
+    Work,
+    all_or_chosen,
+    chosen_only,
     chosen_or_all,
     ledger_command,
     need_terminal_or_yes,
@@ -29,7 +31,11 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
     """Show the backups that were taken, with the seq that `restore --backup` takes."""
     if ctx.invoked_subcommand is None:
-        _list(ctx.ensure_object(Settings), all_tenants=all_tenants, tenants=tenants)
+        from ledger.cli.session import run
+
+        settings = ctx.ensure_object(Settings)
+        selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
+        run(settings, _list(settings, tenants=selection))
     elif all_tenants or tenants:
         raise click.UsageError(
             f"write the tenants after the word: ledger backups {ctx.invoked_subcommand} --tenant …"
@@ -39,42 +45,38 @@ def command(ctx: click.Context, *, all_tenants: bool, tenants: tuple[str, ...]) 
 command.params.extend(shared_options())
 
 
-def _list(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
-    selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
+def _list(settings: Settings, **request: Any) -> Work:
     from ledger.cli import lists, shown
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        code = lists.backups(settings, await ledger.backups(selection))
+        code = lists.backups(settings, await ledger.backups(**request))
         return shown.unanswered(settings, ledger, code)
 
-    run(settings, work)
+    return work
 
 
 @ledger_command("list")
-@tenant_options
-def list_command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
+@all_or_chosen
+def list_command(settings: Settings, **request: Any) -> Work:
     """Show the backups: what `ledger backups` alone does."""
-    _list(settings, all_tenants=all_tenants, tenants=tenants)
+    return _list(settings, **request)
 
 
 @ledger_command("verify")
-@tenant_options
-def verify_command(settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...]) -> None:
+@all_or_chosen
+def verify_command(settings: Settings, **request: Any) -> Work:
     """Read every backup through: its hash, and that a restore would take it. Ends with 4 if one is bad."""
-    selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
     from ledger.cli import backups, shown
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        code = backups.checks(settings, await ledger.verify_backups(selection))
+        code = backups.checks(settings, await ledger.verify_backups(**request))
         return shown.unanswered(settings, ledger, code)
 
-    run(settings, work)
+    return work
 
 
 @ledger_command("prune")
-@tenant_options
+@chosen_only
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Keep the newest N.")
 @click.option(
     "--older-than", "before", type=TIME, metavar="AGE", help="Only older ones (30d, 12h)."
@@ -83,38 +85,27 @@ def verify_command(settings: Settings, *, all_tenants: bool, tenants: tuple[str,
 @reason_option
 @yes_option
 def prune_command(
-    settings: Settings,
-    *,
-    all_tenants: bool,
-    tenants: tuple[str, ...],
-    keep: int | None,
-    before: str | None,
-    dry_run: bool,
-    reason: str,
-    yes: bool,
-) -> None:
+    settings: Settings, *, dry_run: bool, reason: str, yes: bool, **request: Any
+) -> Work:
     """Delete old backups: those beyond the newest N and older than AGE, after showing them.
 
     The newest backup of a tenant that reads through is never deleted.
     """
-    if keep is None and before is None:
+    if request["keep"] is None and request["before"] is None:
         raise click.UsageError("say which backups may go: --keep N, --older-than AGE, or both.")
-    selection = chosen(all_tenants=all_tenants, tenants=tenants)
     need_terminal_or_yes(yes=yes or dry_run)
     from ledger.cli import backups, shown
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
         if dry_run or not yes:
-            plans = await ledger.plan_prune(selection, keep=keep, before=before)
-            backups.prunings(settings, plans)
+            backups.prunings(settings, await ledger.plan_prune(**request))
             if dry_run:
                 return 0
-        await shown.ask(ledger, selection, "Delete these backups", yes=yes)
-        report = await ledger.prune_backups(selection, keep=keep, before=before, reason=reason)
+        await shown.ask(ledger, request["tenants"], "Delete these backups", yes=yes)
+        report = await ledger.prune_backups(**request, reason=reason)
         return await shown.report(settings, ledger, report)
 
-    run(settings, work)
+    return work
 
 
 for subcommand in (list_command, verify_command, prune_command):

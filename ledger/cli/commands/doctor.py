@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, chosen_or_all, ledger_command, tenant_options
+from ledger.cli.options import Settings, Work, all_or_chosen, ledger_command, parallel_option
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
 
 
 @ledger_command("doctor")
-@tenant_options
+@all_or_chosen
 @click.option("--quick", is_flag=True, help="Leave out what reads every row.")
-@click.option("--parallel", type=click.IntRange(min=1), metavar="N", help="So many at once.")
-def command(
-    settings: Settings,
-    *,
-    all_tenants: bool,
-    tenants: tuple[str, ...],
-    quick: bool,
-    parallel: int | None,
-) -> None:
+@parallel_option
+def command(settings: Settings, **request: Any) -> Work:
     """Look whether everything is there that a run will need. No tenant is written.
 
     Connections, privileges, integrity, foreign keys, disk space, versions, the ledger,
     the backup folder. Ends with 4 if something is wrong.
     """
-    selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
-    from ledger.cli.session import run
     from ledger.render.doctor import write_doctor
 
     async def work(ledger: Ledger) -> int:
-        made = await ledger.doctor(selection, quick=quick, parallel=parallel)
+        made = await ledger.doctor(**request)
         ledger.progress.close()
         write_doctor(
             made,
@@ -46,4 +37,4 @@ def command(
         )
         return made.exit_code
 
-    run(settings, work)
+    return work

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, chosen_or_all, ledger_command, tenant_options
+from ledger.cli.options import Settings, Work, chosen_or_all, ledger_command, tenant_options
 from ledger.render.text import plain_json
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def command(
     events: bool,
     all_tenants: bool,
     tenants: tuple[str, ...],
-) -> None:
+) -> Work:
     """Print what other tools and other places can keep. Nothing is changed.
 
     `ledger verify --anchor 'SEQ HASH'` compares the ledger with what --head printed.
@@ -42,7 +42,6 @@ def command(
         raise click.UsageError("--head is the whole ledger's; it takes no tenants.")
     selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
     from ledger.cli import shown
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
         if head:
@@ -54,7 +53,7 @@ def command(
             await _events(ledger, tenants)
         return shown.unanswered(settings, ledger)
 
-    run(settings, work)
+    return work
 
 
 def _documents(settings: Settings, documents: Sequence[dict[str, Any]]) -> None:

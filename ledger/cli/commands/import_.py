@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from ledger.cli.options import (
     Settings,
-    chosen,
+    Work,
+    chosen_only,
     ledger_command,
     need_terminal_or_yes,
-    tenant_options,
     yes_option,
 )
 from ledger.scripts.foreign import SOURCES
@@ -30,12 +31,12 @@ _TOOLS = tuple(SOURCES)
 @ledger_command("import")
 @click.option(
     "--from",
-    "tool",
+    "source",
     required=True,
     metavar="TOOL",
     help=f"{', '.join(_TOOLS[:-1])} or {_TOOLS[-1]}.",
 )
-@tenant_options
+@chosen_only
 @click.option(
     "--table", metavar="NAME", help="The tool's history table, where it has another name."
 )
@@ -48,54 +49,24 @@ _TOOLS = tuple(SOURCES)
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan and touch nothing.")
 @yes_option
-def command(
-    settings: Settings,
-    *,
-    tool: str,
-    all_tenants: bool,
-    tenants: tuple[str, ...],
-    table: str | None,
-    registry: str | None,
-    scope: str | None,
-    set_name: str | None,
-    dry_run: bool,
-    yes: bool,
-) -> None:
+def command(settings: Settings, *, dry_run: bool, yes: bool, **request: Any) -> Work:
     """Take over from another migration tool: count as applied what its history table says.
 
     The versions are looked up among the migrations on disk; the tool's tables are only read.
     """
-    selection = chosen(all_tenants=all_tenants, tenants=tenants)
     need_terminal_or_yes(yes=yes or dry_run)
     from ledger.cli import shown
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
         if dry_run or not yes:
-            plans = await ledger.plan_import(
-                selection,
-                source=tool,
-                table=table,
-                registry=registry,
-                scope=scope,
-                set_name=set_name,
-            )
-            code = _show(settings, plans)
+            code = _show(settings, await ledger.plan_import(**request))
             if dry_run:
                 return code
-        question = f"Count what {tool} applied as applied"
-        await shown.ask(ledger, selection, question, yes=yes)
-        report = await ledger.import_from(
-            selection,
-            source=tool,
-            table=table,
-            registry=registry,
-            scope=scope,
-            set_name=set_name,
-        )
-        return await shown.report(settings, ledger, report)
+        question = f"Count what {request['source']} applied as applied"
+        await shown.ask(ledger, request["tenants"], question, yes=yes)
+        return await shown.report(settings, ledger, await ledger.import_from(**request))
 
-    run(settings, work)
+    return work
 
 
 def _show(settings: Settings, plans: Sequence[Importing]) -> int:
@@ -112,18 +83,6 @@ def _show(settings: Settings, plans: Sequence[Importing]) -> int:
         Column("problem", "Refused"),
         Column("hint", "Hint"),
     )
-    rows = [
-        {
-            "tenant": plan.tenant,
-            "engine": plan.engine,
-            "source": plan.source,
-            "migrations": list(plan.migrations),
-            "known": list(plan.known),
-            "notes": list(plan.notes),
-            "problem": plan.problem,
-            "hint": plan.hint,
-        }
-        for plan in plans
-    ]
+    rows = map(msgspec.structs.asdict, plans)
     write_rows(rows, columns, form=settings.format, out=sys.stdout, empty="No tenants.")
     return CHECK_FOUND if any(plan.problem for plan in plans) else 0

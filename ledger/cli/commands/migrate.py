@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.options import (
     Settings,
-    chosen,
+    Work,
+    chosen_only,
     ledger_command,
+    parallel_option,
     reason_option,
-    tenant_options,
     yes_option,
 )
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 
 @ledger_command("migrate")
-@tenant_options
+@chosen_only
 @click.option("--to", metavar="VERSION", help="Stop after this migration (VERSION or SET/VERSION).")
 @click.option("--dry-run", is_flag=True, help="Print the plan and touch nothing.")
-@click.option("--parallel", type=click.IntRange(min=1), metavar="N", help="So many at once.")
+@parallel_option
 @click.option("--no-backup", is_flag=True, help="Take no backups.")
 @click.option(
     "--on-error",
@@ -45,50 +46,29 @@ if TYPE_CHECKING:
 def command(
     settings: Settings,
     *,
-    all_tenants: bool,
-    tenants: tuple[str, ...],
-    to: str | None,
     dry_run: bool,
-    parallel: int | None,
     no_backup: bool,
-    on_error: Literal["continue", "stop"],
-    max_failures: str | None,
     out_of_order: bool,
-    explain: str | None,
-    reason: str,
     yes: bool,
-) -> None:
+    **request: Any,
+) -> Work:
     """Apply pending migrations to the chosen tenants.
 
     Safe to type again at any time: what is applied is not applied twice, and
     what was interrupted goes on from where it stood. -y is accepted and not needed.
     """
-    if dry_run and explain:
+    if dry_run and request["explain"]:
         raise click.UsageError("--explain looks before and after a run: leave --dry-run out.")
-    selection = chosen(all_tenants=all_tenants, tenants=tenants)
+    request |= {
+        "backup": "never" if no_backup else None,
+        "out_of_order": out_of_order or None,
+    }
     from ledger.cli import shown
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
         if dry_run:
-            plan = await ledger.plan(
-                selection,
-                to=to,
-                out_of_order=out_of_order or None,
-                backup="never" if no_backup else None,
-            )
-            return shown.plan(settings, plan)
-        report = await ledger.migrate(
-            selection,
-            to=to,
-            parallel=parallel,
-            backup="never" if no_backup else None,
-            on_error=on_error,
-            max_failures=max_failures,
-            out_of_order=out_of_order or None,
-            explain=explain,
-            reason=reason,
-        )
-        return await shown.report(settings, ledger, report)
+            planned = {key: request[key] for key in ("tenants", "to", "backup", "out_of_order")}
+            return shown.plan(settings, await ledger.plan(**planned))
+        return await shown.report(settings, ledger, await ledger.migrate(**request))
 
-    run(settings, work)
+    return work

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, chosen, ledger_command, tenant_options
+from ledger.cli.options import Settings, Work, chosen_only, ledger_command, parallel_option
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
 
 
 @ledger_command("rehearse")
-@tenant_options
+@chosen_only
 @click.option(
     "--sample", type=click.IntRange(min=1), metavar="N", help="Only N of the chosen tenants."
 )
@@ -26,30 +26,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="From the newest backup, a copy of the live tenant, or whichever there is.",
 )
-@click.option("--parallel", type=click.IntRange(min=1), metavar="N", help="So many at once.")
-def command(
-    settings: Settings,
-    *,
-    all_tenants: bool,
-    tenants: tuple[str, ...],
-    sample: int | None,
-    to: str | None,
-    source: Literal["auto", "backup", "live"],
-    parallel: int | None,
-) -> None:
+@parallel_option
+def command(settings: Settings, **request: Any) -> Work:
     """Try what is pending on copies: migrate, roll back, migrate again. No live tenant is changed.
 
     Ends with 4 if a migration, a check or its down steps fail there, with 3 if a tenant
     could not be rehearsed.
     """
-    selection = chosen(all_tenants=all_tenants, tenants=tenants)
     from ledger.cli import shown
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        report = await ledger.rehearse(
-            selection, sample=sample, to=to, source=source, parallel=parallel
-        )
-        return shown.rehearsal(settings, ledger, report)
+        return shown.rehearsal(settings, ledger, await ledger.rehearse(**request))
 
-    run(settings, work)
+    return work

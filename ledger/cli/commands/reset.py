@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from ledger.cli.options import (
     Settings,
-    chosen,
+    Work,
+    by_option,
+    chosen_only,
     ledger_command,
     need_terminal_or_yes,
     reason_option,
-    tenant_options,
     yes_option,
 )
 
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ledger.api import Ledger
+    from ledger.requests import How
     from ledger.runner.reset import Resetting
 
 
 @ledger_command("reset")
-@tenant_options
+@chosen_only
 @click.option("--to", metavar="VERSION", help="Go back to this migration (0: to none).")
 @click.option("--mark-only", is_flag=True, help="Change the records only; touch no table.")
 @click.option("--drop-all", is_flag=True, help="Drop everything that the migrations created.")
@@ -36,30 +38,23 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Drop this tenant's objects without asking. May be repeated.",
 )
-@click.option(
-    "--by",
-    type=click.Choice(["auto", "script", "backup"]),
-    default="auto",
-    show_default=True,
-    help="How --to undoes: by down steps, by backup, or by whichever there is.",
-)
+@by_option("How --to undoes: by down steps, by backup, or by whichever there is.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done and touch nothing.")
 @reason_option
 @yes_option
 def command(
     settings: Settings,
     *,
-    all_tenants: bool,
-    tenants: tuple[str, ...],
+    tenants: str | tuple[str, ...],
     to: str | None,
     mark_only: bool,
     drop_all: bool,
     yes_drop: tuple[str, ...],
-    by: Literal["auto", "script", "backup"],
+    by: How,
     dry_run: bool,
     reason: str,
     yes: bool,
-) -> None:
+) -> Work:
     """Go back to a version by really undoing (--to), by the records alone (--to --mark-only), or
     drop everything that the migrations created (--drop-all), so that migrate starts anew.
 
@@ -67,47 +62,45 @@ def command(
     """
     if (to is None) == (not drop_all) or (drop_all and mark_only):
         raise click.UsageError("write --to VERSION, --to VERSION --mark-only, or --drop-all.")
-    selection = chosen(all_tenants=all_tenants, tenants=tenants)
     if drop_all and yes and not yes_drop and not dry_run and not sys.stdin.isatty():
         raise click.UsageError(
             "-y does not answer --drop-all: add --yes-drop NAME for each tenant."
         )
     need_terminal_or_yes(yes=dry_run or bool(yes_drop) or (yes and not drop_all))
     from ledger.cli import shown
-    from ledger.cli.session import run
 
     async def undo(ledger: Ledger) -> int:
         if dry_run or not yes:
-            code = shown.plan(settings, await ledger.plan_rollback(selection, to=to, by=by))
+            code = shown.plan(settings, await ledger.plan_rollback(tenants, to=to, by=by))
             if dry_run:
                 return code
         question = f"Undo everything after {to}, by down steps or backup,"
-        await shown.ask(ledger, selection, question, yes=yes)
-        report = await ledger.reset(selection, to=to, by=by, reason=reason)
+        await shown.ask(ledger, tenants, question, yes=yes)
+        report = await ledger.reset(tenants, to=to, by=by, reason=reason)
         return await shown.report(settings, ledger, report)
 
     async def records(ledger: Ledger) -> int:
         if dry_run or not yes:
-            plans = await ledger.plan_reset(selection, to=to)
+            plans = await ledger.plan_reset(tenants, to=to)
             shown.resets(settings, plans)
             if dry_run:
                 return 0
         question = f"Change the records only, to {to}, touching no table,"
-        await shown.ask(ledger, selection, question, yes=yes)
-        report = await ledger.reset(selection, to=to, mark_only=True, reason=reason)
+        await shown.ask(ledger, tenants, question, yes=yes)
+        report = await ledger.reset(tenants, to=to, mark_only=True, reason=reason)
         return await shown.report(settings, ledger, report)
 
     async def drop(ledger: Ledger) -> int:
-        plans = await ledger.plan_reset(selection, drop_all=True)
+        plans = await ledger.plan_reset(tenants, drop_all=True)
         if dry_run:
             return shown.resets(settings, plans)
         if not yes_drop:
             shown.resets(settings, plans, out=sys.stderr)
         _confirm_each(plans, yes_drop)
-        report = await ledger.reset(selection, drop_all=True, reason=reason)
+        report = await ledger.reset(tenants, drop_all=True, reason=reason)
         return await shown.report(settings, ledger, report)
 
-    run(settings, drop if drop_all else records if mark_only else undo)
+    return drop if drop_all else records if mark_only else undo
 
 
 def _confirm_each(plans: Sequence[Resetting], named: tuple[str, ...]) -> None:

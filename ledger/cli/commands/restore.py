@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.options import (
     Settings,
-    chosen,
+    Work,
+    chosen_only,
     ledger_command,
     need_terminal_or_yes,
     reason_option,
-    tenant_options,
     yes_option,
 )
 from ledger.cli.times import TIME
@@ -22,39 +22,29 @@ if TYPE_CHECKING:
 
 
 @ledger_command("restore")
-@tenant_options
+@chosen_only
 @click.option("--backup", metavar="SEQ|PATH", help="This one (default: the newest).")
 @click.option("--at", type=TIME, help="The newest one from before then.")
 @reason_option
 @yes_option
 def command(
-    settings: Settings,
-    *,
-    all_tenants: bool,
-    tenants: tuple[str, ...],
-    backup: str | None,
-    at: str | None,
-    reason: str,
-    yes: bool,
-) -> None:
+    settings: Settings, *, backup: str | None, at: str | None, yes: bool, **request: Any
+) -> Work:
     """Put tenants back to a backup. What was written since is lost: stop the application first."""
     if backup is not None and at is not None:
         raise click.UsageError("--backup and --at exclude each other.")
-    selection = chosen(all_tenants=all_tenants, tenants=tenants)
     need_terminal_or_yes(yes=yes)
     from ledger.cli import shown
-    from ledger.cli.session import run
 
     which = (
         f"backup {backup}" if backup else f"the backup before {at}" if at else "the newest backup"
     )
+    seq = int(backup) if backup is not None and backup.isdigit() else backup
 
     async def work(ledger: Ledger) -> int:
-        await shown.ask(
-            ledger, selection, f"Restore {which}, losing all data written since,", yes=yes
-        )
-        seq = int(backup) if backup is not None and backup.isdigit() else backup
-        report = await ledger.restore(selection, backup=seq, at=at, reason=reason)
+        question = f"Restore {which}, losing all data written since,"
+        await shown.ask(ledger, request["tenants"], question, yes=yes)
+        report = await ledger.restore(**request, backup=seq, at=at)
         return await shown.report(settings, ledger, report)
 
-    run(settings, work)
+    return work

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.options import (
     Settings,
+    Work,
+    by_option,
     chosen,
     ledger_command,
     need_terminal_or_yes,
@@ -24,58 +26,44 @@ if TYPE_CHECKING:
 @click.argument("migration", required=False)
 @tenant_options
 @click.option("--to", metavar="VERSION", help="Undo everything after this migration (0: all).")
-@click.option("--run", "run_id", metavar="ID", help="Undo what this run did, on its tenants.")
-@click.option(
-    "--by",
-    type=click.Choice(["auto", "script", "backup"]),
-    default="auto",
-    show_default=True,
-    help="By down steps, by backup, or by whichever there is.",
-)
+@click.option("--run", metavar="ID", help="Undo what this run did, on its tenants.")
+@by_option("By down steps, by backup, or by whichever there is.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and touch nothing.")
 @reason_option
 @yes_option
 def command(
     settings: Settings,
     *,
-    migration: str | None,
     all_tenants: bool,
     tenants: tuple[str, ...],
-    to: str | None,
-    run_id: str | None,
-    by: Literal["auto", "script", "backup"],
     dry_run: bool,
     reason: str,
     yes: bool,
-) -> None:
+    **request: Any,
+) -> Work:
     """Undo one MIGRATION (the newest by default), newest first.
 
     By its down steps, as they were when it was applied; a migration that has
     none is undone by putting back the backup from before it.
     """
-    if sum(one is not None for one in (migration, to, run_id)) > 1:
+    migration, to, run = request["migration"], request["to"], request["run"]
+    if sum(one is not None for one in (migration, to, run)) > 1:
         raise click.UsageError("MIGRATION, --to and --run exclude each other.")
-    everywhere = all_tenants or (run_id is not None and not tenants)
+    everywhere = all_tenants or (run is not None and not tenants)
     selection = chosen(all_tenants=everywhere, tenants=tenants)
     need_terminal_or_yes(yes=yes or dry_run)
     from ledger.cli import shown
-    from ledger.cli.session import run
 
     what = migration or (f"everything after {to}" if to else None)
-    what = what or (f"what run {run_id} did" if run_id else "the newest migration")
+    what = what or (f"what run {run} did" if run else "the newest migration")
 
     async def work(ledger: Ledger) -> int:
         if dry_run or not yes:
-            plan = await ledger.plan_rollback(
-                selection, migration=migration, to=to, run=run_id, by=by
-            )
-            code = shown.plan(settings, plan)
+            code = shown.plan(settings, await ledger.plan_rollback(selection, **request))
             if dry_run:
                 return code
         await shown.ask(ledger, selection, f"Roll back {what}", yes=yes)
-        report = await ledger.rollback(
-            selection, migration=migration, to=to, run=run_id, by=by, reason=reason
-        )
+        report = await ledger.rollback(selection, reason=reason, **request)
         return await shown.report(settings, ledger, report)
 
-    run(settings, work)
+    return work

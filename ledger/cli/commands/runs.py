@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, ledger_command
+from ledger.cli.options import Settings, Work, ledger_command
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
 @ledger_command("runs")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
-def command(settings: Settings, *, limit: int | None) -> None:
+def command(settings: Settings, **request: Any) -> Work:
     """Show the runs: who did what to how many tenants, and how it ended."""
     from ledger.cli import lists
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return lists.runs(settings, await ledger.runs(limit=limit))
+        return lists.runs(settings, await ledger.runs(**request))
 
-    run(settings, work)
+    return work

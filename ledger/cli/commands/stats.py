@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, chosen_or_all, ledger_command, tenant_options
+from ledger.cli.options import Settings, Work, all_or_chosen, ledger_command
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
+    from ledger.render.figures import Part
 
 
 @ledger_command("stats")
-@tenant_options
+@all_or_chosen
 @click.option(
     "--by",
     type=click.Choice(["tenant", "migration", "step"]),
@@ -31,27 +32,17 @@ if TYPE_CHECKING:
     metavar="N",
     help="So many of the slowest steps.",
 )
-def command(
-    settings: Settings,
-    *,
-    all_tenants: bool,
-    tenants: tuple[str, ...],
-    by: Literal["tenant", "migration", "step"] | None,
-    migration: str | None,
-    limit: int,
-) -> None:
+def command(settings: Settings, *, by: Part | None, limit: int, **request: Any) -> Work:
     """Show sizes, growth by migration, and the slowest steps over the fleet.
 
     From what runs recorded: no tenant is opened.
     """
-    selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
     from ledger.cli import shown
-    from ledger.cli.session import run
     from ledger.render.figures import write_stats
 
     async def work(ledger: Ledger) -> int:
-        made = await ledger.stats(selection, migration=migration, steps=limit)
+        made = await ledger.stats(**request, steps=limit)
         write_stats(made, part=by, form=settings.format, out=sys.stdout)
         return shown.unanswered(settings, ledger)
 
-    run(settings, work)
+    return work

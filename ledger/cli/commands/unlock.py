@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.options import (
     Settings,
-    chosen,
+    Work,
+    chosen_only,
     ledger_command,
     need_terminal_or_yes,
-    tenant_options,
     yes_option,
 )
 
@@ -20,24 +20,19 @@ if TYPE_CHECKING:
 
 
 @ledger_command("unlock")
-@tenant_options
+@chosen_only
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it is recorded.")
 @yes_option
-def command(
-    settings: Settings, *, all_tenants: bool, tenants: tuple[str, ...], reason: str, yes: bool
-) -> None:
+def command(settings: Settings, *, yes: bool, **request: Any) -> Work:
     """End a claim that nobody will end. Its holder, should it live after all, can write no more.
 
     Rarely needed: a claim whose process is gone is taken over by itself.
     """
-    selection = chosen(all_tenants=all_tenants, tenants=tenants)
     need_terminal_or_yes(yes=yes)
     from ledger.cli import shown
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        await shown.ask(ledger, selection, "End the claims", yes=yes)
-        report = await ledger.unlock(selection, reason=reason)
-        return await shown.report(settings, ledger, report)
+        await shown.ask(ledger, request["tenants"], "End the claims", yes=yes)
+        return await shown.report(settings, ledger, await ledger.unlock(**request))
 
-    run(settings, work)
+    return work

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import (
-    Settings,
-    chosen_or_all,
-    ledger_command,
-    reason_option,
-    tenant_options,
-)
+from ledger.cli.options import Settings, Work, all_or_chosen, ledger_command, reason_option
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
 
 
 @ledger_command("validate")
-@tenant_options
+@all_or_chosen
 @click.option(
     "--schema",
     metavar="FILE",
@@ -27,25 +21,14 @@ if TYPE_CHECKING:
 )
 @click.option("--accept", is_flag=True, help="Take what differs for what it should be.")
 @reason_option
-def command(
-    settings: Settings,
-    *,
-    all_tenants: bool,
-    tenants: tuple[str, ...],
-    schema: str | None,
-    accept: bool,
-    reason: str,
-) -> None:
+def command(settings: Settings, **request: Any) -> Work:
     """Run the checks of every applied migration and compare the live schema with what it should be.
 
     Ends with 4 if a check does not hold or a schema differs.
     """
-    selection = chosen_or_all(all_tenants=all_tenants, tenants=tenants)
     from ledger.cli import shown
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        report = await ledger.validate(selection, schema=schema, accept=accept, reason=reason)
-        return shown.validation(settings, ledger, report)
+        return shown.validation(settings, ledger, await ledger.validate(**request))
 
-    run(settings, work)
+    return work

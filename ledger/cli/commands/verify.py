@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, ledger_command
+from ledger.cli.options import Settings, Work, ledger_command
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
@@ -19,16 +19,15 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Replace the projections by the replay's; keep missing texts again.",
 )
-def command(settings: Settings, *, anchor: str | None, rebuild: bool) -> None:
+def command(settings: Settings, **request: Any) -> Work:
     """Recompute the ledger's hash chain, rehash its texts, and compare projections with a full replay.
 
     Ends with 4, the first bad seq, and each text that was changed or is missing. With --rebuild a
     missing text is taken from its migration's file, if that is as it was when it ran.
     """
     from ledger.cli import shown
-    from ledger.cli.session import run
 
     async def work(ledger: Ledger) -> int:
-        return shown.verified(settings, await ledger.verify(anchor=anchor, rebuild=rebuild))
+        return shown.verified(settings, await ledger.verify(**request))
 
-    run(settings, work)
+    return work
