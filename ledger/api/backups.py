@@ -1,10 +1,6 @@
-"""`backups prune` and `backups verify` over many tenants."""
+"""`backups prune` over many tenants."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-
-import anyio
 
 from ledger.api.call import Call
 from ledger.engines.base import Target
@@ -13,23 +9,8 @@ from ledger.plan import Catalogue
 from ledger.requests import PlanPrune, Prune
 from ledger.runner.kept import KeptBackup, all_backups
 from ledger.runner.outcome import Outcome
-from ledger.runner.prune import BackupCheck, Pruning, check_backup, plan_tenant, prune_tenant
+from ledger.runner.prune import Pruning, plan_tenant, prune_tenant
 from ledger.stores.filters import moment_text
-
-
-async def check_backups(found: Sequence[KeptBackup], *, parallel: int) -> list[BackupCheck]:
-    """All of them read through, at most `parallel` at once, in the order given."""
-    checks: dict[int, BackupCheck] = {}
-    limit = anyio.CapacityLimiter(parallel)
-
-    async def check(kept: KeptBackup) -> None:
-        async with limit:
-            checks[kept.seq] = await check_backup(kept)
-
-    async with anyio.create_task_group() as group:
-        for kept in found:
-            group.start_soon(check, kept)
-    return [checks[kept.seq] for kept in found]
 
 
 async def plan_prune(call: Call, request: PlanPrune) -> tuple[Pruning, ...]:

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import anyio
 import msgspec
 
 from ledger.config import Config
@@ -33,6 +32,7 @@ from ledger.errors import (
     UnknownTenantError,
     UsageError,
 )
+from ledger.fleet.fanout import each
 from ledger.scripts.placeholders import validate_identifier_value
 
 MAX_NAME: Final = 128
@@ -128,20 +128,14 @@ async def discover(config: Config, engines: Engines) -> Found:
 
 async def _all_sources(config: Config, engines: Engines) -> list[list[Target | Lost] | LedgerError]:
     """What each source names, or its error; a server that does not answer keeps no other waiting."""
-    results: list[list[Target | Lost] | LedgerError] = [[] for _ in config.tenants]
-    limit = anyio.CapacityLimiter(SOURCES_AT_ONCE)
 
-    async def ask(number: int, source: TenantSource) -> None:
-        async with limit:
-            try:
-                results[number] = [one async for one in _from_source(config, source, engines)]
-            except LedgerError as error:
-                results[number] = error
+    async def ask(source: TenantSource) -> list[Target | Lost] | LedgerError:
+        try:
+            return [found async for found in _from_source(config, source, engines)]
+        except LedgerError as error:
+            return error
 
-    async with anyio.create_task_group() as group:
-        for number, source in enumerate(config.tenants):
-            group.start_soon(ask, number, source)
-    return results
+    return await each(config.tenants, ask, parallel=SOURCES_AT_ONCE)
 
 
 def _require_searched(target: Target, source: TenantSource) -> None:

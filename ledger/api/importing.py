@@ -8,6 +8,8 @@ from ledger.api.call import Call
 from ledger.api.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.errors import UsageError
+from ledger.fleet.fanout import each_target
+from ledger.fleet.progress import Unwatched
 from ledger.fleet.report import RunReport
 from ledger.plan import Catalogue
 from ledger.requests import Import, PlanImport
@@ -43,13 +45,21 @@ def require_known(asked: PlanImport, chosen: Chosen) -> None:
 async def plan_import(call: Call, request: PlanImport) -> tuple[Importing, ...]:
     """What an import would count as applied on each tenant; touches nothing."""
     require_known(request, call.chosen)
+
+    async def plan(target: Target) -> Importing:
+        return await plan_import_tenant(
+            call.ctx, call.engine(target), target, call.catalogue(target), request
+        )
+
     return tuple(
-        [
-            await plan_import_tenant(
-                call.ctx, call.engine(target), target, call.catalogue(target), request
-            )
-            for target in call.targets
-        ]
+        await each_target(
+            call.targets,
+            plan,
+            command="import",
+            parallel=call.bounds.parallel,
+            progress=Unwatched(),
+            outcome=lambda _: ("planned", ""),
+        )
     )
 
 

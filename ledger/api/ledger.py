@@ -299,10 +299,11 @@ class Ledger(Connection):
     @takes(ask.VerifyBackups)
     async def verify_backups(self, request: ask.VerifyBackups) -> list[BackupCheck]:
         """Read every recorded backup through: its hash, and that it opens and is whole."""
-        from ledger.api.backups import check_backups
+        from ledger.fleet.fanout import each
+        from ledger.runner.prune import check_backup
 
         found = await self.backups(request.tenants)
-        return await check_backups(found, parallel=self.config.parallel)
+        return await each(found, check_backup, parallel=self.config.parallel)
 
     @takes(ask.Rehearse)
     async def rehearse(self, request: ask.Rehearse) -> RehearsalReport:

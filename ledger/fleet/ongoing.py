@@ -17,7 +17,7 @@ from ledger.fleet.report import RunReport
 from ledger.fleet.signals import GRACE_SECONDS
 from ledger.runner.context import RunContext
 from ledger.runner.outcome import Outcome, failure
-from ledger.runner.unrecorded import record_outcome
+from ledger.runner.skipped import record_outcome
 
 log = logging.getLogger("ledger.fleet")
 

@@ -32,7 +32,7 @@ from ledger.runner.context import RunContext
 from ledger.runner.held import RELEASE_SECONDS
 from ledger.runner.holder import run_began, run_ended
 from ledger.runner.outcome import Outcome
-from ledger.runner.unrecorded import record_rest
+from ledger.runner.skipped import record_rest
 
 log = logging.getLogger("ledger.fleet")
 

@@ -238,7 +238,7 @@ async def take(
     return created
 
 
-def told(created: ev.BackupCreated, target: Target) -> list[str]:
+def warnings_of(created: ev.BackupCreated, target: Target) -> list[str]:
     """What a person should know of a backup that does not hold everything."""
     notes = []
     if created.left_out:

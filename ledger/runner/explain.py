@@ -66,7 +66,7 @@ def _one(query: Query, before: Plan, after: Plan) -> QueryPlan:
     )
 
 
-def told(explained: ev.Explained) -> list[str]:
+def warnings_of(explained: ev.Explained) -> list[str]:
     """A line for each query whose plan changed, or that cannot run any more."""
     lines = []
     for plan in explained.plans:

@@ -274,7 +274,7 @@ async def _undo(
                 error.hint = f"{error.hint} {WITHOUT}"
                 raise
             saved.append(created.path)
-            warnings += backups.told(created, target)
+            warnings += backups.warnings_of(created, target)
         if first.script is not None:
             undoing = {way.ref.id for way in ways}
             warnings += [

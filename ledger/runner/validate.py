@@ -28,8 +28,8 @@ from ledger.runner.comparison import Comparison, View
 from ledger.runner.context import RunContext
 from ledger.runner.kept import kept_migration
 from ledger.runner.marker import in_part
-from ledger.runner.migrate import record_skip
 from ledger.runner.past import ids, last_with, past
+from ledger.runner.skipped import record_skip
 from ledger.schema import Schema, fingerprint
 
 

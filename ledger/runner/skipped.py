@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import anyio
 
 from ledger import events as ev
+from ledger.engines.base import Target
 from ledger.errors import LedgerError, TenantError
 from ledger.runner.claim import require_free
 from ledger.runner.context import RunContext
@@ -61,6 +62,17 @@ async def record_rest(
     for outcome in apart:
         if not await record_outcome(ctx, outcome, apart=True):
             return
+
+
+async def record_skip(ctx: RunContext, target: Target, error: LedgerError) -> None:
+    """Record on its stream that the tenant was set aside, unless another run works on it."""
+    try:
+        await require_free(ctx, target.name)
+        await ctx.record_last(
+            target.name, [ev.TenantSkipped(reason="unreachable", detail=error.message)]
+        )
+    except LedgerError as second:
+        error.add_note(f"and this could not be recorded: {second}")
 
 
 async def _on_its_own(ctx: RunContext, tenant: str, event: ev.TenantSkipped) -> bool:
