@@ -14,7 +14,7 @@ from ledger.errors import ScriptError
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import read_source
 from tests.conftest import MakeDatabase
-from tests.issue5.place import Place, make_place
+from tests.place import Place, make_place
 from tests.servers import Server, queries
 
 Dump = Callable[..., bytes]

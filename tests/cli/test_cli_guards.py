@@ -8,7 +8,7 @@ import pytest
 
 from ledger.errors import ScriptError
 from ledger.scripts.directives import Directive, parse_skip_if
-from tests.issue5.place import WITH_MYSQL, make_place
+from tests.place import WITH_MYSQL, make_place
 
 QUOTES = {"sqlite": ('"', '"'), "mariadb": ("`", "`"), "mysql": ("`", "`")}
 

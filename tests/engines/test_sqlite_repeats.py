@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.issue5.place import Place, make_place
+from tests.place import Place, make_place
 
 UP = "-- migrate:up transaction:false\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.issue5.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, Place, make_place
 
 MakePlace = Callable[[str], Place]
 TABLE = "CREATE TABLE notes (id INTEGER PRIMARY KEY);\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.issue5.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, Place, make_place
 
 FIRST = """\
 CREATE TABLE notes (id INTEGER PRIMARY KEY, words VARCHAR(40));

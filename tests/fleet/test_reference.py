@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.issue5.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, Place, make_place
 
 NOTES = """\
 CREATE TABLE notes (id INTEGER PRIMARY KEY, text VARCHAR(50));

@@ -13,7 +13,7 @@ from ledger.api import Ledger
 from ledger.errors import WrongLedgerError
 from tests.cli.terminal import Ended
 from tests.fleet.world import Fleet
-from tests.issue5.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, Place, make_place
 
 NOTES = "CREATE TABLE notes (id INTEGER PRIMARY KEY);\n-- migrate:down\nDROP TABLE notes;\n"
 LOOKING = {

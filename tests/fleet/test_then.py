@@ -14,7 +14,7 @@ from ledger.api.status import Status
 from ledger.errors import UnknownTenantError
 from ledger.stores import open_store
 from tests.fleet.world import TAGS, Fleet
-from tests.issue5.place import WITH_MYSQL, make_place
+from tests.place import WITH_MYSQL, make_place
 
 
 def states(status: Status) -> dict[str, tuple[str, tuple[str, ...]]]:

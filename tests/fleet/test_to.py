@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.issue5.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, Place, make_place
 
 ALL = "--all-tenants"
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults import commands
 from tests.faults.commands import wait_for
-from tests.issue5.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, Place, make_place
 
 FIRST = "CREATE TABLE notes (id INTEGER PRIMARY KEY);\n"
 SLOW = {

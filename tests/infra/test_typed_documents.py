@@ -13,7 +13,7 @@ import pytest
 
 from ledger.cli.group import ledger
 from ledger.cli.options import Settings
-from tests.issue5.test_tutorials import Shell, commands
+from tests.infra.test_tutorials import Shell, commands
 from tests.servers import ROOT
 
 TUTORIALS = {"preset-assistants.md", "woo-ai.md"}

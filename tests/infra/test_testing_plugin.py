@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.issue5.place import ENGINES
+from tests.place import ENGINES
 from tests.servers import Server, queries
 
 pytest_plugins = ["pytester"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.issue5.place import ENGINES, Place, make_place
+from tests.place import ENGINES, Place, make_place
 from tests.servers import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"

@@ -10,7 +10,7 @@ import pytest
 from ledger.errors import UsageError
 from ledger.scripts.foreign import SOURCES
 from tests.conftest import MakeDatabase
-from tests.issue5.place import Place, make_place
+from tests.place import Place, make_place
 from tests.servers import Server, query
 
 

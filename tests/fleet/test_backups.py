@@ -12,7 +12,7 @@ import pytest
 from ledger.errors import UsageError
 from ledger.runner.kept import KeptBackup
 from ledger.runner.prune import prunable
-from tests.issue5.place import ENGINES, Place, make_place
+from tests.place import ENGINES, Place, make_place
 
 
 @pytest.fixture(params=ENGINES)

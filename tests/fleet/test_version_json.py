@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.issue5.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, Place, make_place
 
 FIRST = "CREATE TABLE {prefix}first (id INTEGER PRIMARY KEY);\nCREATE VIEW seen AS SELECT id FROM {prefix}first;\n"
 SECOND = "CREATE TABLE second (id INTEGER PRIMARY KEY);\n"

@@ -10,7 +10,7 @@ import pytest
 from ledger.errors import UsageError
 from tests.faults import commands
 from tests.faults.commands import wait_for
-from tests.issue5.place import ENGINES, Place, make_place
+from tests.place import ENGINES, Place, make_place
 
 
 @pytest.fixture(params=ENGINES)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ledger.scripts.manifest import read_version_file
-from tests.issue5.place import ENGINES, Place, make_place
+from tests.place import ENGINES, Place, make_place
 
 
 @pytest.fixture(params=ENGINES)

@@ -14,7 +14,7 @@ from ledger import events as ev
 from ledger.errors import UsageError
 from tests.cli.terminal import Terminal
 from tests.conftest import MakeDatabase
-from tests.issue5.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, Place, make_place
 from tests.servers import Server, query
 
 TABLES = """\

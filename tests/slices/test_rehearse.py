@@ -15,7 +15,7 @@ from ledger.errors import ChecksumMismatchError
 from ledger.runner.rehearsal import reaches_out
 from tests.cli.terminal import Terminal
 from tests.conftest import MakeDatabase
-from tests.issue5.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, Place, make_place
 from tests.servers import Server, connect, queries, query
 
 FIRST = """\

@@ -12,7 +12,7 @@ import pytest
 
 from ledger.errors import UsageError
 from tests.conftest import MakeDatabase
-from tests.issue5.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, Place, make_place
 from tests.servers import Server, query
 
 FIRST = """\

@@ -1,1 +1,0 @@
-"""What the two source documents promise, on both engines."""

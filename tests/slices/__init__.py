@@ -1,0 +1,1 @@
+"""Features that a folder of the code shows whole, each from its command down, on all engines."""
