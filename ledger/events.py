@@ -184,7 +184,9 @@ class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
 
     `before` is the fingerprint of the objects the statement touches. `ahead` are the
     steps that follow without an intent of their own. `bytes_before` is the tenant's size before the
-    migration's first step, as long as its marker does not say so.
+    migration's first step, as long as its marker does not say so. `reached` is set for a step inside
+    the file's own transaction: nothing from `step` on has landed unless that has committed, and
+    `reached` is the step that is about to run, with this `statement`.
     """
 
     set: str
@@ -197,6 +199,7 @@ class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
     connection_id: int = 0
     ahead: tuple[AheadStep, ...] = ()
     bytes_before: int | None = None
+    reached: int = 0
 
 
 class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):

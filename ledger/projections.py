@@ -84,6 +84,7 @@ class OpenIntent(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     connection_id: int = 0
     ahead: tuple[ev.AheadStep, ...] = ()
     bytes_before: int | None = None
+    reached: int = 0
 
 
 class Resolution(msgspec.Struct, kw_only=True, frozen=True):
@@ -425,6 +426,7 @@ def _step_started(fleet: FleetState, state: TenantState, row: Fact, event: ev.St
         connection_id=event.connection_id,
         ahead=event.ahead,
         bytes_before=event.bytes_before,
+        reached=event.reached,
     )
 
 

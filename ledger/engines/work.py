@@ -76,7 +76,9 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """A step about to run whose effect cannot share a transaction with the marker.
 
     `ahead` are the steps after it that this announces too. `bytes_before` is the tenant's size before
-    the migration's first step, where its marker does not say so yet.
+    the migration's first step, where its marker does not say so yet. `reached`: it is about the file's
+    own transaction, in which all from `step` on is to land; this step of it is about to run, and
+    `statement` is its.
     """
 
     step: int
@@ -86,6 +88,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     connection_id: int
     ahead: tuple[AheadStep, ...] = ()
     bytes_before: int | None = None
+    reached: int = 0
 
     def singly(self) -> tuple[Intent, ...]:
         """The same as an intent for each step."""

@@ -50,6 +50,7 @@ def as_intent(was: OpenIntent) -> Intent:
         connection_id=was.connection_id,
         ahead=was.ahead,
         bytes_before=was.bytes_before,
+        reached=was.reached,
     )
 
 

@@ -51,6 +51,7 @@ class TenantJournal:
                 connection_id=intent.connection_id,
                 ahead=intent.ahead,
                 bytes_before=intent.bytes_before,
+                reached=intent.reached,
             )
         )
         await self.flush()

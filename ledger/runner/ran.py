@@ -142,10 +142,13 @@ def how_far(
     if not announced:
         perhaps = _unannounced(migration, last, known) if known.begun is not None else ()
         return Unfinished(landed=frozenset(range(1, last + 1)), perhaps=perhaps)
-    landed = set(range(1, announced[0].step))
+    landed = set(range(1, max(announced[0].step - 1, last) + 1))
     made: set[str] = set()
     doubtful: list[Step] = []
     for one in announced:
+        if one.reached:
+            doubtful += steps[max(one.step - 1, last) : one.reached]
+            continue
         step = _step_of(migration, one)
         if step is None:
             continue
@@ -163,7 +166,7 @@ def _announced(ref: MigrationRef, state: TenantState, *, after: int) -> list[Int
     was = state.intent
     if was is None or (was.set, was.version, was.direction) != (ref.set, ref.version, "up"):
         return []
-    return [one for one in as_intent(was).singly() if one.step > after]
+    return [one for one in as_intent(was).singly() if max(one.step, one.reached) > after]
 
 
 def _step_of(migration: Migration, intent: Intent) -> Step | None:

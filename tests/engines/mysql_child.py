@@ -190,6 +190,10 @@ def _work(folder: Path, direction: Literal["up", "down"], epoch: int, ledger: Fi
         checks=CHECKS if direction == "up" and not own.exists() else (),
         intent=ledger.intent(),
     )
+    word = folder / "word.json"
+    if word.exists():
+        how, step = json.loads(word.read_text())
+        order = msgspec.structs.replace(order, resolved=how, resolved_step=step)
     return msgspec.structs.replace(order, recorded=ledger.recorded())
 
 

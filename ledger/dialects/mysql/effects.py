@@ -8,7 +8,9 @@ left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from ledger.dialects.kinds import Unsettled
@@ -42,6 +44,25 @@ _HARMLESS: Final = frozenset(_NAMES.split())
 _SEQUENCE: Final = frozenset({"NEXTVAL", "SETVAL"})
 _FILES: Final = frozenset({"OUTFILE", "DUMPFILE"})
 _NOTHING: Final = Token("other", "", "")
+
+
+_CALL: Final = re.compile(
+    r"(?<![\w$])(?:(?P<owner>[\w$]++|`[^`]++`)\s*+\.\s*+)?(?P<name>[\w$]++|`[^`]++`|\"[^\"]++\")"
+    r"\s*+(?:/\*[^*]*+\*/\s*+)?\("
+)
+
+
+@lru_cache(maxsize=512)
+def called(sql: str) -> tuple[str, ...]:
+    """As `Effects.calls`, for long statements: what only seems to be a call, in a literal, is among them."""
+    found: dict[str, None] = {}
+    for match in _CALL.finditer(sql):
+        owner, name = match["owner"], match["name"].strip('`"')
+        if owner is not None:
+            found[f"{owner.strip('`')}.{name}"] = None
+        elif name.upper() not in _HARMLESS:
+            found[name] = None
+    return tuple(found)
 
 
 def effects(words: Iterable[Token]) -> Effects:

@@ -89,7 +89,14 @@ async def _bring_to_end(
         progress.carry(body.steps, told=body.told)
     elif measured.plans is not None:
         await progress.save(opened.connection)
-    run = Run(opened, work, journal, progress, kept=body.connection if same else None)
+    run = Run(
+        opened,
+        work,
+        journal,
+        progress,
+        kept=body.connection if same else None,
+        begun=body.begun if same else None,
+    )
     try:
         if work.python is not None:
             checks = await python.run_module(run, body)
@@ -128,9 +135,6 @@ async def _run_section(run: Run, before: Mapping[str, str]) -> None:
     _require_landed(run)
     await run.state.begin(run.opened.connection)
     passed = False
-    announced = (
-        {intent.step: intent for intent in work.intent.singly()} if work.intent is not None else {}
-    )
     for step in work.section.steps:
         kind = kind_of(step.sql)
         if kind.kind == "session":
@@ -143,10 +147,10 @@ async def _run_section(run: Run, before: Mapping[str, str]) -> None:
         if not passed:
             passed = True
             await run.restore()
-        if step.number in announced:
-            if not await run.take_up(step, kind, announced[step.number], before):
+        if step.number in run.announced:
+            if not await run.take_up(step, kind, run.announced[step.number], before):
                 # It runs only now: those announced with it had not begun.
-                announced = {}
+                run.announced = {}
         else:
             await run.run(step, kind)
     if not passed:

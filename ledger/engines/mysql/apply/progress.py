@@ -17,12 +17,14 @@ import msgspec
 
 from ledger import failpoints
 from ledger.drivers.mysql import DriverError, MysqlConnection
+from ledger.engines.entries import entry_id
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
-from ledger.engines.mysql.lock.marker import Body, MarkerTable
+from ledger.engines.mysql.lock.marker import Begun, Body, MarkerTable
 from ledger.engines.work import Intent, Journal, MarkerEntry, StepResult, Work
 from ledger.errors import FencedError, TenantError
 from ledger.events import CheckResult
+from ledger.scripts.model import Step
 
 SAVE_SECONDS: Final = 10.0
 RESULTS_MAX: Final = 100
@@ -40,6 +42,7 @@ class Progress:
     ) -> None:
         self.step = step
         self.of = 0
+        self.begun: Begun | None = None
         self.measured = measured
         self._work = work
         self._journal = journal
@@ -83,6 +86,8 @@ class Progress:
     def done(self, *results: StepResult) -> None:
         """Steps that have landed in the tenant."""
         self.step = results[-1].number
+        if self.begun is not None and self.begun.step <= self.step:
+            self.begun = None
         self._kept.extend(results)
         self._untold.extend(results)
         self._connection = self._known()
@@ -131,6 +136,7 @@ class Progress:
                 before=before,
                 measured=self.measured,
                 connection=self._connection,
+                begun=self.begun,
             ),
         )
         self._measured_saved = True
@@ -148,6 +154,42 @@ class Progress:
             self.entry(step=results[-1].number),
             Body(steps=(*self._kept, *results), measured=self.measured, connection=self._known()),
         )
+
+    async def begin_within(
+        self, connection: MysqlConnection, step: Step, before: Sequence[StepResult]
+    ) -> None:
+        """Write inside the open transaction what is so if the step commits it: all `before` has landed."""
+        self.begun = Begun(step=step.number, statement=step.sha256)
+        await self._table.put(
+            connection,
+            self.entry(step=before[-1].number if before else self.step),
+            Body(
+                steps=(*self._kept, *before),
+                measured=self.measured,
+                connection=self._known(),
+                begun=self.begun,
+            ),
+        )
+
+    def failed(self, step: Step) -> None:
+        """The step was refused: if it had committed what was before it, it is simply run again."""
+        if self.begun is not None and self.begun.step == step.number:
+            self.begun = None
+
+    async def take_committed(
+        self, connection: MysqlConnection, before: Sequence[StepResult]
+    ) -> bool:
+        """After the transaction of `begin_within` is over: whether its step had committed what was `before`."""
+        if self.begun is None:
+            return False
+        body = await self._table.read_body(connection, entry_id(self._work.ref))
+        if body.begun != self.begun:
+            self.begun = None
+            return False
+        landed = [one for one in before if one.number < self.begun.step]
+        if landed:
+            self.done(*landed)
+        return True
 
     def committed(self, *results: StepResult) -> None:
         """The transaction of `save_within` has committed."""
@@ -197,6 +239,22 @@ class Progress:
             raise
         if len(self._kept) > RESULTS_MAX and not self._keeps_all:
             self._kept.clear()
+
+    async def intend_within(self, step: Step, connection_id: int) -> None:
+        """Make durable that the step is about to run in the file's own transaction, and nothing else:
+        what is not saved yet may be rolled back.
+        """
+        await self._journal.intend(
+            Intent(
+                step=self._saved_step + 1,
+                statement=step.sha256,
+                before="",
+                objects=(),
+                connection_id=connection_id,
+                bytes_before=None if self._measured_saved else self.measured.bytes,
+                reached=step.number,
+            )
+        )
 
     async def announce_if_many(self, connection: MysqlConnection, intent: Intent) -> None:
         """Keep the marker small in a migration of thousands of rows' statements."""

@@ -65,9 +65,8 @@ class _Calls:
             self._require_same(step)
             await run.replay(step, kind)
             return
-        intent = run.work.intent
-        if intent is not None and intent.step == step.number:
-            await run.take_up(step, kind, intent, self._before)
+        if step.number in run.announced:
+            await run.take_up(step, kind, run.announced[step.number], self._before)
         else:
             await run.run(step, kind)
         if run.progress.unsaved:

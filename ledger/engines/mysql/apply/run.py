@@ -31,9 +31,10 @@ from ledger.drivers.mysql import (
     ServerWarning,
 )
 from ledger.engines.entries import entry_id
-from ledger.engines.mysql.apply import guards, settle, sharing
+from ledger.engines.mysql.apply import guards, settle, sharing, within
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
 from ledger.engines.mysql.apply.progress import SAVE_SECONDS, Progress
+from ledger.engines.mysql.lock.marker import Begun
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import objects
 from ledger.engines.mysql.shared import kind_of
@@ -56,6 +57,9 @@ ROWS_STAY: Final = (
     "what {} had written into tables without transactions (MyISAM, Aria) stays; delete it before you"
     " run this again"
 )
+COMMITTED: Final = (
+    "; a statement inside the transaction had committed the steps before it, which stay"
+)
 
 
 class Run:
@@ -69,6 +73,7 @@ class Run:
         progress: Progress,
         *,
         kept: Kept | None = None,
+        begun: Begun | None = None,
     ) -> None:
         self.opened = opened
         self.work = work
@@ -78,6 +83,7 @@ class Run:
         self._ahead: set[int] = set()
         self._unsaved_ddl = False
         self._own: list[StepResult] = []
+        self.announced = _announced(work, progress.step, begun)
         asked = needs(work.section.steps, work.checks, unknown=work.python is not None)
         self.state = ConnectionState(
             asked,
@@ -212,18 +218,19 @@ class Run:
             return
         if self._in_own_transaction():
             if not kind.commits:
-                await self._within(step)
+                await self._within(step, kind)
                 return
             await self._commit_own(step)
         calls = await self._calls(kind)
         if _may_be_repeated(step, kind, calls):
             await self._before_other(step)
             await self._plain(step, kind)
-        elif (calls == "undone" and kind.settleable) or (
-            kind.kind == "dml"
-            and await sharing.rows_share_transaction(
-                self.opened.connection, self.opened.storage, kind
+        elif (
+            await sharing.rows_share_transaction(
+                self.opened.connection, self.opened.storage, step, kind
             )
+            if kind.kind == "dml"
+            else calls == "undone" and kind.settleable
         ):
             await self._before_other(step)
             await self._rows(step)
@@ -472,8 +479,10 @@ class Run:
                 raise
 
     async def _calls(self, kind: StatementKind) -> sharing.Calls:
-        """What the functions do that a statement calls which defines nothing."""
-        return "nothing" if kind.fills else await sharing.calls(self.opened.connection, kind)
+        """What the functions do that a statement calls which neither defines anything nor is about rows."""
+        if kind.fills or kind.kind == "dml":
+            return "nothing"
+        return await sharing.calls(self.opened.connection, kind)
 
     # The file's own transaction.
 
@@ -510,18 +519,25 @@ class Run:
         if ends or not connection.in_transaction:
             self._end_own()
 
-    async def _within(self, step: Step) -> None:
+    async def _within(self, step: Step, kind: StatementKind) -> None:
         """A step inside the file's own transaction: it lands with its COMMIT."""
         began = time.perf_counter_ns()
+        outlasts = False
         try:
+            if await within.has_run(self.opened, self.work, step, kind):
+                self.state.took_up(step)
+                self._own.append(msgspec.structs.replace(_result(step, began), recovered=True))
+                return
+            outlasts = await within.announce(self.opened, self.progress, self._own, step, kind)
             rows, warnings = await self._send(step)
+            failpoints.reach("engine.after_statement")
         except QueryTimeoutError as error:
-            self._own = []
-            raise await self._timed_out(error, step) from error
+            raise await self._timed_out(error, step, before="" if outlasts else None) from error
         except ConnectionLostError as error:
             raise self._lost(error, step) from error
         except QueryError as error:
             stay = await self._roll_back()
+            self.progress.failed(step)
             raise await self._failed(error, step, stay) from error
         self._own.append(_result(step, began, rows=rows, warnings=warnings))
         if not self._in_own_transaction():
@@ -623,8 +639,11 @@ class Run:
         next run, which settles it.
         """
         work = self.work
+        own, self._own = self._own, []
         try:
             await self.opened.renew(epoch=work.epoch, ledger=work.ledger)
+            if await self.progress.take_committed(self.opened.connection, own):
+                return self._lost(error, step)
             if before is not None and (not before or await self._look(pairs) != before):
                 return self._lost(error, step)
             await self.progress.save(self.opened.connection, told=True)
@@ -670,11 +689,14 @@ class Run:
 
     async def _roll_back(self) -> str:
         """Undo the open transaction. Returns words about rows that this does not undo, or nothing."""
-        self._own = []
+        own, self._own = self._own, []
         connection = self.opened.connection
         with anyio.move_on_after(SAVE_SECONDS, shield=True):
             await connection.rollback()
-            if any(one.code == NOT_ROLLED_BACK for one in await connection.warnings()):
+            warnings = await connection.warnings()
+            if await self.progress.take_committed(connection, own):
+                return COMMITTED
+            if any(one.code == NOT_ROLLED_BACK for one in warnings):
                 return "; " + ROWS_STAY.format("the steps that were rolled back")
         return ""
 
@@ -685,6 +707,15 @@ def _may_be_repeated(step: Step, kind: StatementKind, calls: sharing.Calls) -> b
         once = calls != "nothing" or (not kind.settleable and not kind.temporary)
         return not once or step.redo_safe
     return (step.redo_safe or kind.redo_safe) and kind.kind != "dml"
+
+
+def _announced(work: Work, landed: int, begun: Begun | None) -> dict[int, Intent]:
+    """The steps of which an earlier attempt has announced that they are about to run."""
+    if begun is not None and begun.step == landed + 1:
+        return {begun.step: begun.intent()}
+    if work.intent is None or work.intent.reached:
+        return {}
+    return {intent.step: intent for intent in work.intent.singly()}
 
 
 def _is_lock(kind: StatementKind) -> bool:

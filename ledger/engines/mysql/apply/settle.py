@@ -33,6 +33,7 @@ from ledger.engines.work import ABSENT, Intent, Work
 from ledger.errors import InDoubtError
 from ledger.scripts.model import Step
 
+WRITES_ELSEWHERE: Final = "a function that it calls may have written what no rollback undoes"
 SERVER_GONE: Final = frozenset({1053, 1077, 1079, 2002, 2003, 2006, 2013})
 """Not reachable, shutting down, or away in the middle."""
 
@@ -83,22 +84,29 @@ async def verdict(
             why = f"its -- verify-step cannot run: {error}"
     elif not kind.settleable:
         why = reason(kind)
-    elif kind.calls and not kind.fills:
+    elif kind.calls and not kind.fills and kind.kind != "dml":
         calls = await sharing.calls(connection, kind)
         if calls == "nothing" or (calls == "undone" and intent.before == ""):
             # The marker would say so, had its transaction committed.
             return Verdict(landed=False)
-        why = "a function that it calls may have written what no rollback undoes"
+        why = WRITES_ELSEWHERE
     elif kind.kind == "dml":
         if intent.before == "" and await sharing.rows_share_transaction(
-            connection, opened.storage, kind
+            connection, opened.storage, step, kind
         ):
             # The marker would say so, had its transaction committed.
             return Verdict(landed=False)
-        why = f"the table {kind.target} is not transactional"
+        why = (
+            f"the table {kind.target}, or one that its triggers or the functions called here may write,"
+            " is not transactional"
+        )
+    elif kind.fills and await sharing.calls(connection, kind) == "anything":
+        why = WRITES_ELSEWHERE
     elif now == intent.before:
         return Verdict(landed=False, found=now)
-    elif kind.fills and not await sharing.rows_share_transaction(connection, opened.storage, kind):
+    elif kind.fills and not await sharing.rows_share_transaction(
+        connection, opened.storage, step, kind
+    ):
         why = f"the table {kind.target} is not transactional, and may hold some of its rows only"
     elif now in work.known_after:
         return Verdict(landed=True, found=now)

@@ -4,16 +4,49 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+import msgspec
+
 from ledger.dialects.kinds import StatementKind
+from ledger.dialects.mysql.effects import called
+from ledger.dialects.mysql.syntax import SYNTAX
 from ledger.drivers.mysql import MysqlConnection, QueryError
+from ledger.scripts.model import Step
 
 Calls = Literal["nothing", "undone", "anything"]
 """What the functions that a statement calls do: nothing but compute, only what a rollback undoes, or more."""
 
 TRANSACTIONAL: Final = ("innodb", "rocksdb", "tokudb", "ndbcluster")
 ENGINE_OF: Final = """
-SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = COALESCE(%s, DATABASE()) AND TABLE_NAME = %s
+SELECT ENGINE, EXISTS (
+  SELECT 1 FROM information_schema.TRIGGERS
+  WHERE EVENT_OBJECT_SCHEMA = COALESCE(%s, DATABASE()) AND EVENT_OBJECT_TABLE = %s
+)
+FROM information_schema.TABLES WHERE TABLE_SCHEMA = COALESCE(%s, DATABASE()) AND TABLE_NAME = %s
 """
+TRIGGERED: Final = "(its triggers)"
+"""Stands for the engine of a table whose triggers write what no rollback undoes."""
+
+TRIGGERS: Final = """
+SELECT LOWER(EVENT_OBJECT_TABLE), ACTION_STATEMENT FROM information_schema.TRIGGERS
+WHERE TRIGGER_SCHEMA = DATABASE()
+"""
+BEYOND: Final = """
+SELECT LOWER(TABLE_NAME) FROM information_schema.TABLES
+WHERE TABLE_SCHEMA = DATABASE()
+  AND (TABLE_TYPE = 'VIEW' OR LOWER(ENGINE) NOT IN ('innodb', 'rocksdb', 'tokudb', 'ndbcluster'))
+UNION ALL SELECT LOWER(ROUTINE_NAME) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()
+"""
+OTHER_DATABASES: Final = """
+SELECT LOWER(SCHEMA_NAME) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME <> DATABASE()
+"""
+BODIES: Final = """
+SELECT LOWER(ROUTINE_NAME), ROUTINE_DEFINITION FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()
+"""
+_LASTING: Final = frozenset(
+    {"outfile", "dumpfile", "nextval", "setval", "lastval", "execute", "prepare"}
+)
+"""Words of a routine that may do what no rollback undoes, or whose text does not show what it does."""
+
 OTHER_TABLE: Final = """
 SELECT 1 FROM information_schema.TABLES
 WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE <> 'VIEW'
@@ -27,14 +60,52 @@ LOADED: Final = "SELECT 1 FROM mysql.func WHERE name IN ({names}) LIMIT 1"
 
 
 async def engine_of(connection: MysqlConnection, name: str) -> str | None:
-    """A table's storage engine in small letters; empty for a view, None for what is not there."""
+    """A table's storage engine in small letters; empty for a view, None for what is not there, and
+    TRIGGERED where its triggers may write what no rollback undoes.
+    """
     owner, _, bare = name.rpartition(".")
-    rows = await connection.fetch(ENGINE_OF, (owner or None, bare))
-    return str(rows[0][0] or "").lower() if rows else None
+    rows = await connection.fetch(ENGINE_OF, (owner or None, bare) * 2)
+    if not rows:
+        return None
+    engine, triggered = rows[0]
+    if triggered and (owner or await _triggers_reach_beyond(connection, bare.lower())):
+        return TRIGGERED
+    return str(engine or "").lower()
+
+
+async def _triggers_reach_beyond(connection: MysqlConnection, table: str) -> bool:
+    """Whether the table's triggers, and those of the tables that they write, name a table without transactions,
+    a view, a routine, or another database.
+    """
+    triggers = [(str(on), _words(text)) for on, text in await connection.fetch(TRIGGERS)]
+    reached = {table}
+    named: set[str] = set()
+    while more := [words for on, words in triggers if on in reached and not words <= named]:
+        named = named.union(*more)
+        reached |= named
+    others = {str(name) for (name,) in await connection.fetch(OTHER_DATABASES)}
+    if named & others:
+        return True
+    if not await any_other_table(connection):
+        return False
+    return bool(named & {str(name) for (name,) in await connection.fetch(BEYOND)})
+
+
+async def rollback_undoes_call(connection: MysqlConnection, name: str) -> bool:
+    """Whether a rollback undoes what the procedure does, as long as that does not commit by itself."""
+    if "." in name or await any_other_table(connection):
+        return False
+    rows = await connection.fetch(BODIES)
+    return not any(text is None or _words(text) & _LASTING for _, text in rows)
+
+
+def _words(text: object) -> set[str]:
+    found = SYNTAX.tokens(str(text or ""))
+    return {one.text.lower() for one in found if one.kind in ("word", "quoted")}
 
 
 async def rows_share_transaction(
-    connection: MysqlConnection, storage: dict[str, str], kind: StatementKind
+    connection: MysqlConnection, storage: dict[str, str], step: Step, kind: StatementKind
 ) -> bool:
     """Whether a rollback undoes it: not so for MyISAM. What is not there counts as so, and a view
     where no table is otherwise. `storage` keeps the storage engines that were asked for.
@@ -49,7 +120,7 @@ async def rows_share_transaction(
             storage[name] = found or TRANSACTIONAL[0]
         if storage[name] not in TRANSACTIONAL:
             return False
-    return True
+    return await calls_of_rows(connection, step, kind) != "anything"
 
 
 async def any_other_table(connection: MysqlConnection) -> bool:
@@ -82,6 +153,12 @@ async def calls(connection: MysqlConnection, kind: StatementKind) -> Calls:
         return "nothing"
     own = all(schema == database or (database, schema) in there for schema, _ in found)
     return "undone" if own and not await any_other_table(connection) else "anything"
+
+
+async def calls_of_rows(connection: MysqlConnection, step: Step, kind: StatementKind) -> Calls:
+    """What the functions do that a statement of rows calls."""
+    names = tuple(one for one in called(step.sql) if one != kind.target)
+    return await calls(connection, msgspec.structs.replace(kind, calls=names))
 
 
 async def _loaded(connection: MysqlConnection, names: list[str], places: str) -> bool:

@@ -17,7 +17,7 @@ from ledger.engines.entries import entry_id, fenced, require_own
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply.connection import Kept
 from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
-from ledger.engines.work import Marker, MarkerEntry, StepResult
+from ledger.engines.work import Intent, Marker, MarkerEntry, StepResult
 from ledger.errors import TenantError
 from ledger.events import CheckResult, MigrationRef
 from ledger.scripts.model import MARKER_TABLE
@@ -84,12 +84,26 @@ class Fence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     grants: tuple[RoutineGrant, ...] = ()
 
 
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A step inside the file's own transaction that may commit it, with the hash of its statement."""
+
+    step: int
+    statement: str
+
+    def intent(self) -> Intent:
+        """The same as an intent."""
+        return Intent(
+            step=self.step, statement=self.statement, before="", objects=(), connection_id=0
+        )
+
+
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An entry's `body`. `steps` are the results that the ledger may lack.
 
     `told` says that they were handed to a living runner. `before` are the texts of
     the objects that the step after `step` touches, as they were before it; `measured` is from before
     the migration's first step. `connection` is what the connection knew once `step` had landed.
+    `begun` stands here if that step has committed the transaction that it ran in.
     """
 
     steps: tuple[StepResult, ...] = ()
@@ -98,6 +112,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before: tuple[tuple[str, str], ...] = ()
     measured: Measured | None = None
     connection: Kept | None = None
+    begun: Begun | None = None
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
