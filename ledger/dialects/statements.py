@@ -162,9 +162,15 @@ def _call(cursor: Cursor, syntax: Syntax) -> StatementKind:
 
 
 def _begin(cursor: Cursor, syntax: Syntax) -> StatementKind:
-    if cursor.take("NOT", "ATOMIC"):
+    if not cursor.at_end and cursor.peek().upper not in _AFTER_BEGIN:
         return StatementKind(kind="call", verb="BEGIN", unsettled="compound")
     return _transaction("BEGIN", "begin")
+
+
+_AFTER_BEGIN: Final = frozenset(
+    {"WORK", "TRANSACTION", "DEFERRED", "IMMEDIATE", "EXCLUSIVE", "CONCURRENT"}
+)
+"""Anything else is the block of a procedure without a name (MariaDB's ORACLE mode)."""
 
 
 def _start(cursor: Cursor, syntax: Syntax) -> StatementKind:

@@ -124,3 +124,31 @@ def test_the_plan_names_what_a_new_connection_would_lack(place: Callable[[str], 
         lines = [line for line in said.splitlines() if "001_a.sql:" in line]
         found = {number for number in range(1, 7) if any(f".sql:{number}" in one for one in lines)}
         assert found == {5, 6}, said
+
+
+BACKSLASHES = """\
+CREATE TABLE paths (id INT PRIMARY KEY, name VARCHAR(40));
+INSERT INTO paths VALUES (1, '\\'), (2, '; DROP TABLE other; -- ');
+"""
+
+
+def test_a_sql_mode_that_only_the_connection_knows(place: Callable[[str], Place]) -> None:
+    """A file that it would divide otherwise is refused before its first step, with the line to write; with
+    that line it runs."""
+    here = place(BACKSLASHES)
+    query(here.server, "CREATE TABLE other (a INT)", database=here.database)
+    mode = "SET sql_mode = 'NO_BACKSLASH_ESCAPES'"
+    configuration = here.terminal.folder / "ledger.toml"
+    configuration.write_text(configuration.read_text() + f'session = ["{mode}"]\n')
+    code, said = here.run("migrate", "--all-tenants", "-y")
+    assert code == 3, said
+    assert "001_a.sql:2" in said and f"Begin the section with {mode};" in said
+    assert here.rows("SHOW TABLES LIKE 'paths'") == []
+    here.terminal.write("migrations/app/001_a.sql", f"{mode};\n{BACKSLASHES}")
+    code, said = here.run("migrate", "--all-tenants", "-y")
+    assert code == 0, said
+    assert here.rows("SELECT name FROM paths ORDER BY id") == [
+        ("\\",),
+        ("; DROP TABLE other; -- ",),
+    ]
+    assert here.rows("SELECT * FROM other") == []

@@ -58,6 +58,9 @@ _COMMAND: Final = re.compile(
 _DELIMITER_LINE: Final = re.compile(
     r"(?i:delimiter)[ \t]+(?P<quote>['\"`]?)(?P<value>\S+?)(?P=quote)(?=\s|\Z)(?P<rest>[^\n]*)"
 )
+_BACKSLASHES: Final = (
+    " If it is meant for NO_BACKSLASH_ESCAPES or ANSI_QUOTES, begin it with SET sql_mode = '…'."
+)
 _HINTS: Final = {
     "use": "A migration runs in its tenant's own database; leave the name out, and take a dump without --databases.",
     "source": "Put that file's statements into this one, or make it a migration of its own.",
@@ -168,7 +171,10 @@ def _statement_end(
             stop = len(text) if found < 0 else found
         else:
             what = {"/": "a comment", "`": "a quoted identifier"}.get(char, "a string literal")
-            raise unterminated(what, file=file, line=text.count("\n", 0, stop) + 1)
+            error = unterminated(what, file=file, line=text.count("\n", 0, stop) + 1)
+            if char in "'\"" and "\\" in text[stop:]:
+                error.hint += _BACKSLASHES
+            raise error
         stop = after(grammar.body, text, stop)
     return stop, dropped
 

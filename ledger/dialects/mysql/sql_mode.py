@@ -6,13 +6,17 @@ from its text leaves the mode as it was.
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import msgspec
 
 from ledger.dialects.mysql.connection import assignments
+from ledger.dialects.patterns import BACKTICKED, BLOCK_COMMENT, quoted
+from ledger.dialects.steps import Step
 from ledger.dialects.tokens import Token
 
 NO_BACKSLASH_ESCAPES: Final = "NO_BACKSLASH_ESCAPES"
@@ -83,6 +87,41 @@ class SqlMode:
         if first.upper == "REPLACE":
             return found - frozenset().union(*texts[:1])
         return found.union(*texts)
+
+
+class Misread(NamedTuple):
+    """A step that the connection's sql_mode divides otherwise than the file was divided."""
+
+    step: Step
+    modes: Modes
+
+
+def misread(steps: Iterable[Step], modes: Modes) -> Misread | None:
+    """The first step whose literals and comments end elsewhere in a connection that begins with `modes`."""
+    assumed, live = SqlMode(), SqlMode(modes)
+    for step in steps:
+        if "\\" in step.sql and assumed.quoting != live.quoting:
+            spans = (_spans(step.sql, mode.quoting) for mode in (assumed, live))
+            if operator.ne(*spans):
+                return Misread(step, modes & {ANSI_QUOTES, NO_BACKSLASH_ESCAPES})
+        assumed.read(step.sql)
+        live.read(step.sql)
+    return None
+
+
+def _spans(sql: str, quoting: Quoting) -> list[tuple[int, int]]:
+    """Where quoted texts and comments begin and end."""
+    return [match.span() for match in _quoted(quoting).finditer(sql)]
+
+
+@lru_cache
+def _quoted(quoting: Quoting) -> re.Pattern[str]:
+    single = quoted("'", backslash=quoting.backslash)
+    double = quoted('"', backslash=quoting.backslash and not quoting.ansi)
+    return re.compile(
+        rf"{single}|{double}|{BACKTICKED}|--(?=\s|\Z)[^\n]*+|#[^\n]*+|(?!/\*M?!){BLOCK_COMMENT}|['\"`]",
+        re.DOTALL,
+    )
 
 
 def _modes(text: str) -> Modes:
