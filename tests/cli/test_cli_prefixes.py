@@ -370,6 +370,42 @@ def test_case_does_not_count_where_the_server_folds_it(
     assert network.tables() >= {"wp_yoast"} and "wp_my_notes" not in network.tables()
 
 
+def test_a_prefix_in_capitals_where_the_server_folds_case(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    private_mariadb: MakePrivateMariadb,
+) -> None:
+    """With lower_case_table_names = 1 the prefix `WP_` stands for `wp_`, in all that a tenant goes through."""
+    server = as_server(private_mariadb("--lower-case-table-names=1"))
+    network = Network(
+        Terminal(tmp_path, monkeypatch, capsys), server, create_database(server, "wp")
+    )
+    network.site("WP_")
+    network.site("WP_2_")
+    network.configure('prefixes = ["WP_"]')
+    network.ok("migrate", "--all-tenants")
+    assert "wp_notes" in network.tables()
+    network.terminal.write(
+        "migrations/app/002_more.sql", "ALTER TABLE {prefix}notes ADD more INT;\n"
+    )
+    network.sql("INSERT INTO wp_posts VALUES (2)")
+    told = network.ok("migrate", "--all-tenants")
+    assert "leaves out" not in told.out + told.err
+    network.sql("INSERT INTO wp_posts VALUES (3)", "INSERT INTO wp_2_posts VALUES (2)")
+    assert "all valid" in network.ok("validate").out
+    network.ok("rollback", "app/002", "--all-tenants", "-y", "--by", "backup")
+    assert network.count("wp_posts") == 2 and network.count("wp_2_posts") == 2
+    assert "all valid" in network.ok("validate").out
+    network.sql("ALTER TABLE wp_posts ADD by_hand INT")
+    assert (
+        "column {prefix}posts.by_hand added"
+        in network.terminal.run("validate", env=network.environment).out
+    )
+    network.ok("reset", "--drop-all", "--tenant", "WP", "--yes-drop", "WP")
+    assert "wp_notes" not in network.tables() and "wp_2_posts" in network.tables()
+
+
 def test_names_are_compared_as_the_server_does(network: Network) -> None:
     """`_` is no wildcard, whatever the session's sql_mode; `WP_` is not `wp_` where case counts."""
     network.site("wp_")

@@ -67,15 +67,31 @@ def _databases(raw: RawTenants, url: MysqlUrl, refuse: Refuse) -> dict[str, Any]
     return {"kind": "databases", "databases": tuple(raw.databases or single)}
 
 
+STORED_CASE: Final = "SELECT @@lower_case_table_names"
+
+
 async def find(source: TenantSource, url: MysqlUrl, ask: Ask) -> list[Named]:
-    """The databases or prefixes of a source; see Engine.tenants."""
+    """The databases or prefixes of a source; see Engine.tenants.
+
+    A prefix is as its tables are named: in small letters where the server keeps names so.
+    """
     if source.kind == "prefixes":
         prefixes = await _prefixes(source, url, ask)
-        return [Named(one.rstrip("_") or one, one, url, one) for one in prefixes]
-    return [
-        Named(name, name, msgspec.structs.replace(url, database=name), source.prefix)
-        for name in await _named_databases(source, url, ask)
-    ]
+        found = [Named(one.rstrip("_") or one, one, url, one) for one in prefixes]
+    else:
+        found = [
+            Named(name, name, msgspec.structs.replace(url, database=name), source.prefix)
+            for name in await _named_databases(source, url, ask)
+        ]
+    capitals = any(one.prefix and one.prefix != one.prefix.lower() for one in found)
+    if not capitals or not await _keeps_small_letters(url, ask):
+        return found
+    return [msgspec.structs.replace(one, prefix=one.prefix and one.prefix.lower()) for one in found]
+
+
+async def _keeps_small_letters(url: MysqlUrl, ask: Ask) -> bool:
+    server = msgspec.structs.replace(url, database=None)
+    return [text_of(row[0]) async for row in ask(server, STORED_CASE)] == ["1"]
 
 
 async def _named_databases(source: TenantSource, url: MysqlUrl, ask: Ask) -> list[str]:
