@@ -406,6 +406,35 @@ def test_a_prefix_in_capitals_where_the_server_folds_case(
     assert "wp_notes" not in network.tables() and "wp_2_posts" in network.tables()
 
 
+def test_what_a_python_migration_makes_is_the_tenants(network: Network) -> None:
+    """No file names its tables; the statements that it ran do, also for the runs after it."""
+    network.site("wp_")
+    network.sql("CREATE TABLE wp_rank (id INT)")
+    network.configure('prefixes = ["wp_"]', head="allow_python = true\n")
+    network.terminal.write(
+        "migrations/app/002_made.py",
+        "async def up(tenant):\n"
+        "    for name in ('cards', 'boards'):\n"
+        "        await tenant.execute(f'CREATE TABLE {tenant.prefix}{name} (id INT)')\n",
+    )
+    network.ok("migrate", "--all-tenants")
+    network.terminal.write(
+        "migrations/app/003_more.sql", "ALTER TABLE {prefix}notes ADD more INT;\n"
+    )
+    network.sql("INSERT INTO wp_cards VALUES (1)")
+    told = network.ok("migrate", "--all-tenants")
+    assert "wp_cards" not in told.out + told.err and "wp_rank" in told.out + told.err
+    network.configure(
+        'prefixes = ["wp_"]', 'neighbours = ["wp_rank"]', head="allow_python = true\n"
+    )
+    network.sql("DELETE FROM wp_cards", "INSERT INTO wp_rank VALUES (1)")
+    network.ok("rollback", "app/003", "--all-tenants", "-y", "--by", "backup")
+    assert network.count("wp_cards") == 1 and network.count("wp_rank") == 1
+    network.sql("DROP TABLE wp_boards")
+    ended = network.terminal.run("validate", env=network.environment)
+    assert "table {prefix}boards" in ended.out
+
+
 def test_names_are_compared_as_the_server_does(network: Network) -> None:
     """`_` is no wildcard, whatever the session's sql_mode; `WP_` is not `wp_` where case counts."""
     network.site("wp_")

@@ -34,7 +34,8 @@ RESULTS_MAX: Final = 100
 class Progress:
     """One migration under one claim. `step` is the last that landed, `of` as StepResult has it.
 
-    `measured` goes along with whatever is made durable.
+    `measured` goes along with whatever is made durable; so does `touched`, what a Python migration's
+    statements have touched.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Progress:
         self.step = step
         self.of = 0
         self.begun: Begun | None = None
+        self.touched: tuple[str, ...] = ()
         self.measured = measured
         self._work = work
         self._journal = journal
@@ -135,6 +137,7 @@ class Progress:
                 told=told,
                 before=before,
                 measured=self.measured,
+                touched=self.touched,
                 connection=self._connection,
                 begun=self.begun,
             ),
@@ -152,7 +155,12 @@ class Progress:
         await self._table.put(
             connection,
             self.entry(step=results[-1].number),
-            Body(steps=(*self._kept, *results), measured=self.measured, connection=self._known()),
+            Body(
+                steps=(*self._kept, *results),
+                measured=self.measured,
+                touched=self.touched,
+                connection=self._known(),
+            ),
         )
 
     async def begin_within(
@@ -166,6 +174,7 @@ class Progress:
             Body(
                 steps=(*self._kept, *before),
                 measured=self.measured,
+                touched=self.touched,
                 connection=self._known(),
                 begun=self.begun,
             ),
@@ -203,7 +212,12 @@ class Progress:
         """The last write: applied, or (down) forgotten."""
         failpoints.reach("engine.before_marker")
         if self._work.direction == "up":
-            body = Body(steps=tuple(self._kept), checks=checks, measured=self.measured)
+            body = Body(
+                steps=tuple(self._kept),
+                checks=checks,
+                measured=self.measured,
+                touched=self.touched,
+            )
             await self._table.put(connection, self.entry(applied=True), body)
             if connection.in_transaction:
                 await connection.commit()

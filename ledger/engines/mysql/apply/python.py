@@ -20,6 +20,7 @@ from ledger.engines.python import Parameters, Tenant, file_of, function_of, plac
 from ledger.errors import CheckFailedError, StepFailedError
 from ledger.events import CheckResult
 from ledger.scripts.model import Step, sha256_hex
+from ledger.scripts.touching import Touched, touched
 
 _HINT = "Correct the migration and run the command again; what landed before stays."
 
@@ -61,6 +62,9 @@ class _Calls:
             run.opened.soil()
         elif uses(text).changes:
             run.opened.left_something()
+        names = {*run.progress.touched, *touched((step,), "mysql").names}
+        run.progress.touched = tuple(sorted(names))
+        run.opened.reader.work_on(Touched(found=frozenset(names)))
         if step.number <= self._last_landed:
             self._require_same(step)
             await run.replay(step, kind)

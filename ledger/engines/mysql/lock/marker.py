@@ -103,7 +103,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `told` says that they were handed to a living runner. `before` are the texts of
     the objects that the step after `step` touches, as they were before it; `measured` is from before
     the migration's first step. `connection` is what the connection knew once `step` had landed.
-    `begun` stands here if that step has committed the transaction that it ran in.
+    `begun` stands here if that step has committed the transaction that it ran in. `touched` are names of
+    what a Python migration's statements made or changed, which no file says.
     """
 
     steps: tuple[StepResult, ...] = ()
@@ -113,6 +114,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     measured: Measured | None = None
     connection: Kept | None = None
     begun: Begun | None = None
+    touched: tuple[str, ...] = ()
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):

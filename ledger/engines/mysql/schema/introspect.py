@@ -9,6 +9,7 @@ alone, with the prefix as `{prefix}`; no database name, definer or counter is in
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -55,7 +56,7 @@ OWN: Final = {
 }
 """Not LIKE: what escapes its wildcards depends on the session's sql_mode."""
 FOLDS_CASE: Final = "SELECT @@lower_case_table_names"
-MARKED: Final = "SELECT id FROM {marker} WHERE id <> ''"
+MARKED: Final = "SELECT id, JSON_EXTRACT(`body`, '$.touched') FROM {marker} WHERE id <> ''"
 TRIGGERS: Final = "SHOW TRIGGERS"
 NAMES: Final = "SHOW TABLES"
 WITH_PROGRAMS: Final = """
@@ -168,11 +169,15 @@ class SchemaReader:
         if self._folds is None:
             self._folds = (await connection.fetch(FOLDS_CASE))[0][0] != 0
         ids = set(also.ids)
+        by_python: set[str] = set()
         if self._marker in names and self._target.touches:
             sql = MARKED.replace("{marker}", quote_identifier(self._marker))
-            ids |= {str(row[0]) for row in await connection.fetch(sql)}
+            for entry, names_touched in await connection.fetch(sql):
+                ids.add(str(entry))
+                by_python |= set(json.loads(names_touched or "[]"))
         touches = self._target.touches
         touched = [self._at_work, *(touches[one] for one in ids if one in touches)]
+        touched.append(Touched(found=frozenset(by_python)))
         of_tables = Claims(self._target, names, touched, also=also.names, folds=self._folds)
         of_programs = Claims(self._target, names, touched, also=also.names, folds=True)
         return lambda program, name: (of_programs if program else of_tables).whose(name)
