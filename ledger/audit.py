@@ -159,7 +159,7 @@ class TextCheck:
         for row in events:
             if row.type not in _NAMING:
                 continue
-            event = row.event
+            event = row.data
             if isinstance(event, FleetSeen):
                 self._name(event.fleet, "", "fleet", row.seq)
             elif isinstance(event, RunStarted) and event.plan:

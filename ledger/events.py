@@ -630,14 +630,14 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     hash: str
 
     @property
-    def event(self) -> AnyEvent:
+    def data(self) -> AnyEvent:
         """The decoded body. Raises NewerLedgerError for what only a newer version knows, ChainBrokenError."""
         return decode_body(self.body, self.type, seq=self.seq)
 
     def document(self) -> dict[str, Any]:
         """The body as a JSON object, also where its type is a newer version's. Raises ChainBrokenError."""
         with suppress(NewerLedgerError):
-            _ = self.event
+            _ = self.data
         try:
             body: dict[str, Any] = _OBJECT_DECODER.decode(self.body)
         except _UNREADABLE as error:

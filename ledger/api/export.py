@@ -131,7 +131,7 @@ async def _joined(store: Store) -> dict[_Key, _Joined]:
     found: dict[_Key, _Joined] = {}
     async for rows in store.read(Filter(types=JOINING)):
         for row in rows:
-            event = row.event
+            event = row.data
             if row.tenant is None:
                 continue
             again = isinstance(event, ev.Completed | ev.Baselined | ev.Imported)

@@ -70,7 +70,7 @@ async def _samples(store: Store, wanted: set[str]) -> dict[str, list[Sample]]:
         return samples
     async for rows in store.read(Filter(types=("completed",))):
         for row in rows:
-            event = row.event
+            event = row.data
             if not isinstance(event, ev.Completed):
                 continue
             migration = f"{event.migration.set}/{event.migration.version}"

@@ -69,7 +69,7 @@ def require_history(fleet: FleetState, pattern: str) -> None:
 
 def concerns(row: Recorded, migration: str) -> bool:
     """Whether an event speaks of VERSION or SET/VERSION."""
-    event = row.event
+    event = row.data
     ref = getattr(event, "migration", None)
     set_name = getattr(event, "set", None) or getattr(ref, "set", None)
     version = getattr(event, "version", None) or getattr(ref, "version", None)

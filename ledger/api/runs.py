@@ -71,7 +71,7 @@ async def _abandoned(store: Store, run: RunState) -> RunState:
     async for rows in store.read(Filter(run=run.run)):
         for row in rows:
             last_at = max(last_at, row.at)
-            event = row.event
+            event = row.data
             name = row.tenant or (event.of if isinstance(event, ev.TenantSkipped) else "")
             word = _word(run, event) if name else ""
             if word:

@@ -135,7 +135,7 @@ async def _taken_back(ctx: RunContext) -> frozenset[str]:
             Filter(run=run.run, types=("run_started", "rolled_back", "restored"))
         ):
             for row in rows:
-                event = row.event
+                event = row.data
                 if isinstance(event, ev.RunStarted) and "run" in event.options:
                     return frozenset(done)
                 if row.tenant is not None:
@@ -190,7 +190,7 @@ async def _applied_by_run(ctx: RunContext, run: str) -> dict[str, frozenset[tupl
     }
     async for rows in ctx.store.read(Filter(run=run, types=("completed", "step_applied"))):
         for row in rows:
-            event = row.event
+            event = row.data
             if row.tenant is None:
                 continue
             if isinstance(event, ev.Completed):

@@ -131,7 +131,7 @@ def _event_row(row: Recorded) -> dict[str, Any]:
 def _what(row: Recorded) -> str:
     """Nothing of a newer version's event: only that knows what its fields mean. Raises ChainBrokenError."""
     try:
-        _ = row.event
+        _ = row.data
     except NewerLedgerError:
         return ""
     return what_happened(row.document())

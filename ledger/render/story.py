@@ -21,7 +21,7 @@ def tell(events: Iterable[Recorded], *, where: str = "", symbols: Symbols) -> It
     """
     backup, good = "", False
     for row in events:
-        event = row.event
+        event = row.data
         good = isinstance(event, ev.Completed) or (good and not isinstance(event, ev.Failed))
         if isinstance(event, ev.Started):
             yield from _started(event, row.tenant or "", where, symbols)

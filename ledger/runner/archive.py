@@ -58,8 +58,8 @@ async def waiting_files(ctx: RunContext, target: Target) -> list[Waiting]:
     where = Filter(stream=f"tenant/{target.name}", types=("maintained",))
     async for rows in ctx.store.read(where):
         for row in rows:
-            if isinstance(row.event, ev.Maintained):
-                recorded.add(row.event.file)
+            if isinstance(row.data, ev.Maintained):
+                recorded.add(row.data.file)
     folder = ctx.settings.backups / target.name
     try:
         return await anyio.to_thread.run_sync(_unrecorded, folder, recorded, ctx.ledger_id, target)

@@ -290,7 +290,7 @@ async def _remove_unrecorded(ctx: RunContext, target: Target, notes: Sequence[Pa
     async for rows in ctx.store.read(where):
         runs.update(row.run for row in rows)
         recorded.update(
-            Path(row.event.path).name for row in rows if isinstance(row.event, ev.BackupCreated)
+            Path(row.data.path).name for row in rows if isinstance(row.data, ev.BackupCreated)
         )
     for note in notes:
         name, _, run = note.name.removeprefix(".").removesuffix(UNRECORDED).rpartition(".")

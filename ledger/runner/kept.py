@@ -47,7 +47,7 @@ async def all_backups(store: Store, tenant: str | None = None) -> list[KeptBacku
     where = Filter(types=("backup_created", "backup_pruned"), tenant=tenant)
     async for rows in store.read(where):
         for row in rows:
-            event = row.event
+            event = row.data
             if isinstance(event, ev.BackupCreated) and row.tenant is not None:
                 found[row.seq] = KeptBackup(
                     seq=row.seq, at=row.at, tenant=row.tenant, run=row.run, backup=event

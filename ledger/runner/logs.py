@@ -56,7 +56,7 @@ _LOUD: Final = frozenset(
 
 
 def _line(row: Recorded) -> _Line:
-    event = row.event
+    event = row.data
     tell = _TELL.get(type(event))
     if tell is None:
         return _Line(RUNNER, logging.INFO, row.type.replace("_", " "))

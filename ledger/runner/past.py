@@ -37,7 +37,7 @@ async def past(ctx: RunContext, tenant: str) -> list[Past]:
     async for rows in ctx.store.read(Filter(stream=f"tenant/{tenant}")):
         for row in rows:
             fleet.fold([row])
-            state, event = fleet.tenant(tenant), row.event
+            state, event = fleet.tenant(tenant), row.data
             accepted = None
             if isinstance(event, ev.DriftAccepted):
                 accepted = (event.expected, event.found)

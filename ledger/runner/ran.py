@@ -87,7 +87,7 @@ async def what_ran(store: Store, tenant: str) -> dict[tuple[str, str], Ran]:
 
     async for rows in store.read(Filter(stream=f"tenant/{tenant}", types=TYPES)):
         for row in rows:
-            event = row.event
+            event = row.data
             if isinstance(event, ev.StepApplied | ev.StepSkipped):
                 if event.direction == "up":
                     found.setdefault((event.set, event.version), Ran(here=True)).take_in(event)

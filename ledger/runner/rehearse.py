@@ -124,7 +124,7 @@ class _Stage:
     async def _events(self) -> list[ev.AnyEvent]:
         found: list[ev.AnyEvent] = []
         async for rows in self.ctx.store.read(Filter(stream=f"tenant/{self.target.name}")):
-            found += [row.event for row in rows]
+            found += [row.data for row in rows]
         return found
 
     async def applied(self) -> tuple[Rehearsed, ...]:

@@ -67,7 +67,7 @@ async def _known_after(
     here = (ref.set, ref.version, direction)
     async for rows in ctx.store.read(Filter(types=("step_applied",))):
         for row in rows:
-            event = row.event
+            event = row.data
             if (
                 isinstance(event, ev.StepApplied)
                 and event.after

@@ -93,7 +93,7 @@ class Gathering:
         for row in rows:
             if row.tenant is None or row.tenant not in self._tenants:
                 continue
-            event = row.event
+            event = row.data
             if isinstance(event, ev.StepApplied):
                 self._step(row.tenant, event)
             elif isinstance(event, ev.Completed):

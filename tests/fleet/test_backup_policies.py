@@ -35,9 +35,7 @@ async def test_each_migration_has_its_backup(tmp_path: Path, workers: int) -> No
     """The newest of one run is undone alone, and so is the one before it, by worker processes too."""
     fleet = fleet_of(tmp_path, tenants=3, policy="each", workers=workers)
     assert (await fleet.open().migrate()).summary == {"migrated": 3}
-    kept = [
-        row.event for row in await fleet.events("t1") if isinstance(row.event, ev.BackupCreated)
-    ]
+    kept = [row.data for row in await fleet.events("t1") if isinstance(row.data, ev.BackupCreated)]
     assert [len(one.applied) for one in kept] == [0, 1, 2, 3, 4]
     assert len({one.path for one in kept}) == 5
     assert (await fleet.open().rollback()).summary == {"rolled_back": 3}
@@ -51,7 +49,7 @@ async def test_always_keeps_one_for_a_run(tmp_path: Path) -> None:
     """The policy as it was: one backup, and the newest without down steps is not undone alone."""
     fleet = fleet_of(tmp_path, tenants=1, policy="always")
     await fleet.open().migrate()
-    kept = [one for one in await fleet.events("t0") if isinstance(one.event, ev.BackupCreated)]
+    kept = [one for one in await fleet.events("t0") if isinstance(one.data, ev.BackupCreated)]
     assert len(kept) == 1
     refused = (await fleet.open().rollback()).failures[0]
     assert 'backup = "each"' in refused.hint

@@ -57,7 +57,7 @@ async def test_several_pending_migrations_are_one_claim(tmp_path: Path) -> None:
     rows = await fleet.events("t0")
     assert types(rows).count("started") == types(rows).count("completed") == 2
     assert types(rows).count("backup_created") == 1
-    starts = [row.event for row in rows if row.type == "started"]
+    starts = [row.data for row in rows if row.type == "started"]
     assert [one.epoch for one in starts if isinstance(one, ev.Started)] == [1, 1]
 
 
@@ -69,7 +69,7 @@ async def test_a_step_whose_guard_holds_is_skipped_and_said_so(tmp_path: Path) -
     fleet.write("002_tags.sql", TAGS)
     report = await fleet.open().migrate()
     assert report.outcomes[0].skipped == 1
-    skipped = [row.event for row in await fleet.events("t0") if row.type == "step_skipped"]
+    skipped = [row.data for row in await fleet.events("t0") if row.type == "step_skipped"]
     assert len(skipped) == 1
     assert isinstance(skipped[0], ev.StepSkipped)
     assert "notes.tags" in skipped[0].reason
@@ -303,7 +303,7 @@ async def test_a_resumed_migration_without_a_transaction_records_each_step_once(
     fleet.run("t0", "CREATE TABLE two (id)")
     assert (await fleet.open().migrate()).summary == {"migrated": 1}
     rows = [row async for row in fleet.open().history("t0", migration="002")]
-    steps = [row.event for row in rows if row.type == "step_applied"]
+    steps = [row.data for row in rows if row.type == "step_applied"]
     assert [one.step for one in steps if isinstance(one, ev.StepApplied)] == [1, 2]
     assert fleet.query("t0", "SELECT count(*) FROM two") == [(1,)]
 

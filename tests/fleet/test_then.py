@@ -93,7 +93,7 @@ async def test_coming_and_going_is_recorded_also_where_nothing_is_to_do(tmp_path
     fleet.tenant("t1").unlink()
     assert (await fleet.open().migrate()).run == ""
     assert (await fleet.open().migrate()).run == ""
-    seen = [row.event async for row in fleet.open().history(type="fleet_seen")]
+    seen = [row.data async for row in fleet.open().history(type="fleet_seen")]
     assert [one.tenants for one in seen if isinstance(one, ev.FleetSeen)] == [3, 2]
     last = seen[-1]
     assert isinstance(last, ev.FleetSeen)
@@ -108,7 +108,7 @@ async def test_a_run_records_its_plan_and_equal_plans_once(tmp_path: Path) -> No
     first = await fleet.open().migrate(to="001")
     await fleet.open().rollback()
     again = await fleet.open().migrate(to="001")
-    started = {row.run: row.event async for row in fleet.open().history(type="run_started")}
+    started = {row.run: row.data async for row in fleet.open().history(type="run_started")}
     plans = [one.plan for one in started.values() if isinstance(one, ev.RunStarted)]
     assert plans[0] == plans[2] != plans[1]
     assert [one.plan for one in await fleet.open().runs()] == plans
@@ -144,7 +144,7 @@ async def test_two_configurations_with_one_ledger_do_not_take_each_others_tenant
     await Ledger.open(other).migrate()
     await fleet.open().migrate()
     then = await moment(fleet.open())
-    seen = [row.event async for row in fleet.open().history(type="fleet_seen")]
+    seen = [row.data async for row in fleet.open().history(type="fleet_seen")]
     assert [one.gone for one in seen if isinstance(one, ev.FleetSeen)] == [(), ()]
     assert set(states(await fleet.open().status(at=then))) == {"t0", "t1"}
     assert set(states(await Ledger.open(other).status(at=then))) == {"t1"}

@@ -27,7 +27,7 @@ async def test_rollback_by_script_needs_no_file_on_disk(tmp_path: Path) -> None:
     assert report.summary == {"rolled_back": 3}
     assert fleet.schema("t0") == before
     assert fleet.query("t0", "SELECT count(*) FROM notes") == [(0,)]
-    last = (await fleet.events("t0"))[-1].event
+    last = (await fleet.events("t0"))[-1].data
     assert isinstance(last, ev.RolledBack)
     assert (last.migration.version, last.reason) == ("002", "too early")
 
@@ -106,7 +106,7 @@ async def test_rollback_to_a_version_undoes_all_after_it(tmp_path: Path) -> None
     fleet.write("003_more.sql", "CREATE TABLE more (id);\n-- migrate:down\nDROP TABLE more;\n")
     await fleet.open().migrate()
     await fleet.open().rollback(to="001")
-    undone = [row.event for row in await fleet.events("t0") if row.type == "rolled_back"]
+    undone = [row.data for row in await fleet.events("t0") if row.type == "rolled_back"]
     assert [one.migration.version for one in undone if isinstance(one, ev.RolledBack)] == [
         "003",
         "002",

@@ -87,9 +87,9 @@ async def test_a_tenants_duration_is_that_of_its_work(tmp_path: Path) -> None:
     for one in report.outcomes:
         rows = await fleet.events(one.tenant)
         parts = [
-            row.event.duration_us
+            row.data.duration_us
             for row in rows
-            if isinstance(row.event, ev.Completed | ev.BackupCreated)
+            if isinstance(row.data, ev.Completed | ev.BackupCreated)
         ]
         assert len(parts) == 1 + len(one.migrations)
         assert one.duration_us >= sum(parts) > 0
@@ -254,7 +254,7 @@ async def test_a_cancelled_run_ends_its_workers_and_its_claims(tmp_path: Path) -
     assert {row.lock for row in status.tenants} == {None}
     failed = [row async for row in fleet.open().history(type="failed")]
     assert failed
-    assert {row.event.message for row in failed} == {"interrupted before its end"}  # type: ignore[union-attr]
+    assert {row.data.message for row in failed} == {"interrupted before its end"}  # type: ignore[union-attr]
     assert (await fleet.open().migrate()).success
     for number in range(6):
         assert types(await fleet.events(f"t{number}")).count("step_applied") == 3

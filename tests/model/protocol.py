@@ -279,7 +279,7 @@ def problems(store: Store, tenant: Tenant) -> list[str]:
     recorded = []
     completed = 0
     for row in store.rows:
-        event = row.event
+        event = row.data
         if isinstance(event, ev.StepApplied):
             recorded.append(event.step)
         completed += isinstance(event, ev.Completed)

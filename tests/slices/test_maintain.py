@@ -224,8 +224,8 @@ async def test_optimize_keeps_everything_but_the_size(place: Place) -> None:
             await ledger.maintain("*", task="archive", table="log")
         (row,) = [row async for row in ledger.history(first, type="maintained")]
     assert len(ids(place, first, LOG)) == 6
-    assert isinstance(row.event, ev.Maintained) and row.event.reason == "monthly"
-    names = {one.table for one in row.event.tables}
+    assert isinstance(row.data, ev.Maintained) and row.data.reason == "monthly"
+    names = {one.table for one in row.data.tables}
     assert {"log", "mine", "parents"} <= names and "ledger_marker" not in names
 
 

@@ -83,7 +83,7 @@ async def history(terminal: Terminal, tenant: str) -> list[Recorded]:
 
 def applied(rows: list[Recorded]) -> list[str]:
     """The names of the steps that were applied."""
-    return [row.event.name for row in rows if isinstance(row.event, ev.StepApplied)]
+    return [row.data.name for row in rows if isinstance(row.data, ev.StepApplied)]
 
 
 def drifted(rows: list[Recorded]) -> dict[str, tuple[str, str]]:
@@ -91,8 +91,8 @@ def drifted(rows: list[Recorded]) -> dict[str, tuple[str, str]]:
     return {
         change.name: (change.how, change.found)
         for row in rows
-        if isinstance(row.event, ev.DriftDetected) and row.event.wish
-        for change in row.event.changes
+        if isinstance(row.data, ev.DriftDetected) and row.data.wish
+        for change in row.data.changes
     }
 
 
@@ -142,7 +142,7 @@ class TestSqlite:
         await migrated(terminal)
         names = [row[0] for row in sqlite_rows(path, "SELECT name FROM pragma_table_info('notes')")]
         assert names == ["id", "body", "tag"]
-        steps = [row.event for row in await history(terminal, "a")]
+        steps = [row.data for row in await history(terminal, "a")]
         counted = [(one.step, one.of) for one in steps if isinstance(one, ev.StepApplied)]
         assert counted == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -216,7 +216,7 @@ class TestSqlite:
         await Ledger.open(terminal.folder / "ledger.toml").migrate()
         names = [row[0] for row in sqlite_rows(path, "SELECT name FROM pragma_table_info('notes')")]
         assert names == ["id", "body", "tag"]
-        rows = [row.event for row in await history(terminal, "a")]
+        rows = [row.data for row in await history(terminal, "a")]
         steps = [one for one in rows if isinstance(one, ev.StepApplied)]
         assert [one.step for one in steps] == [1, 2, 3, 4, 5]
         assert len({one.statement for one in steps}) == 5
@@ -371,7 +371,7 @@ class TestServers:
             "tag_id",
         }
         rows = await history(terminal, "wp_2")
-        steps = [row.event for row in rows if isinstance(row.event, ev.StepApplied)]
+        steps = [row.data for row in rows if isinstance(row.data, ev.StepApplied)]
         assert [one.step for one in steps] == list(range(1, len(steps) + 1))
         assert len({one.statement for one in steps}) == len(steps) == 7
         assert left_scratch(sql_server) == ()

@@ -93,7 +93,7 @@ async def test_what_is_appended_is_what_is_read(place: Place) -> None:
         recorded = await store.append(Append(stream="tenant/ümlaut", events=events, expected=0))
         assert [(event.seq, event.version) for event in recorded] == [(1, 1), (2, 2), (3, 3)]
         assert [event.tenant for event in recorded] == ["ümlaut", None, "it's \\' %s"]
-        assert [event.event for event in recorded] == [new.event for new in events]
+        assert [event.data for event in recorded] == [new.event for new in events]
         assert await read_all(store) == list(recorded)
         assert await store.head() == Head(seq=3, hash=recorded[2].hash)
         assert await audit(store) == 3
@@ -279,7 +279,7 @@ async def test_a_batch_larger_than_the_limit_is_split(place: Place) -> None:
         assert not [result for result in results if isinstance(result, StoreError)]
         assert await audit(store) == 3001
         (found,) = [event for event in await read_all(store) if event.stream == "tenant/large"]
-        assert found.event == large.event
+        assert found.data == large.event
 
 
 async def test_projections_move_by_compare_and_set(place: Place) -> None:
@@ -362,7 +362,7 @@ async def test_what_another_process_prepared_is_appended_as_it_is(place: Place) 
     sent = pickle.loads(pickle.dumps(prepare(one)))
     async with place.open() as store:
         recorded = await store.append(sent)
-        assert [row.event for row in recorded] == [new.event for new in one.events]
+        assert [row.data for row in recorded] == [new.event for new in one.events]
         assert await store.append(one) == recorded
         with pytest.raises(ConflictError):
             await store.append(prepare(request("tenant/ü", expected=0)))

@@ -231,7 +231,7 @@ async def test_an_event_from_a_newer_version_is_named(place: Place) -> None:
         events = await read_all(store)
         assert events[1].type == "quantum_leapt"
         with pytest.raises(NewerLedgerError, match="quantum_leapt"):
-            _ = events[1].event
+            _ = events[1].data
 
 
 async def test_a_newer_ledger_is_read_only(place: Place) -> None:
