@@ -52,7 +52,7 @@ def _plain(value: object) -> object:
     if isinstance(value, timedelta):
         return _time(value)
     if isinstance(value, (set, frozenset)):
-        return ",".join(sorted(str(one) for one in value))
+        return ",".join(sorted(str(member) for member in value))
     raise TypeError(f"a value of type {type(value).__name__} cannot be archived")
 
 

@@ -96,12 +96,12 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
         others = [
             msgspec.structs.replace(
                 first,
-                step=one.step,
-                statement=one.statement,
+                step=ahead.step,
+                statement=ahead.statement,
                 before=ABSENT,
-                objects=one.objects,
+                objects=ahead.objects,
             )
-            for one in self.ahead
+            for ahead in self.ahead
         ]
         return (first, *others)
 

@@ -45,12 +45,12 @@ async def drop(opened: Opened, objects: Sequence[Owned], *, epoch: int, ledger: 
         fence=msgspec.structs.replace(found.fence, resetting=True),
     )
     await connection.execute("SET SESSION foreign_key_checks = 0")
-    for one in objects:
+    for owned in objects:
         await _require_fence(opened, epoch=epoch)
-        if one.kind == "index":
-            await _drop_index(opened, one)
+        if owned.kind == "index":
+            await _drop_index(opened, owned)
         else:
-            await drop_object(connection, one.kind.upper(), one.name)
+            await drop_object(connection, owned.kind.upper(), owned.name)
         failpoints.reach("engine.after_statement")
     failpoints.reach("engine.before_marker")
     await opened.table.replace_all(connection, (), epoch=epoch, fence=with_restoring(found, ""))
@@ -93,7 +93,7 @@ async def _require_fence(opened: Opened, *, epoch: int) -> None:
 
 async def _refuse_references(opened: Opened, objects: Sequence[Owned]) -> None:
     """Foreign keys from other tables of this server, a neighbour's and other databases' included."""
-    going = {one.name for one in objects if one.kind == "table"}
+    going = {owned.name for owned in objects if owned.kind == "table"}
     rows: list[tuple[Any, ...]] = await opened.connection.fetch(REFERENCES) if going else []
     for schema, table, parent in rows:
         if parent in going and (schema != opened.names.database or table not in going):

@@ -122,15 +122,15 @@ class MysqlEngine:
     async def changed(self, seen: Sequence[Seen]) -> set[str]:
         """See Engine.changed: by the markers, one query a server. An unreachable server's are all named."""
         changed: set[str] = set()
-        by_name = {one.target.name: one for one in seen}
-        for targets in _by_account([one.target for one in seen]):
-            group = [by_name[one.name] for one in targets]
+        by_name = {tenant.target.name: tenant for tenant in seen}
+        for targets in _by_account([tenant.target for tenant in seen]):
+            group = [by_name[target.name] for target in targets]
             try:
                 async with self._server(targets[0]) as connection:
                     changed |= await different(connection, group)
             except (DriverError, LedgerError):
                 # Each of them is opened by the run, which says what is wrong with it.
-                changed |= {one.target.name for one in group}
+                changed |= {tenant.target.name for tenant in group}
         return changed
 
     async def owners(self, targets: Sequence[Target]) -> dict[str, str]:

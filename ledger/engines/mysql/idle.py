@@ -95,5 +95,5 @@ class Idle:
     async def aclose(self) -> None:
         """Close all."""
         kept, self._kept = self._kept, []
-        for one in kept:
-            await one.connection.aclose()
+        for idle in kept:
+            await idle.connection.aclose()

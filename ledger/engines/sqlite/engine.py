@@ -114,9 +114,9 @@ class SqliteEngine:
             for start in range(0, len(seen), LOOKED_AT_ONCE):
                 # Asked again and again, since the application around us opens databases too.
                 here = open_files()
-                for one in seen[start : start + LOOKED_AT_ONCE]:
-                    if differs(path_of(one.target), one.mark, here):
-                        found.add(one.target.name)
+                for tenant in seen[start : start + LOOKED_AT_ONCE]:
+                    if differs(path_of(tenant.target), tenant.mark, here):
+                        found.add(tenant.target.name)
             return found
 
         return await anyio.to_thread.run_sync(look)

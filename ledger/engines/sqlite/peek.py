@@ -151,7 +151,9 @@ def open_files() -> frozenset[Identity]:
         numbers = os.listdir("/dev/fd")  # noqa: PTH208
     except OSError:
         return frozenset()
-    return frozenset(one for one in (_identity(int(number)) for number in numbers) if one)
+    return frozenset(
+        identity for identity in (_identity(int(number)) for number in numbers) if identity
+    )
 
 
 def parse_header(header: bytes) -> tuple[Mark, bool] | None:

@@ -101,8 +101,8 @@ class SqliteSession:
 
         def write(database: sqlite3.Connection, found: Marker) -> Mark:
             admit(found, epoch=epoch, ledger=ledger, tenant=self._tenant)
-            for one in objects:
-                database.execute(f"DROP {one.kind.upper()} IF EXISTS main.{quoted(one.name)}")
+            for owned in objects:
+                database.execute(f"DROP {owned.kind.upper()} IF EXISTS main.{quoted(owned.name)}")
                 failpoints.reach("engine.in_transaction")
             return self._replace_entries(database, found, (), epoch=epoch, ledger=ledger)
 

@@ -77,8 +77,8 @@ def _unknown(database: sqlite3.Connection) -> frozenset[_Unknown]:
     functions -= {row[0].lower() for row in database.execute(FUNCTIONS)}
     return frozenset(
         [
-            *(_Unknown("collation", one) for one in collations if not _collates(database, one)),
-            *(_Unknown("function", one) for one in functions),
+            *(_Unknown("collation", name) for name in collations if not _collates(database, name)),
+            *(_Unknown("function", name) for name in functions),
         ]
     )
 

@@ -65,7 +65,7 @@ class ConnectionState:
         self.restored = kept is not None and landed > 0
         self._resumed = landed > 0
         self._landed = landed
-        self._names = needs.variables | {one.name for one in self.now.variables}
+        self._names = needs.variables | {variable.name for variable in self.now.variables}
         self._programs: variables.Programs | None = None
         self._counted = False
         self._settings: dict[str, object] | None = None
@@ -101,7 +101,7 @@ class ConnectionState:
         if own.again or (step.secret and bool(own.variables or own.settings)):
             return True
         kept = dict(self.now.settings)
-        return any(one.name not in kept for one in own.settings)
+        return any(setting.name not in kept for setting in own.settings)
 
     def lose(self, step: Step) -> None:
         """A step that landed in an earlier attempt: what of it no other connection can have."""
@@ -109,7 +109,7 @@ class ConnectionState:
         if own.makes_temporary:
             self._lost_tables.add(own.makes_temporary)
         self._lost_tables -= set(own.drops)
-        self._lost_seeds |= any(one.name in SEEDS for one in own.settings)
+        self._lost_seeds |= any(setting.name in SEEDS for setting in own.settings)
 
     def took_up(self, step: Step) -> None:
         """A step that turned out to have landed: what it left in its connection nobody saw."""
@@ -146,13 +146,16 @@ class ConnectionState:
             return f"it may read what a routine left in {OF_AN_EARLIER}"
         if own.random and self._lost_seeds and self._mysql:
             return f"it goes on with the random numbers of {OF_AN_EARLIER}"
-        if any(one.what == "found" for one in (*own.reads, *text.reads)) and self.now.found is None:
+        if (
+            any(read.what == "found" for read in (*own.reads, *text.reads))
+            and self.now.found is None
+        ):
             return f"it asks how many rows a query found in {OF_AN_EARLIER}"
         if not self.restored:
             return ""
         if own.executes and own.executes not in dict(self.now.prepared):
             return f"the prepared statement {own.executes} ended with {OF_AN_EARLIER}"
-        asked = {one.of for one in own.reads if one.what == "sequence"}
+        asked = {read.of for read in own.reads if read.what == "sequence"}
         absent = asked - set(dict(self.now.sequences))
         return f"the last value of {min(absent)} was known to {OF_AN_EARLIER}" if absent else ""
 
@@ -192,15 +195,15 @@ class ConnectionState:
             )
         parts: list[str] = []
         end = 0
-        for one in own.reads:
-            value = self._value(one)
-            if one.what == "warnings" and own.first not in ("SET", "SELECT") and not self._mysql:
+        for read in own.reads:
+            value = self._value(read)
+            if read.what == "warnings" and own.first not in ("SET", "SELECT") and not self._mysql:
                 value = (
                     "0"  # MariaDB's INSERT and the like have forgotten them before they read it.
                 )
             if value is not None:
-                parts += [sql[end : one.start], value]
-                end = one.end
+                parts += [sql[end : read.start], value]
+                end = read.end
         return "".join((*parts, sql[end:]))
 
     def _value(self, read: Read) -> str | None:
@@ -278,13 +281,15 @@ class ConnectionState:
 
     async def _look_at_settings(self, connection: MysqlConnection, own: Uses) -> None:
         values = dict(self.now.settings)
-        stale = {one.name for one in own.settings if one.computed or one.name in values}
+        stale = {
+            setting.name for setting in own.settings if setting.computed or setting.name in values
+        }
         if own.opaque and self._settings is not None:
             now = await variables.all_settings(connection)
             stale |= {name for name, value in now.items() if self._settings.get(name) != value}
         if own.inserts or own.random:
             stale |= ONE_SHOT & set(values)
-        defaults = {one.name for one in own.settings if one.default}
+        defaults = {setting.name for setting in own.settings if setting.default}
         for name in stale:
             if name in SEEDS and self._mysql:
                 continue  # It shows 0 whatever they are: `missing` knows of them.
@@ -318,4 +323,4 @@ async def _prepare(connection: MysqlConnection, name: str, text: str) -> None:
 
 
 def _words(sql: str) -> set[str]:
-    return {one.text.lower() for one in SYNTAX.tokens(sql) if one.kind in ("word", "quoted")}
+    return {token.text.lower() for token in SYNTAX.tokens(sql) if token.kind in ("word", "quoted")}

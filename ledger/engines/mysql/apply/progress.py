@@ -78,12 +78,12 @@ class Progress:
         work = self._work
         self._kept.extend(results)
         if work.recorded is not None:
-            lacking = [one for one in results if one.number not in work.recorded]
+            lacking = [result for result in results if result.number not in work.recorded]
         elif told:
             lacking = []
         else:
-            lacking = [one for one in results if one.number > recorded_before(work)]
-        self._untold.extend(msgspec.structs.replace(one, recovered=True) for one in lacking)
+            lacking = [result for result in results if result.number > recorded_before(work)]
+        self._untold.extend(msgspec.structs.replace(result, recovered=True) for result in lacking)
 
     def done(self, *results: StepResult) -> None:
         """Steps that have landed in the tenant."""
@@ -106,8 +106,8 @@ class Progress:
     def _knows_more(self) -> bool:
         """Whether the marker lacks what no intent says; the last statement's count is left out."""
         known, saved = (
-            msgspec.structs.replace(one or Kept(), last=None)
-            for one in (self._connection, self._saved_connection)
+            msgspec.structs.replace(kept or Kept(), last=None)
+            for kept in (self._connection, self._saved_connection)
         )
         return known != saved
 

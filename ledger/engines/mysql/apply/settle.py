@@ -122,9 +122,9 @@ async def verdict(
 
 async def _made_nothing(opened: Opened, intent: Intent) -> bool:
     """Whether what was absent when the statement was announced still is."""
-    pairs = [objects.from_key(one) for one in intent.objects]
+    pairs = [objects.from_key(key) for key in intent.objects]
     found = await objects.states(opened.connection, pairs, opened.names)
-    return bool(found) and all(one.text is None for one in found)
+    return bool(found) and all(state.text is None for state in found)
 
 
 async def _scratch(
@@ -169,7 +169,9 @@ def _in_doubt(
         "found": now or "(nothing to look at)",
         "reason": why,
     }
-    evidence.update({one.key: "does not exist" if one.text is None else one.raw for one in found})
+    evidence.update(
+        {state.key: "does not exist" if state.text is None else state.raw for state in found}
+    )
     tenant = opened.tenant
     return InDoubtError(
         f"step {step.number} ({step.name}) had begun when an earlier run ended, and it cannot be "

@@ -70,13 +70,13 @@ async def read(connection: MysqlConnection, names: Iterable[str]) -> tuple[Varia
     quoted = [(name, f"@{quote_identifier(name)}") for name in sorted(names)]
     if not quoted:
         return ()
-    types = await connection.columns(f"SELECT {', '.join(one for _, one in quoted)} LIMIT 0")
+    types = await connection.columns(f"SELECT {', '.join(text for _, text in quoted)} LIMIT 0")
     numeric = [type_code in _INTEGERS | _DOUBLES | _DECIMALS for type_code, _ in types]
     asked = ", ".join(
-        f"CAST({one} AS CHAR), '', ''"
+        f"CAST({text} AS CHAR), '', ''"
         if number
-        else f"HEX({one}), CHARSET({one}), COLLATION({one})"
-        for (_, one), number in zip(quoted, numeric, strict=True)
+        else f"HEX({text}), CHARSET({text}), COLLATION({text})"
+        for (_, text), number in zip(quoted, numeric, strict=True)
     )
     (row,) = await connection.fetch(f"SELECT {asked}")
     return tuple(
@@ -99,7 +99,7 @@ def _type(code: int, flags: int) -> Literal["integer", "unsigned", "decimal", "d
 
 async def write(connection: MysqlConnection, variables: Iterable[Variable]) -> None:
     """Set them all."""
-    parts = [one.assignment for one in variables]
+    parts = [variable.assignment for variable in variables]
     if parts:
         await connection.execute(f"SET {', '.join(parts)}")
 
@@ -129,7 +129,7 @@ async def set_row_count(connection: MysqlConnection, rows: int) -> None:
     else:
         await drop_rows(connection)
         places = range(len(str(rows)))
-        digits = ", ".join(f"({_DIGITS}) AS d{one}" for one in places)
+        digits = ", ".join(f"({_DIGITS}) AS d{place}" for place in places)
         await connection.execute(
             f"CREATE TEMPORARY TABLE {ROWS} AS SELECT 1 FROM {digits} LIMIT {rows}"  # noqa: S608 - digits
         )

@@ -128,7 +128,7 @@ def _explained(
 
 def _without(listing: Listing, broken: Sequence[BrokenView]) -> Listing:
     """What the program can dump."""
-    names = {one.name for one in broken}
+    names = {view.name for view in broken}
     return msgspec.structs.replace(
         listing, views=tuple(name for name in listing.views if name not in names)
     )
@@ -137,7 +137,11 @@ def _without(listing: Listing, broken: Sequence[BrokenView]) -> Listing:
 def _about_to_change(opened: Opened, pending: Sequence[str]) -> Claimed:
     """What is there already and pending migrations change: a backup from before them needs it."""
     touches = opened.target.touches
-    names = (touches[one].of(opened.names.prefix).altered for one in pending if one in touches)
+    names = (
+        touches[migration].of(opened.names.prefix).altered
+        for migration in pending
+        if migration in touches
+    )
     return Claimed(names=frozenset().union(*names))
 
 

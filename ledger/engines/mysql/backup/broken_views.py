@@ -54,10 +54,10 @@ async def as_backed_up(opened: Opened, kept: Sequence[BrokenView]) -> frozenset[
     there = {str(row[0]) for row in rows}
     return frozenset(
         [
-            one.name
-            for one in kept
-            if one.name in there
-            and (await _definition(connection, opened.names, one.name)).text == one.text
+            view.name
+            for view in kept
+            if view.name in there
+            and (await _definition(connection, opened.names, view.name)).text == view.text
         ]
     )
 
@@ -81,17 +81,17 @@ async def make_again(
         progress = True
         while left and progress:
             progress = False
-            for one in tuple(left):
+            for view in tuple(left):
                 try:
                     await connection.execute(
                         "SET SESSION character_set_client = %s, collation_connection = %s",
-                        (one.charset, one.collation),
+                        (view.charset, view.collation),
                     )
-                    await connection.execute(one.text)
+                    await connection.execute(view.text)
                 except QueryError:
                     # One that reads another of them comes after it.
                     continue
-                left.remove(one)
+                left.remove(view)
                 progress = True
         await connection.execute(
             "SET SESSION character_set_client = %s, collation_connection = %s, sql_mode = %s",
@@ -111,14 +111,14 @@ async def _stand_ins(opened: Opened, views: Sequence[BrokenView]) -> AsyncIterat
     """Empty tables for what these views read and the database has not, with every column they may mean."""
     connection = opened.connection
     there = {str(row[0]).lower() for row in await connection.fetch("SHOW TABLES")}
-    there |= {one.name.lower() for one in views}
+    there |= {view.name.lower() for view in views}
     tables: dict[str, str] = {}
     columns: dict[str, str] = {}
-    for one in views:
-        for name in _read_names(one.text, opened.names.database):
+    for view in views:
+        for name in _read_names(view.text, opened.names.database):
             if name.lower() not in there:
                 tables.setdefault(name.lower(), name)
-        for name in _quoted_names(one.text):
+        for name in _quoted_names(view.text):
             columns.setdefault(name.lower(), name)
     listed = ", ".join(
         f"{quote_identifier(name)} INT"

@@ -46,7 +46,9 @@ async def dump_program(
     search = os.environ.get("PATH", os.defpath)
     key = (server.flavor, search)
     if key not in found:
-        programs = [one for one in [await _program(name) for name in _NAMES] if one is not None]
+        programs = [
+            program for program in [await _program(name) for name in _NAMES] if program is not None
+        ]
         programs.sort(key=lambda one: one.flavor != server.flavor)
         if not programs:
             raise BackupError(

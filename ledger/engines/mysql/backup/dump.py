@@ -53,7 +53,9 @@ async def dump(
 ) -> None:
     """Write the SQL of what is listed. Raises BackupError, OSError."""
     # Before the functions that use them; not every dump program knows libraries.
-    await _dump_programs(opened, writer, [one for one in listing.programs if one[0] == LIBRARY])
+    await _dump_programs(
+        opened, writer, [program for program in listing.programs if program[0] == LIBRARY]
+    )
     own = (*listing.tables, *listing.views, *listing.sequences)
     if own or not opened.names.prefix:
         arguments = await _arguments(opened, program, own, more)
@@ -65,7 +67,7 @@ async def dump(
             await anyio.sleep(pause)
             pause = min(pause * 2, 1.0)
     if opened.names.prefix:
-        others = [one for one in listing.programs if one[0] != LIBRARY]
+        others = [program for program in listing.programs if program[0] != LIBRARY]
         await _dump_programs(opened, writer, others)
 
 

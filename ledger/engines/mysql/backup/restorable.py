@@ -167,7 +167,7 @@ async def _of_other_accounts(opened: Opened, have: Granted, wanted: Asked) -> li
     if have.by_role or have.may_everywhere(*words):
         return []
     account = str((await opened.connection.fetch(ACCOUNT))[0][0])
-    others = [one for one in wanted.definers if one != account]
+    others = [definer for definer in wanted.definers if definer != account]
     if not others:
         return []
     word = "SET USER" if server.flavor == "mariadb" else "SET_USER_ID or SET_ANY_DEFINER"

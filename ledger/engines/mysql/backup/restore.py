@@ -67,7 +67,7 @@ async def restore(
             await _set_defaults(opened, contents)
             # Over nothing but stand-ins, which also have the columns that its own tables lack.
             left: Sequence[BrokenView] = [
-                one for one in contents.broken if one.name not in standing
+                view for view in contents.broken if view.name not in standing
             ]
             left = await broken_views.make_again(opened, left, contents.broken)
             await _feed(opened, backup, contents, epoch=epoch)
@@ -84,7 +84,7 @@ async def restore(
             if not left:
                 require_fingerprint(state.mark, fingerprint, tenant=opened.tenant)
             elif unmade is not None:
-                unmade += [one.name for one in left]
+                unmade += [view.name for view in left]
     except TimeoutError:
         raise RestoreError(
             f"the restore was not done within {deadline_seconds:g} s; the tenant holds a part of it",

@@ -48,15 +48,15 @@ async def read_grants(opened: Opened, listing: Listing) -> tuple[RoutineGrant, .
 
 async def grant_again(opened: Opened, grants: tuple[RoutineGrant, ...]) -> None:
     """Grant them on the routines that are there again."""
-    for one in grants:
-        words = [word.upper() for word in one.privileges if word.lower() != "grant"]
-        account = quote_identifier(one.user) + (
-            f"@{quote_identifier(one.host)}" if one.host else ""
+    for grant in grants:
+        words = [word.upper() for word in grant.privileges if word.lower() != "grant"]
+        account = quote_identifier(grant.user) + (
+            f"@{quote_identifier(grant.host)}" if grant.host else ""
         )
-        option = " WITH GRANT OPTION" if len(words) < len(one.privileges) else ""
+        option = " WITH GRANT OPTION" if len(words) < len(grant.privileges) else ""
         try:
             await opened.connection.execute(
-                f"GRANT {', '.join(words) or 'USAGE'} ON {one.kind} {quote_identifier(one.routine)}"
+                f"GRANT {', '.join(words) or 'USAGE'} ON {grant.kind} {quote_identifier(grant.routine)}"
                 f" TO {account}{option}"
             )
         except QueryError as error:
@@ -65,6 +65,6 @@ async def grant_again(opened: Opened, grants: tuple[RoutineGrant, ...]) -> None:
                     "tenant %s: the privileges of %s on %s could not be granted again: %s",
                     opened.tenant,
                     account,
-                    one.routine,
+                    grant.routine,
                     error,
                 )

@@ -111,7 +111,7 @@ async def _server(connection: MysqlConnection, target: Target) -> list[Probe]:
     """What every run asks of a server before it begins, and whether there is room for its connections."""
     found = await preflight.probes(connection, [target], statement_bytes=0)
     # Told in full by `_privileges`.
-    probes = [one for one in found if one.check != "privileges"]
+    probes = [probe for probe in found if probe.check != "privileges"]
     used = int((await connection.fetch(CONNECTED))[0][1])
     free = int((await connection.fetch(LIMIT))[0][1]) - used
     if free < target.max_connections:
@@ -163,7 +163,9 @@ async def _tables(connection: MysqlConnection, tables: Sequence[str]) -> Probe:
     """CHECK TABLE reads every row; what it says of a sound table is one `status` row."""
     bad = []
     for start in range(0, len(tables), CHECKED_AT_ONCE):
-        names = ", ".join(quote_identifier(one) for one in tables[start : start + CHECKED_AT_ONCE])
+        names = ", ".join(
+            quote_identifier(table) for table in tables[start : start + CHECKED_AT_ONCE]
+        )
         for name, _op, kind, text in await connection.fetch(f"CHECK TABLE {names}"):
             if str(kind).lower() in ("error", "warning"):
                 bad.append(f"{name}: {text}")

@@ -75,7 +75,7 @@ def granted(grants: Iterable[str], database: str) -> Granted:
         if found is None:
             by_role = by_role or bool(_ROLE.match(line))
             continue
-        words = {one.strip().upper() for one in _COLUMNS.sub("", found["what"]).split(",")}
+        words = {word.strip().upper() for word in _COLUMNS.sub("", found["what"]).split(",")}
         if found["where"] == "*.*":
             everywhere |= words
         elif _covers(found["where"].removesuffix(".*"), database):
@@ -97,9 +97,9 @@ def missing(
         return Lacking()
     wanted = OFTEN if statements is None else needed(statements)
     return Lacking(
-        always=tuple(one for one in FOR_THE_MARKER if not have.may(one)),
-        to_migrate=tuple(one for one in wanted if not have.may(one)),
-        to_back_up=tuple(one for one in TO_BACK_UP if not have.may(one) and one not in OFTEN),
+        always=tuple(word for word in FOR_THE_MARKER if not have.may(word)),
+        to_migrate=tuple(word for word in wanted if not have.may(word)),
+        to_back_up=tuple(word for word in TO_BACK_UP if not have.may(word) and word not in OFTEN),
         by_role=have.by_role,
     )
 
@@ -107,7 +107,7 @@ def missing(
 def may_make_scratch(grants: Iterable[str]) -> bool | None:
     """Whether the account may make and fill a scratch database; None where a role may bring it."""
     have = granted(grants, SCRATCH)
-    may = all(have.may(one) for one in ("CREATE", "DROP", "SELECT", "ALTER", "INDEX"))
+    may = all(have.may(word) for word in ("CREATE", "DROP", "SELECT", "ALTER", "INDEX"))
     return True if may else None if have.by_role else False
 
 
@@ -116,7 +116,7 @@ def needed(statements: Iterable[str]) -> tuple[str, ...]:
     words = set(FOR_THE_MARKER)
     for sql in statements:
         words |= _needed(MYSQL.classify(sql), sql)
-    return tuple(one for one in TO_MIGRATE if one in words)
+    return tuple(word for word in TO_MIGRATE if word in words)
 
 
 _BY_OBJECT: Final[Mapping[str, Mapping[str, str]]] = {

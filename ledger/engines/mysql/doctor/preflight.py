@@ -66,7 +66,7 @@ async def prepare(
     found = await probes(
         connection, targets, statement_bytes=statement_bytes, statements=statements
     )
-    if not any(one.check in ("locks", "read_only") for one in found):
+    if not any(probe.check in ("locks", "read_only") for probe in found):
         await leftovers.sweep(connection)
     return found
 

@@ -268,15 +268,15 @@ class MarkerTable:
         await connection.execute(self._sql(DELETE_ENTRIES))
         rows = [
             (
-                entry_id(one.ref).encode(),
-                one.epoch,
-                one.state,
-                one.direction,
-                one.step,
-                _ENCODE(one.ref),
-                _ENCODE(Body(steps=one.steps, checks=one.checks)),
+                entry_id(entry.ref).encode(),
+                entry.epoch,
+                entry.state,
+                entry.direction,
+                entry.step,
+                _ENCODE(entry.ref),
+                _ENCODE(Body(steps=entry.steps, checks=entry.checks)),
             )
-            for one in entries
+            for entry in entries
         ]
         for row in rows:
             await connection.execute(self._sql(PUT_PLAIN), row)

@@ -45,8 +45,10 @@ async def different(connection: MysqlConnection, seen: Sequence[Seen]) -> set[st
                 raise
             rows = await connection.fetch(EXISTING)
             there = {(str(row[0]), str(row[1])) for row in rows}
-            present = [one for one in chunk if _place(one.target) in there]
-            changed |= {one.target.name for one in chunk if _place(one.target) not in there}
+            present = [tenant for tenant in chunk if _place(tenant.target) in there]
+            changed |= {
+                tenant.target.name for tenant in chunk if _place(tenant.target) not in there
+            }
             changed |= await _compare(connection, present)
     return changed
 
@@ -55,8 +57,8 @@ async def _compare(connection: MysqlConnection, seen: Sequence[Seen]) -> set[str
     if not seen:
         return set()
     parts = []
-    for number, one in enumerate(seen):
-        marker = _quoted(one.target)
+    for number, tenant in enumerate(seen):
+        marker = _quoted(tenant.target)
         parts.append(APPLIED.replace("{number}", str(number)).replace("{marker}", marker))
     rows = await connection.fetch(" UNION ALL ".join(parts))
     return {
@@ -71,13 +73,13 @@ async def owners(connection: MysqlConnection, targets: Sequence[Target]) -> dict
     for which markers there are. Raises DriverError.
     """
     there = {(str(row[0]), str(row[1])) for row in await connection.fetch(EXISTING)}
-    marked = [one for one in targets if _place(one) in there]
+    marked = [target for target in targets if _place(target) in there]
     found: dict[str, str] = {}
     for start in range(0, len(marked), CHUNK):
         chunk = marked[start : start + CHUNK]
         parts = [
-            FENCE.replace("{number}", str(number)).replace("{marker}", _quoted(one))
-            for number, one in enumerate(chunk)
+            FENCE.replace("{number}", str(number)).replace("{marker}", _quoted(target))
+            for number, target in enumerate(chunk)
         ]
         for number, ref in await connection.fetch(" UNION ALL ".join(parts)):
             if owner := owner_of(str(ref)):
@@ -93,9 +95,9 @@ def _quoted(target: Target) -> str:
 def _expected(applied: Iterable[str]) -> tuple[int, int]:
     """Count and XOR of CRC-32s: what the server computes of equal ids."""
     count, sums = 0, 0
-    for one in applied:
+    for migration in applied:
         count += 1
-        sums ^= zlib.crc32(one.encode())
+        sums ^= zlib.crc32(migration.encode())
     return count, sums
 
 

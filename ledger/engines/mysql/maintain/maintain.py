@@ -90,7 +90,7 @@ class MysqlMaintenance:
         with translated(opened.target, "read the foreign keys"):
             own = (await opened.reader.listing(opened.connection)).tables
             found = await self._references(DECLARED_HERE)
-        return tuple(one for one in found if one.table in own)
+        return tuple(reference for reference in found if reference.table in own)
 
     async def _references(self, condition: str, *values: str) -> list[Reference]:
         """Names of other databases are before a dot in `table` and `parent`, by `place`."""
@@ -167,7 +167,7 @@ class MysqlMaintenance:
         self, reference: Reference, wanted: Sequence[tuple[Any, ...]]
     ) -> list[tuple[Any, ...]]:
         parent = named(reference.parent)
-        same = " AND ".join(f"p.{quoted(one)} = %s" for one in reference.parent_columns)
+        same = " AND ".join(f"p.{quoted(column)} = %s" for column in reference.parent_columns)
         sql = f"SELECT 1 FROM {parent} AS p WHERE {same} LIMIT 1 LOCK IN SHARE MODE"  # noqa: S608
         fetch = self._opened.connection.fetch
         return [row for row in wanted if not await fetch(sql, row)]
@@ -179,8 +179,10 @@ class MysqlMaintenance:
         with translated(opened.target, "read the table"):
             listing = await opened.reader.listing(opened.connection, programs=False)
             names = (table.replace("{prefix}", prefix), prefix + table)
-            name = next((one for one in names if one in listing.tables), None)
-            unclear = next((one for _, one in listing.unclear if one in names), None)
+            name = next((candidate for candidate in names if candidate in listing.tables), None)
+            unclear = next(
+                (candidate for _, candidate in listing.unclear if candidate in names), None
+            )
             if name is None and unclear is not None:
                 raise TenantError(
                     f"it is not known whether {unclear} is this tenant's, of prefix {prefix}: no"
@@ -267,7 +269,7 @@ class MysqlMaintenance:
             removed = 0
             if wanted:
                 names = CONDITIONS.columns(what.key)
-                chosen_keys = [tuple(row[one] for one in what.key) for row in wanted]
+                chosen_keys = [tuple(row[column] for column in what.key) for row in wanted]
                 removed = await connection.execute(
                     f"DELETE FROM {named(what.table)}"  # noqa: S608
                     f" WHERE ({names}) IN ({places(chosen_keys)})",
@@ -283,10 +285,10 @@ class MysqlMaintenance:
         if not wanted:
             return []
         fetch = self._opened.connection.fetch
-        same = " AND ".join(f"c.{quoted(one)} = %s" for one in reference.columns)
+        same = " AND ".join(f"c.{quoted(column)} = %s" for column in reference.columns)
         source = f"FROM {named(reference.table)} AS c"
         columns = CONDITIONS.columns(reference.columns, of="c")
-        targets = [tuple(row[one] for one in reference.parent_columns) for row in wanted]
+        targets = [tuple(row[column] for column in reference.parent_columns) for row in wanted]
         any_of = f"SELECT 1 {source} WHERE ({columns}) IN ({places(targets)}) LIMIT 1"
         values = [value for row in targets for value in row]
         if not await fetch(any_of + " LOCK IN SHARE MODE", values):

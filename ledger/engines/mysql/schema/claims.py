@@ -56,15 +56,15 @@ class Claims:
         self._folds = folds
         self._prefix = self._fold(target.prefix)
         self._all = target.owns_all or ALL in target.tables
-        patterns = [self._fold(one.replace("{prefix}", target.prefix)) for one in target.tables]
+        patterns = [self._fold(table.replace("{prefix}", target.prefix)) for table in target.tables]
         self._patterns = [
-            one if one.startswith(self._prefix) else self._prefix + one
-            for one in patterns
-            if one != ALL
+            pattern if pattern.startswith(self._prefix) else self._prefix + pattern
+            for pattern in patterns
+            if pattern != ALL
         ]
-        live = [one.of(target.prefix) for one in touched]
-        self._made = {self._fold(name) for one in live for name in one.made}
-        self._known = {self._fold(name) for one in live for name in one.names}
+        live = [touch.of(target.prefix) for touch in touched]
+        self._made = {self._fold(name) for touch in live for name in touch.made}
+        self._known = {self._fold(name) for touch in live for name in touch.names}
         self._also = {self._fold(name) for name in also}
         there = {self._fold(name) for name in names}
         self._neighbours = self._longer(
@@ -85,7 +85,9 @@ class Claims:
         rest = name.removeprefix(self._prefix)
         if rest == name or name.startswith(self._neighbours):
             return "other"
-        if name in self._also or any(fnmatch.fnmatchcase(name, one) for one in self._patterns):
+        if name in self._also or any(
+            fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns
+        ):
             return "own"
         if _SITE.match(rest):
             if name in self._made:
@@ -103,9 +105,9 @@ class Claims:
     def _longer(self, prefixes: Iterable[str]) -> tuple[str, ...]:
         """Those that begin with the tenant's own and go on."""
         return tuple(
-            one
-            for one in map(self._fold, prefixes)
-            if len(one) > len(self._prefix) and one.startswith(self._prefix)
+            prefix
+            for prefix in map(self._fold, prefixes)
+            if len(prefix) > len(self._prefix) and prefix.startswith(self._prefix)
         )
 
 

@@ -46,7 +46,7 @@ class Lineage:
             return
         steps = work.section.steps
         if all(kind_of(step.sql).kind in _PLAIN for step in steps):
-            skipped = [one.number for one in results if one.skipped]
+            skipped = [result.number for result in results if result.skipped]
             texts = [names.neutral(step.sql) for step in steps]
             self._now = _hash(msgspec.json.encode([self._before, texts, skipped]).decode())
 

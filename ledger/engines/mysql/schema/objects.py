@@ -73,7 +73,9 @@ def object_key(kind: str, name: str) -> str:
 
 def from_key(key: str) -> tuple[str, str]:
     """Kind and name of what `object_key` made; a kind may hold a blank itself."""
-    kind = max((one for one in _TEXT_COLUMN if key.startswith(f"{one} ")), key=len, default="table")
+    kind = max(
+        (word for word in _TEXT_COLUMN if key.startswith(f"{word} ")), key=len, default="table"
+    )
     return kind, key.removeprefix(f"{kind} ")
 
 
@@ -160,7 +162,7 @@ def fingerprint(found: Sequence[ObjectState], names: Names) -> str:
     """`absent` if none exists; else SHA-256, in hex, over what they look like. Empty for no objects."""
     if not found:
         return ""
-    if all(one.text is None for one in found):
+    if all(state.text is None for state in found):
         return ABSENT
-    content = msgspec.json.encode([(names.neutral(one.name), one.text) for one in found])
+    content = msgspec.json.encode([(names.neutral(state.name), state.text) for state in found])
     return hashlib.sha256(content).hexdigest()

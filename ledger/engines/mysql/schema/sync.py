@@ -59,7 +59,7 @@ async def make(opened: Opened, steps: Sequence[Step], *, migration: str = "") ->
     """
     settings = (await opened.connection.fetch(SETTINGS))[0]
     parts = [opened.connection.server.text, opened.url.server, opened.names.prefix]
-    parts += [str(one) for one in settings] + [step.sha256 for step in steps]
+    parts += [str(setting) for setting in settings] + [step.sha256 for step in steps]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     known = opened.shared.desired(key)
     if known is None:
@@ -161,7 +161,9 @@ async def plan(opened: Opened, desired: Desired, live: Schema, *, after: int) ->
     """The statements that the live schema lacks, numbered from `after` + 1, and what they cannot settle."""
     found = gap(desired.schema, live, MYSQL, fold_tables=desired.fold_tables)
     prefix = opened.names.prefix
-    tables = (_real(one.table, prefix) for one in found.additions if one.kind == "table")
+    tables = (
+        _real(addition.table, prefix) for addition in found.additions if addition.kind == "table"
+    )
     statements = missing_tables(desired.steps, tables, MYSQL)
     for addition in found.additions:
         if addition.kind != "table":
@@ -209,17 +211,17 @@ async def _as_it_stands(
     """
     listing = await opened.reader.listing(opened.connection, programs=False)
     there = {name.lower() for name in listing.all_names}
-    made = {table_of(one, MYSQL) for one in own}
-    tables = [one for one in steps if MYSQL.classify(one.sql).makes("table")]
-    if any(table_of(one, MYSQL) in there - made for one in tables):
+    made = {table_of(step, MYSQL) for step in own}
+    tables = [step for step in steps if MYSQL.classify(step.sql).makes("table")]
+    if any(table_of(table, MYSQL) in there - made for table in tables):
         return None
     _require_own(opened, steps, migration=migration)
-    done = {one.sha256 for one in own}
-    wanted = [one for one in steps if one.sha256 not in done]
+    done = {step.sha256 for step in own}
+    wanted = [step for step in steps if step.sha256 not in done]
     return SyncPlan(
         steps=tuple(
-            msgspec.structs.replace(one, number=number, name=f"Sync: {one.name}")
-            for number, one in enumerate(wanted, after + 1)
+            msgspec.structs.replace(step, number=number, name=f"Sync: {step.name}")
+            for number, step in enumerate(wanted, after + 1)
         )
     )
 
@@ -312,11 +314,11 @@ async def bring_about(run: Run) -> None:
     announced = intent is not None and intent.step == after + 1
     statement = intent.statement if intent is not None and announced else ""
     own = list(work.sync[: after - begun])
-    for one in work.sync:
-        if one.sha256 == statement and await has_made(opened, one):
-            own.append(one)
+    for desired in work.sync:
+        if desired.sha256 == statement and await has_made(opened, desired):
+            own.append(desired)
     steps = (await lacking(opened, work.sync, after=after, own=own)).steps
-    if intent is not None and announced and statement not in {one.sha256 for one in steps}:
+    if intent is not None and announced and statement not in {step.sha256 for step in steps}:
         await run.found_landed(f"Sync: {', '.join(intent.objects)}", intent)
         steps = (await lacking(opened, work.sync, after=after + 1, own=own)).steps
     run.progress.of = run.progress.step + len(steps)

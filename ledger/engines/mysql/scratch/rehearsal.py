@@ -77,7 +77,7 @@ async def scratch(target: Target, *, connect_seconds: float) -> AsyncIterator[Sc
                         neighbours=(),
                         create=False,
                     ),
-                    elsewhere=tuple(sorted(one for one in others if one)),
+                    elsewhere=tuple(sorted(name for name in others if name)),
                 )
             finally:
                 with anyio.move_on_after(DROP_SECONDS, shield=True):
@@ -106,7 +106,9 @@ async def _copy_shared(server: MysqlConnection, target: Target, source: str, nam
     """Tables that the tenant's variables name and that are not its own (WordPress' users), with their rows."""
     # The rows are as some mode let them in: an id 0, a date without a day.
     await server.execute("SET SESSION foreign_key_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO'")
-    for value in sorted({one for key, one in target.variables.items() if key != "prefix" and one}):
+    for value in sorted(
+        {value for key, value in target.variables.items() if key != "prefix" and value}
+    ):
         if value.startswith(target.prefix) or not await server.fetch(SHARED_TABLE, (source, value)):
             continue
         here = f"{quote_identifier(source)}.{quote_identifier(value)}"

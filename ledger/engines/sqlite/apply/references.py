@@ -168,11 +168,13 @@ def _values(
     of use. None too if that finds other rows than SQLite's own check.
     """
     sql = (KEYS if key.parent_columns else ALL_KEYS).format(
-        key=" || ',' || ".join(f"hex(c.{quoted(one)})" for one, _ in key.pairs),
+        key=" || ',' || ".join(f"hex(c.{quoted(column)})" for column, _ in key.pairs),
         child=quoted(child),
-        given=" AND ".join(f"c.{quoted(one)} IS NOT NULL" for one, _ in key.pairs),
+        given=" AND ".join(f"c.{quoted(column)} IS NOT NULL" for column, _ in key.pairs),
         parent=quoted(key.parent),
-        same=" AND ".join(f"p.{quoted(other)} = +c.{quoted(one)}" for one, other in key.pairs),
+        same=" AND ".join(
+            f"p.{quoted(other)} = +c.{quoted(column)}" for column, other in key.pairs
+        ),
         limit=MOST_KEYS + 1,
     )
     found: Counter[str] = Counter()
@@ -192,7 +194,7 @@ def new_since(now: References, before: References) -> tuple[Dangling, ...]:
     A foreign key may have as many rows with a value as all that referred to the same before; of those
     that cannot be followed there may be as many.
     """
-    return tuple(one for each in now.dangling for one in _beyond(each, now, before))
+    return tuple(beyond for each in now.dangling for beyond in _beyond(each, now, before))
 
 
 def _beyond(one: Dangling, now: References, before: References) -> Iterator[Dangling]:
@@ -237,10 +239,10 @@ def violated(
 ) -> CheckFailedError:
     """The error for foreign keys that the migration would leave dangling, or (`landed`) has left so."""
     words = "; ".join(
-        f"{one.rows} row{'s' * (one.rows != 1)} of {one.child!r} would refer to nothing in {one.parent!r}"
-        if one.unique
-        else f"the columns of {one.parent!r} that {one.child!r} refers to are not unique"
-        for one in sorted(new, key=lambda each: (each.child, each.parent))
+        f"{key.rows} row{'s' * (key.rows != 1)} of {key.child!r} would refer to nothing in {key.parent!r}"
+        if key.unique
+        else f"the columns of {key.parent!r} that {key.child!r} refers to are not unique"
+        for key in sorted(new, key=lambda each: (each.child, each.parent))
     )
     return CheckFailedError(
         f"foreign keys are violated: {words}",

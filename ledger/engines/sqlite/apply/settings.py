@@ -162,7 +162,7 @@ def _by_vacuum(
     for other in following:
         if first_words(other.sql) == ("VACUUM", "") or first_words(other.sql) == ("VACUUM", "MAIN"):
             (mode,) = database.execute("PRAGMA main.journal_mode").fetchone()
-            changed = any(_names(one, "journal_mode") for one in before)
+            changed = any(_names(step, "journal_mode") for step in before)
             return pragma.name != "page_size" or mode != "wal" or changed
         before.append(other)
     return False

@@ -209,7 +209,7 @@ class Stepwise:
         if name and kind.makes("table"):
             self._lost.add(name)
         elif kind.verb == "DROP":
-            self._lost -= {_bare(one) for one in kind.names}
+            self._lost -= {_bare(name) for name in kind.names}
         if writes_file(step):
             forget_partial(database, step)
         elif _is_lost(step) or (name and kind.makes("view", "trigger")):
@@ -227,7 +227,7 @@ class Stepwise:
         """Raises StepFailedError for a step that names a temporary table of a lost connection."""
         made = temporary_name(SQLITE.classify(step.sql))
         self._lost.discard(made)
-        words = {one.text.lower() for one in SYNTAX.tokens(step.sql)} if self._lost else set()
+        words = {token.text.lower() for token in SYNTAX.tokens(step.sql)} if self._lost else set()
         if lost := sorted(self._lost & words):
             raise self._attempt.failed(
                 step,

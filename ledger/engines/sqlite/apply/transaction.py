@@ -248,7 +248,7 @@ class Attempt:
         """
         cache, work = self.inside.cache, self.work
         steps = (*work.section.steps, *work.sync)
-        if work.python is not None or any(writes_schema(one.sql) for one in steps):
+        if work.python is not None or any(writes_schema(step.sql) for step in steps):
             database.execute(RELOAD_SCHEMA)
         self._read = cache.read(database)
         found, _ = self._read

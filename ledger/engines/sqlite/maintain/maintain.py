@@ -148,7 +148,7 @@ class SqliteMaintenance:
         """See Maintenance.archivable. SQLite's columns hold any kind of value."""
 
         def read(database: sqlite3.Connection) -> Archivable:
-            known = {one.lower(): one for one in own_tables(database)}
+            known = {own.lower(): own for own in own_tables(database)}
             name = known.get(table.replace("{prefix}", "").lower())
             if name is None:
                 raise no_table(table, tenant=self._tenant)
@@ -162,9 +162,9 @@ class SqliteMaintenance:
                 columns=columns,
                 key=require_key(key, table=name, tenant=self._tenant),
                 referred=tuple(
-                    one
-                    for one in references(database)
-                    if one.parent.lower() == name.lower() and not one.missing
+                    reference
+                    for reference in references(database)
+                    if reference.parent.lower() == name.lower() and not reference.missing
                 ),
             )
 
@@ -196,7 +196,7 @@ class SqliteMaintenance:
             where = (
                 f"{IS_OLD.format(c=f't.{quoted(what.column)}')} AND {CONDITIONS.unreferred(what)}"
             )
-            where += "".join(f" AND t.{quoted(one)} IS NOT NULL" for one in what.key)
+            where += "".join(f" AND t.{quoted(column)} IS NOT NULL" for column in what.key)
             values = times(before) | {"limit": limit}
             if after is not None:
                 last = values_of(after, what.key)
@@ -218,7 +218,7 @@ class SqliteMaintenance:
     ) -> tuple[int, int]:
         """See Maintenance.remove."""
         table = named(what.table)
-        same = " AND ".join(f"t.{quoted(one)} IS ?" for one in what.key)
+        same = " AND ".join(f"t.{quoted(column)} IS ?" for column in what.key)
         chosen = CONDITIONS.columns(what.columns, of="t")
         look = f"SELECT {CONDITIONS.unreferred(what)}, {chosen} FROM {table} AS t WHERE {same}"  # noqa: S608
         drop = f"DELETE FROM {table} AS t WHERE {same}"  # noqa: S608

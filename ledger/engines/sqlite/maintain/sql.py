@@ -86,9 +86,9 @@ def _reference(
         have = {name.lower(): name for name, _ in database.execute(COLUMNS, (parent,))}
         # Without columns a reference means the parent's primary key.
         named = others if all(others) else key_of(database, parent)
-        if len(named) != len(columns) or any(one.lower() not in have for one in named):
+        if len(named) != len(columns) or any(column.lower() not in have for column in named):
             missing = f"its parent {parent} has no such columns"
-        others = tuple(have.get(one.lower(), one) for one in named)
+        others = tuple(have.get(column.lower(), column) for column in named)
     return Reference(
         name=f"{table}({', '.join(columns)})",
         table=table,
