@@ -29,9 +29,9 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant as it was found. `applied` are `set/version` ids of its marker, `ledger` whose it is.
+    """A tenant as it was found. `applied` are `set/version` ids of its marker, `ledger` is the id of its ledger.
 
-    Both are None where the marker could not be read; `ledger` is empty where nobody has migrated it.
+    Both are None where the marker could not be read; `ledger` is empty before the first migration.
     """
 
     probes: tuple[Probe, ...]

@@ -23,7 +23,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A declared foreign key, enforced or not.
 
     `name` is the constraint's, or made of its columns where the database keeps none.
-    `missing` says why its orphans cannot be told or mended (its parent is not there).
+    `missing` says why its orphans cannot be found or mended (its parent is not there).
     """
 
     name: str
@@ -49,7 +49,7 @@ class Orphans(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Archivable(msgspec.Struct, frozen=True, kw_only=True):
-    """A table whose old rows may be moved out: its `columns`, its primary `key`, and who refers to it.
+    """A table whose old rows may be moved out: its `columns`, its primary `key`, and what refers to it.
 
     `kind` says how `column` holds times: `any` (SQLite), `date`, `number`.
     """

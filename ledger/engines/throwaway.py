@@ -12,7 +12,7 @@ from ledger.engines.source import TenantSource
 
 
 class Throwaway(Protocol):
-    """One tenant's database, made under a name that nobody has, and gone at the end of its block."""
+    """One tenant's database, made under a name of its own, and gone at the end of its block."""
 
     name: str
     source: TenantSource

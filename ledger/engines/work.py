@@ -12,7 +12,7 @@ from ledger.schema import Schema
 from ledger.scripts.model import Check, PythonModule, Section, Step
 
 ABSENT = "absent"
-"""The fingerprint of objects none of which exists."""
+"""The fingerprint where none of the objects exists."""
 
 MORE_TIME = (
     "raise migration_timeout_seconds in its version.json, or statement_seconds in [timeouts]"
@@ -107,7 +107,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal(Protocol):
-    """How an engine tells the runner what happens, while it happens."""
+    """How an engine reports to the runner what happens, while it happens."""
 
     async def intend(self, intent: Intent) -> None:
         """Returns once the intent is durable in the ledger. Raises FencedError if the claim is lost."""

@@ -1,4 +1,4 @@
-"""What all sessions of one engine share, so that a fleet of equal tenants is looked at once."""
+"""What all sessions of one engine share, so that a fleet of equal tenants is read once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Shared:
 
     @asynccontextmanager
     async def turn(self, what: str) -> AsyncIterator[None]:
-        """Wait for whoever does the same just now, if any; then do it. Without end nobody waits."""
+        """Wait, at most TURN_SECONDS, until no other tenant is in the block for `what`."""
         with anyio.move_on_after(TURN_SECONDS):
             while what in self._turns:
                 await self._turns[what].wait()

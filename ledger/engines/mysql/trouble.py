@@ -66,7 +66,7 @@ def lost(error: DriverError, target: Target, doing: str = "") -> UnreachableErro
 
 @contextmanager
 def translated(target: Target, doing: str = "") -> Iterator[None]:
-    """Driver errors that nobody expected here leave as TenantError."""
+    """Driver errors that the block does not handle leave as TenantError."""
     try:
         yield
     except ConnectRefusedError as error:

@@ -1,4 +1,4 @@
-"""What every connection to a tenant is told before anything else runs on it.
+"""The settings of every connection to a tenant, made before anything else runs on it.
 
 Invariant: what we commit survives a power loss, and what fails is rolled back, whatever
 the statements of a session or a migration say. With `synchronous = FULL` the removal of the rollback journal, which

@@ -1,4 +1,4 @@
-"""A SQLite file's 100-byte header, read without SQLite: what tells that nothing changed.
+"""A SQLite file's 100-byte header, read without SQLite: it shows that nothing changed.
 
 Invariant: nothing here opens a file that a connection of this process has open.
 POSIX locks belong to the process, and closing any descriptor of a file drops
@@ -177,7 +177,7 @@ def _size(name: str) -> int:
 
 
 class Header(NamedTuple):
-    """What the header of an open database says, beyond what SQL tells: change counter and size."""
+    """What only the header of an open database says: change counter and size."""
 
     counter: int
     bytes: int

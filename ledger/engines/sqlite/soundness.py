@@ -65,7 +65,7 @@ class _Unknown(NamedTuple):
 
 
 def _unknown(database: sqlite3.Connection) -> frozenset[_Unknown]:
-    """Names in the schema of which the connection knows none of that kind; some may be neither."""
+    """Names in the schema that the connection does not know; some may be no collation or function."""
     collations: set[str] = set()
     functions: set[str] = set()
     for (sql,) in database.execute(DEFINITIONS).fetchall():

@@ -65,7 +65,7 @@ class BusyError(Exception):
 
 
 class StoppedError(Exception):
-    """The function was told to stop between two statements. Internal to this package."""
+    """The function stopped between two statements, since its caller no longer waits. Internal to this package."""
 
 
 def primary_code(error: BaseException) -> int:
@@ -99,7 +99,7 @@ def hint_for(error: BaseException) -> str:
 
 
 def step_error(error: BaseException) -> type[StepFailedError]:
-    """What a step that met this is told with."""
+    """The class of the error for a step that met this."""
     return DiskFullError if primary_code(error) == sqlite3.SQLITE_FULL else StepFailedError
 
 

@@ -180,7 +180,10 @@ async def _require_fit(opened: Opened, program: DumpProgram, listing: Listing) -
 
 
 async def _require_seen(opened: Opened) -> None:
-    """MySQL shows no trigger to who lacks the privilege; MariaDB names it, and the dump fails. Raises BackupError."""
+    """MySQL hides triggers from an account without the privilege; MariaDB names them, and the dump fails.
+
+    Raises BackupError.
+    """
     connection = opened.connection
     if connection.server.flavor == "mariadb":
         return
@@ -238,7 +241,7 @@ async def _temporary(destination: Path) -> AsyncIterator[tuple[Path, BinaryIO]]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed backups have left: who is still writing holds a lock on it."""
+    """Remove what killed backups have left; a backup that is still being written holds a lock on its file."""
     for left in folder.glob(f".*{UNFINISHED}"):
         try:
             descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

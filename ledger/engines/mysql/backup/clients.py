@@ -30,7 +30,7 @@ PACKAGES: Final = {
 
 
 class DumpProgram(msgspec.Struct, frozen=True, kw_only=True):
-    """A dump program: `flavor` is whose it is."""
+    """A dump program; `flavor` says which database it belongs to."""
 
     path: str
     flavor: Literal["mariadb", "mysql"]
@@ -41,7 +41,7 @@ async def dump_program(
 ) -> DumpProgram:
     """The server's own dump program if there is one, else the other's. Raises BackupError if none.
 
-    `found` are those of one engine while it is open: each is asked once what it is.
+    `found` are those of one engine while it is open: each is asked once for its version.
     """
     search = os.environ.get("PATH", os.defpath)
     key = (server.flavor, search)

@@ -1,4 +1,4 @@
-"""What a backup asks of the server and the account that are to take it back.
+"""What a backup needs of the server and the account that restore it.
 
 Invariant: this only reads; what it refuses would have failed in the middle of the
 restore, with the tenant's own tables dropped already.
@@ -159,7 +159,7 @@ def _logged(have: Granted, values: Mapping[str, str], wanted: Asked) -> Refusals
 
 
 async def _of_other_accounts(opened: Opened, have: Granted, wanted: Asked) -> list[tuple[str, str]]:
-    """Who may not name another definer cannot restore what another account has defined."""
+    """An account that may not name another definer cannot restore what another account has defined."""
     server = opened.connection.server
     words: tuple[str, ...] = ANY_DEFINER
     if server.flavor == "mysql" or server.version[:2] < SUPER_IS_ALL_BEFORE:
@@ -180,7 +180,7 @@ async def _of_other_accounts(opened: Opened, have: Granted, wanted: Asked) -> li
 
 
 async def _of_others(opened: Opened, wanted: Asked, contents: Contents) -> list[tuple[str, str]]:
-    """Other tenants' objects in the backup, and objects here of which nobody knows whose they are.
+    """Other tenants' objects in the backup, and objects here whose owner nothing settles.
 
     A backup from before a longer prefix was a tenant of its own holds that one's tables too.
     """

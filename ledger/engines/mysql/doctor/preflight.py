@@ -93,7 +93,7 @@ def _writable(values: dict[str, str], grants: Sequence[str]) -> list[Probe]:
 
 
 def _privileges(grants: Sequence[str], target: Target, statements: Sequence[str]) -> list[Probe]:
-    """What these statements need of one database of the server: the others' are told by their own steps."""
+    """What these statements need of one database of the server; in the others the steps themselves fail."""
     database = getattr(target.url, "database", None) or ""
     lacking = missing(grants, database, statements=statements)
     if not lacking.to_migrate or lacking.by_role:

@@ -1,8 +1,8 @@
-"""Taking a tenant from whoever had it: GET_LOCK, KILL of a fenced predecessor, the marker's epoch.
+"""Taking a tenant over from its last holder: GET_LOCK, KILL of a fenced predecessor, the marker's epoch.
 
 A killed client's statement runs on, and its GET_LOCK is freed only after it (seen
 on MariaDB 10.11 and MySQL 9.7): holding the lock proves that the old statement is
-over. Invariant: nobody is killed whom the marker calls newer than us.
+over. Invariant: a connection that the marker calls newer than ours is not killed.
 """
 
 from __future__ import annotations
@@ -138,6 +138,6 @@ def with_restoring(
 ) -> Fence:
     """The fence row's words with the name of the backup that is being restored, or without.
 
-    Either way a reset that was under way is over.
+    Either way no reset is under way any more.
     """
     return msgspec.structs.replace(found.fence, restoring=restoring, resetting=False, grants=grants)

@@ -1,4 +1,4 @@
-"""Whether tenants changed behind our back, asked of a whole server at once.
+"""Which tenants changed since the last run, asked of a whole server at once.
 
 Invariant: only markers are read, and nothing is locked or written.
 """

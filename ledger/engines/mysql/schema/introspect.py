@@ -84,7 +84,7 @@ class SchemaReader:
         self._folds: bool | None = None
 
     def work_on(self, touched: Touched) -> None:
-        """Count as the tenant's what a migration touches of which the marker may know nothing yet."""
+        """Count what a migration touches as the tenant's, before its marker says so."""
         self._at_work = touched
 
     async def mark(self, connection: MysqlConnection) -> Mark:
@@ -183,7 +183,7 @@ class SchemaReader:
         return lambda program, name: (of_programs if program else of_tables).whose(name)
 
     async def fresh_listing(self, connection: MysqlConnection) -> Listing:
-        """`listing` of a tenant that is most often empty, which a cheap statement can tell.
+        """`listing` of a tenant that is most often empty, which a cheap statement shows.
 
         information_schema's temporary tables cost a server more than the tables of a small
         tenant do, so that routines and events are asked for once for all its databases.

@@ -1,4 +1,4 @@
-"""Where a tenant's schema comes from, so that equal tenants are read once.
+"""How a tenant's schema came about, so that equal tenants are read once.
 
 A tenant that was seen empty, or was just read, and then got the same statements as
 another one on the same server, has the same schema: only its names are compared.
@@ -33,7 +33,7 @@ class Lineage:
         self._before: str | None = None
 
     def begin(self, origin: str) -> None:
-        """The tenant was just seen to be this."""
+        """The tenant is this now: the line begins here."""
         self._now = _hash(origin)
 
     def attempt(self) -> None:

@@ -17,7 +17,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """What is the tenant's own: names of tables and views, triggers as rows, programs as (kind, name).
 
     `all_names` are the marker's and the neighbours' too, where they have the prefix.
-    `unclear` are objects with the prefix, as (kind, name), of which nothing says whose they are.
+    `unclear` are objects with the prefix, as (kind, name), whose owner nothing settles.
     """
 
     tables: tuple[str, ...]
@@ -66,7 +66,7 @@ NOTHING: Final = Claimed()
 
 
 class Strangers(msgspec.Struct, frozen=True, kw_only=True):
-    """Names that are another's, and names of which nothing says whose they are."""
+    """Names that belong to another tenant, and names whose owner nothing settles."""
 
     others: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()

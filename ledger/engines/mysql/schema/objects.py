@@ -80,7 +80,7 @@ def from_key(key: str) -> tuple[str, str]:
 
 
 class KnownNames:
-    """Names that may exist in the database, in small letters; None while nobody has looked.
+    """Names that may exist in the database, in small letters; None until they are read.
 
     A name that is not among them need not be asked for.
     """
@@ -154,7 +154,7 @@ def normalised(text: str, names: Names) -> str:
 
 
 def without_definer(text: str) -> str:
-    """The text for whoever runs it."""
+    """The text without its definer: the account that runs it becomes that."""
     return _DEFINER.sub("", text)
 
 

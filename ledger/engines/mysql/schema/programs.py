@@ -24,7 +24,7 @@ def has_libraries(connection: MysqlConnection) -> bool:
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """A routine, library or event as SHOW CREATE tells it, and what it was created under; `time_zone` of
+    """A routine, library or event as SHOW CREATE writes it, and what it was created under; `time_zone` of
     events. A library has no character set.
     """
 

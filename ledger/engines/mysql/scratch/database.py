@@ -66,7 +66,7 @@ async def database(
     """An empty database with the tenant's defaults, on a connection of its own.
 
     Its name is locked while it is used (see leftovers.py), and others that want the same wait.
-    `locked` is for who holds no claim on the tenant: without such locks there is none for them.
+    `locked` is for callers without a claim on the tenant: a server without such locks is refused then.
     Raises LockedError after LOCK_SECONDS of waiting.
     """
     target = opened.target

@@ -1,6 +1,6 @@
 """Scratch databases of commands that were killed: which there are, and dropping them.
 
-Whoever makes a scratch database holds GET_LOCK of its name for as long as it is used, and the
+A command that makes a scratch database holds GET_LOCK of its name for as long as it is used, and the
 server frees that lock with the connection. Invariant: a database is dropped only if its name
 is one that this tool gives, while its lock is ours; and never where such a lock holds on one
 node of several.
@@ -26,7 +26,7 @@ DROP_SECONDS: Final = 10.0
 
 
 async def left(connection: MysqlConnection) -> list[str]:
-    """The names of scratch databases that nobody uses. Raises DriverError."""
+    """The names of scratch databases that no command uses. Raises DriverError."""
     return [
         name
         for name in await _all(connection)

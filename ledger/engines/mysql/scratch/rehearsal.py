@@ -25,7 +25,7 @@ PREFIX: Final = "ledger_rehearse_"
 DROP_SECONDS: Final = 60.0
 
 LOCK_SECONDS: Final = 15
-"""A killed rehearsal's lock goes once the server has noticed that nobody is there any more."""
+"""The server frees a killed rehearsal's lock once it notices that the connection is gone."""
 
 GET_LOCK: Final = "SELECT GET_LOCK(%s, %s)"
 SCHEMATA: Final = """

@@ -342,9 +342,9 @@ class Attempt:
 
     @contextmanager
     def named(self, *, landed: Callable[[], int] = int) -> Iterator[None]:
-        """What ends the block from outside its steps says how far they had come.
+        """Adds the last completed step to time-out and disk-full errors.
 
-        `landed` says how many earlier steps are committed.
+        `landed` gives the number of earlier steps that are committed.
         """
         try:
             yield
