@@ -277,7 +277,7 @@ class MysqlEngine:
     async def aclose(self) -> None:
         """Close what is kept, and forget the schemas seen."""
         await self._idle.aclose()
-        self._shared.clear()
+        self._shared = Shared(connect_seconds=self._connect_seconds)
 
 
 def _by_account(targets: Sequence[Target]) -> list[list[Target]]:

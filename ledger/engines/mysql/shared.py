@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import anyio
 
@@ -16,6 +16,8 @@ from ledger.engines.mysql.backup.clients import DumpProgram
 from ledger.engines.mysql.schema.model import Desired, State
 from ledger.schema import Schema
 from ledger.scripts.model import Step
+
+T = TypeVar("T")
 
 SCHEMAS_MAX: Final = 256
 TURN_SECONDS: Final = 10.0
@@ -31,21 +33,42 @@ def kind_of(sql: str) -> StatementKind:
     return MYSQL.classify(sql)
 
 
+class Recent(Generic[T]):
+    """Values by their key; beyond SCHEMAS_MAX the one unused for longest is forgotten."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[str, T] = OrderedDict()
+
+    def find(self, key: str) -> T | None:
+        """The value; None for one that is not known, or was forgotten."""
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def keep(self, key: str, value: T) -> None:
+        """Remember a value."""
+        self._values[key] = value
+        if len(self._values) > SCHEMAS_MAX:
+            self._values.popitem(last=False)
+
+
 class Shared:
     """`connect_seconds` are the engine's.
 
-    Schemas are kept by the texts they came from, states by the work that led to them.
+    `schemas` are fingerprint and schema by the hash of the texts they came from, `states` what work has led
+    to by its lineage, `desired` what a sync section makes of an empty database.
     """
 
     def __init__(self, *, connect_seconds: float) -> None:
         self.connect_seconds = connect_seconds
-        self._seen_after: set[tuple[str, str]] = set()
         self.dump_programs: dict[tuple[str, str], DumpProgram] = {}
+        self.schemas: Recent[tuple[str, Schema]] = Recent()
+        self.states: Recent[State] = Recent()
+        self.desired: Recent[Desired] = Recent()
+        self._seen_after: set[tuple[str, str]] = set()
         self._turns: dict[str, anyio.Event] = {}
         self._programs: dict[str, tuple[float, frozenset[str]]] = {}
-        self._schemas: OrderedDict[str, tuple[str, Schema]] = OrderedDict()
-        self._led_to: OrderedDict[str, State] = OrderedDict()
-        self._desired: OrderedDict[str, Desired] = OrderedDict()
 
     def wants_after(self, step: Step, before: str) -> bool:
         """Whether nobody has read yet, or is reading, what this step makes of that."""
@@ -82,43 +105,3 @@ class Shared:
             if known is None or now - known[0] > PROGRAMS_SECONDS:
                 known = self._programs[server] = (now, await ask())
             return known[1]
-
-    def led_to(self, lineage: str) -> State | None:
-        """What the same work made of the same beginning on another tenant."""
-        return self._led_to.get(lineage)
-
-    def keep_state(self, lineage: str, state: State) -> None:
-        """Remember, and forget the oldest."""
-        self._led_to[lineage] = state
-        if len(self._led_to) > SCHEMAS_MAX:
-            self._led_to.popitem(last=False)
-
-    def schema_of(self, texts: str) -> tuple[str, Schema] | None:
-        """The fingerprint and schema that these texts stood for before."""
-        found = self._schemas.get(texts)
-        if found is not None:
-            self._schemas.move_to_end(texts)
-        return found
-
-    def keep(self, texts: str, fingerprint: str, schema: Schema) -> None:
-        """Remember, and forget the one unused for longest."""
-        self._schemas[texts] = (fingerprint, schema)
-        if len(self._schemas) > SCHEMAS_MAX:
-            self._schemas.popitem(last=False)
-
-    def desired(self, key: str) -> Desired | None:
-        """What the same statements made of an empty database before."""
-        return self._desired.get(key)
-
-    def keep_desired(self, key: str, desired: Desired) -> None:
-        """Remember, and forget the oldest."""
-        self._desired[key] = desired
-        if len(self._desired) > SCHEMAS_MAX:
-            self._desired.popitem(last=False)
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._seen_after.clear()
-        self._schemas.clear()
-        self._led_to.clear()
-        self._desired.clear()

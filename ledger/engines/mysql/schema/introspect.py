@@ -97,11 +97,11 @@ class SchemaReader:
         """All of what the tenant is, read now; `also` and `but` as for `listing`."""
         listing = await self.listing(connection, also=also, but=but)
         texts = await self._texts(connection, listing)
-        known = self._shared.schema_of(texts)
+        known = self._shared.schemas.find(texts)
         if known is None:
             schema = await catalog.read(connection, listing, self._names)
             known = (fingerprint(schema), schema)
-            self._shared.keep(texts, *known)
+            self._shared.schemas.keep(texts, known)
         return State(
             mark=Mark(fingerprint=known[0], bytes=listing.bytes),
             schema=known[1],

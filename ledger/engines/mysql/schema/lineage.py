@@ -62,12 +62,12 @@ class Lineage:
         line = self._now
         if line is None:
             return await self.look(reader, connection, origin)
-        if self._shared.led_to(line) is None:
+        if self._shared.states.find(line) is None:
             # The first tenants of a fleet come to this at once: one of them reads for all.
             async with self._shared.turn(line):
-                if self._shared.led_to(line) is None:
+                if self._shared.states.find(line) is None:
                     return await self._read(line, reader, connection)
-        expected = self._shared.led_to(line)
+        expected = self._shared.states.find(line)
         found = None
         if expected is not None:
             found = await reader.expected_state(connection, expected)
@@ -75,7 +75,7 @@ class Lineage:
 
     async def _read(self, line: str, reader: SchemaReader, connection: MysqlConnection) -> State:
         state = await reader.state(connection)
-        self._shared.keep_state(line, state)
+        self._shared.states.keep(line, state)
         return state
 
 

@@ -61,10 +61,10 @@ async def make(opened: Opened, steps: Sequence[Step], *, migration: str = "") ->
     parts = [opened.connection.server.text, opened.url.server, opened.names.prefix]
     parts += [str(setting) for setting in settings] + [step.sha256 for step in steps]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    known = opened.shared.desired(key)
+    known = opened.shared.desired.find(key)
     if known is None:
         known = await _make(opened, steps, fold_tables=bool(int(settings[3])), migration=migration)
-        opened.shared.keep_desired(key, known)
+        opened.shared.desired.keep(key, known)
     return msgspec.structs.replace(known, steps=tuple(steps))
 
 
