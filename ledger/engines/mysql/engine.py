@@ -19,7 +19,7 @@ from ledger.drivers.url import MysqlUrl, SecretSource, Url
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.foreign import ForeignTable, literal
-from ledger.engines.mysql.apply.run import ATTEMPTS
+from ledger.engines.mysql.apply.attempt import ATTEMPTS
 from ledger.engines.mysql.doctor.diagnose import diagnose
 from ledger.engines.mysql.doctor.preflight import prepare
 from ledger.engines.mysql.idle import Idle

@@ -77,16 +77,19 @@ async def find(source: TenantSource, url: MysqlUrl, ask: Ask) -> list[Named]:
     """
     if source.kind == "prefixes":
         prefixes = await _prefixes(source, url, ask)
-        found = [Named(one.rstrip("_") or one, one, url, one) for one in prefixes]
+        found = [Named(prefix.rstrip("_") or prefix, prefix, url, prefix) for prefix in prefixes]
     else:
         found = [
             Named(name, name, msgspec.structs.replace(url, database=name), source.prefix)
             for name in await _named_databases(source, url, ask)
         ]
-    capitals = any(one.prefix and one.prefix != one.prefix.lower() for one in found)
+    capitals = any(tenant.prefix and tenant.prefix != tenant.prefix.lower() for tenant in found)
     if not capitals or not await _keeps_small_letters(url, ask):
         return found
-    return [msgspec.structs.replace(one, prefix=one.prefix and one.prefix.lower()) for one in found]
+    return [
+        msgspec.structs.replace(tenant, prefix=tenant.prefix and tenant.prefix.lower())
+        for tenant in found
+    ]
 
 
 async def _keeps_small_letters(url: MysqlUrl, ask: Ask) -> bool:

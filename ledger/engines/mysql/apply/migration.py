@@ -8,13 +8,14 @@ from collections.abc import Mapping
 import msgspec
 
 from ledger.dialects.mysql.connection import uses
+from ledger.dialects.mysql.dialect import MYSQL
 from ledger.dialects.mysql.sql_mode import misread
 from ledger.engines.checks import require_checks
 from ledger.engines.entries import entry_id, require_expected
 from ledger.engines.measured import Measured
-from ledger.engines.mysql.apply import guards, python
+from ledger.engines.mysql.apply import guards, python, steps
+from ledger.engines.mysql.apply.attempt import Attempt
 from ledger.engines.mysql.apply.progress import Progress, merge
-from ledger.engines.mysql.apply.run import Run
 from ledger.engines.mysql.lock.marker import Body, require_ledger
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import sync
@@ -22,6 +23,7 @@ from ledger.engines.mysql.shared import kind_of
 from ledger.engines.work import Done, Journal, MarkerEntry, StepResult, Work
 from ledger.errors import MarkerMismatchError, StepFailedError, TenantError
 from ledger.events import Change, CheckResult
+from ledger.scripts.model import Step
 from ledger.scripts.touching import Touched, touched
 
 
@@ -114,7 +116,7 @@ async def _bring_to_end(
         progress.carry(body.steps, told=body.told)
     elif measured.plans is not None:
         await progress.save(opened.connection)
-    run = Run(
+    attempt = Attempt(
         opened,
         work,
         journal,
@@ -124,11 +126,11 @@ async def _bring_to_end(
     )
     try:
         if work.python is not None:
-            checks = await python.run_module(run, body)
+            checks = await python.run_module(attempt, body)
         else:
-            await _run_section(run, dict(body.before))
+            await _run_section(attempt, dict(body.before))
             checks = ()
-        checks += await _check(run)
+        checks += await _check(attempt)
     except BaseException:
         opened.soil()
         raise
@@ -154,43 +156,80 @@ def _undone(
     return ()
 
 
-async def _run_section(run: Run, before: Mapping[str, str]) -> None:
-    work = run.work
-    landed = run.progress.step
-    _require_landed(run)
-    await run.state.begin(run.opened.connection)
+async def _run_section(attempt: Attempt, before: Mapping[str, str]) -> None:
+    work = attempt.work
+    landed = attempt.progress.step
+    _require_landed(attempt)
+    await attempt.state.begin(attempt.opened.connection)
     passed = False
     for step in work.section.steps:
         kind = kind_of(step.sql)
         if kind.kind == "session":
-            run.opened.soil()
+            attempt.opened.soil()
         elif uses(step.sql).changes:
-            run.opened.left_something()
+            attempt.opened.left_something()
         if step.number <= landed:
-            await run.replay(step, kind)
+            await steps.replay(attempt, step, kind)
             continue
         if not passed:
             passed = True
-            await run.restore()
-        if step.number in run.announced:
-            if not await run.take_up(step, kind, run.announced[step.number], before):
+            await attempt.state.restore(attempt.opened.connection)
+        if step.number in attempt.announced:
+            if not await steps.take_up(attempt, step, kind, attempt.announced[step.number], before):
                 # It runs only now: those announced with it had not begun.
-                run.announced = {}
+                attempt.announced = {}
         else:
-            await run.run(step, kind)
+            await steps.run(attempt, step, kind)
     if not passed:
-        await run.restore()
-    await run.end()
+        await attempt.state.restore(attempt.opened.connection)
+    await steps.end(attempt)
     if work.sync:
-        await sync.bring_about(run)
+        await _bring_about(attempt)
 
 
-def _require_landed(run: Run) -> None:
+async def _bring_about(attempt: Attempt) -> None:
+    """After the section: compute what the tenant lacks now, and run it as further steps.
+
+    A statement that was announced before a crash and is not wanted any more has landed:
+    the same section leaves nothing of it to do.
+    """
+    opened, work = attempt.opened, attempt.work
+    if attempt.progress.unsaved:
+        await attempt.save()
+    opened.known.forget()
+    begun = len(work.section.steps)
+    after = max(attempt.progress.step, begun)
+    intent = work.intent
+    announced = intent is not None and intent.step == after + 1
+    statement = intent.statement if intent is not None and announced else ""
+    own = list(work.sync[: after - begun])
+    for desired in work.sync:
+        if desired.sha256 == statement and await _has_made(opened, desired):
+            own.append(desired)
+    further = (await sync.lacking(opened, work.sync, after=after, own=own)).steps
+    if intent is not None and announced and statement not in {step.sha256 for step in further}:
+        await steps.found_landed(attempt, f"Sync: {', '.join(intent.objects)}", intent)
+        further = (await sync.lacking(opened, work.sync, after=after + 1, own=own)).steps
+    attempt.progress.of = attempt.progress.step + len(further)
+    for step in further:
+        await steps.run(attempt, step, MYSQL.classify(step.sql))
+    await steps.end(attempt)
+
+
+async def _has_made(opened: Opened, step: Step) -> bool:
+    """Whether the table or index that the statement makes is there."""
+    kind = MYSQL.classify(step.sql)
+    sql = guards.TABLE if kind.makes("table") else guards.INDEX
+    rows = await opened.connection.fetch(sql, (kind.target,))
+    return bool(rows) if kind.makes("table") else (kind.owner,) in rows
+
+
+def _require_landed(attempt: Attempt) -> None:
     """A step that has landed is not run again: what stands in its place now would be left out."""
-    steps = {step.number: step for step in run.work.section.steps}
-    for result in run.progress.results:
-        step = steps.get(result.number)
-        of_sync = step is None and bool(run.work.sync)
+    by_number = {step.number: step for step in attempt.work.section.steps}
+    for result in attempt.progress.results:
+        step = by_number.get(result.number)
+        of_sync = step is None and bool(attempt.work.sync)
         if result.of or of_sync or (step is not None and step.sha256 == result.statement):
             continue
         now = "is not in the file any more"
@@ -201,23 +240,23 @@ def _require_landed(run: Run) -> None:
             step=result.number,
             hint="Put the steps that have landed back as they were, and correct those after them;"
             " or restore the tenant from its backup first.",
-            tenant=run.opened.tenant,
-            migration=run.migration,
+            tenant=attempt.opened.tenant,
+            migration=attempt.migration,
             file=step.file if step is not None else None,
             line=step.line if step is not None else None,
         )
 
 
-async def _check(run: Run) -> tuple[CheckResult, ...]:
-    checks, connection = run.work.checks, run.opened.connection
+async def _check(attempt: Attempt) -> tuple[CheckResult, ...]:
+    checks, connection = attempt.work.checks, attempt.opened.connection
     if not checks:
         return ()
-    if run.progress.unsaved:
-        await run.save()
-    results = await guards.run_checks(connection, checks, seconds=run.seconds())
+    if attempt.progress.unsaved:
+        await attempt.save()
+    results = await guards.run_checks(connection, checks, seconds=attempt.seconds())
     if not all(result.passed for result in results):
-        await run.progress.save(connection, told=True)
-    require_checks(results, checks, tenant=run.opened.tenant, migration=run.migration)
+        await attempt.progress.save(connection, told=True)
+    require_checks(results, checks, tenant=attempt.opened.tenant, migration=attempt.migration)
     return results
 
 

@@ -195,7 +195,7 @@ class Progress:
         if body.begun != self.begun:
             self.begun = None
             return False
-        landed = [one for one in before if one.number < self.begun.step]
+        landed = [result for result in before if result.number < self.begun.step]
         if landed:
             self.done(*landed)
         return True

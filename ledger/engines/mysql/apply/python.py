@@ -14,7 +14,8 @@ from ledger.dialects.mysql.connection import uses
 from ledger.dialects.mysql.dialect import MYSQL
 from ledger.dialects.wording import label
 from ledger.drivers.mysql import QueryError
-from ledger.engines.mysql.apply.run import Run
+from ledger.engines.mysql.apply import steps
+from ledger.engines.mysql.apply.attempt import Attempt
 from ledger.engines.mysql.lock.marker import Body
 from ledger.engines.python import Parameters, Tenant, file_of, function_of, placed, verified
 from ledger.errors import CheckFailedError, StepFailedError
@@ -28,16 +29,16 @@ _HINT = "Correct the migration and run the command again; what landed before sta
 class _Calls:
     """See engines.python.Calls: each statement is a step of the run, unless it has landed."""
 
-    def __init__(self, run: Run, body: Body, file: str) -> None:
+    def __init__(self, attempt: Attempt, body: Body, file: str) -> None:
         self.steps = 0
-        self._run = run
+        self._attempt = attempt
         self._file = file
         self._landed = {result.number: result.statement for result in body.steps}
         self._before = dict(body.before)
-        self._last_landed = run.progress.step
+        self._last_landed = attempt.progress.step
 
     async def execute(self, sql: str, parameters: Parameters | None, name: str) -> None:
-        run = self._run
+        attempt = self._attempt
         text = self._filled(sql, parameters)
         self.steps += 1
         kind = MYSQL.classify(text)
@@ -59,30 +60,30 @@ class _Calls:
         if refusal is not None:
             raise StepFailedError(refusal[0], step=step.number, hint=refusal[1])
         if kind.kind == "session":
-            run.opened.soil()
+            attempt.opened.soil()
         elif uses(text).changes:
-            run.opened.left_something()
-        names = {*run.progress.touched, *touched((step,), "mysql").names}
-        run.progress.touched = tuple(sorted(names))
-        run.opened.reader.work_on(Touched(found=frozenset(names)))
+            attempt.opened.left_something()
+        names = {*attempt.progress.touched, *touched((step,), "mysql").names}
+        attempt.progress.touched = tuple(sorted(names))
+        attempt.opened.reader.work_on(Touched(found=frozenset(names)))
         if step.number <= self._last_landed:
             self._require_same(step)
-            await run.replay(step, kind)
+            await steps.replay(attempt, step, kind)
             return
-        if step.number in run.announced:
-            await run.take_up(step, kind, run.announced[step.number], self._before)
+        if step.number in attempt.announced:
+            await steps.take_up(attempt, step, kind, attempt.announced[step.number], self._before)
         else:
-            await run.run(step, kind)
-        if run.progress.unsaved:
-            await run.save()
+            await steps.run(attempt, step, kind)
+        if attempt.progress.unsaved:
+            await attempt.save()
 
     async def fetch(self, sql: str, parameters: Parameters | None) -> list[tuple[object, ...]]:
-        connection = self._run.opened.connection
+        connection = self._attempt.opened.connection
         try:
             await connection.execute("START TRANSACTION READ ONLY")
             try:
-                text = self._run.state.filled(self._filled(sql, parameters))
-                rows = await connection.fetch(text, seconds=self._run.seconds())
+                text = self._attempt.state.filled(self._filled(sql, parameters))
+                rows = await connection.fetch(text, seconds=self._attempt.seconds())
             finally:
                 await connection.rollback()
         except QueryError as error:
@@ -91,14 +92,14 @@ class _Calls:
                 step=self.steps + 1,
                 database_code=str(error.code),
                 hint=_HINT,
-                tenant=self._run.opened.tenant,
+                tenant=self._attempt.opened.tenant,
             ) from error
         return [tuple(row) for row in rows]
 
     def _filled(self, sql: str, parameters: Parameters | None) -> str:
         if isinstance(parameters, Mapping):
             raise TypeError("parameters have no names here: give a sequence, with %s in the text")
-        return self._run.opened.connection.with_parameters(sql, parameters)
+        return self._attempt.opened.connection.with_parameters(sql, parameters)
 
     def _require_same(self, step: Step) -> None:
         known = self._landed.get(step.number)
@@ -111,25 +112,25 @@ class _Calls:
             )
 
 
-async def run_module(run: Run, body: Body) -> tuple[CheckResult, ...]:
+async def run_module(attempt: Attempt, body: Body) -> tuple[CheckResult, ...]:
     """Run a Python migration to the end of its steps and its verify. Raises as Session.apply says."""
-    work, migration = run.work, run.migration
-    function = function_of(work, tenant=run.opened.tenant, migration=migration)
-    tenant = Tenant(run.opened.target, _Calls(run, body, file_of(function)))
+    work, migration = attempt.work, attempt.migration
+    function = function_of(work, tenant=attempt.opened.tenant, migration=migration)
+    tenant = Tenant(attempt.opened.target, _Calls(attempt, body, file_of(function)))
     verify = work.python.verify if work.python is not None and work.direction == "up" else None
-    await run.state.begin(run.opened.connection)
-    await run.restore()
+    await attempt.state.begin(attempt.opened.connection)
+    await attempt.state.restore(attempt.opened.connection)
     try:
         with placed(function, tenant, migration=migration, hint=_HINT):
             await function(tenant)
-            await run.end()
+            await steps.end(attempt)
         tenant.finish_steps()
         if verify is None:
             return ()
         try:
             return (await verified(verify, tenant, migration=migration),)
         except CheckFailedError:
-            await run.progress.save(run.opened.connection, told=True)
+            await attempt.progress.save(attempt.opened.connection, told=True)
             raise
     finally:
         tenant.close()

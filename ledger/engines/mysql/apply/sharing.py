@@ -101,7 +101,7 @@ async def rollback_undoes_call(connection: MysqlConnection, name: str) -> bool:
 
 def _words(text: object) -> set[str]:
     found = SYNTAX.tokens(str(text or ""))
-    return {one.text.lower() for one in found if one.kind in ("word", "quoted")}
+    return {token.text.lower() for token in found if token.kind in ("word", "quoted")}
 
 
 async def rows_share_transaction(
@@ -157,7 +157,7 @@ async def calls(connection: MysqlConnection, kind: StatementKind) -> Calls:
 
 async def calls_of_rows(connection: MysqlConnection, step: Step, kind: StatementKind) -> Calls:
     """What the functions do that a statement of rows calls."""
-    names = tuple(one for one in called(step.sql) if one != kind.target)
+    names = tuple(name for name in called(step.sql) if name != kind.target)
     return await calls(connection, msgspec.structs.replace(kind, calls=names))
 
 

@@ -69,7 +69,7 @@ async def has_run(opened: Opened, work: Work, step: Step, kind: StatementKind) -
         return False
     if work.resolved is not None and work.resolved_step == intent.reached:
         return work.resolved == "applied"
-    steps = {one.number: one for one in work.section.steps}
+    steps = {step.number: step for step in work.section.steps}
     same = steps.get(intent.reached, step).sha256 == intent.statement
     earlier = same and step.number < intent.reached
     if earlier and await _writes_one_table(opened, step, kind):

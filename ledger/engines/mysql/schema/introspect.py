@@ -176,7 +176,7 @@ class SchemaReader:
                 ids.add(str(entry))
                 by_python |= set(json.loads(names_touched or "[]"))
         touches = self._target.touches
-        touched = [self._at_work, *(touches[one] for one in ids if one in touches)]
+        touched = [self._at_work, *(touches[name] for name in ids if name in touches)]
         touched.append(Touched(found=frozenset(by_python)))
         of_tables = Claims(self._target, names, touched, also=also.names, folds=self._folds)
         of_programs = Claims(self._target, names, touched, also=also.names, folds=True)

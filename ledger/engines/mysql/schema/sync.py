@@ -19,8 +19,6 @@ import msgspec
 from ledger.dialects.mysql.dialect import MYSQL
 from ledger.dialects.wording import label
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
-from ledger.engines.mysql.apply import guards
-from ledger.engines.mysql.apply.run import Run
 from ledger.engines.mysql.doctor.grants import SCRATCH_DATABASES
 from ledger.engines.mysql.lock.fence import lock_name
 from ledger.engines.mysql.opened import Opened
@@ -226,14 +224,6 @@ async def _as_it_stands(
     )
 
 
-async def has_made(opened: Opened, step: Step) -> bool:
-    """Whether the table or index that the statement makes is there."""
-    kind = MYSQL.classify(step.sql)
-    sql = guards.TABLE if kind.makes("table") else guards.INDEX
-    rows = await opened.connection.fetch(sql, (kind.target,))
-    return bool(rows) if kind.makes("table") else (kind.owner,) in rows
-
-
 def left(desired: Desired, live: Schema) -> tuple[Change, ...]:
     """In what the live schema is still not as desired."""
     return as_drift(gap(desired.schema, live, MYSQL, fold_tables=desired.fold_tables))
@@ -296,32 +286,3 @@ def schema_steps(steps: Sequence[Step]) -> Iterator[Step]:
                 hint="Keep to CREATE, ALTER and DROP without a database's name in a schema file.",
             )
         yield step
-
-
-async def bring_about(run: Run) -> None:
-    """After the section: compute what the tenant lacks now, and run it as further steps.
-
-    A statement that was announced before a crash and is not wanted any more has landed:
-    the same section leaves nothing of it to do.
-    """
-    opened, work = run.opened, run.work
-    if run.progress.unsaved:
-        await run.save()
-    opened.known.forget()
-    begun = len(work.section.steps)
-    after = max(run.progress.step, begun)
-    intent = work.intent
-    announced = intent is not None and intent.step == after + 1
-    statement = intent.statement if intent is not None and announced else ""
-    own = list(work.sync[: after - begun])
-    for desired in work.sync:
-        if desired.sha256 == statement and await has_made(opened, desired):
-            own.append(desired)
-    steps = (await lacking(opened, work.sync, after=after, own=own)).steps
-    if intent is not None and announced and statement not in {step.sha256 for step in steps}:
-        await run.found_landed(f"Sync: {', '.join(intent.objects)}", intent)
-        steps = (await lacking(opened, work.sync, after=after + 1, own=own)).steps
-    run.progress.of = run.progress.step + len(steps)
-    for step in steps:
-        await run.run(step, MYSQL.classify(step.sql))
-    await run.end()

@@ -1,0 +1,158 @@
+"""Statements that define objects, or that nothing can settle: announced before they run.
+
+One commits by itself. Its intent is durable before it runs, and after a crash the state of what
+it touches says whether it landed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ledger import failpoints
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.mysql.connection import uses
+from ledger.drivers.mysql import (
+    ConnectionLostError,
+    QueryError,
+    QueryTimeoutError,
+)
+from ledger.engines.mysql.apply import guards
+from ledger.engines.mysql.apply.attempt import (
+    ROWS_STAY,
+    Attempt,
+)
+from ledger.engines.mysql.schema import objects
+from ledger.engines.mysql.shared import kind_of
+from ledger.engines.work import ABSENT, Intent
+from ledger.events import AheadStep
+from ledger.scripts.model import Step
+
+MAKES: Final = ("table", "view")
+"""Statements that make one object or fail, and change no other."""
+
+
+async def run_announced(attempt: Attempt, step: Step, kind: StatementKind) -> None:
+    """Announce the step, unless an intent before it has, and run it."""
+    opened = attempt.opened
+    pairs = objects.touched(kind)
+    before: str | None = None
+    try:
+        existed = await is_there(attempt, kind)
+        if step.number in attempt.ahead:
+            attempt.journal.require_lease()
+            before = ABSENT
+        else:
+            before = await _announce(attempt, step, kind, pairs)
+        result = await attempt.try_it(step, kind)
+        failpoints.reach("engine.after_statement")
+        after = ""
+        if pairs and opened.shared.wants_after(step, before):
+            try:
+                after = await attempt.fingerprint_of(pairs)
+            except BaseException:
+                opened.shared.saw_no_after(step, before)
+                raise
+    except QueryTimeoutError as error:
+        raise await attempt.timed_out(error, step, pairs, before) from error
+    except ConnectionLostError as error:
+        raise attempt.lost(error, step) from error
+    except QueryError as error:
+        stay = "; " + ROWS_STAY.format("it") if kind.kind == "dml" else ""
+        raise await attempt.failed(error, step, stay) from error
+    attempt.progress.done(
+        msgspec.structs.replace(result, before=before, after=after, existed=existed)
+    )
+    attempt.unsaved_ddl = True
+    following = attempt.work.section.steps[step.number : step.number + 1]
+    if any(uses(one.sql).reads_last for one in following):
+        await attempt.before_other(step)
+
+
+async def is_there(attempt: Attempt, kind: StatementKind) -> bool | None:
+    """Whether what a CREATE may find is there; None where it would not be the tenant's own.
+
+    Asked beforehand: sql_notes and max_error_count can hide the server's note about it.
+    """
+    pairs = objects.touched(kind)[:1]
+    if not (pairs and kind.may_find) or "." in kind.target + kind.owner:
+        return None
+    connection, names = attempt.opened.connection, attempt.opened.names
+    if kind.object == "index":
+        rows = await connection.fetch(guards.INDEX, (kind.target,))
+        return kind.owner.lower() in {str(row[0]).lower() for row in rows}
+    (found,) = await objects.states(connection, pairs, names, attempt.opened.known)
+    return found.text is not None
+
+
+async def _announce(
+    attempt: Attempt, step: Step, kind: StatementKind, pairs: tuple[tuple[str, str], ...]
+) -> str:
+    """Make it durable that the step is about to run on this; the fingerprint of what it touches."""
+    opened = attempt.opened
+    connection = opened.connection
+    ahead = _also(attempt, step, kind)
+    found = await objects.states(connection, pairs, opened.names, opened.known)
+    opened.known.add(pairs)
+    before = objects.fingerprint(found, opened.names)
+    texts = tuple((one.key, one.raw) for one in found if one.raw)
+    if texts:
+        await attempt.progress.save(connection, before=texts)
+    await attempt.progress.intend(
+        connection,
+        Intent(
+            step=step.number,
+            statement=step.sha256,
+            before=before,
+            objects=tuple(one.key for one in found),
+            connection_id=connection.thread_id,
+            ahead=ahead,
+        ),
+    )
+    attempt.ahead = {one.step for one in ahead}
+    attempt.unsaved_ddl = False
+    return before
+
+
+def _also(attempt: Attempt, step: Step, kind: StatementKind) -> tuple[AheadStep, ...]:
+    """The steps that the intent of this one announces too: while each makes something new.
+
+    What is absent stays so until the step that makes it, whatever the steps before it
+    do to the rest; so its before is known now. The session's lock has to keep out a
+    successor meanwhile, since the ledger is not asked before each of them.
+    """
+    found: list[AheadStep] = []
+    taken: set[str] = set()
+    pairs = _new(attempt, step, kind)
+    if not pairs or not attempt.opened.locked:
+        return ()
+    taken.update(name.lower() for _, name in pairs)
+    for other in attempt.work.section.steps[step.number :]:
+        pairs = _new(attempt, other, kind_of(other.sql))
+        names = {name.lower() for _, name in pairs}
+        if not pairs or names & taken:
+            break
+        taken |= names
+        attempt.opened.known.add(pairs)
+        keys = tuple(objects.object_key(one, name) for one, name in pairs)
+        found.append(AheadStep(step=other.number, statement=other.sha256, objects=keys))
+    return tuple(found)
+
+
+def _new(attempt: Attempt, step: Step, kind: StatementKind) -> tuple[tuple[str, str], ...]:
+    """What the step makes, if that is all it does, and none of it is there; else nothing."""
+    plain = step.skip_if is None and step.verify_step is None and not step.redo_safe
+    if (
+        not plain
+        or kind.redo_safe
+        or not kind.settleable
+        or kind.kind != "ddl"
+        or not kind.makes(*MAKES)
+        or kind.replaces
+        or uses(step.sql).reads
+    ):
+        return ()
+    pairs = objects.touched(kind)
+    absent = all(attempt.opened.known.rules_out(*pair) for pair in pairs)
+    return pairs if absent else ()
