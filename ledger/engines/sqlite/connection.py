@@ -3,7 +3,7 @@
 Invariant: what we commit survives a power loss, and what fails is rolled back, whatever
 the statements of a session or a migration say. With `synchronous = FULL` the removal of the rollback journal, which
 is the commit, may be lost until the folder is synced, and the commit with it: who
-asks for FULL calls `sync_commits` before anybody is told.
+asks for FULL calls `sync_commits` before it reports success.
 """
 
 from __future__ import annotations

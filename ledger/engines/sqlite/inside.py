@@ -94,7 +94,7 @@ class Inside:
         return self._descriptors.header(self.path)
 
     def _old_header(self) -> bool:
-        """Whether the file's header does not tell; a journal mode is not changed inside a transaction."""
+        """Whether the file's header does not say so; a journal mode is not changed inside a transaction."""
         if self._old is None:
             self._old = self.header() is None
         return self._old

@@ -179,7 +179,7 @@ class Attempt:
                 return self.lost(error, step)
             if before is not None and (not before or await self.fingerprint_of(pairs) != before):
                 return self.lost(error, step)
-            await self.progress.save(self.opened.connection, told=True)
+            await self.progress.save(self.opened.connection, reported=True)
         except DriverError as second:
             error.add_note(f"and the tenant could not be looked at: {second}")
             return self.lost(error, step)
@@ -206,7 +206,7 @@ class Attempt:
             if error.code == LOCK_WAIT:
                 more += await who_blocks(self.opened.connection)
             if self.progress.unsaved or self.progress.results:
-                await self.progress.save(self.opened.connection, told=True)
+                await self.progress.save(self.opened.connection, reported=True)
         except (ConnectionLostError, QueryTimeoutError) as second:
             return self.lost(second, step)
         except QueryError as second:

@@ -104,8 +104,8 @@ async def _bring_to_end(
     _require_direction(opened, work, entry)
     if entry is not None and entry.state == "applied" and work.direction == "up":
         progress = Progress(work, journal, opened.table, step=entry.step, measured=measured)
-        progress.carry(body.steps, told=body.told)
-        progress.tell()
+        progress.carry(body.steps, reported=body.reported)
+        progress.report()
         return body.checks
     if entry is None and work.direction == "down":
         return _undone(opened, work, journal, measured)
@@ -113,7 +113,7 @@ async def _bring_to_end(
     opened.lineage.attempt()
     progress = Progress(work, journal, opened.table, step=merge(entry, work), measured=measured)
     if same:
-        progress.carry(body.steps, told=body.told)
+        progress.carry(body.steps, reported=body.reported)
     elif measured.plans is not None:
         await progress.save(opened.connection)
     attempt = Attempt(
@@ -150,9 +150,9 @@ def _undone(
             StepResult(number=step.number, name=step.name, statement=step.sha256)
             for step in work.section.steps
         ],
-        told=False,
+        reported=False,
     )
-    progress.tell()
+    progress.report()
     return ()
 
 
@@ -255,7 +255,7 @@ async def _check(attempt: Attempt) -> tuple[CheckResult, ...]:
         await attempt.save()
     results = await guards.run_checks(connection, checks, seconds=attempt.seconds())
     if not all(result.passed for result in results):
-        await attempt.progress.save(connection, told=True)
+        await attempt.progress.save(connection, reported=True)
     require_checks(results, checks, tenant=attempt.opened.tenant, migration=attempt.migration)
     return results
 

@@ -1,4 +1,4 @@
-"""How far a migration has come: in memory, in the tenant's marker, and told to the runner.
+"""How far a migration has come: in memory, in the tenant's marker, and reported to the runner.
 
 A step whose effect cannot share a transaction with the marker announces itself by
 an intent. Once the intent of step k is durable, the ledger knows that all before k
@@ -51,7 +51,7 @@ class Progress:
         self._table = table
         self._saved_step = step
         self._kept: list[StepResult] = []
-        self._untold: list[StepResult] = []
+        self._unreported: list[StepResult] = []
         self._keeps_all = work.python is not None
         self._measured_saved = False
         self._state: ConnectionState | None = None
@@ -73,17 +73,19 @@ class Progress:
         """Whether the marker is behind."""
         return self.step != self._saved_step
 
-    def carry(self, results: Sequence[StepResult], *, told: bool) -> None:
-        """Results that an earlier attempt left in the marker: those that the ledger may lack are told again."""
+    def carry(self, results: Sequence[StepResult], *, reported: bool) -> None:
+        """Results that an earlier attempt left in the marker: those that the ledger may lack are reported again."""
         work = self._work
         self._kept.extend(results)
         if work.recorded is not None:
             lacking = [result for result in results if result.number not in work.recorded]
-        elif told:
+        elif reported:
             lacking = []
         else:
             lacking = [result for result in results if result.number > recorded_before(work)]
-        self._untold.extend(msgspec.structs.replace(result, recovered=True) for result in lacking)
+        self._unreported.extend(
+            msgspec.structs.replace(result, recovered=True) for result in lacking
+        )
 
     def done(self, *results: StepResult) -> None:
         """Steps that have landed in the tenant."""
@@ -91,13 +93,13 @@ class Progress:
         if self.begun is not None and self.begun.step <= self.step:
             self.begun = None
         self._kept.extend(results)
-        self._untold.extend(results)
+        self._unreported.extend(results)
         self._connection = self._known()
 
-    def tell(self) -> None:
-        """Hand to the runner what it has not heard."""
-        untold, self._untold = self._untold, []
-        for result in untold:
+    def report(self) -> None:
+        """Report to the runner the results that it does not have."""
+        unreported, self._unreported = self._unreported, []
+        for result in unreported:
             self._journal.landed(msgspec.structs.replace(result, of=self.of) if self.of else result)
 
     def _known(self) -> Kept | None:
@@ -126,15 +128,15 @@ class Progress:
         connection: MysqlConnection,
         *,
         before: tuple[tuple[str, str], ...] = (),
-        told: bool = False,
+        reported: bool = False,
     ) -> None:
-        """Write the marker, then tell. Under SET autocommit = 0 it takes a COMMIT too."""
+        """Write the marker, then report. Under SET autocommit = 0 it takes a COMMIT too."""
         await self._table.put(
             connection,
             self.entry(),
             Body(
                 steps=tuple(self._kept),
-                told=told,
+                reported=reported,
                 before=before,
                 measured=self.measured,
                 touched=self.touched,
@@ -147,7 +149,7 @@ class Progress:
             await connection.commit()
         self._saved_step = self.step
         self._saved_connection = self._connection
-        self.tell()
+        self.report()
         failpoints.reach("engine.after_marker")
 
     async def save_within(self, connection: MysqlConnection, *results: StepResult) -> None:
@@ -206,7 +208,7 @@ class Progress:
         self._saved_step = self.step
         self._measured_saved = True
         self._saved_connection = self._connection
-        self.tell()
+        self.report()
 
     async def finish(self, connection: MysqlConnection, checks: tuple[CheckResult, ...]) -> None:
         """The last write: applied, or (down) forgotten."""
@@ -224,7 +226,7 @@ class Progress:
         else:
             await self._table.drop(connection, self._work.ref, epoch=self._work.epoch)
         self._saved_step = self.step
-        self.tell()
+        self.report()
         failpoints.reach("engine.after_marker")
 
     async def intend(self, connection: MysqlConnection, intent: Intent) -> None:
@@ -236,7 +238,7 @@ class Progress:
         """
         if self._knows_more():
             await self.save(connection)
-        self.tell()
+        self.report()
         if not self._measured_saved:
             intent = msgspec.structs.replace(intent, bytes_before=self.measured.bytes)
         try:
@@ -247,7 +249,7 @@ class Progress:
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + SAVE_SECONDS):
                 try:
                     if not connection.closed:
-                        await self.save(connection, told=True)
+                        await self.save(connection, reported=True)
                 except (DriverError, TenantError) as second:
                     error.add_note(f"and the marker could not be written: {second}")
             raise
@@ -282,6 +284,6 @@ def recorded_before(work: Work) -> int:
 
 
 def merge(entry: MarkerEntry | None, work: Work) -> int:
-    """The last step that has landed, as far as marker and intent tell."""
+    """The last step that has landed, as far as marker and intent say."""
     of_marker = entry.step if entry is not None and entry.direction == work.direction else 0
     return max(of_marker, recorded_before(work))

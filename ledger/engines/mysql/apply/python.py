@@ -130,7 +130,7 @@ async def run_module(attempt: Attempt, body: Body) -> tuple[CheckResult, ...]:
         try:
             return (await verified(verify, tenant, migration=migration),)
         except CheckFailedError:
-            await attempt.progress.save(attempt.opened.connection, told=True)
+            await attempt.progress.save(attempt.opened.connection, reported=True)
             raise
     finally:
         tenant.close()

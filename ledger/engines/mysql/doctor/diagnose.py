@@ -87,14 +87,14 @@ def _privileges(grants: Sequence[str], database: str) -> Probe:
     lacking = missing(grants, database)
     if not lacking.to_migrate and not lacking.to_back_up:
         return Probe(check="privileges", detail="all that migrations and backups need")
-    told = []
+    lacks = []
     if lacking.to_migrate:
-        told.append(
+        lacks.append(
             ("for migrations: " if lacking.always else "for some migrations: ")
             + ", ".join(lacking.to_migrate)
         )
     if lacking.to_back_up:
-        told.append("for backups: " + ", ".join(lacking.to_back_up))
+        lacks.append("for backups: " + ", ".join(lacking.to_back_up))
     every = ", ".join((*lacking.to_migrate, *lacking.to_back_up))
     # What a role brings does not show here: then it is a doubt and no finding.
     # Without the others a migration fails only if it does what they are for.
@@ -102,7 +102,7 @@ def _privileges(grants: Sequence[str], database: str) -> Probe:
     return Probe(
         check="privileges",
         level="failed" if certain else "warning",
-        detail="not granted " + "; ".join(told),
+        detail="not granted " + "; ".join(lacks),
         hint=f"GRANT {every} ON {quote_identifier(database)}.* TO this account.",
     )
 

@@ -100,7 +100,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An entry's `body`. `steps` are the results that the ledger may lack.
 
-    `told` says that they were handed to a living runner. `before` are the texts of
+    `reported` says that they were handed to a living runner. `before` are the texts of
     the objects that the step after `step` touches, as they were before it; `measured` is from before
     the migration's first step. `connection` is what the connection knew once `step` had landed.
     `begun` stands here if that step has committed the transaction that it ran in. `touched` are names of
@@ -109,7 +109,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     steps: tuple[StepResult, ...] = ()
     checks: tuple[CheckResult, ...] = ()
-    told: bool = False
+    reported: bool = msgspec.field(default=False, name="told")
     before: tuple[tuple[str, str], ...] = ()
     measured: Measured | None = None
     connection: Kept | None = None

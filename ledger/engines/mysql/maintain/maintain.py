@@ -80,7 +80,7 @@ class MysqlMaintenance:
                     rows = await opened.connection.fetch(
                         f"{verb} TABLE {quoted(table)}", seconds=deadline_seconds
                     )
-                    notes += _told(rows, table, verb, tenant=self._tenant)
+                    notes += _notes(rows, table, verb, tenant=self._tenant)
                 failpoints.reach("engine.after_statement")
         return tables, tuple(notes)
 
@@ -332,7 +332,7 @@ class MysqlMaintenance:
             failpoints.reach("engine.after_commit")
 
 
-def _told(rows: Sequence[tuple[Any, ...]], table: str, verb: str, *, tenant: str) -> list[str]:
+def _notes(rows: Sequence[tuple[Any, ...]], table: str, verb: str, *, tenant: str) -> list[str]:
     """What such a statement answered besides OK; its errors come as rows. Raises TenantError."""
     notes = []
     for row in rows:

@@ -322,7 +322,7 @@ class Attempt:
         self._mark = self.inside.complete(self._mark)
 
     def report(self, journal: Journal, known: frozenset[str]) -> Done:
-        """After the commit: tell the journal, and sum up."""
+        """After the commit: report to the journal, and sum up."""
         of = len(self.results) if self.work.sync else 0
         for result in self.results:
             journal.landed(msgspec.structs.replace(result, of=of) if of else result)

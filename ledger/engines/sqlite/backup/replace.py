@@ -52,7 +52,7 @@ def _alone(live: Path, *, tenant: str) -> Iterator[os.stat_result]:
     """Hold SQLite's lock on a file that SQLite cannot open. Raises LockedError if it is in use."""
     found = live.stat()
     if (found.st_ino, found.st_dev) in open_files():
-        # Our own lock would tell nothing of it, and closing the file would drop its locks.
+        # Our own lock would say nothing of it, and closing the file would drop its locks.
         raise LockedError(
             f"{live} is damaged, and this process has it open",
             hint="Close the application's connections to it, then restore again.",

@@ -1,4 +1,4 @@
-"""What SQLite's PRAGMAs do not tell of a CREATE statement: read from its text.
+"""What SQLite's PRAGMAs leave out of a CREATE statement: read from its text.
 
 Invariant: pure; the text is one that SQLite itself accepted and stored, so that
 what is not looked for can be passed over. Whitespace and comments never count.
