@@ -7,7 +7,6 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger.engines.entries import entry_id
 from ledger.engines.work import Marker
 
 SHOWN: Final = 3
@@ -52,7 +51,7 @@ def diagnosed(probes: Sequence[Probe], marker: Marker | Exception, *, table: str
         hint = f"Compare the table {table} with a backup's; `ledger restore --tenant NAME` brings one back."
         unread = Probe(check="marker", level="failed", detail=str(marker), hint=hint)
         return Diagnosis(probes=(*probes, unread))
-    applied = frozenset(entry_id(entry.ref) for entry in marker.entries if entry.state == "applied")
+    applied = frozenset(entry.ref.id for entry in marker.entries if entry.state == "applied")
     detail = f"{len(applied)} applied, epoch {marker.epoch}" if marker.epoch else "none yet"
     return Diagnosis(
         probes=(*probes, Probe(check="marker", detail=detail)),

@@ -16,11 +16,6 @@ FOREIGN_HINT: Final = (
 )
 
 
-def entry_id(ref: MigrationRef) -> str:
-    """`SET/VERSION`."""
-    return f"{ref.set}/{ref.version}"
-
-
 def require_own(found: str, ledger: str, *, tenant: str) -> None:
     """Raises ForeignLedgerError if the marker names another ledger."""
     if found not in ("", ledger):
@@ -58,11 +53,9 @@ def require_expected(
 
     A migration whose down steps have only begun still counts as applied.
     """
-    own = entry_id(ref)
+    own = ref.id
     applied = {
-        entry_id(entry.ref)
-        for entry in entries
-        if entry.state == "applied" or entry.direction == "down"
+        entry.ref.id for entry in entries if entry.state == "applied" or entry.direction == "down"
     } - {own}
     if applied == expected - {own}:
         return

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 
 from ledger.engines.base import Backup
-from ledger.engines.entries import adopted, entry_id
+from ledger.engines.entries import adopted
 from ledger.engines.measured import Plan
 from ledger.engines.mysql import drop
 from ledger.engines.mysql.apply import guards, migration
@@ -53,7 +53,7 @@ class MysqlSession:
         self, work: Work, journal: Journal, *, known: frozenset[str] = frozenset()
     ) -> Done:
         """See Session.apply."""
-        with translated(self._target, f"apply {entry_id(work.ref)}"):
+        with translated(self._target, f"apply {work.ref.id}"):
             return await migration.apply(self._opened, work, journal, known)
 
     async def adopt(self, refs: Sequence[MigrationRef], *, epoch: int, ledger: str) -> Mark:

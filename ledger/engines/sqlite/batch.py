@@ -13,7 +13,6 @@ from typing import Final
 from ledger.drivers.url import file_uri
 from ledger.engines.base import Backup, Target
 from ledger.engines.batch import Stop
-from ledger.engines.entries import entry_id
 from ledger.engines.sqlite.apply.transaction import Attempt
 from ledger.engines.sqlite.backup.backup import write
 from ledger.engines.sqlite.connection import FULL
@@ -109,5 +108,5 @@ class SqliteBatchTenant:
 def _is_at(entries: Sequence[MarkerEntry], expected: frozenset[str]) -> bool:
     """Whether exactly the expected migrations are applied, and none in part."""
     return all(entry.state == "applied" for entry in entries) and expected == {
-        entry_id(entry.ref) for entry in entries
+        entry.ref.id for entry in entries
     }

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from ledger.drivers.url import file_uri
-from ledger.engines.entries import adopted, entry_id, require_epoch, require_own
+from ledger.engines.entries import adopted, require_epoch, require_own
 from ledger.engines.work import Marker, MarkerEntry, Work
 from ledger.errors import TenantError
 from ledger.events import MigrationRef
@@ -81,8 +81,8 @@ def read_owner(path: str) -> str:
 
 def own_entry(marker: Marker, work: Work) -> MarkerEntry | None:
     """The migration's own entry, if it has one."""
-    own = entry_id(work.ref)
-    return next((entry for entry in marker.entries if entry_id(entry.ref) == own), None)
+    own = work.ref.id
+    return next((entry for entry in marker.entries if entry.ref.id == own), None)
 
 
 def admit(marker: Marker, *, epoch: int, ledger: str, tenant: str) -> None:
@@ -101,12 +101,12 @@ def put_fence(
 
 def put_entry(database: sqlite3.Connection, entry: MarkerEntry) -> None:
     """Write a migration's entry."""
-    database.execute(PUT_ROW, (entry_id(entry.ref), entry.epoch, _ENCODER.encode(entry).decode()))
+    database.execute(PUT_ROW, (entry.ref.id, entry.epoch, _ENCODER.encode(entry).decode()))
 
 
 def drop_entry(database: sqlite3.Connection, ref: MigrationRef) -> None:
     """Remove a migration's entry."""
-    database.execute(DELETE_ROW, (entry_id(ref),))
+    database.execute(DELETE_ROW, (ref.id,))
 
 
 def replace_entries(

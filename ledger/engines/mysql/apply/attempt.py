@@ -21,7 +21,6 @@ from ledger.drivers.mysql import (
     QueryTimeoutError,
     ServerWarning,
 )
-from ledger.engines.entries import entry_id
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
 from ledger.engines.mysql.apply.progress import SAVE_SECONDS, Progress
 from ledger.engines.mysql.lock.marker import Begun
@@ -67,7 +66,7 @@ class Attempt:
     ) -> None:
         self.opened = opened
         self.work = work
-        self.migration = entry_id(work.ref)
+        self.migration = work.ref.id
         self.progress = progress
         self.journal = journal
         self.ahead: set[int] = set()

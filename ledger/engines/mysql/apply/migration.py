@@ -11,7 +11,7 @@ from ledger.dialects.mysql.connection import uses
 from ledger.dialects.mysql.dialect import MYSQL
 from ledger.dialects.mysql.sql_mode import misread
 from ledger.engines.checks import require_checks
-from ledger.engines.entries import entry_id, require_expected
+from ledger.engines.entries import require_expected
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply import guards, python, steps
 from ledger.engines.mysql.apply.attempt import Attempt
@@ -32,10 +32,10 @@ async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[s
     remembered = await opened.fenced(epoch=work.epoch, ledger=work.ledger)
     require_ledger(remembered, ledger=work.ledger, tenant=opened.tenant)
     require_expected(remembered.entries.values(), work.ref, work.expected, tenant=opened.tenant)
-    entry = remembered.entries.get(entry_id(work.ref))
+    entry = remembered.entries.get(work.ref.id)
     body = Body()
     if entry is not None:
-        body = await opened.table.read_body(opened.connection, entry_id(work.ref))
+        body = await opened.table.read_body(opened.connection, work.ref.id)
     await _require_read_alike(opened, work)
     opened.reader.work_on(touched((*work.section.steps, *work.sync), "mysql"))
     await opened.measure()
@@ -48,7 +48,7 @@ async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[s
     drift: tuple[Change, ...] = ()
     if work.sync:
         with contextlib.suppress(sync.ScratchDeniedError):
-            wanted = await sync.make(opened, work.sync, migration=entry_id(work.ref))
+            wanted = await sync.make(opened, work.sync, migration=work.ref.id)
             drift = sync.left(wanted, state.schema)
     opened.bytes = state.mark.bytes
     return Done(
@@ -78,7 +78,7 @@ async def _require_read_alike(opened: Opened, work: Work) -> None:
         f" ({', '.join(sorted(found.modes))}): its quotes end elsewhere than where the file was divided",
         hint=f"Begin the section with SET sql_mode = '{mode}'; the file is then read by that mode.",
         tenant=opened.tenant,
-        migration=entry_id(work.ref),
+        migration=work.ref.id,
         file=step.file,
         line=step.line,
     )
@@ -264,8 +264,8 @@ def _require_direction(opened: Opened, work: Work, entry: MarkerEntry | None) ->
     """Raises MarkerMismatchError: up steps over half-run down steps would meet an unknown schema."""
     if entry is not None and work.direction == "up" and entry.direction == "down":
         raise MarkerMismatchError(
-            f"{entry_id(work.ref)} is being rolled back here: {entry.step} of its down steps have run",
-            extra=(entry_id(work.ref),),
+            f"{work.ref.id} is being rolled back here: {entry.step} of its down steps have run",
+            extra=(work.ref.id,),
             hint="Run `ledger rollback --tenant NAME` again, then migrate.",
             tenant=opened.tenant,
         )
@@ -276,9 +276,9 @@ def _remember(opened: Opened, work: Work) -> None:
     if opened.remembered is None:
         return
     entries = dict(opened.remembered.entries)
-    entries.pop(entry_id(work.ref), None)
+    entries.pop(work.ref.id, None)
     if work.direction == "up":
-        entries[entry_id(work.ref)] = MarkerEntry(
+        entries[work.ref.id] = MarkerEntry(
             ref=work.ref,
             state="applied",
             direction="up",

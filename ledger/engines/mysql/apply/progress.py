@@ -17,7 +17,6 @@ import msgspec
 
 from ledger import failpoints
 from ledger.drivers.mysql import DriverError, MysqlConnection
-from ledger.engines.entries import entry_id
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
 from ledger.engines.mysql.lock.marker import Begun, Body, MarkerTable
@@ -193,7 +192,7 @@ class Progress:
         """After the transaction of `begin_within` is over: whether its step had committed what was `before`."""
         if self.begun is None:
             return False
-        body = await self._table.read_body(connection, entry_id(self._work.ref))
+        body = await self._table.read_body(connection, self._work.ref.id)
         if body.begun != self.begun:
             self.begun = None
             return False

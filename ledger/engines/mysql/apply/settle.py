@@ -23,7 +23,6 @@ from ledger.drivers.mysql import (
     QueryTimeoutError,
 )
 from ledger.engines.checks import is_true
-from ledger.engines.entries import entry_id
 from ledger.engines.mysql.apply import guards, sharing
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import objects
@@ -181,7 +180,7 @@ def _in_doubt(
         hint=f"Look at the tenant, then type `ledger resolve {shlex.quote(tenant)} --applied`, or the same with"
         " `--not-applied` or `--restore`.",
         tenant=tenant,
-        migration=entry_id(work.ref),
+        migration=work.ref.id,
         file=step.file,
         line=step.line,
     )

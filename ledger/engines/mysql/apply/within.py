@@ -14,7 +14,6 @@ from typing import Final
 from ledger.dialects.kinds import StatementKind
 from ledger.drivers.mysql import QueryError
 from ledger.engines.checks import is_true
-from ledger.engines.entries import entry_id
 from ledger.engines.mysql.apply import guards, sharing
 from ledger.engines.mysql.apply.progress import Progress
 from ledger.engines.mysql.opened import Opened
@@ -109,7 +108,7 @@ def _in_doubt(opened: Opened, work: Work, intent: Intent, step: Step, why: str) 
         hint=f"Look at the tenant, then type `ledger resolve {shlex.quote(tenant)} --applied` if what these steps do"
         " outside the transaction is there, or the same with `--not-applied` or `--restore`.",
         tenant=tenant,
-        migration=entry_id(work.ref),
+        migration=work.ref.id,
         file=step.file,
         line=step.line,
     )

@@ -13,7 +13,6 @@ from typing import Final
 import msgspec
 
 from ledger.engines.checks import shortened
-from ledger.engines.entries import entry_id
 from ledger.engines.mysql.backup.container import Contents
 from ledger.engines.mysql.doctor.grants import Granted, granted
 from ledger.engines.mysql.opened import Opened
@@ -101,7 +100,7 @@ def known_of(contents: Contents) -> Claimed:
     """What the backup says of the tenant: what it holds, and which migrations were applied."""
     return Claimed(
         names=frozenset(contents.names),
-        ids=frozenset(entry_id(entry.ref) for entry in contents.entries),
+        ids=frozenset(entry.ref.id for entry in contents.entries),
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
 from ledger.engines.base import Target
-from ledger.engines.entries import entry_id, fenced, require_own
+from ledger.engines.entries import fenced, require_own
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply.connection import Kept
 from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
@@ -227,7 +227,7 @@ class MarkerTable:
         changed = await connection.execute(
             self._sql(PUT_ENTRY),
             (
-                entry_id(entry.ref).encode(),
+                entry.ref.id.encode(),
                 entry.state,
                 entry.direction,
                 entry.step,
@@ -251,7 +251,7 @@ class MarkerTable:
         """Remove an entry, in a transaction of its own. Raises FencedError."""
         await connection.begin()
         await self.lock_fence(connection, epoch=epoch)
-        await connection.execute(self._sql(DELETE_ENTRY), (entry_id(ref).encode(),))
+        await connection.execute(self._sql(DELETE_ENTRY), (ref.id.encode(),))
         await connection.commit()
 
     async def replace_all(
@@ -268,7 +268,7 @@ class MarkerTable:
         await connection.execute(self._sql(DELETE_ENTRIES))
         rows = [
             (
-                entry_id(entry.ref).encode(),
+                entry.ref.id.encode(),
                 entry.epoch,
                 entry.state,
                 entry.direction,

@@ -15,7 +15,7 @@ import msgspec
 
 from ledger import failpoints
 from ledger.engines.checks import require_checks
-from ledger.engines.entries import entry_id, require_expected
+from ledger.engines.entries import require_expected
 from ledger.engines.measured import Measured, References
 from ledger.engines.sqlite.apply.references import any_dangles, dangling, new_since, violated
 from ledger.engines.sqlite.apply.settings import require_effect, set_in_new_file
@@ -72,7 +72,7 @@ class Attempt:
         self.inside = inside
         self.work = work
         self.tenant = inside.tenant
-        self.migration = entry_id(work.ref)
+        self.migration = work.ref.id
         self.stop = threading.Event()
         self.step: Step | None = None
         self.results: list[StepResult] = []
