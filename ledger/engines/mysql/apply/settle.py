@@ -63,8 +63,7 @@ async def verdict(
     then. Raises InDoubtError.
     """
     connection = opened.connection
-    pairs = objects.touched(kind)
-    found = await objects.states(connection, pairs, opened.names)
+    found = await objects.states(connection, objects.touched(kind), opened.names)
     now = objects.fingerprint(found, opened.names)
     if work.resolved is not None and work.resolved_step == step.number:
         return Verdict(landed=work.resolved == "applied", found=now)
@@ -83,40 +82,61 @@ async def verdict(
             why = f"its -- verify-step cannot run: {error}"
     elif not kind.settleable:
         why = reason(kind)
-    elif kind.calls and not kind.fills and kind.kind != "dml":
-        calls = await sharing.calls(connection, kind)
-        if calls == "nothing" or (calls == "undone" and intent.before == ""):
+    elif kind.kind == "dml" or (kind.calls and not kind.fills):
+        if await _is_undone(opened, step, kind, intent):
             # The marker would say so, had its transaction committed.
             return Verdict(landed=False)
         why = WRITES_ELSEWHERE
-    elif kind.kind == "dml":
-        if intent.before == "" and await sharing.rows_share_transaction(
-            connection, opened.storage, step, kind
-        ):
-            # The marker would say so, had its transaction committed.
-            return Verdict(landed=False)
-        why = (
-            f"the table {kind.target}, or one that its triggers or the functions called here may write,"
-            " is not transactional"
+        if kind.kind == "dml":
+            why = (
+                f"the table {kind.target}, or one that its triggers or the functions called here may"
+                " write, is not transactional"
+            )
+    else:
+        outcome = await _by_objects(opened, work, step, kind, intent, before, now)
+        if isinstance(outcome, Verdict):
+            return outcome
+        why = outcome
+    raise _in_doubt(opened, work, step, found, why, intent.before, now)
+
+
+async def _is_undone(opened: Opened, step: Step, kind: StatementKind, intent: Intent) -> bool:
+    """Whether nothing of the statement stays without the COMMIT of its transaction."""
+    if kind.kind == "dml":
+        return intent.before == "" and await sharing.rows_share_transaction(
+            opened.connection, opened.storage, step, kind
         )
-    elif kind.fills and await sharing.calls(connection, kind) == "anything":
-        why = WRITES_ELSEWHERE
-    elif now == intent.before:
+    calls = await sharing.calls(opened.connection, kind)
+    return calls == "nothing" or (calls == "undone" and intent.before == "")
+
+
+async def _by_objects(
+    opened: Opened,
+    work: Work,
+    step: Step,
+    kind: StatementKind,
+    intent: Intent,
+    before: Mapping[str, str],
+    now: str,
+) -> Verdict | str:
+    """The outcome by what the touched objects are `now`; why there is none."""
+    connection = opened.connection
+    if kind.fills and await sharing.calls(connection, kind) == "anything":
+        return WRITES_ELSEWHERE
+    if now == intent.before:
         return Verdict(landed=False, found=now)
-    elif kind.fills and not await sharing.rows_share_transaction(
+    if kind.fills and not await sharing.rows_share_transaction(
         connection, opened.storage, step, kind
     ):
-        why = f"the table {kind.target} is not transactional, and may hold some of its rows only"
-    elif now in work.known_after:
+        return f"the table {kind.target} is not transactional, and may hold some of its rows only"
+    if now in work.known_after:
         return Verdict(landed=True, found=now)
-    else:
-        tried = await _scratch(opened, step, kind, pairs, before)
-        if tried.fingerprint == now:
-            return Verdict(landed=True, found=now)
-        why = "the objects it touches are neither as before nor as it leaves them"
-        if tried.fingerprint is None:
-            why = f"the objects it touches have changed, and {tried.why}"
-    raise _in_doubt(opened, work, step, found, why, intent.before, now)
+    tried = await _scratch(opened, step, kind, objects.touched(kind), before)
+    if tried.fingerprint is None:
+        return f"the objects it touches have changed, and {tried.why}"
+    if tried.fingerprint == now:
+        return Verdict(landed=True, found=now)
+    return "the objects it touches are neither as before nor as it leaves them"
 
 
 async def _made_nothing(opened: Opened, intent: Intent) -> bool:
