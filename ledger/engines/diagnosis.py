@@ -16,7 +16,7 @@ Level = Literal["ok", "warning", "failed"]
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that was looked at. `failed`: a run would fail or data is not sound; `warning`: it may.
+    """One thing that was checked. `failed`: a run would fail or data is not sound; `warning`: it may.
 
     `detail` says what was found, `hint` what to do.
     """

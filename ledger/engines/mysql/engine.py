@@ -281,7 +281,7 @@ class MysqlEngine:
 
 
 def _by_account(targets: Sequence[Target]) -> list[list[Target]]:
-    """Targets that one connection can look at together: of one server and account."""
+    """Targets that one connection can read together: of one server and account."""
     groups: dict[tuple[str, str], list[Target]] = {}
     for target in targets:
         if isinstance(target.url, MysqlUrl):

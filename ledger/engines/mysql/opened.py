@@ -130,5 +130,5 @@ class Opened:
             listing = await self.reader.listing(self.connection, programs=False)
         else:
             return
-        self.known.looked(listing.all_names)
+        self.known.learn(listing.all_names)
         self.bytes = listing.bytes

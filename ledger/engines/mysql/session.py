@@ -114,7 +114,7 @@ class MysqlSession:
         """See Session.mark."""
         opened = self._opened
         with translated(self._target, "read the schema"):
-            return (await opened.lineage.look(opened.reader, opened.connection, opened.origin)).mark
+            return (await opened.lineage.read(opened.reader, opened.connection, opened.origin)).mark
 
     def maintenance(self) -> MysqlMaintenance:
         """See Session.maintenance."""

@@ -27,7 +27,7 @@ from ledger.engines.work import Done, MarkerEntry, StepResult, Work
 
 BUSY_TIMEOUT_MS: Final = 50
 OPERATIONS: Final = 20_000
-"""Operations of SQLite's virtual machine between two looks at the clock."""
+"""Operations of SQLite's virtual machine between two checks of the clock."""
 
 
 class SqliteBatch:

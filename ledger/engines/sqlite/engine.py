@@ -48,7 +48,7 @@ BUSY_TIMEOUT_MS: Final = 50
 """How long SQLite itself waits for a lock, in the thread; beyond that we wait outside of it."""
 
 LOOKED_AT_ONCE: Final = 64
-"""Files whose headers are read between two looks at which of them this process has open."""
+"""Files whose headers are read between two listings of which of them this process has open."""
 
 
 class SqliteEngine:
@@ -109,7 +109,7 @@ class SqliteEngine:
     async def changed(self, seen: Sequence[Seen]) -> set[str]:
         """See Engine.changed: by the files' headers, all of them in one hop to a thread."""
 
-        def look() -> set[str]:
+        def read() -> set[str]:
             found = set()
             for start in range(0, len(seen), LOOKED_AT_ONCE):
                 # Asked again and again, since the application around us opens databases too.
@@ -119,12 +119,12 @@ class SqliteEngine:
                         found.add(tenant.target.name)
             return found
 
-        return await anyio.to_thread.run_sync(look)
+        return await anyio.to_thread.run_sync(read)
 
     async def owners(self, targets: Sequence[Target]) -> dict[str, str]:
         """See Engine.owners: all files in one hop to a thread, most without opening the database."""
 
-        def look() -> dict[str, str]:
+        def read() -> dict[str, str]:
             found = {}
             for start in range(0, len(targets), LOOKED_AT_ONCE):
                 here = open_files()
@@ -134,7 +134,7 @@ class SqliteEngine:
                         found[target.name] = owner
             return found
 
-        return await anyio.to_thread.run_sync(look)
+        return await anyio.to_thread.run_sync(read)
 
     async def preflight(
         self,
@@ -143,7 +143,7 @@ class SqliteEngine:
         statement_bytes: int,
         statements: Sequence[str] = (),
     ) -> Sequence[Probe]:
-        """A file has no server; disks are the runner's to look at."""
+        """A file has no server; disks are checked by the runner."""
         return ()
 
     async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:

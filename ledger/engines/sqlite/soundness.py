@@ -84,7 +84,7 @@ def _unknown(database: sqlite3.Connection) -> frozenset[_Unknown]:
 
 
 def _collates(database: sqlite3.Connection, name: str) -> bool:
-    """Asked by using it: SQLite lists a collation that it has only looked for."""
+    """Asked by using it: SQLite also lists a collation that it has only searched for."""
     try:
         database.execute(f"SELECT 'a' < 'b' COLLATE {quoted(name)}").fetchall()
     except sqlite3.OperationalError:

@@ -152,7 +152,7 @@ def execute(
     cursor = database.execute(sql, parameters)
     if cursor.description is not None:
         # RETURNING and a SELECT with effects do their work row by row; text that is not UTF-8
-        # must not make them fail, since nobody looks at it.
+        # must not make them fail, since they are not read.
         database.text_factory = bytes
         try:
             deque(cursor, maxlen=0)

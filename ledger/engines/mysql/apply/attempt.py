@@ -132,7 +132,7 @@ class Attempt:
         made_id = connection.made_id
         counted = await state.count_found(connection, step)
         warnings = () if counted else await connection.warnings()
-        await state.look(connection, step, made_id=made_id)
+        await state.read(connection, step, made_id=made_id)
         return rows, warnings
 
     async def try_it(self, step: Step, kind: StatementKind, *, again: bool = False) -> StepResult:

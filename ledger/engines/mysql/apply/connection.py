@@ -242,7 +242,7 @@ class ConnectionState:
         self.now = msgspec.structs.replace(self.now, found=int(found))
         return True
 
-    async def look(self, connection: MysqlConnection, step: Step, *, made_id: bool) -> None:
+    async def read(self, connection: MysqlConnection, step: Step, *, made_id: bool) -> None:
         """What the step has left in the connection; `made_id`: perhaps another LAST_INSERT_ID."""
         own = uses(step.sql)
         if self._counted:
@@ -265,11 +265,11 @@ class ConnectionState:
         if made_id or own.insert_id or own.opaque:
             ((number,),) = await connection.fetch("SELECT LAST_INSERT_ID()")
             self.now = msgspec.structs.replace(self.now, insert_id=str(number))
-        await self._look_at_settings(connection, own)
+        await self._read_settings(connection, own)
         if self.needs.sequences:
-            await self._look_at_sequences(connection)
+            await self._read_sequences(connection)
         if own.prepares or own.deallocates:
-            await self._look_at_prepared(connection, own)
+            await self._read_prepared(connection, own)
 
     async def _read_programs(self, connection: MysqlConnection) -> variables.Programs:
         if self._programs is None:
@@ -279,7 +279,7 @@ class ConnectionState:
     def _of_prepared(self, own: Uses) -> frozenset[str]:
         return uses(dict(self.now.prepared).get(own.executes, "")).variables
 
-    async def _look_at_settings(self, connection: MysqlConnection, own: Uses) -> None:
+    async def _read_settings(self, connection: MysqlConnection, own: Uses) -> None:
         values = dict(self.now.settings)
         stale = {
             setting.name for setting in own.settings if setting.computed or setting.name in values
@@ -299,7 +299,7 @@ class ConnectionState:
         if stale:
             self.now = msgspec.structs.replace(self.now, settings=tuple(sorted(values.items())))
 
-    async def _look_at_sequences(self, connection: MysqlConnection) -> None:
+    async def _read_sequences(self, connection: MysqlConnection) -> None:
         values = dict(self.now.sequences)
         for name in self.needs.sequences:
             # One that is not there, or was not asked yet, has no last value.
@@ -309,7 +309,7 @@ class ConnectionState:
                     values[name] = str(int(value))
         self.now = msgspec.structs.replace(self.now, sequences=tuple(sorted(values.items())))
 
-    async def _look_at_prepared(self, connection: MysqlConnection, own: Uses) -> None:
+    async def _read_prepared(self, connection: MysqlConnection, own: Uses) -> None:
         prepared = dict(self.now.prepared)
         prepared.pop(own.deallocates, None)
         if own.prepares:

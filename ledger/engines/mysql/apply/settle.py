@@ -155,7 +155,7 @@ async def _scratch(
 ) -> _Tried:
     """What the statement makes of a scratch database.
 
-    A server that went away says nothing about the step: the next run looks again.
+    A server that went away says nothing about the step: the next run settles the step.
     """
     try:
         if await sharing.calls(opened.connection, kind) != "nothing":

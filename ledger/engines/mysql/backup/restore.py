@@ -36,8 +36,8 @@ from ledger.engines.mysql.lock.marker import RoutineGrant
 from ledger.engines.mysql.opened import Opened
 from ledger.errors import RestoreError
 
-LOOK_EVERY: Final = 64
-"""Statements between two looks at the fence, for servers whose lock does not hold."""
+READ_FENCE_EVERY: Final = 64
+"""Statements between two reads of the fence, for servers whose lock does not hold."""
 
 _HEAD_CHARACTERS: Final = 60
 _USED: Final = re.compile(r"\n *USING \([^\n]*\)(?=\n)")
@@ -242,7 +242,7 @@ def _next(source: Iterator[bytes]) -> list[bytes]:
     for text in source:
         batch.append(text)
         size += len(text)
-        if size >= 1 << 20 or len(batch) >= LOOK_EVERY:
+        if size >= 1 << 20 or len(batch) >= READ_FENCE_EVERY:
             break
     return batch
 

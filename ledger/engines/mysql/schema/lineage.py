@@ -50,7 +50,7 @@ class Lineage:
             texts = [names.neutral(step.sql) for step in steps]
             self._now = _hash(msgspec.json.encode([self._before, texts, skipped]).decode())
 
-    async def look(self, reader: SchemaReader, connection: MysqlConnection, origin: str) -> State:
+    async def read(self, reader: SchemaReader, connection: MysqlConnection, origin: str) -> State:
         """Read the tenant's state: a line begins with it. `origin` is what else its statements depend on."""
         defaults = (await connection.fetch(DATABASE_DEFAULTS))[0]
         state = await reader.state(connection)
@@ -61,7 +61,7 @@ class Lineage:
         """The tenant's state now: known from another tenant of this line, or read."""
         line = self._now
         if line is None:
-            return await self.look(reader, connection, origin)
+            return await self.read(reader, connection, origin)
         if self._shared.states.find(line) is None:
             # The first tenants of a fleet come to this at once: one of them reads for all.
             async with self._shared.turn(line):

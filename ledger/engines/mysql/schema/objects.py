@@ -1,4 +1,4 @@
-"""What the objects a statement touches look like: their SHOW CREATE text, made comparable.
+"""The objects that a statement touches: their SHOW CREATE text, made comparable.
 
 Invariant: neither the tenant's name nor its prefix, nor a definer, nor AUTO_INCREMENT's
 counter is in a fingerprint, so that two tenants of a fleet have the same one.
@@ -93,7 +93,7 @@ class KnownNames:
         """Something may have made anything."""
         self._names = None
 
-    def looked(self, names: Iterable[str]) -> None:
+    def learn(self, names: Iterable[str]) -> None:
         """All names with the tenant's prefix that the server lists."""
         self._names = {name.lower() for name in names}
 
@@ -159,7 +159,7 @@ def without_definer(text: str) -> str:
 
 
 def fingerprint(found: Sequence[ObjectState], names: Names) -> str:
-    """`absent` if none exists; else SHA-256, in hex, over what they look like. Empty for no objects."""
+    """`absent` if none exists; else SHA-256, in hex, over their texts. Empty for no objects."""
     if not found:
         return ""
     if all(state.text is None for state in found):

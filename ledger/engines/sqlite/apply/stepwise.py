@@ -126,7 +126,7 @@ class Stepwise:
         if not database.in_transaction:
             attempt.begin(database)
             if attempt.recovered:
-                attempt.look(database)
+                attempt.read_found(database)
                 return
             entry = own_entry(attempt.marker, self._work)
             if entry and (entry.state, entry.direction) == ("running", self._work.direction):

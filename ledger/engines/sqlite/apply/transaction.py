@@ -97,7 +97,7 @@ class Attempt:
         if not self.sealed:
             self.begin(database)
             if self.recovered:
-                self.look(database)
+                self.read_found(database)
                 return
             self._run(database)
             self.seal(database)
@@ -107,7 +107,7 @@ class Attempt:
         """For a Python migration: begin, and leave the transaction open for it."""
         self.begin(database)
         if self.recovered:
-            self.look(database)
+            self.read_found(database)
         else:
             self.measure_references(database)
 
@@ -165,7 +165,7 @@ class Attempt:
             database.execute(CREATE_MARKER)
             put_fence(database, marker, epoch=work.epoch, ledger=work.ledger)
 
-    def look(self, database: sqlite3.Connection) -> None:
+    def read_found(self, database: sqlite3.Connection) -> None:
         """Nothing is to do: read the mark, and leave all as it is; what was found is as durable as our own."""
         self._mark, self._schema = self.inside.marked(database)
         self.inside.settle(database)

@@ -33,10 +33,10 @@ from ledger.engines.sqlite.trouble import BusyError, described, hint_for
 from ledger.errors import BackupError, LockedError
 
 BATCH_PAGES: Final = 2048
-"""Pages copied between two looks at the deadline: some milliseconds."""
+"""Pages copied between two checks of the deadline: some milliseconds."""
 
 PROGRESS_OPERATIONS: Final = 100_000
-"""Operations of SQLite's virtual machine between two looks at the deadline."""
+"""Operations of SQLite's virtual machine between two checks of the deadline."""
 
 CHUNK_BYTES: Final = 1 << 20
 SPARE_BYTES: Final = 1 << 20

@@ -54,7 +54,7 @@ from ledger.events import Mark
 T = TypeVar("T")
 
 BATCH_PAGES: Final = 256
-"""Pages copied between two looks at the deadline."""
+"""Pages copied between two checks of the deadline."""
 
 MOST_NAME_BYTES: Final = 200
 """A file system takes 255; the copy's name, and those of the files SQLite puts beside it, have more."""

@@ -220,7 +220,7 @@ class SqliteMaintenance:
         table = named(what.table)
         same = " AND ".join(f"t.{quoted(column)} IS ?" for column in what.key)
         chosen = CONDITIONS.columns(what.columns, of="t")
-        look = f"SELECT {CONDITIONS.unreferred(what)}, {chosen} FROM {table} AS t WHERE {same}"  # noqa: S608
+        read = f"SELECT {CONDITIONS.unreferred(what)}, {chosen} FROM {table} AS t WHERE {same}"  # noqa: S608
         drop = f"DELETE FROM {table} AS t WHERE {same}"  # noqa: S608
 
         def write(database: sqlite3.Connection) -> tuple[int, int]:
@@ -228,7 +228,7 @@ class SqliteMaintenance:
             with _any_text(database):
                 for line in lines:
                     key = values_of(line, what.key)
-                    row = database.execute(look, key).fetchone()
+                    row = database.execute(read, key).fetchone()
                     if row is None:
                         continue
                     if not row[0] or to_line(what.columns, row[1:]) != line:
