@@ -100,8 +100,11 @@ class Dialect(ABC):
         """Whether the database's own dump program wrote the file."""
         return False
 
-    def dump_part(self, sql: str, *, dump: bool) -> DumpPart:
-        """What a dump has the statement for; empty for what a migration runs. `dump`: the file is one."""
+    def dump_part(self, sql: str, *, dump: bool, sync: bool) -> DumpPart:
+        """What a dump has the statement for; empty for what a migration runs.
+
+        `dump`: the file is one. `sync`: it stands in a section sync; elsewhere settings and drops run.
+        """
         return ""
 
     def is_left_to_engine(self, sql: str) -> bool:

@@ -274,13 +274,12 @@ def _is_of_dump(parsed: Parsed, statement: Statement) -> bool:
 
     So are, in a section sync, settings and the DROP before a CREATE.
     """
-    part = parsed.dialect.dump_part(statement.sql, dump=parsed.dump)
+    part = parsed.dialect.dump_part(statement.sql, dump=parsed.dump, sync=parsed.section == "sync")
     if part == "restore":
         parsed.left_out += 1
-        return True
-    if part == "drop" and parsed.section == "sync":
+    elif part == "drop":
         parsed.dropped[parsed.dialect.classify(statement.sql).target] = statement
-    return part != "" and parsed.section == "sync"
+    return part != ""
 
 
 def _is_own_transaction(parsed: Parsed, statement: Statement) -> bool:

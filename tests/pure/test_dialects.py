@@ -32,7 +32,7 @@ def test_nothing_is_found_in_nothing(name: DialectName) -> None:
     assert dialect.classify("").kind == "other"
     assert not dialect.is_dump("SELECT 1;")
     assert dialect.dump_hint("SELECT 1;", line="INSERT INTO t VALUES ('") == ""
-    assert dialect.dump_part("SELECT 1", dump=True) == ""
+    assert dialect.dump_part("SELECT 1", dump=True, sync=True) == ""
     assert not dialect.is_left_to_engine("SELECT 1")
     assert not dialect.is_idle("UPDATE t SET a = 1")
     assert dialect.settle(()).section.steps == ()

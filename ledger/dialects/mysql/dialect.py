@@ -56,8 +56,8 @@ class Mysql(Dialect):
     def is_dump(self, text: str) -> bool:
         return dumps.is_dump(text)
 
-    def dump_part(self, sql: str, *, dump: bool) -> DumpPart:
-        return dumps.dump_part(sql, dump=dump)
+    def dump_part(self, sql: str, *, dump: bool, sync: bool) -> DumpPart:
+        return dumps.dump_part(sql, dump=dump, sync=sync)
 
     def step_problem(
         self, statement: Statement, kind: StatementKind, *, file: str, kept: bool

@@ -75,17 +75,17 @@ def dump_hint(head: str, *, line: str, wide: bool) -> str:
     return _HEX
 
 
-def dump_part(sql: str, *, dump: bool) -> DumpPart:
+def dump_part(sql: str, *, dump: bool, sync: bool) -> DumpPart:
     """What a dump has the statement for: as `Dialect.dump_part`."""
     opened = _OPENED.match(sql)
     # The statement without the executable comment that it stands in.
     plain = sql[opened.end() :].removesuffix("*/").rstrip() if opened else sql
     if _REPLICATION.match(plain) or (dump and _WHOLE.match(plain)):
         return "restore"
+    if not sync:
+        return ""
     if _SESSION.match(plain) or (dump and _MODE.match(plain)):
         return "setting"
-    if plain[:4].upper() == "DROP":
-        cursor = SYNTAX.cursor(sql)
-        if cursor.take("DROP", "TABLE", "IF", "EXISTS") and cursor.name() and cursor.at_end:
-            return "drop"
-    return ""
+    cursor = SYNTAX.cursor(sql)
+    alone = cursor.take("DROP", "TABLE", "IF", "EXISTS") and cursor.name() and cursor.at_end
+    return "drop" if alone else ""
