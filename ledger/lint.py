@@ -22,14 +22,14 @@ Rule = Callable[[Migration], Iterator[Finding]]
 
 
 def lint_set(
-    one: MigrationSet, variables: Mapping[str, str], *, equip: Equip | None = None
+    migration_set: MigrationSet, variables: Mapping[str, str], *, equip: Equip | None = None
 ) -> list[Finding]:
     """All findings of a set, by file and line. `variables` are what its placeholders stand for.
 
     `equip` gives a connection what its tenants' application gives it.
     """
     found: list[Finding] = []
-    for migration in one.migrations:
+    for migration in migration_set.migrations:
         unknown = list(_unknown_placeholder(migration, variables))
         found += unknown
         bound = (

@@ -57,7 +57,7 @@ class Dialect(ABC):
     `example` is the statement that a new migration shows; `routine_hint` is added to a hint about
     statements in several lines, and says how a routine's body is delimited (or is empty). `adds_keys`:
     primary and unique keys can be added to a table. `named_checks`: the text of a check, as the database
-    reports it, begins with its name and a colon.
+    reports it, begins with its name and a colon. `own_space`: a qualifier that means the tenant itself.
     """
 
     name: DialectName
@@ -66,6 +66,7 @@ class Dialect(ABC):
     adds_keys: bool
     named_checks: bool = False
     routine_hint: str = ""
+    own_space: str = ""
 
     @abstractmethod
     def split(self, text: str, *, file: str) -> Script:

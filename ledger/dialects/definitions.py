@@ -75,7 +75,9 @@ def create(cursor: Cursor, syntax: Syntax) -> StatementKind:
         )
     if what == "event" and traced and _event(cursor).once:
         return _never_again(kind, "one_time_event")
-    loaded = what == "function" and traced and any(one.upper == "SONAME" for one in cursor.rest())
+    loaded = (
+        what == "function" and traced and any(token.upper == "SONAME" for token in cursor.rest())
+    )
     if loaded or what not in _SHOWN:
         return _outside(kind)
     return kind

@@ -114,7 +114,7 @@ def _set(cursor: Cursor, syntax: Syntax) -> StatementKind:
     words = [token for clause in clauses for token in clause]
     kind = _with_effects(StatementKind(kind="session", verb="SET"), words, syntax)
     if all(_sets_server(clauses)):
-        absolute = not any(token.text in ("(", "@") for one in clauses for token in one[3:])
+        absolute = not any(token.text in ("(", "@") for clause in clauses for token in clause[3:])
         return StatementKind(
             kind="other",
             verb="SET",

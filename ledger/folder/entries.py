@@ -53,7 +53,9 @@ def look_through(folder: Path, *, undoing: set[str | None]) -> Entries:
         if path.name.startswith(".") or path.name in undoing:
             continue
         if is_folder(path):
-            if _holds_sql(path) and not any(one and path.name in one.split("/") for one in undoing):
+            if _holds_sql(path) and not any(
+                file and path.name in file.split("/") for file in undoing
+            ):
                 warnings.append(_ignored(path, folder))
         elif path.name.endswith(_SIDECARS):
             sidecars[path.name] = path
@@ -66,7 +68,8 @@ def look_through(folder: Path, *, undoing: set[str | None]) -> Entries:
     stems = {path.stem for path in migrations}
     _require_names(folder, wrong, sidecars, stems)
     _require_directions(
-        folder, reverse_files(one.stem for one in migrations if one.suffix == ".sql")
+        folder,
+        reverse_files(migration.stem for migration in migrations if migration.suffix == ".sql"),
     )
     return Entries(
         folder=folder,
@@ -155,11 +158,11 @@ def _require_directions(folder: Path, pairs: Sequence[NamedPair]) -> None:
     first = pairs[0]
     moves = [
         shlex.join(
-            ["mv", str(folder / f"{one.reverse}.sql"), str(folder / f"{one.forward}.down.sql")]
+            ["mv", str(folder / f"{pair.reverse}.sql"), str(folder / f"{pair.forward}.down.sql")]
         )
-        for one in pairs[:_SHOWN]
+        for pair in pairs[:_SHOWN]
     ]
-    others = ", ".join(f"{one.reverse}.sql" for one in pairs[1:])
+    others = ", ".join(f"{pair.reverse}.sql" for pair in pairs[1:])
     raise ScriptError(
         f"undoes {first.forward}.sql by its name, and would be applied"
         + (f"; so would {others}" if others else ""),

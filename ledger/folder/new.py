@@ -32,9 +32,9 @@ def _write_new(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = [path.name for path in list_folder(folder) if is_migration_file(path.name)]
-        there = {parse_file_name(one).key: one for one in names}
+        there = {parse_file_name(name).key: name for name in names}
         if version is None:
-            version = next_version([parse_file_name(one).version for one in names], now=now)
+            version = next_version([parse_file_name(name).version for name in names], now=now)
         key = version_key(version)
         if key is None:
             raise UsageError(

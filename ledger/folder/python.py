@@ -112,8 +112,8 @@ def _require_no_slip(source: SourceFile) -> None:
             meant = slip_of(node.name, _FUNCTIONS)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [one.id for one in targets if isinstance(one, ast.Name)]
-            meant = next((one for name in names if (one := slip_of(name, _CONSTANTS))), "")
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            meant = next((slip for name in names if (slip := slip_of(name, _CONSTANTS))), "")
         if meant:
             raise ScriptError(
                 f"defines a name that is nearly {meant!r}",
@@ -179,11 +179,11 @@ def _depends(module: ModuleType, file: str, set_name: str) -> list[tuple[str, st
     found = getattr(module, "depends", ())
     if isinstance(found, str):
         found = found.replace(",", " ").split()
-    if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+    if not isinstance(found, list | tuple) or not all(isinstance(item, str) for item in found):
         raise ScriptError(
             "`depends` is not a list of versions", file=file, hint='Write depends = ["001"].'
         )
-    return [parse_dependency(one, set_name=set_name, file=file) for one in found]
+    return [parse_dependency(item, set_name=set_name, file=file) for item in found]
 
 
 def _constant(module: ModuleType, name: str, file: str) -> bool | None:

@@ -25,9 +25,9 @@ def require_forward(root: Path, sets: Sequence[Path], beside: Sequence[Path]) ->
     `sets` are the folders with SQL under `root`, `beside` all of its other folders: one of them
     may hold such folders in its turn.
     """
-    inside = [(one, _with_sql(one)) for one in beside]
+    inside = [(folder, _with_sql(folder)) for folder in beside]
     for folders in (sets, *(folders for _, folders in inside)):
-        names = [one.name for one in folders]
+        names = [folder.name for folder in folders]
         for folder in folders:
             if found := reverse_folder(folder.name, names):
                 raise _reverse(folder, found)
@@ -39,7 +39,7 @@ def require_forward_root(root: Path) -> None:
     """Refuse a folder that is named by itself, if the one it belongs to is beside it. Raises ScriptError."""
     place = root.resolve()
     try:
-        names = [one.name for one in _with_sql(place.parent)]
+        names = [folder.name for folder in _with_sql(place.parent)]
     except ConfigError:
         return
     found = reverse_folder(place.name, names)
@@ -48,19 +48,19 @@ def require_forward_root(root: Path) -> None:
 
 
 def _with_sql(folder: Path) -> list[Path]:
-    return [one for one in list_folder(folder) if is_folder(one) and _files(one)]
+    return [path for path in list_folder(folder) if is_folder(path) and _files(path)]
 
 
 def _files(folder: Path) -> list[Path]:
     """The files of a set in a folder; none of one that cannot be read."""
     try:
-        return [one for one in list_folder(folder) if looks_like_sql(one)]
+        return [path for path in list_folder(folder) if looks_like_sql(path)]
     except ConfigError:
         return []
 
 
 def _sql_files(folder: Path) -> list[Path]:
-    return [one for one in _files(folder) if one.suffix.lower() == ".sql"]
+    return [path for path in _files(folder) if path.suffix.lower() == ".sql"]
 
 
 def _reverse(folder: Path, found: Reverse) -> ScriptError:
@@ -81,7 +81,7 @@ def _reverse(folder: Path, found: Reverse) -> ScriptError:
 def _require_files(root: Path, sets: Sequence[Path]) -> None:
     """Refuse the layout of one folder for each migration, with up.sql and down.sql in it."""
     for folder in sets:
-        names = {one.name.lower(): one for one in _sql_files(folder)}
+        names = {path.name.lower(): path for path in _sql_files(folder)}
         if not names or not FOLDER_PER_MIGRATION.issuperset(names):
             continue
         stem = right_name(f"{folder.name}.sql").text.removesuffix(".sql")

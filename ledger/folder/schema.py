@@ -54,7 +54,7 @@ async def read_wanted_schema(path: Path, dialects: frozenset[DialectName]) -> Wa
             dialect: parse_migration(source, dialect, set_name="schema", identity=_NO_VERSION)
             for dialect in sorted(dialects)
         }
-        if not all(one.up.steps or one.sync for one in scripts.values()):
+        if not all(script.up.steps or script.sync for script in scripts.values()):
             raise UsageError(
                 f"{path} holds no statement", hint="Name a snapshot in JSON, or SQL that makes it."
             )

@@ -88,7 +88,7 @@ def _load_set(
         refuse_changed_by_others(folder, why="what lies in it is run as Python (allow_python)")
     name = name or folder.resolve().name
     said = _read_said(folder)
-    files = look_through(folder, undoing={one.rollback_file for one in said.entries.values()})
+    files = look_through(folder, undoing={entry.rollback_file for entry in said.entries.values()})
     loaded = [
         _load_one(path, files, said, dialect, name, allow_python) for path in files.migrations
     ]
@@ -222,7 +222,7 @@ def _require_files(said: VersionFile, migrations: tuple[Migration, ...]) -> None
 def _target(version: str, migrations: tuple[Migration, ...], said: VersionFile) -> str:
     """The target version as the migration's file writes it."""
     key = version_key(version)
-    found = next((one for one in migrations if one.key == key), None)
+    found = next((migration for migration in migrations if migration.key == key), None)
     if found is None:
         raise ScriptError(
             f"says target_version {version!r}, and no migration has it",

@@ -24,12 +24,13 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         wanted_set, _, wanted = version.rpartition("/")
         wanted_set = wanted_set or set_name or ""
         found = [
-            one
-            for one in self.order
-            if one.ref.version == wanted and (not wanted_set or one.ref.set == wanted_set)
+            migration
+            for migration in self.order
+            if migration.ref.version == wanted
+            and (not wanted_set or migration.ref.set == wanted_set)
         ]
         if len(found) > 1:
-            names = ", ".join(one.id for one in found)
+            names = ", ".join(migration.id for migration in found)
             raise UsageError(
                 f"version {version} is in more than one set ({names})",
                 hint="Name it as SET/VERSION.",
@@ -39,7 +40,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
 
 def without_file(applied: Applied, catalogue: Catalogue) -> tuple[str, ...]:
     """Applied migrations that no file of the catalogue's sets describes any more, as they were applied."""
-    known = {(one.ref.set, one.ref.version) for one in catalogue.order}
+    known = {(migration.ref.set, migration.ref.version) for migration in catalogue.order}
     return tuple(
         f"{ref.set}/{ref.version}" for ref in applied if (ref.set, ref.version) not in known
     )
@@ -51,25 +52,27 @@ def up_to(catalogue: Catalogue, to: str | None) -> list[Migration]:
     Raises UsageError if it names none.
     """
     caps: dict[str, tuple[int, ...]] = {}
-    for one_set in catalogue.sets:
-        if one_set.target is not None:
-            target = catalogue.find(one_set.target, set_name=one_set.name)
+    for migration_set in catalogue.sets:
+        if migration_set.target is not None:
+            target = catalogue.find(migration_set.target, set_name=migration_set.name)
             if target is not None:
-                caps[one_set.name] = target.key
+                caps[migration_set.name] = target.key
     if to is None:
-        return [one for one in catalogue.order if _within(one, caps)]
+        return [migration for migration in catalogue.order if _within(migration, caps)]
     goal = catalogue.find(to)
     if goal is None:
         raise UsageError(
             f"no migration has version {to}",
-            hint="Available: " + (", ".join(one.id for one in catalogue.order) or "none") + ".",
+            hint="Available: "
+            + (", ".join(migration.id for migration in catalogue.order) or "none")
+            + ".",
         )
-    caps = {one_set.name: () for one_set in catalogue.sets} | {goal.ref.set: goal.key}
-    chosen = {one.id for one in catalogue.order if _within(one, caps)}
-    for one in reversed(catalogue.order):
-        if one.id in chosen:
-            chosen.update(f"{name}/{version}" for name, version in one.depends)
-    return [one for one in catalogue.order if one.id in chosen]
+    caps = {migration_set.name: () for migration_set in catalogue.sets} | {goal.ref.set: goal.key}
+    chosen = {migration.id for migration in catalogue.order if _within(migration, caps)}
+    for migration in reversed(catalogue.order):
+        if migration.id in chosen:
+            chosen.update(f"{name}/{version}" for name, version in migration.depends)
+    return [migration for migration in catalogue.order if migration.id in chosen]
 
 
 def others(catalogues: Mapping[str, Catalogue], to: str | None) -> tuple[str, ...]:
@@ -79,14 +82,14 @@ def others(catalogues: Mapping[str, Catalogue], to: str | None) -> tuple[str, ..
     """
     if to is None:
         return ()
-    has = {id(one): one.find(to) is not None for one in catalogues.values()}
+    has = {id(catalogue): catalogue.find(to) is not None for catalogue in catalogues.values()}
     if has and not any(has.values()):
-        known = {one.id: None for each in catalogues.values() for one in each.order}
+        known = {migration.id: None for each in catalogues.values() for migration in each.order}
         raise UsageError(
             f"no migration has version {to}",
             hint="Available: " + (", ".join(known) or "none") + ".",
         )
-    return tuple(name for name, one in catalogues.items() if not has[id(one)])
+    return tuple(name for name, catalogue in catalogues.items() if not has[id(catalogue)])
 
 
 def _within(migration: Migration, caps: Mapping[str, tuple[int, ...]]) -> bool:

@@ -61,7 +61,7 @@ def how_undone(
         elif saved is None:
             found.append(Undo(how="none"))
         else:
-            others = tuple(one.id for one in pending[saved:number])
+            others = tuple(migration.id for migration in pending[saved:number])
             found.append(Undo(how="backup", others=others))
     return tuple(found)
 
@@ -87,7 +87,9 @@ def decide(applied: Applied, catalogue: Catalogue, options: Options) -> Decision
     if edited is not None:
         return Decision(problem=edited)
     wanted = up_to(catalogue, options.to)
-    pending = tuple(one for one in wanted if (one.ref.set, one.ref.version) not in have)
+    pending = tuple(
+        migration for migration in wanted if (migration.ref.set, migration.ref.version) not in have
+    )
     late = _late(pending, have, catalogue)
     if late and not options.out_of_order:
         return Decision(problem=_late_problem(late))
@@ -142,15 +144,15 @@ def _late(
     A migration that an applied one was ordered before only by a dependency is not late.
     """
     highest: dict[str, Migration] = {}
-    for one in catalogue.order:
-        if (one.ref.set, one.ref.version) in have:
-            best = highest.get(one.ref.set)
-            if best is None or one.key > best.key:
-                highest[one.ref.set] = one
+    for migration in catalogue.order:
+        if (migration.ref.set, migration.ref.version) in have:
+            best = highest.get(migration.ref.set)
+            if best is None or migration.key > best.key:
+                highest[migration.ref.set] = migration
     return [
-        (one, highest[one.ref.set])
-        for one in pending
-        if one.ref.set in highest and one.key < highest[one.ref.set].key
+        (migration, highest[migration.ref.set])
+        for migration in pending
+        if migration.ref.set in highest and migration.key < highest[migration.ref.set].key
     ]
 
 
@@ -169,16 +171,16 @@ def _missing_dependency(
     pending: Sequence[Migration], have: Mapping[tuple[str, str], MigrationRef]
 ) -> ScriptError | None:
     coming = set(have)
-    for one in pending:
-        for need in one.depends:
+    for migration in pending:
+        for need in migration.depends:
             if need not in coming:
                 return ScriptError(
                     f"depends on {need[0]}/{need[1]}, which this tenant neither has nor follows",
-                    migration=one.id,
-                    file=one.path,
+                    migration=migration.id,
+                    file=migration.path,
                     hint=f"Add the set {need[0]} to the tenant's migrations, or raise --to.",
                 )
-        coming.add((one.ref.set, one.ref.version))
+        coming.add((migration.ref.set, migration.ref.version))
     return None
 
 

@@ -31,7 +31,7 @@ def unfinished(state: TenantState, pending: Sequence[Migration]) -> tuple[Half, 
     halves = in_middle(state)
     if not halves:
         return ()
-    coming = {one.id for one in pending}
+    coming = {migration.id for migration in pending}
     return tuple(half for half in halves if half.id not in coming)
 
 
@@ -72,9 +72,9 @@ def half_text(half: Half) -> str:
 def unfinished_problem(halves: Sequence[Half], catalogue: Catalogue) -> UnfinishedError:
     """What to say of a tenant that holds a part of a migration which is not to run."""
     half = halves[0]
-    more = "".join(f"; so has {one.id}" for one in halves[1:])
+    more = "".join(f"; so has {half.id}" for half in halves[1:])
     text = half_text(half)
-    there = next((one for one in catalogue.order if one.id == half.id), None)
+    there = next((migration for migration in catalogue.order if migration.id == half.id), None)
     undo = f"undo it with `ledger rollback {half.id} --tenant NAME`"
     if there is not None:
         return UnfinishedError(
@@ -83,7 +83,10 @@ def unfinished_problem(halves: Sequence[Half], catalogue: Catalogue) -> Unfinish
             file=there.path,
             hint=f"Run `ledger migrate --tenant NAME` without --to, or {undo}.",
         )
-    same = next((one for one in catalogue.order if one.ref.checksum == half.ref.checksum), None)
+    same = next(
+        (migration for migration in catalogue.order if migration.ref.checksum == half.ref.checksum),
+        None,
+    )
     where = f"; {same.path} has its text" if same is not None else ""
     return UnfinishedError(
         f"{text}, and no file describes it any more{where}{more}",

@@ -65,7 +65,8 @@ class Ownership:
         What is in another database, and what ends with the session, is nobody's here.
         """
         kind = self._dialect.classify(sql)
-        if kind.kind != "ddl" or any(map(_elsewhere, (kind.target, *kind.touched))):
+        spaces = {name.rpartition(".")[0].lower() for name in (kind.target, *kind.touched)}
+        if kind.kind != "ddl" or spaces - {"", self._dialect.own_space}:
             return
         if kind.verb == "CREATE":
             self._create(kind, existed=existed)
@@ -108,15 +109,15 @@ class Ownership:
 
     def _drop_index(self, name: str, table: str) -> None:
         """MySQL's indexes are told apart by their tables, SQLite's by their names alone."""
-        for key, one in list(self._owned.items()):
-            same_table = not table or one.table.lower() == table.lower()
-            if one.kind == "index" and one.name.lower() == name.lower() and same_table:
+        for key, owned in list(self._owned.items()):
+            same_table = not table or owned.table.lower() == table.lower()
+            if owned.kind == "index" and owned.name.lower() == name.lower() and same_table:
                 del self._owned[key]
 
     def _forget_parts(self, table: str) -> None:
         """Its indexes and triggers went with it."""
-        for key, one in list(self._owned.items()):
-            if one.table.lower() == table.lower() and one.table:
+        for key, owned in list(self._owned.items()):
+            if owned.table.lower() == table.lower() and owned.table:
                 del self._owned[key]
 
     def _alter(self, names: tuple[str, ...]) -> None:
@@ -128,9 +129,9 @@ class Ownership:
             return
         if len(names) == 1:
             return
-        one = self._owned.pop(key)
+        owned = self._owned.pop(key)
         if new.lower() not in self._foreign:
-            self._owned[(key[0], new.lower())] = Owned(kind=one.kind, name=new)
+            self._owned[(key[0], new.lower())] = Owned(kind=owned.kind, name=new)
         for other, part in list(self._owned.items()):
             if part.table.lower() == old.lower():
                 self._owned[other] = msgspec.structs.replace(part, table=new)
@@ -143,11 +144,6 @@ class Ownership:
 def _space(kind: str) -> str:
     """Tables, views and sequences share one name space."""
     return "table" if kind in _HOLDERS else kind
-
-
-def _elsewhere(name: str) -> bool:
-    """Whether it is named with a database; `main` is SQLite's name for the tenant itself."""
-    return name.rpartition(".")[0].lower() not in ("", "main")
 
 
 def _bare(name: str) -> str:

@@ -140,7 +140,7 @@ def reverse_files(stems: Iterable[str]) -> tuple[NamedPair, ...]:
             if split[other][0] == version
         ]
         if name in REVERSE:
-            candidates += [one for one in split if one != stem and split[one][0] == version]
+            candidates += [other for other in split if other != stem and split[other][0] == version]
         if candidates:
             same = [other for other in candidates if split[other][0] == version]
             found.append(NamedPair(stem, (same or candidates)[0]))
@@ -152,4 +152,4 @@ def _forward_names(rest: str, word: str, *, first: bool = False) -> list[str]:
     if not rest or word not in REVERSE:
         return []
     words = [pair.forward for pair in PAIRS if pair.other == word]
-    return [rest, *(f"{one}_{rest}" if first else f"{rest}_{one}" for one in words)]
+    return [rest, *(f"{word}_{rest}" if first else f"{rest}_{word}" for word in words)]

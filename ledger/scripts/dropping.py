@@ -44,8 +44,11 @@ def decide_drops(
     tables = {fold(_live(table.name, prefix)): table for table in schema.tables}
     there = {(name, "table") for name in tables}
     there |= {
-        (fold(_live(one.name, prefix)), "table" if one.kind == "virtual table" else one.kind)
-        for one in schema.definitions
+        (
+            fold(_live(definition.name, prefix)),
+            "table" if definition.kind == "virtual table" else definition.kind,
+        )
+        for definition in schema.definitions
     }
     there |= {
         (fold(_live(index.name, prefix)), "index")
@@ -53,18 +56,18 @@ def decide_drops(
         for index in table.indexes
         if index.name
     }
-    live = [one for one in owned if (fold(one.name), one.kind) in there]
-    going = {fold(one.name) for one in live if one.kind == "table"}
+    live = [each for each in owned if (fold(each.name), each.kind) in there]
+    going = {fold(each.name) for each in live if each.kind == "table"}
     _refuse_references(tables, going, fold, prefix)
     order = {name: at for at, name in enumerate(_children_first(tables, going, fold, prefix))}
-    standing = [one for one in live if not (one.table and fold(one.table) in going)]
-    objects = [one for kind in _FIRST for one in standing if one.kind == kind]
+    standing = [each for each in live if not (each.table and fold(each.table) in going)]
+    objects = [each for kind in _FIRST for each in standing if each.kind == kind]
     objects += sorted(
-        (one for one in standing if one.kind == "table"),
-        key=lambda one: order.get(fold(one.name), -1),
+        (each for each in standing if each.kind == "table"),
+        key=lambda each: order.get(fold(each.name), -1),
     )
-    objects += [one for kind in _LAST for one in standing if one.kind == kind]
-    kept = sorted({name for name in foreign if fold(name) in {fold(one) for one in tables}})
+    objects += [each for kind in _LAST for each in standing if each.kind == kind]
+    kept = sorted({name for name in foreign if fold(name) in {fold(table) for table in tables}})
     return DropList(
         objects=tuple(objects),
         left=tuple(

@@ -92,7 +92,9 @@ def _goose(rows: Sequence[Row]) -> History:
     """The last row of a version decides; version 0 is goose's own."""
     last: dict[str, bool] = {_text(version): _true(applied) for version, applied in rows}
     return History(
-        applied=tuple(Said(text=one) for one, applied in last.items() if applied and one != "0")
+        applied=tuple(
+            Said(text=version) for version, applied in last.items() if applied and version != "0"
+        )
     )
 
 
@@ -134,7 +136,7 @@ def _base_name(path: str) -> str:
 
 
 def _sqitch(rows: Sequence[Row]) -> History:
-    return History(applied=tuple(Said(text=_text(one), scope=_text(scope)) for one, scope in rows))
+    return History(applied=tuple(Said(text=_text(row), scope=_text(scope)) for row, scope in rows))
 
 
 def _atlas(rows: Sequence[Row]) -> History:
@@ -251,7 +253,7 @@ def map_history(
     problem = _scope_problem(history, migrations, scope)
     if problem:
         return Mapped(problem=problem, hint="Name one with --scope.")
-    scopes = {one.scope for one in history.applied}
+    scopes = {applied.scope for applied in history.applied}
     wanted = scope if scope is not None else _own_scope(scopes, migrations)
     chosen: set[str] = set()
     unknown: list[str] = []
@@ -260,16 +262,16 @@ def map_history(
             continue
         found = _find(said, migrations)
         if len(found) > 1:
-            names = ", ".join(one.id for one in found)
+            names = ", ".join(migration.id for migration in found)
             return Mapped(problem=f"{said.text} may be any of {names}", hint="Choose with --set.")
         if found:
             chosen.add(found[0].id)
         else:
             unknown.append(said.text)
     for said in history.up_to:
-        goals = {(one.ref.set, one.key) for one in _find(said, migrations)}
+        goals = {(migration.ref.set, migration.key) for migration in _find(said, migrations)}
         if not goals and said.baseline:
-            sets = {one.ref.set for one in migrations}
+            sets = {migration.ref.set for migration in migrations}
             if len(sets) > 1:
                 problem = f"its baseline {said.text} may be of any of {', '.join(sorted(sets))}"
                 return Mapped(problem=problem, hint="Choose with --set.")
@@ -278,18 +280,22 @@ def map_history(
         if not goals:
             unknown.append(said.text)
         for name, goal in goals:
-            chosen |= {one.id for one in migrations if one.ref.set == name and one.key <= goal}
+            chosen |= {
+                migration.id
+                for migration in migrations
+                if migration.ref.set == name and migration.key <= goal
+            }
     if unknown:
         return Mapped(
             problem=f"its history names what is not on disk: {', '.join(unknown[:10])}"
             + (" …" if len(unknown) > 10 else ""),
             hint="Put those migrations into the folder, under the version that the tool knows.",
         )
-    return Mapped(migrations=tuple(one for one in migrations if one.id in chosen))
+    return Mapped(migrations=tuple(migration for migration in migrations if migration.id in chosen))
 
 
 def _scope_problem(history: History, migrations: Sequence[Migration], scope: str | None) -> str:
-    scopes = sorted({one.scope for one in history.applied})
+    scopes = sorted({applied.scope for applied in history.applied})
     if scope is not None and scope not in scopes:
         return f"its history knows no {scope!r}, but {', '.join(scopes) or 'nothing'}"
     if scope is None and len(scopes) > 1 and _own_scope(set(scopes), migrations) is None:
@@ -302,7 +308,7 @@ def _own_scope(scopes: Iterable[str], migrations: Sequence[Migration]) -> str | 
     known = set(scopes)
     if len(known) == 1:
         return known.pop()
-    sets = {one.ref.set for one in migrations} & known
+    sets = {migration.ref.set for migration in migrations} & known
     return sets.pop() if len(sets) == 1 else None
 
 
@@ -318,10 +324,14 @@ def _find(said: Said, migrations: Sequence[Migration]) -> list[Migration]:
         for leading in _LEADING:
             lead = leading.match(text)
             key = version_key(lead[1].replace("_", ".")) if lead else None
-            if key is not None and (found := [one for one in migrations if one.key == key]):
+            if key is not None and (
+                found := [migration for migration in migrations if migration.key == key]
+            ):
                 return found
         name = _name(text)
-        if name and (found := [one for one in migrations if _same_name(one.ref.name, name)]):
+        if name and (
+            found := [migration for migration in migrations if _same_name(migration.ref.name, name)]
+        ):
             return found
     return []
 

@@ -34,7 +34,7 @@ def order_set(migrations: Sequence[Migration]) -> tuple[Migration, ...]:
 
 def order_sets(sets: Iterable[MigrationSet]) -> tuple[Migration, ...]:
     """Order several sets that one tenant follows, as one. Raises ScriptError as `order_set` does."""
-    every = [migration for one in sets for migration in one.migrations]
+    every = [migration for migration_set in sets for migration in migration_set.migrations]
     return _order(every, only_within=False)
 
 
@@ -87,8 +87,8 @@ def _sorted(needs: dict[_Id, list[_Id]], by_id: dict[_Id, Migration]) -> list[_I
     waits = {this: len(set(wanted)) for this, wanted in needs.items()}
     wanted_by: dict[_Id, list[_Id]] = {}
     for this, wanted in needs.items():
-        for one in set(wanted):
-            wanted_by.setdefault(one, []).append(this)
+        for migration in set(wanted):
+            wanted_by.setdefault(migration, []).append(this)
     ready = [(key, owner) for (owner, key), count in waits.items() if count == 0]
     heapq.heapify(ready)
     order: list[_Id] = []
@@ -110,7 +110,7 @@ def _cycle(
     """Follow unfinished dependencies until one comes again: that is the cycle's path."""
     path = [min(this for this in needs if this not in done)]
     while path[-1] not in path[:-1]:
-        path.append(next(one for one in needs[path[-1]] if one not in done))
+        path.append(next(need for need in needs[path[-1]] if need not in done))
     path = path[path.index(path[-1]) :]
     owners = {owner for owner, _ in path}
     names = [by_id[this].ref.version if len(owners) == 1 else by_id[this].id for this in path]
@@ -129,7 +129,7 @@ def _missing(
     own = owner == migration.ref.set
     named = version if own else f"{owner}/{version}"
     if owner in sets:
-        there = [one.ref.version for (name, _), one in by_id.items() if name == owner]
+        there = [migration.ref.version for (name, _), migration in by_id.items() if name == owner]
         listed = ", ".join(there[:10]) + (" …" if len(there) > 10 else "")
         reason = f"set {owner} has no version {version}"
         hint = f"It has {listed}."
@@ -146,8 +146,10 @@ def _missing(
 
 def gaps(migrations: Sequence[Migration]) -> tuple[str, ...]:
     """One warning for each hole in a sequence 001, 002, 004; none for dotted versions and timestamps."""
-    ordered = sorted(migrations, key=lambda one: one.key)
-    if any("." in one.ref.version or one.key[0] > _MAX_SEQUENTIAL for one in ordered):
+    ordered = sorted(migrations, key=lambda migration: migration.key)
+    if any(
+        "." in migration.ref.version or migration.key[0] > _MAX_SEQUENTIAL for migration in ordered
+    ):
         return ()
     pairs = list(pairwise(ordered))
     if not any(after.key[0] - before.key[0] == 1 for before, after in pairs):

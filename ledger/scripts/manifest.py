@@ -158,12 +158,12 @@ def _refuse_guesses(file: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if key in keys:
             raise _repeated(key, file)
         keys.add(key)
-        for one in value if isinstance(value, list) else (value,):
-            if key in _VERSION_KEYS and isinstance(one, _Decimal) and str(float(one)) != one:
+        for item in value if isinstance(value, list) else (value,):
+            if key in _VERSION_KEYS and isinstance(item, _Decimal) and str(float(item)) != item:
                 raise ScriptError(
-                    f"the {key} {one} is a number, and would be read as {float(one)}",
+                    f"the {key} {item} is a number, and would be read as {float(item)}",
                     file=file,
-                    hint=f'Write it as text: "{one}".',
+                    hint=f'Write it as text: "{item}".',
                 )
     return dict(pairs)
 
@@ -187,8 +187,10 @@ def _listed(value: Any, file: str) -> list[tuple[str, Any]]:
     """`migrations` as pairs: it is an object by version, or a list of objects with a version."""
     if isinstance(value, dict):
         return list(value.items())
-    if isinstance(value, list) and all(isinstance(one, dict) and "version" in one for one in value):
-        return [(str(one["version"]), one) for one in value]
+    if isinstance(value, list) and all(
+        isinstance(item, dict) and "version" in item for item in value
+    ):
+        return [(str(item["version"]), item) for item in value]
     raise ScriptError(
         "`migrations` is neither an object by version nor a list of objects with a version",
         file=file,
@@ -207,7 +209,7 @@ def _add(
     for name in value:
         if name not in _ENTRY_KEYS:
             _warn(name, _ENTRY_KEYS, file, warnings)
-    known = {name: one for name, one in value.items() if name in _ENTRY_KEYS and one is not None}
+    known = {name: item for name, item in value.items() if name in _ENTRY_KEYS and item is not None}
     entry = _convert(known, Entry, file, version)
     own = str(entry.version)
     if own and version_key(own) != key:

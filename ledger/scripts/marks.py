@@ -79,14 +79,16 @@ def require_no_marks(text: str, dialect: Dialect, *, file: str, section: Directi
     down is right. Raises ScriptError with the first mark's line and those of the others.
     """
     found = [
-        one for one in _marks(text) if not (one.direction == section != "up" and one.tool != OWN)
+        mark
+        for mark in _marks(text)
+        if not (mark.direction == section != "up" and mark.tool != OWN)
     ]
-    outside = _outside(text, [one.comment.position for one in found], dialect)
-    found = [one for one in found if one.comment.position in outside]
+    outside = _outside(text, [mark.comment.position for mark in found], dialect)
+    found = [mark for mark in found if mark.comment.position in outside]
     if not found:
         return
     first = found[0]
-    lines = [text.count("\n", 0, one.comment.position) + 1 for one in found]
+    lines = [text.count("\n", 0, mark.comment.position) + 1 for mark in found]
     more = f" (others in {_lines(lines[1:])})" if lines[1:] else ""
     if first.tool == OWN:
         what = f"{first.comment.written!r} is no section mark as it is written, and would be read as a comment"
@@ -202,13 +204,13 @@ def require_no_heading(statement: Statement, dialect: Dialect, *, first: bool, f
     if _ROLLBACK.match(statement.sql):
         return
     comments = list(_comments(lead))
-    written = [one.position for one in comments if one.text.rstrip().endswith(";")]
+    written = [comment.position for comment in comments if comment.text.rstrip().endswith(";")]
     headings = [
-        one
-        for one in comments
-        if _is_heading(one.text) and not (written and one.position < written[-1])
+        comment
+        for comment in comments
+        if _is_heading(comment.text) and not (written and comment.position < written[-1])
     ]
-    outside = _outside(lead, [one.position for one in headings], dialect)
+    outside = _outside(lead, [heading.position for heading in headings], dialect)
     for comment in headings:
         beside = not first and lead.find("\n", 0, comment.position) < 0
         if (beside and comment.intro != "/*") or comment.position not in outside:

@@ -60,11 +60,11 @@ def meant(comment: str, words: Iterable[str]) -> str:
     if colon is None and (value or "-- " + match["word"] != comment.rstrip()):
         return ""
     if colon is not None and value and value.lower() in _YES:
-        for one in known:
-            if len(one) > PREFIX and word[:PREFIX] == one[:PREFIX]:
-                return known[one]
-    near = [one for one in known if _is_slip(word, one, written=match["word"])]
-    near = [one for one in near if colon is not None or not known[one].endswith(":")]
+        for name in known:
+            if len(name) > PREFIX and word[:PREFIX] == name[:PREFIX]:
+                return known[name]
+    near = [name for name in known if _is_slip(word, name, written=match["word"])]
+    near = [name for name in near if colon is not None or not known[name].endswith(":")]
     return known[near[0]] if near else ""
 
 
@@ -72,7 +72,7 @@ def _fits(word: str, value: str, *, colon: bool) -> bool:
     """Whether what follows a directive's own word, in other letters or signs, can only be its value."""
     if word == "depends":
         items = value.lower().removeprefix("on ").replace(",", " ").split()
-        return bool(items) and all(version_key(one.rpartition("/")[2]) for one in items)
+        return bool(items) and all(version_key(item.rpartition("/")[2]) for item in items)
     if word in ("placeholders", "foreign-key-check"):
         return value.lower() in ("on", "off")
     if word == "secret":
@@ -85,7 +85,7 @@ def slip_of(word: str, known: Iterable[str]) -> str:
     names = list(known)
     if word in names:
         return ""
-    return next((one for one in names if _is_slip(word, one, written=word)), "")
+    return next((name for name in names if _is_slip(word, name, written=word)), "")
 
 
 def _is_slip(word: str, known: str, *, written: str) -> bool:

@@ -72,6 +72,7 @@ def test_what_is_in_another_database_is_not_owned() -> None:
     assert owned("mysql", "CREATE TABLE other.t (id INT)") == set()
     assert owned("sqlite", "CREATE TABLE temp.t (id)") == set()
     assert owned("sqlite", "CREATE TABLE main.t (id)") == {"table t"}
+    assert owned("mysql", "CREATE TABLE main.t (id INT)") == set()
 
 
 def test_indexes_of_one_name_are_told_apart_by_their_tables() -> None:

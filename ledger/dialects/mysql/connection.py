@@ -18,7 +18,7 @@ import msgspec
 
 from ledger.dialects.mysql.syntax import SYNTAX
 from ledger.dialects.statements import classify
-from ledger.dialects.tokens import Token
+from ledger.dialects.tokens import Cursor, Token
 
 What = Literal["rows", "found", "warnings", "errors", "sequence", "diagnostics"]
 ONE_SHOT: Final = frozenset({"insert_id", "rand_seed1", "rand_seed2"})
@@ -124,14 +124,14 @@ class Uses(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reads_last(self) -> bool:
         """Whether it reads what the statement just before it left."""
-        return any(one.what not in ("sequence", "found") for one in self.reads)
+        return any(read.what not in ("sequence", "found") for read in self.reads)
 
 
 @lru_cache(maxsize=4096)
 def uses(sql: str) -> Uses:
     """What the statement reads and leaves. Never raises."""
     kind = classify(sql, SYNTAX)
-    first = next((one.upper for one in SYNTAX.tokens(sql)), "")
+    first = next((token.upper for token in SYNTAX.tokens(sql)), "")
     plain = Uses(
         first=first,
         selects=kind.kind in ("query", "call", "other"),
@@ -140,25 +140,25 @@ def uses(sql: str) -> Uses:
     )
     if first in _REFUSED:
         return msgspec.structs.replace(plain, refusal=_REFUSED[first])
-    if first == "LOAD" and any(one.upper == "LOCAL" for one in islice(SYNTAX.tokens(sql), 5)):
+    if first == "LOAD" and any(token.upper == "LOCAL" for token in islice(SYNTAX.tokens(sql), 5)):
         return msgspec.structs.replace(plain, refusal=_LOCAL)
     if _WORTH_READING.search(sql) is None:
         return plain
     found = list(SYNTAX.placed(sql))
     words = [token for _, _, token in found]
-    if first == "CREATE" and any(one.upper in _STORED for one in words[:12]):
+    if first == "CREATE" and any(word.upper in _STORED for word in words[:12]):
         return Uses(stored=True, inside=frozenset(_variables(words)))
-    upper = {one.upper for one in words}
+    upper = {word.upper for word in words}
     if "RELEASE_ALL_LOCKS" in upper:
         return msgspec.structs.replace(plain, refusal=_ALL_LOCKS)
     if first == "GET":
         return _diagnostics(words, len(sql))
     return msgspec.structs.replace(
         plain,
-        selects=plain.selects or any(one.upper == "SELECT" for one in words),
+        selects=plain.selects or any(word.upper == "SELECT" for word in words),
         reads=tuple(_reads(found)),
-        insert_id=any(one.upper in _IDS for one in words),
-        random=any(one.upper == "RAND" and after.text == "(" for one, after in pairwise(words)),
+        insert_id=any(word.upper in _IDS for word in words),
+        random=any(word.upper == "RAND" and after.text == "(" for word, after in pairwise(words)),
         **{
             "variables": frozenset(_variables(words)),
             "again": kind.kind in ("query", "session") and bool(_LOCKS & upper),
@@ -172,7 +172,7 @@ def _own(
 ) -> dict[str, object]:
     """What the statements that are about the connection itself do."""
     name = words[1].text.lower() if len(words) > 1 else ""
-    upper = [one.upper for one in words]
+    upper = [word.upper for word in words]
     if first == "SET" and name == "statement":
         return {}  # SET STATEMENT … FOR: the settings end with the statement behind them.
     if first == "SET":
@@ -184,7 +184,9 @@ def _own(
         settings = tuple(_settings(words[1:]))
         if classify(sql, SYNTAX).kind != "session":
             # It sets something on the server too, and is not run again for the session's sake.
-            settings = tuple(msgspec.structs.replace(one, computed=True) for one in settings)
+            settings = tuple(
+                msgspec.structs.replace(setting, computed=True) for setting in settings
+            )
         again = again or bool(_LOCKS & set(upper))
         return {"settings": settings, "again": again, "once": once}
     if first == "PREPARE" and len(found) > 3:
@@ -197,13 +199,13 @@ def _own(
         return {"makes_temporary": classify(sql, SYNTAX).target.rpartition(".")[2].lower()}
     if first == "DROP" and {"TABLE", "TABLES"} & set(upper[1:3]):
         touched = classify(sql, SYNTAX).touched
-        return {"drops": tuple(one.rpartition(".")[2].lower() for one in touched)}
+        return {"drops": tuple(table.rpartition(".")[2].lower() for table in touched)}
     return {}
 
 
 def _within_text(words: Sequence[Token]) -> dict[str, object]:
     """The variables that a text to be executed names, besides those beside it."""
-    texts = [one.text[1:-1] for one in words if one.kind == "string"]
+    texts = [word.text[1:-1] for word in words if word.kind == "string"]
     inner = {name for text in texts for name in uses(text).variables}
     refusals = [found for text in texts if (found := uses(text).refusal) is not None]
     return {
@@ -234,7 +236,7 @@ def _reads(found: list[tuple[int, int, Token]]) -> Iterator[Read]:
     words = [token for _, _, token in found]
     for number, (start, _, token) in enumerate(found):
         after = words[number + 1 : number + 4]
-        texts = [one.text for one in after]
+        texts = [word.text for word in after]
         if token.upper in _LAST and texts[:2] == ["(", ")"]:
             yield Read(start, found[number + 2][1], _LAST[token.upper])
         elif token.upper in _COUNTS and (at := _system_variable(words, number)) is not None:
@@ -244,13 +246,13 @@ def _reads(found: list[tuple[int, int, Token]]) -> Iterator[Read]:
             while end < len(words) and words[end].text != ")":
                 end += 1
             if end < len(words):
-                name = "".join(_quoted(one) for one in words[number + 2 : end])
+                name = "".join(_quoted(word) for word in words[number + 2 : end])
                 yield Read(start, found[end][1], "sequence", name)
-        elif token.upper == "PREVIOUS" and [one.upper for one in after[:2]] == ["VALUE", "FOR"]:
+        elif token.upper == "PREVIOUS" and [word.upper for word in after[:2]] == ["VALUE", "FOR"]:
             end = number + 3
             while end + 2 < len(words) and words[end + 1].text == ".":
                 end += 2
-            name = "".join(_quoted(one) for one in words[number + 3 : end + 1])
+            name = "".join(_quoted(word) for word in words[number + 3 : end + 1])
             yield Read(start, found[end][1], "sequence", name)
 
 
@@ -273,12 +275,12 @@ def _settings(words: Sequence[Token]) -> Iterator[Setting]:
         if is_variable:
             continue
         if name in ("names", "charset", "character"):
-            yield from (Setting(one, computed=False) for one in _NAMES)
+            yield from (Setting(variable, computed=False) for variable in _NAMES)
             continue
         yield Setting(
             name,
-            computed=name in ONE_SHOT or any(one.text in ("(", "@") for one in value),
-            default=[one.upper for one in value] == ["DEFAULT"],
+            computed=name in ONE_SHOT or any(token.text in ("(", "@") for token in value),
+            default=[token.upper for token in value] == ["DEFAULT"],
         )
 
 
@@ -289,15 +291,15 @@ def assignments(sql: str) -> Iterator[tuple[bool, str, Sequence[Token]]]:
 
 
 def _assigned(words: Sequence[Token]) -> Iterator[tuple[bool, str, Sequence[Token]]]:
-    for clause in _clauses(words):
-        texts = [one.text for one in clause]
+    for clause in Cursor(iter(words)).clauses():
+        texts = [token.text for token in clause]
         if texts[:2] == ["@", "@"]:
             clause = clause[2:]
         if clause and clause[0].upper in _SCOPES:
             if clause[0].upper in _ELSEWHERE:
                 continue
             clause = clause[1:]
-            texts = [one.text for one in clause]
+            texts = [token.text for token in clause]
             clause = clause[2 if texts[:2] == ["@", "@"] else texts[:1] == ["."] :]
         if not clause or clause[0].upper in ("PASSWORD", "ROLE", "RESOURCE", "TRANSACTION"):
             continue
@@ -305,27 +307,16 @@ def _assigned(words: Sequence[Token]) -> Iterator[tuple[bool, str, Sequence[Toke
             yield False, clause[0].upper.lower(), clause[1:]
             continue
         is_variable = clause[0].text == "@"
-        end = next((at for at, one in enumerate(clause) if one.text == "="), len(clause))
+        end = next((at for at, token in enumerate(clause) if token.text == "="), len(clause))
         if end < len(clause):
             name = next(_variables(clause[:end]), "") if is_variable else clause[0].text.lower()
             yield is_variable, name, clause[end + 1 :]
 
 
-def _clauses(words: Sequence[Token]) -> Iterator[Sequence[Token]]:
-    """Split at the commas outside parentheses."""
-    depth = begin = 0
-    for number, token in enumerate(words):
-        depth += (token.text == "(") - (token.text == ")") if token.kind == "other" else 0
-        if depth == 0 and token.kind == "other" and token.text == ",":
-            yield words[begin:number]
-            begin = number + 1
-    yield words[begin:]
-
-
 def _diagnostics(words: Sequence[Token], end: int) -> Uses:
     """GET DIAGNOSTICS @a = ROW_COUNT, @b = NUMBER: what it asks is known without asking."""
     variables = frozenset(_variables(words))
-    if any(one.upper in ("CONDITION", "STACKED") for one in words):
+    if any(word.upper in ("CONDITION", "STACKED") for word in words):
         return Uses(
             variables=variables,
             refusal=(
@@ -341,8 +332,8 @@ def diagnostics_asked(sql: str) -> tuple[tuple[str, What], ...]:
     """(variable, what) for each assignment of a GET DIAGNOSTICS."""
     words = [token for _, _, token in SYNTAX.placed(sql)]
     asked: list[tuple[str, What]] = []
-    start = next((n for n, one in enumerate(words) if one.upper == "DIAGNOSTICS"), len(words))
-    for clause in _clauses(words[start + 1 :]):
+    start = next((n for n, word in enumerate(words) if word.upper == "DIAGNOSTICS"), len(words))
+    for clause in Cursor(iter(words[start + 1 :])).clauses():
         for name in _variables(clause):
             asked.append((name, "rows" if clause[-1].upper == "ROW_COUNT" else "warnings"))
     return tuple(asked)

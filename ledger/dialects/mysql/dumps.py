@@ -60,7 +60,7 @@ def is_dump(text: str) -> bool:
     return _HEAD.search(text, 0, HEAD_CHARACTERS) is not None
 
 
-def dump_hint(head: str, *, line: str, wide: bool) -> str:
+def dump_hint(head: str, *, line: str = "", wide: bool = False) -> str:
     """How to take a dump again whose bytes are no text: as `Dialect.dump_hint`."""
     dump = is_dump(head)
     if wide:

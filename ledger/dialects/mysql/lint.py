@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ledger.dialects.base import Equip
 from ledger.dialects.findings import Finding, finding_at
 from ledger.dialects.mysql.needs import doubts
 from ledger.dialects.mysql.syntax import SYNTAX
@@ -12,7 +13,14 @@ from ledger.dialects.steps import Section, Step
 from ledger.dialects.wording import because, label, reason
 
 
-def findings(up: Section, down: Section | None, sync: Sequence[Step]) -> Iterator[Finding]:
+def findings(
+    up: Section,
+    down: Section | None,
+    sync: Sequence[Step],
+    *,
+    bound: bool,
+    equip: Equip | None = None,
+) -> Iterator[Finding]:
     """What the rules find in a migration's sections."""
     for section in (up, down):
         yield from _not_atomic(section.steps if section else ())

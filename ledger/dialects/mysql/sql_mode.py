@@ -73,8 +73,8 @@ class SqlMode:
         first = words[0]
         if len(words) == 1 and first.text.isdecimal():
             return frozenset(name for bit, name in _BITS.items() if int(first.text) >> bit & 1)
-        texts = [_modes(one.text[1:-1]) for one in words if one.kind == "string"]
-        names = [one.upper for one in words]
+        texts = [_modes(word.text[1:-1]) for word in words if word.kind == "string"]
+        names = [word.upper for word in words]
         found: Modes = frozenset()
         if names == ["DEFAULT"] or "GLOBAL" in names:
             found = self._base
@@ -125,4 +125,4 @@ def _quoted(quoting: Quoting) -> re.Pattern[str]:
 
 
 def _modes(text: str) -> Modes:
-    return frozenset(one.strip().upper() for one in text.split(",") if one.strip())
+    return frozenset(mode.strip().upper() for mode in text.split(",") if mode.strip())

@@ -35,7 +35,7 @@ class _Type(msgspec.Struct, frozen=True):
         return int(self.args) if self.args.isdigit() else 0
 
 
-def relation(live: Column, desired: Column) -> Relation:
+def relation(live: Column, desired: Column, *, in_key: bool) -> Relation:
     """The desired type beside the live one. The display width of an integer says nothing."""
     if live.type == desired.type:
         return "same"

@@ -18,7 +18,12 @@ from ledger.dialects.steps import Section, Step
 
 
 def findings(
-    up: Section, down: Section | None, sync: Sequence[Step], *, bound: bool, equip: Equip | None
+    up: Section,
+    down: Section | None,
+    sync: Sequence[Step],
+    *,
+    bound: bool,
+    equip: Equip | None = None,
 ) -> Iterator[Finding]:
     """What the rules find in a migration's sections."""
     yield from rebuild_with_foreign_keys(up)

@@ -90,8 +90,8 @@ def enforces_foreign_keys(statements: tuple[str, ...]) -> bool:
     """Whether foreign keys are enforced on a connection once these statements have run on it."""
     with closing(sqlite3.connect(":memory:")) as database:
         enforced = bool(database.execute("PRAGMA foreign_keys").fetchone()[0])
-    for one in statements:
-        switched = switches_foreign_keys(one)
+    for statement in statements:
+        switched = switches_foreign_keys(statement)
         enforced = enforced if switched is None else switched
     return enforced
 
