@@ -224,7 +224,7 @@ def drop(cursor: Cursor, syntax: Syntax) -> StatementKind:
     )
     if what not in _SHOWN:
         return _outside(kind)
-    if several and not guarded and not syntax.transactional_ddl:
+    if several and not guarded:
         return msgspec.structs.replace(kind, unsettled="several_dropped")
     return kind
 

@@ -24,7 +24,10 @@ __all__ = ["StatementKind", "classify"]
 
 def classify(sql: str, syntax: Syntax) -> StatementKind:
     """Classify one statement. Never raises; what it does not know is `other`."""
-    return _statement(syntax.cursor(sql), syntax)
+    kind = _statement(syntax.cursor(sql), syntax)
+    if kind.unsettled and syntax.transactional_ddl:
+        return msgspec.structs.replace(kind, unsettled="")
+    return kind
 
 
 def _statement(cursor: Cursor, syntax: Syntax) -> StatementKind:
@@ -38,12 +41,7 @@ def _statement(cursor: Cursor, syntax: Syntax) -> StatementKind:
     if word in _TRANSACTION:
         return _transaction(word, _TRANSACTION[word])
     kind, redo_safe, unsettled = _SIMPLE.get(word, ("other", False, "unknown"))
-    return StatementKind(
-        kind=kind,
-        verb=word,
-        redo_safe=redo_safe,
-        unsettled="" if syntax.transactional_ddl else unsettled,
-    )
+    return StatementKind(kind=kind, verb=word, redo_safe=redo_safe, unsettled=unsettled)
 
 
 _Kind = Literal["ddl", "dml", "query", "transaction", "session", "pragma", "call", "other"]
