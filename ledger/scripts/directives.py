@@ -23,11 +23,16 @@ _SKIP_KINDS: Final = ("column", "table", "index", "view", "sql:")
 
 
 class Directive(NamedTuple):
-    """One directive: its word, what follows it, and its line in the file."""
+    """One directive: its word, what follows it, and where it stands."""
 
     word: str
     value: str
+    file: str
     line: int
+
+    def error(self, problem: str, hint: str) -> ScriptError:
+        """The error for what is wrong with it."""
+        return ScriptError(problem, file=self.file, line=self.line, hint=hint)
 
 
 _COMMENT: Final = re.compile(rf"{BLOCK_COMMENT}|#[^\n]*|(?P<comment>--[^\n]*)")
@@ -69,22 +74,21 @@ def read_directives(
             if not kept:
                 _require_no_directive(match[0], file=file, line=at)
             continue
-        directive = _DIRECTIVE.fullmatch(comment)
-        if directive is None:
+        written = _DIRECTIVE.fullmatch(comment)
+        if written is None:
             if not kept:
                 _require_prose(comment, file=file, line=at)
             continue
-        word = directive["valued"] or directive["bare"]
+        word = written["valued"] or written["bare"]
+        directive = Directive(word, written["value"] or "", file, at)
         if not _alone(lead, match.start(), first=first):
             if word in _PROSE:
                 continue
-            raise ScriptError(
+            raise directive.error(
                 f"the directive -- {word} shares its line with a statement",
-                file=file,
-                line=at,
-                hint="Write it on a line of its own, before the statement it is for.",
+                "Write it on a line of its own, before the statement it is for.",
             )
-        found.append(Directive(word, directive["value"] or "", at))
+        found.append(directive)
     return found
 
 
@@ -132,7 +136,7 @@ def nearest(word: str, valid: tuple[str, ...] | list[str]) -> str:
     return f"Did you mean {near[0]}? Valid are: {every}." if near else f"Valid are: {every}."
 
 
-def parse_section(directive: Directive, *, file: str) -> tuple[SectionName, bool]:
+def parse_section(directive: Directive) -> tuple[SectionName, bool]:
     """The section that `-- migrate:…` opens, and whether it is one transaction. Raises ScriptError."""
     words = directive.value.split()
     name = words[0] if words else ""
@@ -140,27 +144,20 @@ def parse_section(directive: Directive, *, file: str) -> tuple[SectionName, bool
         if section == name:
             break
     else:
-        raise ScriptError(
-            f"unknown section {name!r} in -- migrate:{name}",
-            file=file,
-            line=directive.line,
-            hint=nearest(name, list(SECTIONS)),
+        raise directive.error(
+            f"unknown section {name!r} in -- migrate:{name}", nearest(name, list(SECTIONS))
         )
     transaction = True
     if section == "sync" and words[1:]:
-        raise ScriptError(
+        raise directive.error(
             f"-- migrate:sync takes no option, and this is {words[1]!r}",
-            file=file,
-            line=directive.line,
-            hint="Whether its statements share a transaction is said at -- migrate:up.",
+            "Whether its statements share a transaction is said at -- migrate:up.",
         )
     for option in words[1:]:
         if option.lower() not in ("transaction:false", "transaction:true"):
-            raise ScriptError(
+            raise directive.error(
                 f"unknown option {option!r} in -- migrate:{name}",
-                file=file,
-                line=directive.line,
-                hint="The only option is transaction:false.",
+                "The only option is transaction:false.",
             )
         transaction = option.lower() == "transaction:true"
     return section, transaction
@@ -170,7 +167,7 @@ _NAME: Final = rf"(?:{BACKTICKED}|{DOUBLE}|{SINGLE}|\[[^\]]*+\]|[\w${{}}]+)"
 _SUBJECT: Final = re.compile(rf"({_NAME})(?:\s*\.\s*({_NAME}))?")
 
 
-def parse_skip_if(directive: Directive, *, file: str) -> SkipIf:
+def parse_skip_if(directive: Directive) -> SkipIf:
     """Read a guard: `column T.C`, `table T`, `index I`, `view V` or `sql: SELECT …`. Raises ScriptError.
 
     A name in quotes may hold anything; a doubled quote stands for itself.
@@ -191,12 +188,10 @@ def parse_skip_if(directive: Directive, *, file: str) -> SkipIf:
                 kind="column", subject=f"{first}.{second}", text=text, owner=first, name=second
             )
     known = word in _SKIP_KINDS
-    raise ScriptError(
+    raise directive.error(
         f"-- skip-if: {text} "
         + ("names nothing" if known and not rest.strip() else "is not a guard"),
-        file=file,
-        line=directive.line,
-        hint="Write column TABLE.COLUMN, table NAME, index NAME, view NAME, or sql: SELECT …;"
+        "Write column TABLE.COLUMN, table NAME, index NAME, view NAME, or sql: SELECT …;"
         ' a name with a space stands in quotes: table "order items"'
         + ("." if known else f" ({nearest(word, list(_SKIP_KINDS))})"),
     )
@@ -209,7 +204,7 @@ def _unquoted(name: str) -> str:
     return name[1:-1].replace(mark * 2, mark) if mark in ("`", '"', "'") and name else name
 
 
-def require_reason(directive: Directive, section: SectionName, *, file: str) -> None:
+def require_reason(directive: Directive, section: SectionName) -> None:
     """Hold `-- no-steps: WHY` to its form and its place. Raises ScriptError."""
     problem = ""
     if not directive.value:
@@ -217,25 +212,23 @@ def require_reason(directive: Directive, section: SectionName, *, file: str) -> 
     elif section != "up":
         problem = f"-- no-steps: stands in the section {section}"
     if problem:
-        raise ScriptError(
+        raise directive.error(
             problem,
-            file=file,
-            line=directive.line,
-            hint="Write after it, in the section up, why the migration has no step.",
+            "Write after it, in the section up, why the migration has no step.",
         )
 
 
-def parse_depends(directive: Directive, *, file: str, set_name: str) -> tuple[tuple[str, str], ...]:
+def parse_depends(directive: Directive, *, set_name: str) -> tuple[tuple[str, str], ...]:
     """Read `001, billing/003` as (set, version) pairs. Raises ScriptError."""
     result = []
     for item in directive.value.replace(",", " ").split():
-        result.append(parse_dependency(item, set_name=set_name, file=file, line=directive.line))
+        result.append(
+            parse_dependency(item, set_name=set_name, file=directive.file, line=directive.line)
+        )
     if not result:
-        raise ScriptError(
+        raise directive.error(
             "-- depends: names no version",
-            file=file,
-            line=directive.line,
-            hint="Write versions of this set, or SET/VERSION, separated by commas.",
+            "Write versions of this set, or SET/VERSION, separated by commas.",
         )
     return tuple(result)
 

@@ -153,11 +153,9 @@ def _no_steps(main: Parsed, up: Section) -> str:
         return ""
     steps = [*up.steps, *main.steps.get("sync", ())]
     if steps:
-        raise ScriptError(
+        raise main.no_steps.error(
             f"-- no-steps: stands in a migration with a step in line {steps[0].line}",
-            file=main.file,
-            line=main.no_steps.line,
-            hint="Remove the directive or the statements.",
+            "Remove the directive or the statements.",
         )
     return main.no_steps.value
 

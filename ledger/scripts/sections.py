@@ -133,31 +133,29 @@ def _take_directives(parsed: Parsed, pending: _Pending, directives: list[Directi
     for directive in directives:
         word = directive.word
         if word == "migrate":
-            _require_used(pending, parsed.file)
+            _require_used(pending)
             _open_section(parsed, directive)
             pending = _Pending()
         elif word == "depends":
-            parsed.depends += parse_depends(directive, file=parsed.file, set_name=parsed.set_name)
+            parsed.depends += parse_depends(directive, set_name=parsed.set_name)
         elif word == "no-steps":
-            require_reason(directive, parsed.section, file=parsed.file)
+            require_reason(directive, parsed.section)
             parsed.no_steps = directive
         elif word == "placeholders":
-            parsed.placeholders = _is_on(directive, file=parsed.file)
+            parsed.placeholders = _is_on(directive)
         elif word == "foreign-key-check":
-            parsed.foreign_key_check = _is_on(directive, file=parsed.file)
+            parsed.foreign_key_check = _is_on(directive)
         else:
             _note(parsed, pending, directive)
     return pending
 
 
-def _is_on(directive: Directive, *, file: str) -> bool:
+def _is_on(directive: Directive) -> bool:
     word, value = directive.word, directive.value.lower()
     if value not in ("on", "off"):
-        raise ScriptError(
+        raise directive.error(
             f"-- {word}: {directive.value} is neither on nor off",
-            file=file,
-            line=directive.line,
-            hint=f"Write -- {word}: off, or leave it out.",
+            f"Write -- {word}: off, or leave it out.",
         )
     return value == "on"
 
@@ -166,36 +164,30 @@ def _note(parsed: Parsed, pending: _Pending, directive: Directive) -> None:
     """Keep a directive that is about the next statement."""
     word, value = directive.word, directive.value
     if word in ("step", "check", "verify-step") and not value:
-        raise ScriptError(
+        raise directive.error(
             f"-- {word}: says nothing",
-            file=parsed.file,
-            line=directive.line,
-            hint="Write a SELECT after it." if word == "verify-step" else "Write a name after it.",
+            "Write a SELECT after it." if word == "verify-step" else "Write a name after it.",
         )
     if word == "check" and parsed.section != "verify":
         if parsed.opened:
-            raise ScriptError(
+            raise directive.error(
                 f"-- check: {value} stands in the section {parsed.section}",
-                file=parsed.file,
-                line=directive.line,
-                hint="Write -- migrate:verify on a line before it.",
+                "Write -- migrate:verify on a line before it.",
             )
         pending.check = value
         return
     if parsed.section in ("sync", "verify") and word in ("skip-if", "verify-step", "redo-safe"):
-        raise ScriptError(
+        raise directive.error(
             f"-- {word} stands in the section {parsed.section}",
-            file=parsed.file,
-            line=directive.line,
-            hint="It belongs to a step of the section up or down.",
+            "It belongs to a step of the section up or down.",
         )
-    _require_first(parsed, pending, directive)
+    _require_first(pending, directive)
     pending.last = directive
     pending.words.add(word)
     if word == "step":
         pending.name = value
     elif word == "skip-if":
-        pending.skip_if = parse_skip_if(directive, file=parsed.file)
+        pending.skip_if = parse_skip_if(directive)
         if pending.skip_if.kind == "sql":
             _require_query(parsed, directive, pending.skip_if.subject)
     elif word == "verify-step":
@@ -209,15 +201,13 @@ def _note(parsed: Parsed, pending: _Pending, directive: Directive) -> None:
         pending.check = value
 
 
-def _require_first(parsed: Parsed, pending: _Pending, directive: Directive) -> None:
+def _require_first(pending: _Pending, directive: Directive) -> None:
     """Refuse a second word of a kind before one statement: one of the two would say nothing."""
     word = directive.word
     if word in pending.words and word in ("step", "skip-if", "verify-step", "check"):
-        raise ScriptError(
+        raise directive.error(
             f"a second -- {word} before one statement",
-            file=parsed.file,
-            line=directive.line,
-            hint="Remove one of the two, or add the statement between them."
+            "Remove one of the two, or add the statement between them."
             + (" For `this or that`, write sql: SELECT …" if word == "skip-if" else ""),
         )
 
@@ -228,11 +218,9 @@ def _require_query(parsed: Parsed, directive: Directive, sql: str) -> None:
     kinds = [parsed.dialect.classify(statement.sql) for statement in statements]
     if [kind.kind for kind in kinds] != ["query"] or not (kinds[0].settleable or parsed.kept):
         what = _shown(kinds[0]) if len(kinds) == 1 else f"{len(kinds)} statements"
-        raise ScriptError(
+        raise directive.error(
             f"-- {directive.word} must be a SELECT, and this is {what}",
-            file=parsed.file,
-            line=directive.line,
-            hint="It only asks; put what changes something into a step.",
+            "It only asks; put what changes something into a step.",
         )
 
 
@@ -242,30 +230,26 @@ def _shown(kind: StatementKind) -> str:
 
 
 def _open_section(parsed: Parsed, directive: Directive) -> None:
-    section, transaction = parse_section(directive, file=parsed.file)
+    section, transaction = parse_section(directive)
     problem = ""
     if section in parsed.opened:
         problem = f"a second section -- migrate:{section}"
     elif section == "up" and parsed.steps.get("up"):
         problem = "statements stand before -- migrate:up"
     if problem:
-        raise ScriptError(
+        raise directive.error(
             problem,
-            file=parsed.file,
-            line=directive.line,
-            hint="A file has at most one section up, one sync, one down and one verify.",
+            "A file has at most one section up, one sync, one down and one verify.",
         )
     parsed.opened[section] = transaction
     parsed.section = section
 
 
-def _require_used(pending: _Pending, file: str) -> None:
+def _require_used(pending: _Pending) -> None:
     if pending.last is not None:
-        raise ScriptError(
+        raise pending.last.error(
             f"-- {pending.last.word} has no statement after it",
-            file=file,
-            line=pending.last.line,
-            hint="It is about the next statement of its section; remove it or add the statement.",
+            "It is about the next statement of its section; remove it or add the statement.",
         )
 
 
@@ -360,6 +344,6 @@ def _finish(parsed: Parsed, script: Script, pending: _Pending, *, kept: bool) ->
         file=parsed.file,
         kept=kept,
     )
-    _require_used(_take_directives(parsed, pending, directives), parsed.file)
+    _require_used(_take_directives(parsed, pending, directives))
     for statement in parsed.dropped.values():
         require_sync(statement, parsed.dialect, file=parsed.file)

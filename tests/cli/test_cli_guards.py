@@ -68,7 +68,7 @@ def test_a_name_with_a_space_is_found(
 )
 def test_the_parts_of_a_guard(text: str, parts: tuple[str, str]) -> None:
     """A dot in quotes belongs to the name; a doubled quote stands for itself."""
-    assert parse_skip_if(Directive("skip-if", text, 1), file="x.sql").parts == parts
+    assert parse_skip_if(Directive("skip-if", text, "x.sql", 1)).parts == parts
 
 
 @pytest.mark.parametrize(
@@ -78,5 +78,5 @@ def test_the_parts_of_a_guard(text: str, parts: tuple[str, str]) -> None:
 def test_what_is_no_name_is_refused(text: str) -> None:
     """With the form that it should have."""
     with pytest.raises(ScriptError) as caught:
-        parse_skip_if(Directive("skip-if", text, 1), file="x.sql")
+        parse_skip_if(Directive("skip-if", text, "x.sql", 1))
     assert 'table "order items"' in caught.value.hint
