@@ -6,23 +6,7 @@ known, every default is filled in; passwords stand apart from URLs.
 
 from __future__ import annotations
 
-from ledger.config.load import PLACES, find_config, in_working_folder, load_config
-from ledger.config.model import (
-    MAX_SECONDS,
-    Backing,
-    Config,
-    OutOfOrder,
-    Timeouts,
-)
+from ledger.config.load import in_working_folder, load_config
+from ledger.config.model import MAX_SECONDS, Config
 
-__all__ = [
-    "MAX_SECONDS",
-    "PLACES",
-    "Backing",
-    "Config",
-    "OutOfOrder",
-    "Timeouts",
-    "find_config",
-    "in_working_folder",
-    "load_config",
-]
+__all__ = ["MAX_SECONDS", "Config", "in_working_folder", "load_config"]

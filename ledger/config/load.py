@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.config.model import Config, Timeouts
+from ledger.config.model import Config
 from ledger.config.raw import RawConfig, convert, read_text
 from ledger.config.tenants import Origin, folders_of, read_secret, read_tenants, read_variables
 from ledger.drivers.trusted import refuse_changed_by_others
-from ledger.engines.source import TenantSource
+from ledger.engines.source import PASSWORD_KEYS, TenantSource
 from ledger.errors import ConfigError, UsageError
 
 PLACES: Final = ("ledger.toml", "pyproject.toml")
@@ -19,8 +19,6 @@ PLACES: Final = ("ledger.toml", "pyproject.toml")
 
 MOST_LINES: Final = 500
 """Of a file in which a mistake is looked for line by line."""
-
-_PASSWORD_KEYS: Final = frozenset({"password_env", "password_file", "password_command"})
 
 
 def in_working_folder(path: str | Path) -> Path:
@@ -91,7 +89,11 @@ def load_config(
             raise ConfigError("has no [tool.ledger] table", hint="Add one.", file=str(path))
     raw = convert(data, file=str(path), text=text, root=root, shown=())
     for name, overlay in raw.env.items():
-        _check_overlay(name, overlay, file=str(path), text=text, root=root)
+        # Checked whether or not it is asked for: a typing error shows today.
+        if "env" in overlay:
+            raise ConfigError(f"env.{name} cannot hold another env", file=str(path))
+        shown = ("env", name)
+        convert(overlay, file=str(path), text=text, root=(*root, *shown), shown=shown)
     if env is not None:
         if env not in raw.env:
             raise ConfigError(
@@ -128,24 +130,14 @@ def _broken_line(text: str) -> int | None:
     return 1
 
 
-def _check_overlay(
-    name: str, overlay: Mapping[str, Any], *, file: str, text: str, root: tuple[str, ...]
-) -> None:
-    """An overlay is checked whether or not it is asked for: a typing error shows today."""
-    shown = ("env", name)
-    if "env" in overlay:
-        raise ConfigError(f"env.{name} cannot hold another env", file=file)
-    convert(overlay, file=file, text=text, root=(*root, *shown), shown=shown)
-
-
 def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` laid over `below`: tables merge key by key, everything else is replaced.
 
     Another place for a password replaces the one below, since at most one may be named.
     """
     merged = dict(below)
-    if _PASSWORD_KEYS & set(above):
-        merged = {key: value for key, value in merged.items() if key not in _PASSWORD_KEYS}
+    if PASSWORD_KEYS & set(above):
+        merged = {key: value for key, value in merged.items() if key not in PASSWORD_KEYS}
     for key, value in above.items():
         old = merged.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
@@ -196,13 +188,7 @@ def _resolve(raw: RawConfig, origin: Origin) -> Config:
         strict=raw.strict,
         allow_python=raw.allow_python,
         lease_seconds=raw.lease_seconds,
-        timeouts=Timeouts(
-            connect_seconds=raw.timeouts.connect_seconds,
-            lock_seconds=raw.timeouts.lock_seconds,
-            statement_seconds=raw.timeouts.statement_seconds,
-            backup_seconds=raw.timeouts.backup_seconds,
-            wait_seconds=raw.timeouts.wait_seconds,
-        ),
+        timeouts=raw.timeouts,
         tenants=tuple(tenants),
         env=origin.env,
         warnings=warnings,

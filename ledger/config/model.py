@@ -6,7 +6,7 @@ Invariant: no value here repeats a password; secrets are `SecretSource`s.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -18,6 +18,7 @@ from ledger.engines.source import TenantSource
 MAX_SECONDS: Final = 31_536_000.0
 """A year. What is longer is a slip of the finger, and "for ever" (`inf`) has no place in an event's JSON."""
 
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
 Backing = Literal["always", "each", "auto", "never"]
 """When a tenant is backed up before a run changes it.
 
@@ -31,18 +32,18 @@ OutOfOrder = Literal["error", "apply"]
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Deadlines in seconds: connecting with its handshake, waiting for a lock, one backup.
+    """`[timeouts]`, deadlines in seconds: connecting with its handshake, waiting for a lock, one backup.
 
     `statement_seconds` is for a migration's statements on one tenant, all together; a
     migration's own `migration_timeout_seconds` goes before it. `wait_seconds` is how long
     another run's claim of a tenant is waited for.
     """
 
-    connect_seconds: float = 10.0
-    lock_seconds: float = 30.0
-    statement_seconds: float = 3600.0
-    backup_seconds: float = 3600.0
-    wait_seconds: float = 600.0
+    connect_seconds: Seconds = 10.0
+    lock_seconds: Seconds = 30.0
+    statement_seconds: Seconds = 3600.0
+    backup_seconds: Seconds = 3600.0
+    wait_seconds: Seconds = 600.0
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

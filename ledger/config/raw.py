@@ -21,23 +21,12 @@ from ledger.config.check import (
     WrongKind,
     find_problem,
 )
-from ledger.config.model import MAX_SECONDS, Backing, OutOfOrder, Timeouts
+from ledger.config.model import Backing, OutOfOrder, Seconds, Timeouts
 from ledger.drivers.url import DEFAULT_LEDGER
 from ledger.engines.source import Positive, RawTenants, Strings, Variables
 from ledger.errors import ConfigError
 
 WorkerCount = Annotated[int, msgspec.Meta(ge=0)] | Literal["auto"]
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
-
-
-class RawTimeouts(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """`[timeouts]`."""
-
-    connect_seconds: Seconds = Timeouts().connect_seconds
-    lock_seconds: Seconds = Timeouts().lock_seconds
-    statement_seconds: Seconds = Timeouts().statement_seconds
-    backup_seconds: Seconds = Timeouts().backup_seconds
-    wait_seconds: Seconds = Timeouts().wait_seconds
 
 
 class RawConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +46,7 @@ class RawConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     password_env: str | None = None
     password_file: str | None = None
     password_command: Strings | None = None
-    timeouts: RawTimeouts = msgspec.field(default_factory=RawTimeouts)
+    timeouts: Timeouts = Timeouts()
     tenants: list[RawTenants] = []
     env: dict[str, dict[str, Any]] = {}
 
@@ -123,7 +112,7 @@ def _wanted(problem: WrongKind | WrongChoice | BeyondLimit) -> str:
 
 
 def _suggest(key: str, table: tuple[str | int, ...]) -> str:
-    shapes: dict[str | int, type[msgspec.Struct]] = {"tenants": RawTenants, "timeouts": RawTimeouts}
+    shapes: dict[str | int, type[msgspec.Struct]] = {"tenants": RawTenants, "timeouts": Timeouts}
     shape = shapes.get(table[0], RawConfig) if table else RawConfig
     valid = [field.encode_name for field in msgspec.structs.fields(shape)]
     if key == "password":
