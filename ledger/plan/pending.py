@@ -1,7 +1,7 @@
 """What a migrate would do, decided before anything is touched.
 
 Pure: a decision is a function of what is applied, of the migrations on disk and of
-the options. Equal applied sets are one object (projections.py), so that a decision
+the options. Equal applied sets are one object (`projections/applied.py`), so that a decision
 is taken once for all tenants that stand alike.
 """
 

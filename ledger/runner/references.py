@@ -61,7 +61,7 @@ class References:
         return agreed(self._votes.get(self._group(applied, target), Counter()))
 
     def _group(self, applied: Applied, target: Target) -> _Group:
-        return id(self._fleet.intern(applied)), *_alike(target)
+        return id(self._fleet.sets.intern(applied)), *_alike(target)
 
     async def schema(self, wanted: str) -> Schema | None:
         """The schema with this fingerprint, if it was seen in this run or the ledger keeps it.

@@ -222,6 +222,6 @@ def test_equal_applied_sets_are_stored_as_the_same_bytes() -> None:
             set="s", version="1", name="n", checksum="c", algorithm=algorithm, sources=()
         )
         fleet = FleetState()
-        fleet.tenants["t"] = TenantState(tenant="t", applied=fleet.intern((ref,)))
+        fleet.tenants["t"] = TenantState(tenant="t", applied=fleet.sets.intern((ref,)))
         stored.append(dump(fleet, ["tenant/t"]))
     assert stored[0] == stored[1]

@@ -1,0 +1,56 @@
+"""The vocabulary of facts: events of tenants and runs, the envelope, the codec and the hash chain."""
+
+from __future__ import annotations
+
+from ledger.events.base import (
+    BODY_SCHEMA,
+    GENESIS_HASH,
+    Change,
+    CheckResult,
+    Command,
+    Direction,
+    Event,
+    Holder,
+    Mark,
+    MigrationRef,
+)
+from ledger.events.codec import (
+    DECODED_AT_ONCE,
+    END_EVENTS,
+    EVENT_TYPES,
+    HIDDEN,
+    TYPE_NAMES,
+    AnyEvent,
+    decode_bodies,
+    decode_body,
+    encode_body,
+    lasting_body,
+    migrations_in,
+    plain_json,
+)
+from ledger.events.envelope import NewEvent, Recorded, envelope_hash, event_hash
+from ledger.events.runs import FleetSeen, LeaseRenewed, RunFinished, RunStarted
+from ledger.events.steps import AheadStep, StepApplied, StepSkipped, StepStarted
+from ledger.events.tenants import (
+    BackupCreated,
+    BackupPruned,
+    Baselined,
+    Completed,
+    DriftAccepted,
+    DriftDetected,
+    Explained,
+    Failed,
+    Imported,
+    LockCleared,
+    Maintained,
+    PlanChange,
+    QueryPlan,
+    Reset,
+    Resolved,
+    Restored,
+    RolledBack,
+    Started,
+    TenantSkipped,
+    Upkept,
+    Validated,
+)

@@ -1,0 +1,92 @@
+"""Events of the steps of a migration."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from ledger.events.base import Direction, Event
+
+
+class AheadStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that makes `objects`, none of which is there, once the step before it has landed."""
+
+    step: int
+    statement: str
+    objects: tuple[str, ...] = ()
+
+
+class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
+    """The intent, durable before a statement whose effect cannot share a transaction with the marker.
+
+    `before` is the fingerprint of the objects the statement touches. `ahead` are the
+    steps that follow without an intent of their own. `bytes_before` is the tenant's size before the
+    migration's first step, as long as its marker does not say so. `reached` is set for a step inside
+    the file's own transaction: nothing from `step` on has landed unless that has committed, and
+    `reached` is the step that is about to run, with this `statement`.
+    """
+
+    set: str
+    version: str
+    direction: Direction
+    step: int
+    statement: str
+    before: str = ""
+    objects: tuple[str, ...] = ()
+    connection_id: int = 0
+    ahead: tuple[AheadStep, ...] = ()
+    bytes_before: int | None = None
+    reached: int = 0
+
+
+class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):
+    """A step's effect is durable in the tenant. `statement` is the SHA-256 of its text.
+
+    `recovered` says that it was found done after a crash. `before` and `after`
+    are fingerprints of the touched objects where the engine took them. `existed` says of a CREATE
+    with IF NOT EXISTS or OR REPLACE whether the object was there before it.
+    """
+
+    set: str
+    version: str
+    direction: Direction
+    step: int
+    of: int
+    name: str
+    statement: str
+    duration_us: int = 0
+    rows: int | None = None
+    recovered: bool = False
+    before: str = ""
+    after: str = ""
+    warnings: tuple[str, ...] = ()
+    existed: bool | None = None
+
+    @property
+    def found_existing(self) -> bool:
+        """`existed`, also of a step that an older version recorded, in whose warnings alone it stands."""
+        if self.existed is not None:
+            return self.existed
+        return any(map(_OLD_EXISTED.match, self.warnings))
+
+
+_OLD_EXISTED: Final = re.compile(
+    r"Note (?:1050|1061|1304|1359|1537): |(?:table|view|index|trigger) .+ already exists\Z",
+    re.DOTALL,
+)
+"""The notes of MySQL and MariaDB by their numbers, and what the engine for SQLite wrote itself."""
+
+
+class StepSkipped(Event, frozen=True, kw_only=True, tag="step_skipped"):
+    """A step's `skip-if` held, so that nothing was to do."""
+
+    set: str
+    version: str
+    direction: Direction
+    step: int
+    of: int
+    name: str
+    statement: str
+    reason: str
