@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.terminal import Terminal
 from tests.mariadbd import PrivateMariadb
 from tests.mysqld import PrivateMysql
+from tests.place import MakePlace, Place
 from tests.servers import (
     Server,
     create_database,
@@ -96,6 +98,33 @@ def make_database() -> Iterator[MakeDatabase]:
     yield make
     for server, name in made:
         drop_database(server, name)
+
+
+@pytest.fixture
+def terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Terminal:
+    """A command line in an empty folder; many files have one of this name with a fleet in it."""
+    return Terminal(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def make_place(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> MakePlace:
+    """`make_place("sqlite" | "mariadb" | "mysql", head="")`: two tenants there, and a command line."""
+
+    def make(engine: str, *, head: str = "") -> Place:
+        terminal = Terminal(tmp_path, monkeypatch, capsys)
+        if engine == "sqlite":
+            return Place(engine, terminal, head=head)
+        server, make_database = (request.getfixturevalue(one) for one in (engine, "make_database"))
+        return Place(engine, terminal, server, make_database, head=head)
+
+    return make
 
 
 @pytest.fixture

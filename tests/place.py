@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 
 from ledger.api import Ledger
 from tests.cli.terminal import Ended, Terminal
-from tests.conftest import MakeDatabase
 from tests.servers import Server, queries
 
 ENGINES = ("sqlite", "mariadb")
 WITH_MYSQL = (*ENGINES, pytest.param("mysql", marks=pytest.mark.mysql))
+
+
+MakePlace = Callable[..., "Place"]
 
 
 class Place:
@@ -26,7 +29,7 @@ class Place:
         engine: str,
         terminal: Terminal,
         server: Server | None = None,
-        make_database: MakeDatabase | None = None,
+        make_database: Callable[[Server], str] | None = None,
         *,
         head: str = "",
     ) -> None:
@@ -95,25 +98,3 @@ class Place:
         """The tenant's events (of a type), as `history` prints them."""
         arguments = ["history", tenant, "--format", "jsonl"]
         return self.ok(*arguments, *(["--type", kind] if kind else [])).lines()
-
-
-def make_place(
-    engine: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    *,
-    head: str = "",
-) -> Place:
-    """A place in a folder of its own."""
-    terminal = Terminal(tmp_path, monkeypatch, capsys)
-    if engine == "sqlite":
-        return Place(engine, terminal, head=head)
-    return Place(
-        engine,
-        terminal,
-        request.getfixturevalue(engine),
-        request.getfixturevalue("make_database"),
-        head=head,
-    )

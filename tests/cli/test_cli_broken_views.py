@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,14 +58,11 @@ class Place:
 @pytest.fixture(params=["", "wp_"], ids=["database", "prefix"])
 def place(
     request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     sql_server: Server,
     make_database: MakeDatabase,
+    terminal: Terminal,
 ) -> Place:
     """A tenant with tables `old` and `other` that no migration made."""
-    terminal = Terminal(tmp_path, monkeypatch, capsys)
     made = Place(terminal, sql_server, make_database(sql_server), request.param)
     made.sql(
         "CREATE TABLE @old (id INT PRIMARY KEY, gone INT)",

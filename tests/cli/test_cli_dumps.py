@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from ledger.errors import ScriptError
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import read_source
 from tests.conftest import MakeDatabase
-from tests.place import Place, make_place
+from tests.place import MakePlace, Place
 from tests.servers import Server, queries
 
 Dump = Callable[..., bytes]
@@ -33,14 +32,9 @@ SOURCE = (
 
 
 @pytest.fixture(params=SERVERS)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants on a server."""
-    return make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    return make_place(request.param)
 
 
 @pytest.fixture

@@ -23,16 +23,13 @@ databases = "tenant_%"
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(tmp_path: Path, terminal: Terminal) -> Terminal:
     """Two tenants and one migration."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("ledger.toml", CONFIG)
-    made.write("migrations/app/001_users.sql", "CREATE TABLE users (id INTEGER PRIMARY KEY);\n")
+    terminal.write("ledger.toml", CONFIG)
+    terminal.write("migrations/app/001_users.sql", "CREATE TABLE users (id INTEGER PRIMARY KEY);\n")
     for name in ("acme", "beta"):
         sqlite_run(tmp_path / f"data/{name}.db", "CREATE TABLE mine (x)")
-    return made
+    return terminal
 
 
 def test_a_source_that_does_not_answer_is_no_empty_fleet(terminal: Terminal) -> None:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from ledger.errors import ScriptError
 from ledger.scripts.directives import Directive, parse_skip_if
-from tests.place import WITH_MYSQL, make_place
+from tests.place import WITH_MYSQL, MakePlace
 
 QUOTES = {"sqlite": ('"', '"'), "mariadb": ("`", "`"), "mysql": ("`", "`")}
 
 
 @pytest.mark.parametrize("engine", WITH_MYSQL)
-def test_a_name_with_a_space_is_found(
-    engine: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_name_with_a_space_is_found(engine: str, make_place: MakePlace) -> None:
     """Tables, columns and views with spaces and dots in their names: there, the step is skipped."""
-    place = make_place(engine, request, tmp_path, monkeypatch, capsys)
+    place = make_place(engine)
     first, second = place.names
     left, right = QUOTES[engine]
 

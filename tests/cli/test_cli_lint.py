@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +12,6 @@ from tests.servers import ROOT
 SQLITE = 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n'
 MYSQL = 'migrations = "migrations/app"\n[[tenants]]\nmysql = "mysql://app@127.0.0.1:1/x"\n'
 DOWN = "-- migrate:down\nSELECT 1;\n"
-
-
-@pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
-    """An empty folder; lint needs no tenant and no ledger."""
-    return Terminal(tmp_path, monkeypatch, capsys)
 
 
 def linted(terminal: Terminal, sql: str, config: str = SQLITE) -> tuple[int, list[dict[str, Any]]]:

@@ -23,16 +23,13 @@ FIRST = "CREATE TABLE users (id INTEGER PRIMARY KEY);\n"
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(tmp_path: Path, terminal: Terminal) -> Terminal:
     """Three tenants and one migration."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("ledger.toml", CONFIG)
-    made.write("migrations/app/001_users.sql", FIRST)
+    terminal.write("ledger.toml", CONFIG)
+    terminal.write("migrations/app/001_users.sql", FIRST)
     for name in ("acme", "beta", "gamma"):
         sqlite_run(tmp_path / f"data/{name}.db", "CREATE TABLE mine (x)")
-    return made
+    return terminal
 
 
 def test_an_unknown_tenant_is_named(terminal: Terminal) -> None:

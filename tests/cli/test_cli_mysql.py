@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -33,13 +32,10 @@ UPDATE {prefix}users SET age = 7;
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(terminal: Terminal) -> Terminal:
     """A folder with one migration."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("migrations/app/001_users.sql", FIRST)
-    return made
+    terminal.write("migrations/app/001_users.sql", FIRST)
+    return terminal
 
 
 def address(server: Server, database: str = "") -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -62,14 +61,9 @@ class Place:
 
 @pytest.fixture
 def place(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    sql_server: Server,
-    make_database: MakeDatabase,
+    sql_server: Server, make_database: MakeDatabase, terminal: Terminal
 ) -> Callable[[str], Place]:
     """`place(text)`: the one migration is `text`."""
-    terminal = Terminal(tmp_path, monkeypatch, capsys)
     return lambda text: Place(terminal, sql_server, make_database(sql_server), text)
 
 

@@ -16,15 +16,12 @@ BAD_FILES = ["copy [1].db", "-x.db", ".hidden.db", "a*b.db", "tab\tin.db", "x" *
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(tmp_path: Path, terminal: Terminal) -> Terminal:
     """Two tenants' files and one migration."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("migrations/app/001_users.sql", "CREATE TABLE users (id INTEGER PRIMARY KEY);\n")
+    terminal.write("migrations/app/001_users.sql", "CREATE TABLE users (id INTEGER PRIMARY KEY);\n")
     for name in ("acme", "beta"):
         sqlite_run(tmp_path / f"data/{name}.db", "CREATE TABLE mine (x)")
-    return made
+    return terminal
 
 
 def test_a_file_with_a_name_that_is_none_is_set_aside(terminal: Terminal) -> None:

@@ -72,15 +72,8 @@ class Network:
 
 
 @pytest.fixture
-def network(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    sql_server: Server,
-    make_database: MakeDatabase,
-) -> Network:
+def network(sql_server: Server, make_database: MakeDatabase, terminal: Terminal) -> Network:
     """An empty database on each server in turn."""
-    terminal = Terminal(tmp_path, monkeypatch, capsys)
     return Network(terminal, sql_server, make_database(sql_server, "wp"))
 
 

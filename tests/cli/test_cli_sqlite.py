@@ -37,16 +37,13 @@ sqlite = "data/*.db"
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(tmp_path: Path, terminal: Terminal) -> Terminal:
     """Three tenants that each have a table of their own, one migration, nothing applied."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("ledger.toml", CONFIG)
-    made.write("migrations/app/001_users.sql", FIRST)
+    terminal.write("ledger.toml", CONFIG)
+    terminal.write("migrations/app/001_users.sql", FIRST)
     for name in ("acme", "beta", "gamma"):
         sqlite_run(tmp_path / f"data/{name}.db", "CREATE TABLE mine (x)")
-    return made
+    return terminal
 
 
 def tables(terminal: Terminal, tenant: str) -> set[str]:

@@ -13,15 +13,6 @@ import pytest
 from ledger.cli.group import SECTIONS
 from tests.cli.terminal import CANARY, Terminal, sqlite_rows, sqlite_run
 
-
-@pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
-    """A command line in an empty folder."""
-    return Terminal(tmp_path, monkeypatch, capsys)
-
-
 COMMANDS = [name for section in SECTIONS.values() for name in section]
 
 

@@ -31,16 +31,15 @@ LINE = re.compile(r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\] [A-Z]+ ledger(\.\
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(tmp_path: Path, terminal: Terminal) -> Terminal:
     """A folder with one migration and two SQLite tenants."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("migrations/app/001_users.sql", USERS)
-    made.write("ledger.toml", 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n')
+    terminal.write("migrations/app/001_users.sql", USERS)
+    terminal.write(
+        "ledger.toml", 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n'
+    )
     for name in ("acme", "beta"):
         sqlite_run(tmp_path / f"data/{name}.db", "CREATE TABLE mine (x)")
-    return made
+    return terminal
 
 
 def test_a_log_file_tells_what_happened(terminal: Terminal) -> None:

@@ -16,17 +16,14 @@ NAMES = ("acme", "beta one")
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(tmp_path: Path, terminal: Terminal) -> Terminal:
     """Two tenants, one of whose names a shell would split, with one migration applied."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("ledger.toml", CONFIG)
-    made.write("migrations/app/001_users.sql", USERS)
+    terminal.write("ledger.toml", CONFIG)
+    terminal.write("migrations/app/001_users.sql", USERS)
     for name in NAMES:
         sqlite_run(tmp_path / f"data/{name}.db", "CREATE TABLE mine (x)")
-    made.ok("migrate", "--all-tenants")
-    return made
+    terminal.ok("migrate", "--all-tenants")
+    return terminal
 
 
 def named(text: str) -> list[list[str]]:

@@ -84,19 +84,18 @@ class Screen:
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(tmp_path: Path, terminal: Terminal) -> Terminal:
     """Tenants with long, wide and combining names; some failed, one is no database any more."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("ledger.toml", 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n')
-    made.write("migrations/app/001_users.sql", USERS)
+    terminal.write(
+        "ledger.toml", 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n'
+    )
+    terminal.write("migrations/app/001_users.sql", USERS)
     for name in NAMES:
         sqlite_run(tmp_path / f"data/{name}.db", "CREATE TABLE mine (x)")
-    made.ok(
+    terminal.ok(
         "migrate", "--all-tenants", "--reason", "a reason that is longer than there is room for it"
     )
-    return made
+    return terminal
 
 
 @pytest.fixture

@@ -41,19 +41,16 @@ You can safely delete the backup if everything works correctly…
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(tmp_path: Path, terminal: Terminal) -> Terminal:
     """The guide's database, at the version before the expansion."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
     sqlite_run(tmp_path / "data/assistants.db", "CREATE TABLE mine (x)")
-    made.write(
+    terminal.write(
         "ledger.toml",
         f'migrations = "{ROOT}/migrations/preset_assistants"\n'
         '[[tenants]]\nsqlite = "data/assistants.db"\n',
     )
-    made.ok("migrate", "--tenant", "assistants", "--to", "1.0.0")
-    return made
+    terminal.ok("migrate", "--tenant", "assistants", "--to", "1.0.0")
+    return terminal
 
 
 def in_order(told: str, wanted: str) -> None:

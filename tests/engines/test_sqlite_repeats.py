@@ -10,20 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.place import Place, make_place
+from tests.place import MakePlace, Place
 
 UP = "-- migrate:up transaction:false\n"
 
 
 @pytest.fixture
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(make_place: MakePlace) -> Place:
     """Two tenants, of which the first is worked on."""
-    return make_place("sqlite", request, tmp_path, monkeypatch, capsys)
+    return make_place("sqlite")
 
 
 def killed_at(place: Place, point: str) -> None:

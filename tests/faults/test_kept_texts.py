@@ -6,7 +6,6 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,15 +92,8 @@ class Kept:
 
 
 @pytest.fixture(params=["sqlite", "mariadb", pytest.param("mysql", marks=pytest.mark.mysql)])
-def kept(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    make_database: MakeDatabase,
-) -> Kept:
+def kept(request: pytest.FixtureRequest, make_database: MakeDatabase, terminal: Terminal) -> Kept:
     """The same fleet, with its ledger in each kind of database."""
-    terminal = Terminal(tmp_path, monkeypatch, capsys)
     if request.param == "sqlite":
         return Kept(terminal)
     server: Server = request.getfixturevalue(request.param)

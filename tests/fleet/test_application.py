@@ -162,11 +162,8 @@ async def test_a_function_that_fails_sets_its_tenants_aside(
     assert [one.lock for one in status.tenants] == [None] * 3
 
 
-def test_commands_that_look_have_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_commands_that_look_have_them(tmp_path: Path, terminal: Terminal) -> None:
     """doctor checks the indexes for real; lint, rehearse, maintain and validate --schema work."""
-    terminal = Terminal(tmp_path, monkeypatch, capsys)
     terminal.write("app/db.py", APPLICATION)
     terminal.write("migrations/001_words.sql", FIRST)
     terminal.write(

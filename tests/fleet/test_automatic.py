@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.place import ENGINES, Place, make_place
+from tests.place import ENGINES, MakePlace, Place
 from tests.servers import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -59,19 +59,10 @@ async def up(tenant):
 
 
 @pytest.fixture(params=ENGINES)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, tmp_path: Path, make_place: MakePlace) -> Iterator[Place]:
     """Two tenants, and a migration that waits for the file `go`."""
     made = make_place(
         request.param,
-        request,
-        tmp_path,
-        monkeypatch,
-        capsys,
         head="allow_python = true\nworkers = 0",
     )
     made.migration("001_notes.sql", "CREATE TABLE notes (id INTEGER PRIMARY KEY);")

@@ -94,12 +94,9 @@ async def test_the_plan_says_what_a_rollback_can_do(tmp_path: Path, policy: str)
         assert alone.summary == {"rolled_back": 1}
 
 
-def test_the_plan_is_read_by_people(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_plan_is_read_by_people(tmp_path: Path, terminal: Terminal) -> None:
     """Only what is not undone by its down steps has a line; `--no-backup` counts for the plan, too."""
     fleet_of(tmp_path, tenants=1, policy="always")
-    terminal = Terminal(tmp_path, monkeypatch, capsys)
     lines = [one.strip() for one in terminal.ok("plan").out.splitlines() if "rollback:" in one]
     assert len(lines) == 3
     assert lines[0].endswith(
@@ -110,15 +107,10 @@ def test_the_plan_is_read_by_people(
 
 
 def test_each_on_a_server(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    sql_server: Server,
-    make_database: MakeDatabase,
+    sql_server: Server, make_database: MakeDatabase, terminal: Terminal
 ) -> None:
     """MariaDB and MySQL: the newest of one run alone; a failure in the middle has its backup too."""
     database = make_database(sql_server)
-    terminal = Terminal(tmp_path, monkeypatch, capsys)
     named = 'password_env = "TEST_PASSWORD"\n' if sql_server.password else ""
     terminal.write(
         "ledger.toml",

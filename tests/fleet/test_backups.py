@@ -12,18 +12,13 @@ import pytest
 from ledger.errors import UsageError
 from ledger.runner.kept import KeptBackup
 from ledger.runner.prune import prunable
-from tests.place import ENGINES, Place, make_place
+from tests.place import ENGINES, MakePlace, Place
 
 
 @pytest.fixture(params=ENGINES)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants with three backups each: three runs of one migration."""
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place = make_place(request.param)
     for number in (1, 2, 3):
         place.migration(f"00{number}_table.sql", f"CREATE TABLE t{number} (id INTEGER);")
         place.ok("migrate", "--all-tenants")

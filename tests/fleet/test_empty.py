@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace
 
-MakePlace = Callable[[str], Place]
 TABLE = "CREATE TABLE notes (id INTEGER PRIMARY KEY);\n"
 EMPTY_DOWNS = {
     "nothing": "-- migrate:down\n",
@@ -18,26 +14,11 @@ EMPTY_DOWNS = {
 }
 
 
-@pytest.fixture
-def place_on(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> MakePlace:
-    """A place on an engine, by the engine's name."""
-
-    def make(engine: str) -> Place:
-        return make_place(engine, request, tmp_path, monkeypatch, capsys)
-
-    return make
-
-
 @pytest.mark.parametrize("engine", WITH_MYSQL)
 @pytest.mark.parametrize("down", EMPTY_DOWNS)
-def test_an_empty_down_part_undoes_nothing(down: str, engine: str, place_on: MakePlace) -> None:
+def test_an_empty_down_part_undoes_nothing(down: str, engine: str, make_place: MakePlace) -> None:
     """lint, the plan, the rehearsal and the rollback agree: from the backup only."""
-    place = place_on(engine)
+    place = make_place(engine)
     place.migration("001_notes.sql", TABLE + EMPTY_DOWNS[down])
     assert "from a backup only" in place.ok("lint").out
     rehearsed = place.ok("rehearse", "--all-tenants", "--format", "json").json()
@@ -74,10 +55,10 @@ IDLE_DOWNS = {
     ],
 )
 def test_a_down_part_that_ends_with_its_connection_undoes_nothing(
-    engine: str, down: str, place_on: MakePlace
+    engine: str, down: str, make_place: MakePlace
 ) -> None:
     """A transaction around nothing, settings of the connection: with and without a transaction."""
-    place = place_on(engine)
+    place = make_place(engine)
     for option in ("", " transaction:false"):
         place.migration("001_notes.sql", f"{TABLE}-- migrate:down{option}\n{IDLE_DOWNS[down]}")
         assert "from a backup only" in place.ok("lint").out
@@ -88,9 +69,9 @@ def test_a_down_part_that_ends_with_its_connection_undoes_nothing(
 
 @pytest.mark.parametrize("engine", WITH_MYSQL)
 @pytest.mark.parametrize("body", ["pass", "...", '"""There is no way back."""\n    return None'])
-def test_an_empty_function_undoes_nothing(body: str, engine: str, place_on: MakePlace) -> None:
+def test_an_empty_function_undoes_nothing(body: str, engine: str, make_place: MakePlace) -> None:
     """A Python migration whose `down` has no statement that acts is undone from its backup."""
-    place = place_on(engine)
+    place = make_place(engine)
     config = place.folder / "ledger.toml"
     config.write_text(f"allow_python = true\n{config.read_text()}")
     sql = "CREATE TABLE notes (id INTEGER PRIMARY KEY)"
@@ -115,9 +96,9 @@ def test_an_empty_function_undoes_nothing(body: str, engine: str, place_on: Make
         "-- migrate:verify\nSELECT 1;\n",
     ],
 )
-def test_an_empty_migration_is_refused(text: str, engine: str, place_on: MakePlace) -> None:
+def test_an_empty_migration_is_refused(text: str, engine: str, make_place: MakePlace) -> None:
     """By name and before anything is touched, what is pending before it included."""
-    place = place_on(engine)
+    place = make_place(engine)
     place.migration("001_notes.sql", TABLE)
     place.migration("002_later.sql", text)
     for command in ("migrate", "plan", "rehearse"):
@@ -134,10 +115,10 @@ def test_an_empty_migration_is_refused(text: str, engine: str, place_on: MakePla
 
 @pytest.mark.parametrize("engine", WITH_MYSQL)
 def test_an_empty_migration_that_says_so_is_applied_and_undone(
-    engine: str, place_on: MakePlace
+    engine: str, make_place: MakePlace
 ) -> None:
     """It has its number, runs its checks, and there is nothing to undo."""
-    place = place_on(engine)
+    place = make_place(engine)
     place.migration("001_notes.sql", TABLE + "-- migrate:down\nDROP TABLE notes;\n")
     why = "-- no-steps: its work is in 001\n-- migrate:verify\nSELECT count(*) = 0 FROM notes;\n"
     path = place.migration("002_kept.sql", why)
@@ -153,9 +134,11 @@ def test_an_empty_migration_that_says_so_is_applied_and_undone(
 
 
 @pytest.mark.parametrize("engine", WITH_MYSQL)
-def test_counting_as_applied_takes_empty_migrations_along(engine: str, place_on: MakePlace) -> None:
+def test_counting_as_applied_takes_empty_migrations_along(
+    engine: str, make_place: MakePlace
+) -> None:
     """baseline and reset --mark-only run nothing, and so refuse nothing."""
-    place = place_on(engine)
+    place = make_place(engine)
     place.migration("001_notes.sql", TABLE)
     place.migration("002_later.sql", "")
     place.ok("baseline", "--all-tenants", "--to", "002", "-y")
@@ -177,9 +160,11 @@ def test_counting_as_applied_takes_empty_migrations_along(engine: str, place_on:
         ("-- no-stpes: why\n", 1),
     ],
 )
-def test_a_reason_stands_where_there_is_no_step(text: str, line: int, place_on: MakePlace) -> None:
+def test_a_reason_stands_where_there_is_no_step(
+    text: str, line: int, make_place: MakePlace
+) -> None:
     """It is held to its form and place, and a slip in it is one."""
-    place = place_on("sqlite")
+    place = make_place("sqlite")
     place.migration("001_x.sql", text)
     ended = place.ended("migrate", "--all-tenants")
     assert ended.code == 2 and f"001_x.sql:{line}" in ended.err, ended

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -39,15 +38,12 @@ SELECT * FROM {later} WHERE id = 7;
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(terminal: Terminal) -> Terminal:
     """Three migrations and a file of queries; no tenant yet."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("migrations/app/001_users.sql", FIRST)
-    made.write("migrations/app/002_age.sql", SECOND)
-    made.write("queries.sql", QUERIES)
-    return made
+    terminal.write("migrations/app/001_users.sql", FIRST)
+    terminal.write("migrations/app/002_age.sql", SECOND)
+    terminal.write("queries.sql", QUERIES)
+    return terminal
 
 
 HEAD = 'migrations = "migrations/app"\nvariables = { later = "later_table" }\n'

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from ledger.scripts.manifest import read_version_file
-from tests.place import ENGINES, Place, make_place
+from tests.place import ENGINES, MakePlace, Place
 
 
 @pytest.fixture(params=ENGINES)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants; the first has both migrations, the second the first one alone."""
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place = make_place(request.param)
     place.migration("001_first.sql", "CREATE TABLE first (id INTEGER);")
     place.migration("002_second.sql", "-- depends: 001\nCREATE TABLE second (id INTEGER);")
     said = {"001": {"description": "The first", "tables_created": ["first"], "dependencies": []}}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace, Place
 
 FIRST = """\
 CREATE TABLE notes (id INTEGER PRIMARY KEY, words VARCHAR(40));
@@ -29,14 +28,9 @@ ALL = "--all-tenants"
 
 
 @pytest.fixture(params=WITH_MYSQL)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants at 001; on the second one 002 has landed in part, the first one has it not."""
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place = make_place(request.param)
     place.migration("001_first.sql", FIRST)
     place.ok("migrate", ALL)
     place.migration("002_half.sql", HALF)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace, Place
 
 NOTES = """\
 CREATE TABLE notes (id INTEGER PRIMARY KEY, text VARCHAR(50));
@@ -25,14 +25,9 @@ MISSING = [("index", "notes.notes_text", "missing")]
 
 
 @pytest.fixture(params=WITH_MYSQL)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants with a table of their own from before, and the migration that makes `notes`."""
-    made = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    made = make_place(request.param)
     made.migration("001_notes.sql", NOTES)
     return made
 
@@ -286,14 +281,9 @@ def test_what_was_made_by_what_counts_no_more_is_no_drift(place: Place) -> None:
     assert found(place, second) == [("view", "seen", "missing")]
 
 
-def test_a_baselined_fleet_agrees_on_what_it_should_be(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_baselined_fleet_agrees_on_what_it_should_be(make_place: MakePlace) -> None:
     """Nothing ran: most tenants with the same applied set tell what the others should be."""
-    place = make_place("sqlite", request, tmp_path, monkeypatch, capsys)
+    place = make_place("sqlite")
     place.run("gamma", "CREATE TABLE mine (id INTEGER PRIMARY KEY)")
     for name in ("acme", "beta", "gamma"):
         # Not as the file has it, as in a fleet with a past.
@@ -335,13 +325,10 @@ def test_objects_of_other_tools_are_no_drift(place: Place) -> None:
 
 
 def test_a_tenant_put_back_is_compared_with_what_it_was_then(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, make_place: MakePlace
 ) -> None:
     """An old copy is regressed; its schema is that of then, and no drift from today's."""
-    place = make_place("sqlite", request, tmp_path, monkeypatch, capsys)
+    place = make_place("sqlite")
     place.migration("001_notes.sql", NOTES)
     place.ok("migrate", "--all-tenants")
     file = tmp_path / "data" / "acme.db"

@@ -5,9 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-import pytest
 
 from tests.cli.terminal import Terminal
 from tests.conftest import MakeDatabase
@@ -43,13 +40,6 @@ def differences(terminal: Terminal) -> dict[str, list[tuple[str, str, str]]]:
         ]
         for one in terminal.run("validate", "--format", "json").json()["findings"]
     }
-
-
-@pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
-    return Terminal(tmp_path, monkeypatch, capsys)
 
 
 def test_without_a_scratch_database_the_other_tenants_tell(

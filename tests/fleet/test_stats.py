@@ -28,18 +28,17 @@ INSERT INTO pages (id, body) SELECT id, name FROM users;
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(tmp_path: Path, terminal: Terminal) -> Terminal:
     """Three SQLite tenants, two migrations of which the first is applied."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("migrations/app/001_users.sql", FIRST)
-    made.write("migrations/app/002_pages.sql", SECOND)
-    made.write("ledger.toml", 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n')
+    terminal.write("migrations/app/001_users.sql", FIRST)
+    terminal.write("migrations/app/002_pages.sql", SECOND)
+    terminal.write(
+        "ledger.toml", 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n'
+    )
     for name in ("acme", "beta", "gamma"):
         sqlite_run(tmp_path / f"data/{name}.db", "CREATE TABLE mine (x)")
-    made.ok("migrate", "--all-tenants", "--to", "001")
-    return made
+    terminal.ok("migrate", "--all-tenants", "--to", "001")
+    return terminal
 
 
 def test_sizes_growth_and_slow_steps(terminal: Terminal) -> None:

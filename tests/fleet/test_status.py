@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,18 +9,13 @@ import pytest
 from ledger.errors import UsageError
 from tests.faults import commands
 from tests.faults.commands import wait_for
-from tests.place import ENGINES, Place, make_place
+from tests.place import ENGINES, MakePlace, Place
 
 
 @pytest.fixture(params=ENGINES)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants, two migrations; on the second tenant the second migration fails."""
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place = make_place(request.param)
     place.migration("001_first.sql", "CREATE TABLE first (id INTEGER);")
     place.migration("002_second.sql", "CREATE TABLE second (id INTEGER);")
     place.run(place.names[1], "CREATE TABLE second (id INTEGER)")

@@ -13,7 +13,7 @@ from ledger.api import Ledger
 from ledger.errors import WrongLedgerError
 from tests.cli.terminal import Ended
 from tests.fleet.world import Fleet
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace, Place
 
 NOTES = "CREATE TABLE notes (id INTEGER PRIMARY KEY);\n-- migrate:down\nDROP TABLE notes;\n"
 LOOKING = {
@@ -39,14 +39,9 @@ LOOKING = {
 
 
 @pytest.fixture(params=WITH_MYSQL)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path, make_place: MakePlace) -> Place:
     """Two tenants that a ledger has migrated; `ledger.db` is gone since, and `other.db` is it."""
-    made = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    made = make_place(request.param)
     made.migration("001_notes.sql", NOTES)
     made.ok("migrate", "--all-tenants")
     (tmp_path / "ledger.db").rename(tmp_path / "other.db")

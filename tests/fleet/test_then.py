@@ -14,7 +14,7 @@ from ledger.api.status import Status
 from ledger.errors import UnknownTenantError
 from ledger.stores import open_store
 from tests.fleet.world import TAGS, Fleet
-from tests.place import WITH_MYSQL, make_place
+from tests.place import WITH_MYSQL, MakePlace
 
 
 def states(status: Status) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -151,15 +151,9 @@ async def test_two_configurations_with_one_ledger_do_not_take_each_others_tenant
 
 
 @pytest.mark.parametrize("engine", WITH_MYSQL)
-def test_on_a_server_too(
-    engine: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_on_a_server_too(engine: str, tmp_path: Path, make_place: MakePlace) -> None:
     """The command line says by what it answers, and asks no server."""
-    place = make_place(engine, request, tmp_path, monkeypatch, capsys)
+    place = make_place(engine)
     place.migration("001_first.sql", "CREATE TABLE notes (id INTEGER PRIMARY KEY);\n")
     place.ok("migrate", "--all-tenants")
     place.ok("validate")

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace, Place
 
 ALL = "--all-tenants"
 
 
 @pytest.fixture(params=WITH_MYSQL)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """The first tenant follows the set `app` with two migrations, the second one `shop` with one."""
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place = make_place(request.param)
     config = place.folder / "ledger.toml"
     head, _, tenants = config.read_text().partition("[[tenants]]\n")
     first, second = place.names

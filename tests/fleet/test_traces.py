@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults import commands
 from tests.faults.commands import wait_for
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace, Place
 
 FIRST = "CREATE TABLE notes (id INTEGER PRIMARY KEY);\n"
 SLOW = {
@@ -23,15 +22,10 @@ SLOW = {
 
 
 @pytest.fixture(params=WITH_MYSQL)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants at 001, without down steps."""
     head = "[timeouts]\nwait_seconds = 0.5\nconnect_seconds = 5\n"
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys, head=head)
+    place = make_place(request.param, head=head)
     place.migration("001_first.sql", FIRST)
     place.ok("migrate", "--all-tenants")
     return place

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace, Place
 
 FIRST = "CREATE TABLE {prefix}first (id INTEGER PRIMARY KEY);\nCREATE VIEW seen AS SELECT id FROM {prefix}first;\n"
 SECOND = "CREATE TABLE second (id INTEGER PRIMARY KEY);\n"
@@ -24,14 +23,9 @@ SLOW = {
 
 
 @pytest.fixture(params=WITH_MYSQL)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants and two migrations; nothing is applied, and there is no version.json yet."""
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place = make_place(request.param)
     place.migration("001_first.sql", FIRST)
     place.migration("002_second.sql", SECOND)
     return place

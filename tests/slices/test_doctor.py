@@ -27,17 +27,16 @@ FIRST = "CREATE TABLE users (id INT PRIMARY KEY, name VARCHAR(40));\n"
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(tmp_path: Path, terminal: Terminal) -> Terminal:
     """Two SQLite tenants that are migrated."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("migrations/app/001_users.sql", FIRST)
-    made.write("ledger.toml", 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n')
+    terminal.write("migrations/app/001_users.sql", FIRST)
+    terminal.write(
+        "ledger.toml", 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n'
+    )
     for name in ("acme", "beta"):
         sqlite_run(tmp_path / f"data/{name}.db", "CREATE TABLE mine (x)")
-    made.ok("migrate", "--all-tenants")
-    return made
+    terminal.ok("migrate", "--all-tenants")
+    return terminal
 
 
 def levels(document: dict[str, Any], tenant: str | None = None) -> dict[str, str]:

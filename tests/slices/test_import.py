@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from ledger.errors import UsageError
 from ledger.scripts.foreign import SOURCES
 from tests.conftest import MakeDatabase
-from tests.place import Place, make_place
+from tests.place import MakePlace, Place
 from tests.servers import Server, query
 
 
@@ -145,16 +144,11 @@ def prepared(place: Place, known: Known) -> Place:
 
 @pytest.mark.parametrize(("known", "engine"), CASES, ids=lambda one: getattr(one, "tool", one))
 def test_what_the_tool_applied_counts_as_applied(
-    known: Known,
-    engine: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    known: Known, engine: str, make_place: MakePlace
 ) -> None:
     """The plan touches nothing; the import is an event; only the rest is pending, and migrates; a
     second import has nothing to do."""
-    place = prepared(make_place(engine, request, tmp_path, monkeypatch, capsys), known)
+    place = prepared(make_place(engine), known)
     first, second = place.names
     asked = ("import", "--from", known.tool, "--all-tenants", *known.options)
     plan = place.ok(*asked, "--dry-run", "--format", "json").json()
@@ -179,16 +173,9 @@ UNSETTLED = [(known, engine) for known, engine in CASES if known.unsettled]
 
 
 @pytest.mark.parametrize(("known", "engine"), UNSETTLED, ids=lambda one: getattr(one, "tool", one))
-def test_an_unsettled_history_is_refused(
-    known: Known,
-    engine: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_unsettled_history_is_refused(known: Known, engine: str, make_place: MakePlace) -> None:
     """A dirty flag, a failed row, a held lock or two heads: that tenant is named, the other goes on."""
-    place = prepared(make_place(engine, request, tmp_path, monkeypatch, capsys), known)
+    place = prepared(make_place(engine), known)
     first, second = place.names
     place.run(first, known.unsettled)
     asked = ("import", "--from", known.tool, "--all-tenants", *known.options)
@@ -202,14 +189,9 @@ def test_an_unsettled_history_is_refused(
 
 
 @pytest.fixture(params=("sqlite", "mariadb"))
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Tenants that dbmate migrated."""
-    made = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    made = make_place(request.param)
     return prepared(made, next(known for known in TOOLS if known.tool == "dbmate"))
 
 
@@ -320,14 +302,9 @@ SQITCH = "CREATE TABLE changes (change_id VARCHAR(40), `change` VARCHAR(255), pr
 CHANGES = "INSERT INTO changes VALUES ('a', 'first', 'shop', 1), ('b', 'second', 'shop', 2)"
 
 
-def test_sqitch_on_sqlite_keeps_its_registry_in_a_file_beside(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_sqitch_on_sqlite_keeps_its_registry_in_a_file_beside(make_place: MakePlace) -> None:
     """`sqitch.db` in the tenant's folder; changes are found by their names."""
-    place = make_place("sqlite", request, tmp_path, monkeypatch, capsys)
+    place = make_place("sqlite")
     for file in ("001_first.sql", "002_second.sql", "003_third.sql"):
         place.migration(file, f"CREATE TABLE {file[4:-4]} (id INTEGER);")
     (place.folder / "data/acme.db").rename(place.folder / "only.db")
@@ -342,15 +319,10 @@ def test_sqitch_on_sqlite_keeps_its_registry_in_a_file_beside(
 
 
 def test_sqitch_on_a_server_keeps_its_registry_in_a_database(
-    mariadb: Server,
-    make_database: MakeDatabase,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    mariadb: Server, make_database: MakeDatabase, make_place: MakePlace
 ) -> None:
     """`sqitch` by default, another one with --registry; a missing one is refused."""
-    place = make_place("mariadb", request, tmp_path, monkeypatch, capsys)
+    place = make_place("mariadb")
     for file in ("001_first.sql", "002_second.sql", "003_third.sql"):
         place.migration(file, f"CREATE TABLE {file[4:-4]} (id INTEGER);")
     registry = make_database(mariadb, "registry")

@@ -14,7 +14,7 @@ from ledger import events as ev
 from ledger.errors import UsageError
 from tests.cli.terminal import Terminal
 from tests.conftest import MakeDatabase
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace, Place
 from tests.servers import Server, query
 
 TABLES = """\
@@ -35,14 +35,9 @@ LOG = "SELECT id FROM log ORDER BY id"
 
 
 @pytest.fixture(params=WITH_MYSQL)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants with parents, children and a log."""
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place = make_place(request.param)
     place.migration("001_tables.sql", TABLES)
     place.ok("migrate", "--all-tenants")
     return place
@@ -321,14 +316,9 @@ def test_a_damaged_archive_of_a_killed_run_deletes_nothing(place: Place) -> None
 
 
 def test_prefix_tenants_are_maintained_alone(
-    sql_server: Server,
-    make_database: MakeDatabase,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    sql_server: Server, make_database: MakeDatabase, terminal: Terminal
 ) -> None:
     """`--table '{prefix}log'` and `--table log` mean each tenant's own; a neighbour's rows and tables stay."""
-    terminal = Terminal(tmp_path, monkeypatch, capsys)
     database = make_database(sql_server)
     socket = f"?unix_socket={sql_server.url.unix_socket}" if sql_server.url.unix_socket else ""
     url = f"mysql://{sql_server.url.user}@{sql_server.url.host}:{sql_server.url.port}/{database}{socket}"

@@ -15,7 +15,7 @@ from ledger.errors import ChecksumMismatchError
 from ledger.runner.rehearsal import reaches_out
 from tests.cli.terminal import Terminal
 from tests.conftest import MakeDatabase
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace, Place
 from tests.servers import Server, connect, queries, query
 
 FIRST = """\
@@ -42,10 +42,10 @@ def place(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    make_place: MakePlace,
 ) -> Place:
     """Two tenants with one migration applied, and another one pending."""
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place = make_place(request.param)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -323,15 +323,10 @@ def test_a_name_before_a_dot_reaches_out(sql: str, word: str) -> None:
 
 
 def test_prefix_tenants_are_rehearsed_with_the_tables_they_share(
-    sql_server: Server,
-    make_database: MakeDatabase,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    sql_server: Server, make_database: MakeDatabase, terminal: Terminal
 ) -> None:
     """The same prefix in a scratch database, beside a copy of the users that a variable names: row by
     row as they are, with an id 0 and a date that only an older or laxer mode lets in."""
-    terminal = Terminal(tmp_path, monkeypatch, capsys)
     database = make_database(sql_server)
     queries(
         sql_server,

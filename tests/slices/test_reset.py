@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from ledger.errors import UsageError
 from tests.conftest import MakeDatabase
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace, Place
 from tests.servers import Server, query
 
 FIRST = """\
@@ -34,15 +33,10 @@ DROP TABLE renamed;
 
 
 @pytest.fixture(params=WITH_MYSQL)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants with two migrations applied; both have a table of the application's own, and
     the first one has `shared` too."""
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place = make_place(request.param)
     place.run(place.names[0], "CREATE TABLE shared (id INTEGER PRIMARY KEY)")
     place.migration("001_first.sql", FIRST)
     place.migration("002_second.sql", SECOND)
@@ -336,15 +330,10 @@ def test_what_a_killed_migrate_found_there_is_not_dropped(place: Place) -> None:
         assert place.objects(name) == kept
 
 
-def test_a_table_that_only_may_be_the_migrations_own_stops_the_drop(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_table_that_only_may_be_the_migrations_own_stops_the_drop(make_place: MakePlace) -> None:
     """IF NOT EXISTS is announced nowhere: killed behind it, nobody knows whether the table was there
     before. The tenant is left as it is, and the table is named, with both ways out."""
-    place = make_place("mariadb", request, tmp_path, monkeypatch, capsys)
+    place = make_place("mariadb")
     first = place.names[0]
     place.migration(
         "001_maybe.sql",
@@ -366,14 +355,9 @@ def test_a_table_that_only_may_be_the_migrations_own_stops_the_drop(
     assert place.objects(first) == {"mine"}
 
 
-def test_a_wish_that_only_may_have_made_its_table_stops_the_drop(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_wish_that_only_may_have_made_its_table_stops_the_drop(make_place: MakePlace) -> None:
     """The same in a section sync: what it announced is dropped, what nothing tells of is named."""
-    place = make_place("mariadb", request, tmp_path, monkeypatch, capsys)
+    place = make_place("mariadb")
     first = place.names[0]
     arguments = ("reset", "--drop-all", "--tenant", first, "--yes-drop", first)
     place.migration(
@@ -395,14 +379,9 @@ def test_a_wish_that_only_may_have_made_its_table_stops_the_drop(
     assert place.objects(first) == {"mine", "wished"}
 
 
-def test_a_half_done_migration_is_dropped_too(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_half_done_migration_is_dropped_too(make_place: MakePlace) -> None:
     """What landed of a migration that failed in its middle was created by it."""
-    place = make_place("mariadb", request, tmp_path, monkeypatch, capsys)
+    place = make_place("mariadb")
     first = place.names[0]
     place.migration("001_half.sql", "CREATE TABLE one (id INT);\nCREATE TABLE mine (id INT);\n")
     assert place.ended("migrate", "--tenant", first).code == 3
@@ -412,15 +391,10 @@ def test_a_half_done_migration_is_dropped_too(
 
 
 def test_a_neighbour_prefix_is_never_touched(
-    mariadb: Server,
-    make_database: MakeDatabase,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    request: pytest.FixtureRequest,
+    mariadb: Server, make_database: MakeDatabase, make_place: MakePlace
 ) -> None:
     """`wp_` is reset while `wp_2_` lives in the same database, under the same migrations."""
-    place = make_place("mariadb", request, tmp_path, monkeypatch, capsys)
+    place = make_place("mariadb")
     database = make_database(mariadb)
     config = place.folder / "ledger.toml"
     text = config.read_text()

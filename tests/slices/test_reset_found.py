@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.place import WITH_MYSQL, Place, make_place
+from tests.place import WITH_MYSQL, MakePlace, Place
 
 QUIET = (
     "SET lc_messages = 'de_DE'",
@@ -23,14 +21,9 @@ CREATE TABLE IF NOT EXISTS own (id INTEGER PRIMARY KEY);
 
 
 @pytest.fixture(params=WITH_MYSQL)
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Place:
+def place(request: pytest.FixtureRequest, make_place: MakePlace) -> Place:
     """Two tenants; the first has a table `shared` of the application's."""
-    place = make_place(request.param, request, tmp_path, monkeypatch, capsys)
+    place = make_place(request.param)
     place.run(place.names[0], "CREATE TABLE shared (id INTEGER PRIMARY KEY)")
     return place
 

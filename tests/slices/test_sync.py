@@ -48,14 +48,6 @@ create table if not exists {prefix}tags (
 """
 
 
-@pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
-    """An empty folder to type commands in."""
-    return Terminal(tmp_path, monkeypatch, capsys)
-
-
 def sqlite_fleet(terminal: Terminal, *statements: str) -> Path:
     """One SQLite tenant `a`, made by these statements; returns its file."""
     path = terminal.folder / "data" / "a.db"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import anyio
 import pytest
@@ -58,13 +57,10 @@ INSERT INTO {prefix}users (name) VALUES ('rows do not count');
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
+def terminal(terminal: Terminal) -> Terminal:
     """A folder with one migration."""
-    made = Terminal(tmp_path, monkeypatch, capsys)
-    made.write("migrations/app/001_base.sql", "CREATE TABLE {prefix}unrelated (id INT);\n")
-    return made
+    terminal.write("migrations/app/001_base.sql", "CREATE TABLE {prefix}unrelated (id INT);\n")
+    return terminal
 
 
 @pytest.fixture
