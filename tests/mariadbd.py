@@ -71,7 +71,8 @@ class PrivateMariadb:
     @property
     def socket(self) -> Path:
         """Its socket; not in its folder, since a socket's path may have 107 bytes at most."""
-        return Path(tempfile.gettempdir()) / f"ledger-mariadb-{self.port}.sock"
+        folder = tempfile.gettempdir()
+        return Path(folder if len(folder) <= 80 else "/tmp") / f"ledger-mariadb-{self.port}.sock"
 
     @property
     def pid(self) -> int | None:

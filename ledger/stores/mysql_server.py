@@ -104,7 +104,7 @@ def translated(error: DriverError, url: MysqlUrl) -> StoreUnavailableError:
         if error.code == _BINARY_LOG:
             # With binary logging, MySQL wants more than the privilege.
             hint += " SET GLOBAL log_bin_trust_function_creators = 1;"
-        hint += " Or run the first `ledger migrate` as an administrator."
+        hint += " Or run the first `ledger migrate --all-tenants` as an administrator."
         return StoreUnavailableError(
             f"{where} cannot be made append-only, which takes triggers: {error}", hint=hint
         )
