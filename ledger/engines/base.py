@@ -30,10 +30,9 @@ from ledger.scripts.touching import Touched
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """`transactional_ddl`: a whole migration is one transaction. `server_side_locks`: GET_LOCK."""
+    """`transactional_ddl`: a whole migration is one transaction, so that it needs no intents."""
 
     transactional_ddl: bool
-    server_side_locks: bool
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,7 +223,6 @@ class Session(Protocol):
 class Engine(Protocol):
     """One kind of tenant database."""
 
-    name: DialectName
     dialect: DialectName
     capabilities: Capabilities
 

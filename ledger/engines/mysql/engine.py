@@ -47,9 +47,8 @@ class MysqlEngine:
     server, `lock_seconds` the wait for a metadata lock, over all attempts.
     """
 
-    name: DialectName = "mysql"
     dialect: DialectName = "mysql"
-    capabilities = Capabilities(transactional_ddl=False, server_side_locks=True)
+    capabilities = Capabilities(transactional_ddl=False)
 
     def __init__(self, *, connect_seconds: float = 10.0, lock_seconds: float = 30.0) -> None:
         self._connect_seconds = connect_seconds

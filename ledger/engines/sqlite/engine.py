@@ -56,9 +56,8 @@ class SqliteEngine:
     opening a file needs no deadline, so that `connect_seconds` says nothing here.
     """
 
-    name: DialectName = "sqlite"
     dialect: DialectName = "sqlite"
-    capabilities = Capabilities(transactional_ddl=True, server_side_locks=False)
+    capabilities = Capabilities(transactional_ddl=True)
 
     def __init__(
         self, *, connect_seconds: float = 10.0, lock_seconds: float = LOCK_SECONDS
