@@ -66,7 +66,7 @@ async def run_announced(attempt: Attempt, step: Step, kind: StatementKind) -> No
     )
     attempt.unsaved_ddl = True
     following = attempt.work.section.steps[step.number : step.number + 1]
-    if any(uses(one.sql).reads_last for one in following):
+    if any(uses(other.sql).reads_last for other in following):
         await attempt.before_other(step)
 
 
@@ -96,7 +96,7 @@ async def _announce(
     found = await objects.states(connection, pairs, opened.names, opened.known)
     opened.known.add(pairs)
     before = objects.fingerprint(found, opened.names)
-    texts = tuple((one.key, one.raw) for one in found if one.raw)
+    texts = tuple((state.key, state.raw) for state in found if state.raw)
     if texts:
         await attempt.progress.save(connection, before=texts)
     await attempt.progress.intend(
@@ -105,18 +105,18 @@ async def _announce(
             step=step.number,
             statement=step.sha256,
             before=before,
-            objects=tuple(one.key for one in found),
+            objects=tuple(state.key for state in found),
             connection_id=connection.thread_id,
             ahead=ahead,
         ),
     )
-    attempt.ahead = {one.step for one in ahead}
+    attempt.ahead = {other.step for other in ahead}
     attempt.unsaved_ddl = False
     return before
 
 
 def _also(attempt: Attempt, step: Step, kind: StatementKind) -> tuple[AheadStep, ...]:
-    """The steps that the intent of this one announces too: while each makes something new.
+    """The following steps that the same intent announces, as long as each makes something new.
 
     What is absent stays so until the step that makes it, whatever the steps before it
     do to the rest; so its before is known now. The session's lock has to keep out a
@@ -135,7 +135,7 @@ def _also(attempt: Attempt, step: Step, kind: StatementKind) -> tuple[AheadStep,
             break
         taken |= names
         attempt.opened.known.add(pairs)
-        keys = tuple(objects.object_key(one, name) for one, name in pairs)
+        keys = tuple(objects.object_key(special, name) for special, name in pairs)
         found.append(AheadStep(step=other.number, statement=other.sha256, objects=keys))
     return tuple(found)
 

@@ -229,7 +229,7 @@ class Attempt:
             warnings = await connection.warnings()
             if await self.progress.take_committed(connection, own):
                 return COMMITTED
-            if any(one.code == NOT_ROLLED_BACK for one in warnings):
+            if any(warning.code == NOT_ROLLED_BACK for warning in warnings):
                 return "; " + ROWS_STAY.format("the steps that were rolled back")
         return ""
 

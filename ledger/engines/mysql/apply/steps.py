@@ -119,8 +119,9 @@ def _not_again(attempt: Attempt, step: Step) -> InDoubtError:
 
 
 def _require_known(attempt: Attempt, step: Step) -> bool:
-    """Whether the step is to run: not if a person said that it has. Raises InDoubtError where it
-    needs of a lost connection what was not kept.
+    """Whether the step is to run: not if a person said that it has.
+
+    Raises InDoubtError if it needs what a lost connection knew and the marker does not hold.
     """
     why = attempt.state.missing(step)
     word = attempt.work.resolved if attempt.work.resolved_step == step.number else None
@@ -167,7 +168,7 @@ async def take_up(
 
 
 async def found_landed(attempt: Attempt, name: str, intent: Intent) -> None:
-    """A step of a sync section that was announced, and whose effect is there."""
+    """Record a step of a sync section that was announced, and whose effect is there."""
     attempt.land(
         StepResult(
             number=intent.step,
@@ -213,9 +214,10 @@ async def _plain(attempt: Attempt, step: Step, kind: StatementKind) -> None:
 
 
 async def _was_there(attempt: Attempt, step: Step, kind: StatementKind) -> bool | None:
-    """The same before the step's first attempt: what was absent is made durable before it is made.
+    """Whether what a CREATE may find was there before the step's first attempt; None as for `is_there`.
 
-    So are the steps after it whose objects are known to be absent, in the same write.
+    That it was absent is durable before it is made; with it, in the same write, the following steps
+    whose objects are known to be absent.
     """
     progress = attempt.progress
     if step.number in progress.measured.absent:
@@ -223,9 +225,9 @@ async def _was_there(attempt: Attempt, step: Step, kind: StatementKind) -> bool 
     found = await announced.is_there(attempt, kind)
     if found is False:
         later = (
-            one.number
-            for one in attempt.work.section.steps[step.number :]
-            if one.skip_if is None and _finds_nothing(attempt, kind_of(one.sql))
+            other.number
+            for other in attempt.work.section.steps[step.number :]
+            if other.skip_if is None and _finds_nothing(attempt, kind_of(other.sql))
         )
         absent = (*progress.measured.absent, step.number, *later)
         progress.measured = msgspec.structs.replace(progress.measured, absent=absent)
@@ -234,7 +236,7 @@ async def _was_there(attempt: Attempt, step: Step, kind: StatementKind) -> bool 
 
 
 async def _keep_open(attempt: Attempt, step: Step) -> None:
-    """A repeated step is not to be left out for what it made itself."""
+    """Make it durable that the guard let the step run: its own effect must not skip it when it is repeated."""
     measured = attempt.progress.measured
     if step.number not in measured.open:
         opened = (*measured.open, step.number)
@@ -243,6 +245,7 @@ async def _keep_open(attempt: Attempt, step: Step) -> None:
 
 
 def _finds_nothing(attempt: Attempt, kind: StatementKind) -> bool:
+    """Whether it is a CREATE … IF NOT EXISTS of an object that is known to be absent."""
     pairs = objects.touched(kind)[:1]
     return (
         kind.may_find
