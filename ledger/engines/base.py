@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -22,11 +22,14 @@ from ledger.engines.maintain import Maintenance
 from ledger.engines.measured import Plan
 from ledger.engines.source import Named, TenantSource
 from ledger.engines.work import Done, Journal, Marker, SyncPlan, Work
+from ledger.errors import UnreachableError
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, DialectName, Step
 from ledger.scripts.touching import Touched
+
+T = TypeVar("T")
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,3 +303,12 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """Close what is kept between sessions."""
         ...
+
+
+def within_limit(rows: Sequence[T], url: Url, *, limit: int) -> Sequence[T]:
+    """The rows. Raises UnreachableError for more than `limit`: a part of a fleet is not taken for the whole."""
+    if len(rows) > limit:
+        raise UnreachableError(
+            f"the query on {url} gives more than {limit} rows", hint="Narrow the query."
+        )
+    return rows

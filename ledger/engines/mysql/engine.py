@@ -16,7 +16,7 @@ import msgspec
 from ledger.drivers import mysql
 from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, quote_identifier
 from ledger.drivers.url import MysqlUrl, SecretSource, Url
-from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
+from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target, within_limit
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.foreign import ForeignTable, literal
 from ledger.engines.mysql.apply.attempt import ATTEMPTS
@@ -59,17 +59,14 @@ class MysqlEngine:
     @asynccontextmanager
     async def open(self, target: Target) -> AsyncIterator[Session]:
         """Open a tenant. Raises UnreachableError."""
-        if not isinstance(target.url, MysqlUrl):
-            raise TypeError(f"the MySQL engine cannot open {target.url}")
-        if not target.url.database:
-            raise _no_database(target)
-        connection = await self._connect(target, target.url)
-        opened = Opened(target, target.url, connection, self._shared)
+        url = _database_of(target)
+        connection = await self._connect(target, url)
+        opened = Opened(target, url, connection, self._shared)
         try:
             yield MysqlSession(opened)
         finally:
             if opened.reusable:
-                await self._idle.give_back(opened.connection, target, target.url)
+                await self._idle.give_back(opened.connection, target, url)
             else:
                 await opened.connection.aclose()
 
@@ -152,8 +149,7 @@ class MysqlEngine:
     @asynccontextmanager
     async def _server(self, target: Target) -> AsyncIterator[mysql.MysqlConnection]:
         """A connection to the tenant's server, without a database."""
-        assert isinstance(target.url, MysqlUrl)  # noqa: S101 - the engine's own targets
-        server = msgspec.structs.replace(target.url, database=None)
+        server = msgspec.structs.replace(_url_of(target), database=None)
         async with mysql.connect(
             server, target.secret, connect_seconds=self._connect_seconds
         ) as connection:
@@ -168,14 +164,8 @@ class MysqlEngine:
     ) -> Sequence[Probe]:
         """See Engine.preflight."""
         first = targets[0]
-        url = first.url
-        if not isinstance(url, MysqlUrl):
-            raise TypeError(f"the MySQL engine cannot open {url}")
-        server = msgspec.structs.replace(url, database=None)
         try:
-            async with mysql.connect(
-                server, first.secret, connect_seconds=self._connect_seconds
-            ) as connection:
+            async with self._server(first) as connection:
                 return await prepare(
                     connection, targets, statement_bytes=statement_bytes, statements=statements
                 )
@@ -186,11 +176,7 @@ class MysqlEngine:
 
     async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:
         """See Engine.diagnose; the configured session statements are not run."""
-        url = target.url
-        if not isinstance(url, MysqlUrl):
-            raise TypeError(f"the MySQL engine cannot open {url}")
-        if not url.database:
-            raise _no_database(target)
+        url = _database_of(target)
         plain = msgspec.structs.replace(target, session=(), create=False, for_restore=False)
         connection = await self._connect(plain, url)
         try:
@@ -211,9 +197,7 @@ class MysqlEngine:
     ) -> ForeignTable:
         """See Engine.foreign_table: a registry is a database of the same server. The queries run in
         the tenant's own, since the registry may not be there."""
-        if not isinstance(target.url, MysqlUrl):
-            raise TypeError(f"the MySQL engine cannot open {target.url}")
-        database = registry or usual or target.url.database
+        database = registry or usual or _url_of(target).database
         if not database:
             raise _no_database(target)
         return ForeignTable(
@@ -242,18 +226,6 @@ class MysqlEngine:
         Raises UnreachableError, also if there are more than `limit` rows: a part
         of a fleet must not be taken for the whole.
         """
-        for row in await self._rows(url, secret, sql, limit=limit):
-            yield row
-
-    async def _rows(
-        self,
-        url: Url,
-        secret: SecretSource,
-        sql: str,
-        arguments: Sequence[object] | None = None,
-        *,
-        limit: int = 1_000_000,
-    ) -> list[tuple[object, ...]]:
         if not isinstance(url, MysqlUrl):
             raise TypeError(f"the MySQL engine cannot query {url}")
         try:
@@ -261,17 +233,14 @@ class MysqlEngine:
                 url, secret, connect_seconds=self._connect_seconds
             ) as connection:
                 await connection.execute(READ_ONLY)
-                rows = await connection.fetch(sql, arguments)
+                rows = await connection.fetch(sql)
         except (DriverError, LedgerError) as error:
             raise UnreachableError(
                 f"the query on {url} failed: {error}",
                 hint=error.hint if isinstance(error, LedgerError) else "Try it with the client.",
             ) from error
-        if len(rows) > limit:
-            raise UnreachableError(
-                f"the query on {url} gives more than {limit} rows", hint="Narrow the query."
-            )
-        return [tuple(row) for row in rows]
+        for row in within_limit(rows, url, limit=limit):
+            yield tuple(row)
 
     async def aclose(self) -> None:
         """Close what is kept, and forget the schemas seen."""
@@ -286,6 +255,20 @@ def _by_account(targets: Sequence[Target]) -> list[list[Target]]:
         if isinstance(target.url, MysqlUrl):
             groups.setdefault((target.server, target.url.user), []).append(target)
     return list(groups.values())
+
+
+def _url_of(target: Target) -> MysqlUrl:
+    if not isinstance(target.url, MysqlUrl):
+        raise TypeError(f"the MySQL engine cannot open {target.url}")
+    return target.url
+
+
+def _database_of(target: Target) -> MysqlUrl:
+    """The target's URL. Raises UnreachableError if it names no database."""
+    url = _url_of(target)
+    if not url.database:
+        raise _no_database(target)
+    return url
 
 
 def _no_database(target: Target) -> UnreachableError:

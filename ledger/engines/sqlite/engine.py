@@ -18,7 +18,7 @@ import msgspec
 
 from ledger.drivers.sqlite import call, connect, looking
 from ledger.drivers.url import SecretSource, SqliteUrl, Url
-from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target
+from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target, within_limit
 from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.foreign import ForeignTable, literal
 from ledger.engines.source import Named, TenantSource
@@ -211,11 +211,7 @@ class SqliteEngine:
                 rows = await call(connection, read)
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise unusable(error, tenant=str(url), doing="run the query", path=url.path) from error
-        if len(rows) > limit:
-            raise UnreachableError(
-                f"the query on {url} gives more than {limit} rows", hint="Narrow the query."
-            )
-        for row in rows:
+        for row in within_limit(rows, url, limit=limit):
             yield row
 
     async def aclose(self) -> None:
