@@ -40,7 +40,7 @@ def missing_tables(
 
 
 def numbered(statements: Sequence[Statement], drift: tuple[Change, ...], *, after: int) -> SyncPlan:
-    """The statements as steps from `after` + 1 on, and the `drift` that they cannot settle."""
+    """The statements as steps from `after` + 1 on, and the `drift` that they leave."""
     return SyncPlan(
         steps=tuple(
             msgspec.structs.replace(step, number=number, name=name, sql=sql, sha256=sha256_hex(sql))

@@ -159,7 +159,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sync section comes to on one tenant: the statements it lacks, and what they cannot settle."""
+    """What a sync section comes to on one tenant: the statements it lacks, and what they leave different."""
 
     steps: tuple[Step, ...] = ()
     drift: tuple[Change, ...] = ()

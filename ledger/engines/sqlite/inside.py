@@ -75,8 +75,8 @@ class Inside:
                 tenant=self.tenant,
             )
 
-    def settle(self, database: sqlite3.Connection) -> None:
-        """No transaction open, and the settings as they were."""
+    def clean_up(self, database: sqlite3.Connection) -> None:
+        """Roll back what is open, and put the settings back as they were."""
         roll_back(database)
         database.execute("PRAGMA query_only = OFF")
         self.set_foreign_keys(database, self.foreign_keys)

@@ -178,7 +178,7 @@ class Opened:
         """Roll back and undo our settings after `cause`; a failure of that is noted on it."""
         with anyio.move_on_after(CLOSE_SECONDS, shield=True) as scope:
             try:
-                await call(self.connection, self.inside.settle)
+                await call(self.connection, self.inside.clean_up)
             except (sqlite3.Error, TenantError, ValueError) as error:
                 cause.add_note(f"rolling back failed too: {error}")
         if scope.cancelled_caught:

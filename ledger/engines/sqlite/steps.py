@@ -168,7 +168,7 @@ def execute(
 def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
     """One step, unless its guard says that nothing is to do. Raises what sqlite3 raises."""
     started = time.perf_counter_ns()
-    reason = held(database, step.skip_if) if step.skip_if else ""
+    reason = skip_reason(database, step.skip_if) if step.skip_if else ""
     name = "" if reason else may_find(step.sql)
     found = object_type(database, name) if name else ""
     rows = None if reason else execute(database, step.sql)
@@ -198,7 +198,7 @@ def may_find(sql: str) -> str:
     return name if kind.may_find and database.lower() in ("", "main") else ""
 
 
-def held(database: sqlite3.Connection, guard: SkipIf) -> str:
+def skip_reason(database: sqlite3.Connection, guard: SkipIf) -> str:
     """Why the step is to be skipped, or nothing. Raises what sqlite3 raises."""
     if guard.kind == "sql":
         with read_only(database):

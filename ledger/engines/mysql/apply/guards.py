@@ -30,7 +30,7 @@ WHERE TABLE_SCHEMA = DATABASE() AND INDEX_NAME = %s
 READ_ONLY: Final = "START TRANSACTION READ ONLY"
 
 
-async def held(connection: MysqlConnection, guard: SkipIf, target: Target) -> str:
+async def skip_reason(connection: MysqlConnection, guard: SkipIf, target: Target) -> str:
     """Why the step is to be skipped, or nothing. Raises QueryError for a guard that cannot run.
 
     An index may be named with its table (`T.I`); without it any of the tenant's

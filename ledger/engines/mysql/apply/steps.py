@@ -50,7 +50,7 @@ async def run(attempt: Attempt, step: Step, kind: StatementKind) -> None:
     if step.skip_if is not None and step.number not in attempt.progress.measured.open:
         await attempt.before_other(step)
         try:
-            reason = await guards.held(
+            reason = await guards.skip_reason(
                 attempt.opened.connection, step.skip_if, attempt.opened.target
             )
         except QueryError as error:

@@ -217,7 +217,7 @@ class MysqlMaintenance:
         condition, values = is_old(what, before)
         free = CONDITIONS.unreferred(what)
         with translated(self._opened.target, "count old rows"):
-            await self._settle()
+            await self._set_up()
             rows = await self._scan(
                 f"SELECT COALESCE(SUM({free}), 0), COALESCE(SUM(NOT {free}), 0)"  # noqa: S608
                 f" FROM {named(what.table)} AS t WHERE {condition}",
@@ -237,7 +237,7 @@ class MysqlMaintenance:
             condition += f" AND ({key}) > {places([last])}"
             values += list(last)
         with translated(self._opened.target, "read old rows"):
-            await self._settle()
+            await self._set_up()
             rows = await self._scan(
                 f"SELECT {chosen} FROM {named(what.table)} AS t"  # noqa: S608
                 f" WHERE {condition} AND {CONDITIONS.unreferred(what)} ORDER BY {key} LIMIT {int(limit)}",
@@ -304,7 +304,7 @@ class MysqlMaintenance:
     async def _scan(self, sql: str, values: Sequence[object] | None = None) -> list[Row]:
         return await self._opened.connection.fetch(sql, values, seconds=SCAN_SECONDS)
 
-    async def _settle(self) -> None:
+    async def _set_up(self) -> None:
         await self._opened.connection.execute(SETTINGS)
         self._opened.soil()
 
@@ -318,7 +318,7 @@ class MysqlMaintenance:
         opened = self._opened
         with translated(opened.target, doing):
             await self._require_ours(ledger)
-            await self._settle()
+            await self._set_up()
             await opened.connection.begin()
             try:
                 await opened.table.lock_fence(opened.connection, epoch=epoch)

@@ -156,7 +156,7 @@ def _unquoted(name: str) -> str:
 
 
 async def plan(opened: Opened, desired: Desired, live: Schema, *, after: int) -> SyncPlan:
-    """The statements that the live schema lacks, numbered from `after` + 1, and what they cannot settle."""
+    """The statements that the live schema lacks, numbered from `after` + 1, and what they leave different."""
     found = gap(desired.schema, live, MYSQL, fold_tables=desired.fold_tables)
     prefix = opened.names.prefix
     tables = (

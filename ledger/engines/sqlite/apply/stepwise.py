@@ -172,7 +172,7 @@ class Stepwise:
             attempt.require_foreign_keys(database)
             attempt.seal(database)
         attempt.finish(database)
-        attempt.inside.settle(database)
+        attempt.inside.clean_up(database)
 
     def _begin(self, database: sqlite3.Connection) -> None:
         """The write lock, and the fence looked at again: each commit is one that may come too late."""

@@ -168,7 +168,7 @@ class Attempt:
     def read_found(self, database: sqlite3.Connection) -> None:
         """Nothing is to do: read the mark, and leave all as it is; what was found is as durable as our own."""
         self._mark, self._schema = self.inside.marked(database)
-        self.inside.settle(database)
+        self.inside.clean_up(database)
         try:
             sync_found(self.inside.path)
         except OSError as error:

@@ -76,7 +76,7 @@ def _authorize(action: int, *_: object) -> int:
 
 
 def plan(desired: Desired, live: Schema, *, after: int) -> SyncPlan:
-    """The statements that the live schema lacks, numbered from `after` + 1, and what they cannot settle."""
+    """The statements that the live schema lacks, numbered from `after` + 1, and what they leave different."""
     found = gap(desired.schema, live, SQLITE, fold_tables=True)
     tables = (addition.table for addition in found.additions if addition.kind == "table")
     statements = missing_tables(desired.steps, tables, SQLITE)
