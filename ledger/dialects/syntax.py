@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from ledger.dialects.kinds import Unsettled
@@ -11,6 +12,7 @@ from ledger.dialects.patterns import repeated
 from ledger.dialects.tokens import Cursor, Token
 
 _PART: Final = r"[\w$]++|\{\w+\}"
+_TOKEN: Final = itemgetter(2)
 WORD: Final = rf"(?P<word>(?:{_PART}){repeated(_PART)})"
 
 
@@ -63,7 +65,7 @@ class Syntax(NamedTuple):
 
     def tokens(self, sql: str) -> Iterator[Token]:
         """All tokens of a statement, comments skipped."""
-        return (token for _, _, token in self.placed(sql))
+        return map(_TOKEN, self.placed(sql))
 
     def cursor(self, sql: str) -> Cursor:
         """A cursor before the statement's first token."""
