@@ -26,7 +26,7 @@ from ledger.errors import UnreachableError
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
-from ledger.scripts.model import Check, DialectName, Step
+from ledger.scripts.model import Check, DialectName, Migration, Step
 from ledger.scripts.touching import Touched
 
 T = TypeVar("T")
@@ -124,6 +124,12 @@ class Session(Protocol):
 
         Raises FencedError, having written nothing, if the tenant has seen a newer epoch.
         On engines with server-side locks, the lock is held from here until the session ends.
+        """
+        ...
+
+    async def require_read_alike(self, migrations: Sequence[Migration], *, down: bool) -> None:
+        """Raises TenantError for the first text that the tenant's connection reads otherwise than its file was
+        divided; `down` asks about the down sections. Touches nothing.
         """
         ...
 

@@ -188,6 +188,7 @@ class _Migrating:
         first = pending[0]
         inspects = unsettled(self._state) or self._inspects
         refuse_undoing_in_doubt(self._state)
+        await session.require_read_alike(pending, down=False)
         async with claimed(
             self._ctx,
             self._engine,

@@ -254,6 +254,7 @@ async def _undo(
 ) -> None:
     first = ways[0]
     steps = len(first.script.down.steps) if first.script and first.script.down else 0
+    await session.require_read_alike([way.script for way in ways if way.script], down=True)
     async with claimed(
         ctx, engine, target, session, ref=first.ref, direction="down", steps=steps
     ) as held:

@@ -146,3 +146,64 @@ def test_a_sql_mode_that_only_the_connection_knows(place: Callable[[str], Place]
         ("; DROP TABLE other; -- ",),
     ]
     assert here.rows("SELECT * FROM other") == []
+
+
+def set_session(here: Place, mode: str) -> None:
+    """From here on the tenant's connections begin with this sql_mode."""
+    configuration = here.terminal.folder / "ledger.toml"
+    configuration.write_text(
+        configuration.read_text() + f"session = [\"SET sql_mode = '{mode}'\"]\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("later", "line"),
+    [
+        (BACKSLASHES, "002_b.sql:2"),
+        ("CREATE TABLE y (a INT);\n-- migrate:verify\n-- check: one\nSELECT '\\'' <> 'x';\n", "002_b.sql:4"),
+        ("-- migrate:sync\nCREATE TABLE z (a VARCHAR(9) DEFAULT '\\'');\n", "002_b.sql:2"),
+    ],
+    ids=["step", "check", "sync"],
+)  # fmt: skip
+def test_all_that_is_pending_is_read_before_anything_is_touched(
+    place: Callable[[str], Place], later: str, line: str
+) -> None:
+    """A later migration that the connection would divide otherwise stops the run before the first."""
+    here = place("CREATE TABLE first (a INT);\n")
+    here.terminal.write("migrations/app/002_b.sql", later)
+    set_session(here, "NO_BACKSLASH_ESCAPES")
+    code, said = here.run("migrate", "--all-tenants", "-y")
+    assert code == 3, said
+    assert line in said and "NO_BACKSLASH_ESCAPES" in said
+    assert here.rows("SHOW TABLES") == []
+    assert "is read differently" in here.run("history", "--format", "json")[1]
+
+
+def test_a_check_is_read_as_the_steps_before_it_have_set(place: Callable[[str], Place]) -> None:
+    """The section verify runs on the connection whose mode the section up has set."""
+    check = "-- migrate:verify\n-- check: one\nSELECT '\\'' <> 'x';\n"
+    here = place(f"SET sql_mode = 'NO_BACKSLASH_ESCAPES';\nCREATE TABLE y (a INT);\n{check}")
+    code, said = here.run("migrate", "--all-tenants", "-y")
+    assert code == 3 and "001_a.sql:5" in said and "CHAR(92)" in said, said
+    assert here.rows("SHOW TABLES") == []
+    here.terminal.write(
+        "migrations/app/001_a.sql",
+        "SET @old = @@sql_mode, sql_mode = 'NO_BACKSLASH_ESCAPES';\nCREATE TABLE y (a INT);\n"
+        f"SET sql_mode = @old;\n{check}",
+    )
+    code, said = here.run("migrate", "--all-tenants", "-y")
+    assert code == 0, said
+
+
+def test_down_steps_are_read_before_the_backup(place: Callable[[str], Place]) -> None:
+    """A rollback that would meet such a step begins nothing."""
+    here = place("CREATE TABLE x (a INT);\n-- migrate:down\nSELECT '\\'';\nDROP TABLE x;\n")
+    here.terminal.write(
+        "migrations/app/002_b.sql", "CREATE TABLE y (a INT);\n-- migrate:down\nDROP TABLE y;\n"
+    )
+    code, said = here.run("migrate", "--all-tenants", "-y")
+    assert code == 0, said
+    set_session(here, "NO_BACKSLASH_ESCAPES")
+    code, said = here.run("rollback", "--all-tenants", "-y", "--to", "0")
+    assert code == 3 and "001_a.sql:3" in said, said
+    assert {str(name) for (name,) in here.rows("SHOW TABLES")} >= {"x", "y"}

@@ -6,7 +6,6 @@ from its text leaves the mode as it was.
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -16,7 +15,7 @@ import msgspec
 
 from ledger.dialects.mysql.connection import assignments
 from ledger.dialects.patterns import BACKTICKED, BLOCK_COMMENT, quoted
-from ledger.dialects.steps import Step
+from ledger.dialects.steps import Check, Step
 from ledger.dialects.tokens import Token
 
 NO_BACKSLASH_ESCAPES: Final = "NO_BACKSLASH_ESCAPES"
@@ -33,6 +32,12 @@ class Quoting(msgspec.Struct, frozen=True):
 
     backslash: bool = True
     ansi: bool = False
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes that make it so."""
+        names = ((not self.backslash, NO_BACKSLASH_ESCAPES), (self.ansi, ANSI_QUOTES))
+        return tuple(name for holds, name in names if holds)
 
 
 class SqlMode:
@@ -90,23 +95,32 @@ class SqlMode:
 
 
 class Misread(NamedTuple):
-    """A step that the connection's sql_mode divides otherwise than the file was divided."""
+    """A text that the connection's sql_mode divides otherwise than the file was divided, and by which modes."""
 
-    step: Step
-    modes: Modes
+    text: Step | Check
+    modes: tuple[str, ...]
 
 
-def misread(steps: Iterable[Step], modes: Modes) -> Misread | None:
-    """The first step whose literals and comments end elsewhere in a connection that begins with `modes`."""
+def misread(steps: Iterable[Step], modes: Modes, *, checks: Iterable[Check] = ()) -> Misread | None:
+    """The first text whose literals and comments end elsewhere in a connection that begins with `modes`.
+
+    The checks run behind the steps, and by themselves on a connection as it begins.
+    """
     assumed, live = SqlMode(), SqlMode(modes)
     for step in steps:
-        if "\\" in step.sql and assumed.quoting != live.quoting:
-            spans = (_spans(step.sql, mode.quoting) for mode in (assumed, live))
-            if operator.ne(*spans):
-                return Misread(step, modes & {ANSI_QUOTES, NO_BACKSLASH_ESCAPES})
+        if _differ(step.sql, assumed.quoting, live.quoting):
+            return Misread(step, live.quoting.modes)
         assumed.read(step.sql)
         live.read(step.sql)
+    for check in checks:
+        for quoting in (live.quoting, SqlMode(modes).quoting):
+            if _differ(check.sql, Quoting(), quoting):
+                return Misread(check, quoting.modes)
     return None
+
+
+def _differ(sql: str, one: Quoting, other: Quoting) -> bool:
+    return "\\" in sql and one != other and _spans(sql, one) != _spans(sql, other)
 
 
 def _spans(sql: str, quoting: Quoting) -> list[tuple[int, int]]:

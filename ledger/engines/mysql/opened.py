@@ -41,6 +41,7 @@ class Opened:
         self.storage: dict[str, str] = {}
         self.bytes: int | None = None
         self._fresh: fence.Taken | None = None
+        self._sql_mode: str | None = None
         self._dirty = self._used = self._plain = False
 
     @property
@@ -114,6 +115,13 @@ class Opened:
             self.url, self.target.secret, session=self.target.session
         )
         self._dirty = self._used = False
+
+    async def sql_mode(self) -> str:
+        """The mode that a connection to the tenant begins with; asked once, before a migration changes it."""
+        if self._sql_mode is None:
+            ((mode,),) = await self.connection.fetch("SELECT @@sql_mode")
+            self._sql_mode = str(mode)
+        return self._sql_mode
 
     async def measure(self) -> None:
         """Read the tenant's size and names, unless they are known.

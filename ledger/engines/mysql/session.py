@@ -14,7 +14,7 @@ from ledger.engines.base import Backup
 from ledger.engines.entries import adopted
 from ledger.engines.measured import Plan
 from ledger.engines.mysql import drop
-from ledger.engines.mysql.apply import guards, migration
+from ledger.engines.mysql.apply import guards, migration, reading
 from ledger.engines.mysql.backup import backup as backups
 from ledger.engines.mysql.backup import restore
 from ledger.engines.mysql.explain import explain
@@ -28,7 +28,7 @@ from ledger.engines.work import Done, Journal, Marker, SyncPlan, Work
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
-from ledger.scripts.model import Check, Step
+from ledger.scripts.model import Check, Migration, Step
 from ledger.scripts.touching import touched
 
 
@@ -48,6 +48,11 @@ class MysqlSession:
         """See Session.fence: the lock is held from here on."""
         with translated(self._target, "set the fence"):
             return as_marker(await self._opened.fence(epoch=epoch, ledger=ledger))
+
+    async def require_read_alike(self, migrations: Sequence[Migration], *, down: bool) -> None:
+        """See Session.require_read_alike."""
+        with translated(self._target, "ask for its sql_mode"):
+            await reading.require_read_alike(self._opened, migrations, down=down)
 
     async def apply(
         self, work: Work, journal: Journal, *, known: frozenset[str] = frozenset()

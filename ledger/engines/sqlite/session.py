@@ -37,7 +37,7 @@ from ledger.engines.work import Done, Journal, Marker, SyncPlan, Work
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
-from ledger.scripts.model import Check, Step
+from ledger.scripts.model import Check, Migration, Step
 
 
 class SqliteSession:
@@ -65,6 +65,9 @@ class SqliteSession:
             return found
 
         return await self._opened.write(write, doing="set the fence")
+
+    async def require_read_alike(self, migrations: Sequence[Migration], *, down: bool) -> None:
+        """See Session.require_read_alike: SQLite has one way to read a text."""
 
     async def apply(
         self, work: Work, journal: Journal, *, known: frozenset[str] = frozenset()

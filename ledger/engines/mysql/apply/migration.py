@@ -9,19 +9,19 @@ import msgspec
 
 from ledger.dialects.mysql.connection import uses
 from ledger.dialects.mysql.dialect import MYSQL
-from ledger.dialects.mysql.sql_mode import misread
 from ledger.engines.checks import require_checks
 from ledger.engines.entries import require_expected
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply import guards, python, steps
 from ledger.engines.mysql.apply.attempt import Attempt
 from ledger.engines.mysql.apply.progress import Progress, merge
+from ledger.engines.mysql.apply.reading import require_section
 from ledger.engines.mysql.lock.marker import Body, require_ledger
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import sync
 from ledger.engines.mysql.shared import kind_of
 from ledger.engines.work import Done, Journal, MarkerEntry, StepResult, Work
-from ledger.errors import MarkerMismatchError, StepFailedError, TenantError
+from ledger.errors import MarkerMismatchError, StepFailedError
 from ledger.events import Change, CheckResult
 from ledger.scripts.model import Step
 from ledger.scripts.touching import Touched, touched
@@ -36,7 +36,7 @@ async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[s
     body = Body()
     if entry is not None:
         body = await opened.table.read_body(opened.connection, work.ref.id)
-    await _require_read_alike(opened, work)
+    await require_section(opened, work.ref.id, work.section, sync=work.sync, checks=work.checks)
     opened.reader.work_on(touched((*work.section.steps, *work.sync), "mysql"))
     await opened.measure()
     measured = _measured(opened, work, entry, body)
@@ -58,29 +58,6 @@ async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[s
         bytes_before=measured.bytes,
         plans=measured.plans,
         drift=drift,
-    )
-
-
-async def _require_read_alike(opened: Opened, work: Work) -> None:
-    """Raises TenantError where the connection's sql_mode ends the file's quotes elsewhere than the splitter did.
-
-    Asked only where a backslash makes that possible.
-    """
-    if not any("\\" in step.sql for step in work.section.steps):
-        return
-    ((mode,),) = await opened.connection.fetch("SELECT @@sql_mode")
-    found = misread(work.section.steps, frozenset(str(mode).upper().split(",")))
-    if found is None:
-        return
-    step = found.step
-    raise TenantError(
-        f"step {step.number} ({step.name}) is read differently under this connection's sql_mode"
-        f" ({', '.join(sorted(found.modes))}): its quotes end elsewhere than where the file was divided",
-        hint=f"Begin the section with SET sql_mode = '{mode}'; the file is then read by that mode.",
-        tenant=opened.tenant,
-        migration=work.ref.id,
-        file=step.file,
-        line=step.line,
     )
 
 
