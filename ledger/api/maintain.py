@@ -16,8 +16,8 @@ from ledger.plan import Catalogue
 from ledger.requests import Maintain, Task
 from ledger.runner.backups import prepare_folder
 from ledger.runner.maintain import look_at_tenant, maintain_tenant
+from ledger.runner.maintenance import Order, TenantMaintenance, failed
 from ledger.runner.outcome import Outcome
-from ledger.runner.upkeep import Order, Upkeep, failed
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE: Final = re.compile(r"(\d+)\s*([smhdw])")
@@ -28,7 +28,7 @@ class MaintainReport(msgspec.Struct, frozen=True, kw_only=True):
 
     task: Task
     applied: bool
-    tenants: tuple[Upkeep, ...]
+    tenants: tuple[TenantMaintenance, ...]
     run: str = ""
     interrupted: bool = False
 
@@ -41,7 +41,7 @@ class MaintainReport(msgspec.Struct, frozen=True, kw_only=True):
             return 4
         return 0
 
-    def _left(self, one: Upkeep) -> bool:
+    def _left(self, one: TenantMaintenance) -> bool:
         """Orphans that are still there: all that a look found, and those that nothing could mend."""
         return bool(one.notes if self.applied else one.found)
 
@@ -98,7 +98,7 @@ async def maintain(call: Call, request: Maintain) -> MaintainReport:
             outcome=lambda one: ("failed" if one.error else "current", one.message),
         )
         return MaintainReport(task=order.task, applied=False, tenants=(*looks, *lost))
-    done: dict[str, Upkeep] = {}
+    done: dict[str, TenantMaintenance] = {}
     if order.task == "archive":
         prepare_folder(ctx)
 
@@ -110,7 +110,7 @@ async def maintain(call: Call, request: Maintain) -> MaintainReport:
     report = await call.run(work, options=_options(order))
     names = {one.tenant for one in lost}
     tenants = [
-        done.get(one.tenant) or _upkeep(one, order.task)
+        done.get(one.tenant) or _maintenance(one, order.task)
         for one in report.outcomes
         if one.tenant not in names
     ]
@@ -135,7 +135,7 @@ def _options(order: Order) -> dict[str, str]:
     return options
 
 
-def _outcome(one: Upkeep) -> Outcome:
+def _outcome(one: TenantMaintenance) -> Outcome:
     unreachable = one.error == "unreachable"
     return Outcome(
         tenant=one.tenant,
@@ -153,9 +153,9 @@ def _outcome(one: Upkeep) -> Outcome:
     )
 
 
-def _upkeep(one: Outcome, task: Task) -> Upkeep:
+def _maintenance(one: Outcome, task: Task) -> TenantMaintenance:
     """A tenant that the run did not reach."""
-    return Upkeep(
+    return TenantMaintenance(
         tenant=one.tenant,
         task=task,
         result="current" if one.ok else "failed",

@@ -88,7 +88,7 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def pending(self) -> tuple[TenantPlan, ...]:
         """The tenants for which there is something to do."""
-        return tuple(one for one in self.tenants if one.migrations or one.problem)
+        return tuple(tenant for tenant in self.tenants if tenant.migrations or tenant.problem)
 
 
 class Decisions:
@@ -194,7 +194,7 @@ def gone_files(
 
 def drifted_tenants(targets: Sequence[Target], fleet: FleetState) -> tuple[str, ...]:
     """A warning of the tenants that are known not to be as their migrations define, if there are any."""
-    names = [one.name for one in targets if fleet.tenant(one.name).drift == "schema"]
+    names = [target.name for target in targets if fleet.tenant(target.name).drift == "schema"]
     if not names:
         return ()
     shown = ", ".join(names[:GONE_SHOWN]) + (" …" if len(names) > GONE_SHOWN else "")

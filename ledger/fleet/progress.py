@@ -1,7 +1,7 @@
-"""How a run tells whoever watches what happens, while it happens.
+"""What a run reports while it works, to a terminal or another view.
 
 Invariant: watching changes nothing. All methods are synchronous, return at once
-and never raise; a run gives the same result whoever looks on.
+and never raise; a run gives the same result with any view.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Progress(Protocol):
 
 
 class Unwatched:
-    """Nobody looks on."""
+    """No view."""
 
     def run_started(self, total: int, command: str) -> None:
         """Nothing is shown."""

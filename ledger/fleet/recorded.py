@@ -119,7 +119,7 @@ def record_fleet(
     for catalogue in catalogues.values():
         if id(catalogue) in places:
             continue
-        sets = tuple(_recorded(one) for one in catalogue.sets)
+        sets = tuple(_recorded(each_set) for each_set in catalogue.sets)
         places[id(catalogue)] = _place(kept_sets, sets)
     old = {name: index for name, _, index in before.tenants} if before is not None else {}
     tenants: list[tuple[str, DialectName, int]] = []
@@ -193,13 +193,13 @@ def catalogue_of(sets: Sequence[RecordedSet]) -> Catalogue:
     """A catalogue to decide by, whose migrations have no steps of their own."""
     made = tuple(
         MigrationSet(
-            name=one.name,
-            path=one.name,
-            dialect=one.dialect,
-            target=one.target,
-            migrations=tuple(_migration(each, one.dialect) for each in one.migrations),
+            name=each_set.name,
+            path=each_set.name,
+            dialect=each_set.dialect,
+            target=each_set.target,
+            migrations=tuple(_migration(each, each_set.dialect) for each in each_set.migrations),
         )
-        for one in sets
+        for each_set in sets
     )
     return Catalogue(sets=made, order=order_sets(made))
 

@@ -32,22 +32,29 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failures(self) -> tuple[Outcome, ...]:
         """The tenants that were worked on and are not where the run wanted them."""
-        return tuple(one for one in self.outcomes if not one.ok and one.result != "not_run")
+        return tuple(
+            outcome for outcome in self.outcomes if not outcome.ok and outcome.result != "not_run"
+        )
 
     @property
     def not_run(self) -> tuple[Outcome, ...]:
         """The tenants that the run did not come to: it was stopped before."""
-        return tuple(one for one in self.outcomes if one.result == "not_run")
+        return tuple(outcome for outcome in self.outcomes if outcome.result == "not_run")
 
     @property
     def applied(self) -> dict[str, tuple[str, ...]]:
         """The migrations that were applied or undone, by tenant; tenants without any are left out."""
-        return {one.tenant: one.migrations for one in self.outcomes if one.migrations}
+        return {
+            outcome.tenant: outcome.migrations for outcome in self.outcomes if outcome.migrations
+        }
 
     @property
     def errors(self) -> dict[str, str]:
         """Why each failed tenant failed."""
-        return {one.tenant: one.message or one.error or one.result for one in self.failures}
+        return {
+            outcome.tenant: outcome.message or outcome.error or outcome.result
+            for outcome in self.failures
+        }
 
     @property
     def success(self) -> bool:

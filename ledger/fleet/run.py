@@ -44,7 +44,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """How wide, and how far. `max_failures` is a number or a percentage (`5` or `5%`) of the `chosen`
     tenants, those that need nothing any more included (None: of the run's).
 
-    `signals` tells the run of SIGINT and SIGTERM.
+    `signals` are where the run hears of SIGINT and SIGTERM.
     """
 
     parallel: int = 16

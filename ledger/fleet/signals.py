@@ -26,7 +26,7 @@ Listener = Callable[[signal.Signals], None]
 
 
 class Signals:
-    """Who is told of the first signal. `received` is that signal, once it has come.
+    """What hears of the first signal. `received` is that signal, once it has come.
 
     `before_exit` is called where a signal ends the process at once: it puts the terminal in order,
     and must not wait.
@@ -47,7 +47,7 @@ class Signals:
         finally:
             self._listener, self._run_over = None, True
 
-    def tell(self, number: signal.Signals, scope: anyio.CancelScope) -> None:
+    def receive(self, number: signal.Signals, scope: anyio.CancelScope) -> None:
         """The first signal: to the run, or else to the command, whose `scope` this is."""
         self.received = number
         if self._listener is not None:
@@ -96,7 +96,7 @@ async def _receive(
         async for number in received:
             if signals.received is not None:
                 signals.end_process(number)
-            signals.tell(signal.Signals(number), scope)
+            signals.receive(signal.Signals(number), scope)
             if scope.cancel_called:
                 group.start_soon(_end_late, signals, number)
 

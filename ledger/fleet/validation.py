@@ -44,7 +44,7 @@ class ValidationReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def compliant(self) -> int:
         """How many tenants could be looked at and have the schema that they are to have."""
-        return sum(one.error is None and not one.changes for one in self.findings)
+        return sum(finding.error is None and not finding.changes for finding in self.findings)
 
     @property
     def valid(self) -> bool:

@@ -32,7 +32,7 @@ from ledger.folder.archive import (
 from ledger.runner.backups import make_folder
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held
-from ledger.runner.upkeep import Order, Upkeep, maintenance_claim
+from ledger.runner.maintenance import Order, TenantMaintenance, maintenance_claim
 from ledger.stores.base import Filter
 
 
@@ -167,9 +167,9 @@ def _moment(order: Order) -> datetime:
 
 async def archive_tenant(
     ctx: RunContext, engine: Engine, target: Target, session: Session, order: Order
-) -> Upkeep:
+) -> TenantMaintenance:
     """Finish what an earlier run has begun; then one file for what is old now."""
-    total = Upkeep(tenant=target.name, task="archive", result="current")
+    total = TenantMaintenance(tenant=target.name, task="archive", result="current")
     while True:
         old, waiting = await old_and_waiting(ctx, target, session, order)
         total = msgspec.structs.replace(total, held=old.held, unreadable=old.unreadable)

@@ -42,7 +42,7 @@ UNRECORDED = ".unrecorded"
 def prepare_folder(ctx: RunContext) -> None:
     """Make the backup folder (0700), or hold an existing one to it.
 
-    Raises ConfigError for a symbolic link, for a folder of somebody else, and
+    Raises ConfigError for a symbolic link, for a folder of another user, and
     for one that others can read or write: backups hold whole databases.
     """
     folder = ctx.settings.backups
@@ -115,7 +115,7 @@ class Announced(NamedTuple):
         _remove(self.note)
 
     def withdraw(self) -> None:
-        """It was not made, or nobody will record it."""
+        """It was not made, or will not be recorded."""
         _remove(self.path, self.note)
 
 
@@ -124,7 +124,7 @@ async def announce(
 ) -> list[Announced | BackupError]:
     """Make room for backups of claimed tenants (each with its label), in one hop to a thread.
 
-    What a killed run left is removed: half-written files, since under the claim nobody else
+    What a killed run left is removed: half-written files, since under the claim no other run
     writes there, and whole ones that it had no time to record.
     """
     stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
@@ -162,7 +162,7 @@ def _prepare_all(
 ) -> list[list[Path] | BackupError]:
     """Each one's `_prepare`; their folders are made durable together."""
     folders = {one.path.parent for one in planned}
-    new = any(one not in durable or not os.path.lexists(one) for one in folders)
+    new = any(folder not in durable or not os.path.lexists(folder) for folder in folders)
     found = [_try_prepare(one) for one in planned]
     if new:
         try:
@@ -230,7 +230,7 @@ async def take(
     try:
         await ctx.record_claimed(target.name, [created])
     except FencedError:
-        # Nobody will record it. After another error it may be recorded: the next backup looks.
+        # It will not be recorded. After another error it may be recorded: the next backup looks.
         one.withdraw()
         raise
     one.recorded()
@@ -257,7 +257,7 @@ def warnings_of(created: ev.BackupCreated, target: Target) -> list[str]:
 def _prepare(folder: Path, path: Path, note: Path) -> list[Path]:
     """Make a tenant's own folder and write the note; the notes that killed runs left are returned.
 
-    Raises BackupError if somebody has put a link in the folder's place, OSError.
+    Raises BackupError if a link is in the folder's place, OSError.
     """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)

@@ -18,7 +18,7 @@ from ledger.runner.context import RunContext
 from ledger.runner.holder import boottime_seconds, life_of
 
 POLL_SECONDS = (0.05, 1.0)
-"""The first and the longest pause between two looks at a claim somebody else holds."""
+"""The first and the longest pause between two looks at a claim that another run holds."""
 
 
 class StateChangedError(Exception):
@@ -121,7 +121,7 @@ async def _wait(ctx: RunContext, tenant: str, held: Claim) -> None:
 async def require_free(ctx: RunContext, tenant: str) -> None:
     """Raises ClaimHeldError while another living run works on the tenant.
 
-    For whoever appends to its stream without a claim: that run would take it for a successor's,
+    For an append to its stream without a claim: that run would take it for a successor's,
     and what is seen of the tenant meanwhile is of its middle.
     """
     held = ctx.state(tenant).claim

@@ -31,7 +31,7 @@ from ledger.scripts.created import Ownership, claim_manifest, fold_section
 from ledger.scripts.model import SkipIf, Step
 
 ROWS: Final = frozenset({"dml", "query", "transaction"})
-"""Kinds of statements that make no schema: a replay, of which nobody waits for the rows, leaves them out."""
+"""Kinds of statements that make no schema: a replay leaves them out, since it needs no rows."""
 
 NOT_KEPT = Change(kind="schema", name="(all)", how="changed")
 """All that can be said of a difference from a schema whose content no ledger has."""
@@ -102,7 +102,7 @@ class View(NamedTuple):
             fold_sync(ownership, migration, known)
             claim_manifest(ownership, migration, self.target.variables)
         prefix = self.target.prefix
-        return frozenset(_neutral(one.name, prefix).lower() for one in ownership.owned)
+        return frozenset(_neutral(item.name, prefix).lower() for item in ownership.owned)
 
     def visible(self, schema: Schema) -> Schema:
         """What of it counts for this tenant."""
@@ -315,7 +315,7 @@ def cleared(expected: str, mark: Mark) -> ev.DriftDetected:
 
 def changes_text(changes: Sequence[Change], *, shown: int = 3) -> str:
     """The first differences for people."""
-    words = ", ".join(f"{one.kind} {one.name} {one.how}" for one in changes[:shown])
+    words = ", ".join(f"{change.kind} {change.name} {change.how}" for change in changes[:shown])
     more = len(changes) - shown
     return words + (f" and {more} more" if more > 0 else "")
 
@@ -356,13 +356,13 @@ def _holds(guard: SkipIf, schema: Schema, target: Target) -> bool:
 
     wanted = guard.subject.lower()
     if guard.kind == "table":
-        return any(real(one.name) == wanted for one in schema.tables)
+        return any(real(table.name) == wanted for table in schema.tables)
     if guard.kind == "index":
-        return any(real(each.name) == wanted for one in schema.tables for each in one.indexes)
+        return any(real(each.name) == wanted for table in schema.tables for each in table.indexes)
     if guard.kind == "column":
         return any(
-            f"{real(one.name)}.{each.name.lower()}" == wanted
-            for one in schema.tables
-            for each in one.columns
+            f"{real(table.name)}.{each.name.lower()}" == wanted
+            for table in schema.tables
+            for each in table.columns
         )
-    return any(real(one.name) == wanted for one in schema.definitions)
+    return any(real(definition.name) == wanted for definition in schema.definitions)

@@ -1,7 +1,7 @@
 """What all tenants of one run share: the ledger, the folded state, the run's lease.
 
 Invariant: an event is folded into the state only after it is durable, and a
-tenant's stream is folded without gaps: whoever finds one reads the stream anew.
+tenant's stream is folded without gaps: where there is one, the stream is read anew.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BAD_ENDS: Final = frozenset({"failed", "tenant_skipped"})
 
 
 class Watcher(Protocol):
-    """Who is told, in passing, what a tenant does. Must not raise."""
+    """What a run reports of a tenant in passing. Must not raise."""
 
     def step(self, name: str, number: int, of: int, step_name: str, skipped: str) -> None: ...
 
@@ -189,8 +189,8 @@ class RunContext:
     ) -> tuple[Recorded, ...]:
         """Append under this run's claim. Raises FencedError, having appended nothing, if it is lost.
 
-        A conflict says so, and so does what was read after an earlier one: whoever asks
-        again must not append behind his successor.
+        A conflict says so, and so does what was read after an earlier one: a run that asks
+        again must not append behind its successor.
         """
         claim = self.state(tenant).claim
         if claim is None or claim.run != self.run:
@@ -207,7 +207,7 @@ class RunContext:
     ) -> tuple[Recorded, ...]:
         """Append what follows from the tenant's state as known here, claimed or not.
 
-        Raises FencedError if somebody else has appended since.
+        Raises FencedError if another run has appended since.
         """
         try:
             return await self.record(tenant, events, scripts=scripts, algorithm=algorithm)

@@ -62,7 +62,7 @@ def _compare(found: Diagnosis, state: TenantState, ledger_id: str) -> tuple[Prob
     recorded = frozenset(ref.id for ref in state.applied)
     if recorded == found.applied:
         return (Probe(check="agreement", detail="marker and ledger agree"),)
-    told = [
+    parts = [
         f"{words} {', '.join(sorted(names))}"
         for words, names in (
             ("only the ledger has", recorded - found.applied),
@@ -76,7 +76,7 @@ def _compare(found: Diagnosis, state: TenantState, ledger_id: str) -> tuple[Prob
         Probe(
             check="agreement",
             level=level,
-            detail="; ".join(told),
+            detail="; ".join(parts),
             hint="One of them was restored from an older copy; the next `ledger migrate --tenant NAME` believes"
             " the tenant.",
         ),

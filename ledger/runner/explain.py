@@ -29,7 +29,7 @@ def queries_for(
 async def look(session: Session, queries: Sequence[Query]) -> Plans:
     """Every query's plan as the database would run it now."""
     try:
-        found = await session.explain([one.sql for one in queries])
+        found = await session.explain([query.sql for query in queries])
     except LedgerError as error:
         found = tuple(Plan(error=error.message) for _ in queries)
     return {sha256_hex(one.sql): plan for one, plan in zip(queries, found, strict=True)}

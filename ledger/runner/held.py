@@ -77,7 +77,7 @@ class Held:
             return ()
         halves = self.ctx.state(self.target.name).halves
         found = {step for half in halves if half.id == ref.id for step in half.applied}
-        found |= {one.step for one in self.pending() if isinstance(one, ev.StepApplied)}
+        found |= {event.step for event in self.pending() if isinstance(event, ev.StepApplied)}
         return tuple(sorted(found))
 
     async def apply(
@@ -161,13 +161,13 @@ class Held:
         if state.intent is not None or state.landed:
             return True
         entries = (await self.marker()).entries
-        has = {one.ref.key for one in entries if one.state == "applied"}
+        has = {entry.ref.key for entry in entries if entry.state == "applied"}
         return len(has) < len(entries) or has != {ref.key for ref in state.applied}
 
     async def look(self, engine: Engine, catalogue: Catalogue) -> Comparison:
         """Compare the tenant with what it should be, and record what is news, before anything is done.
 
-        In the middle of a migration, a restore or a reset it tells nothing of that.
+        In the middle of a migration, a restore or a reset the comparison says nothing of that.
         """
         comparison = Comparison(View(self.ctx, engine, self.target, self.session, catalogue))
         if not comparison.expected:
@@ -195,7 +195,7 @@ class Held:
 
     def held_guards(self, migration: Migration) -> tuple[SkipIf, ...]:
         """The guards of its up steps that held in this attempt."""
-        skipped = {one.step for one in self.pending() if isinstance(one, ev.StepSkipped)}
+        skipped = {event.step for event in self.pending() if isinstance(event, ev.StepSkipped)}
         return tuple(
             step.skip_if
             for step in migration.up.steps
@@ -204,7 +204,9 @@ class Held:
 
     async def in_part(self) -> tuple[str, ...]:
         """The migrations that the marker calls begun and not applied."""
-        return tuple(one.ref.id for one in (await self.marker()).entries if one.state != "applied")
+        return tuple(
+            entry.ref.id for entry in (await self.marker()).entries if entry.state != "applied"
+        )
 
     async def marker(self) -> Marker:
         """The tenant's marker as it was found, read once."""

@@ -62,7 +62,7 @@ def _start_ticks(pid: int) -> int | None:
 
 
 def life_of(holder: Holder, run: str) -> Life:
-    """Whether a claim's holder lives. "unknown" where only its lease can tell (another host or boot)."""
+    """Whether a claim's holder lives. "unknown" where only its lease says it (another host or boot)."""
     me = this_holder()
     if holder.nonce == me.nonce:
         return "alive" if run in _active_runs else "gone"

@@ -56,11 +56,13 @@ async def plan_import_tenant(
             plan, problem=error.message, hint=for_tenant(error.hint, target.name)
         )
     have = {ref.key for ref in ctx.state(target.name).applied}
-    known = [one.id for one in mapped.migrations if one.ref.key in have]
+    known = [migration.id for migration in mapped.migrations if migration.ref.key in have]
     return msgspec.structs.replace(
         plan,
         source=source,
-        migrations=tuple(one.id for one in mapped.migrations if one.id not in known),
+        migrations=tuple(
+            migration.id for migration in mapped.migrations if migration.id not in known
+        ),
         known=tuple(known),
         notes=notes,
     )
@@ -73,10 +75,10 @@ async def import_tenant(
     began = time.perf_counter_ns()
     try:
         mapped, source, notes = await _read(engine, target, catalogue, asked)
-        bound = [ctx.bound(one, target.variables) for one in mapped.migrations]
+        bound = [ctx.bound(migration, target.variables) for migration in mapped.migrations]
         while True:
             have = {ref.key for ref in ctx.state(target.name).applied}
-            new = [one for one in bound if one.ref.key not in have]
+            new = [migration for migration in bound if migration.ref.key not in have]
             if not new:
                 break
             try:
@@ -137,7 +139,9 @@ async def _read(
     if source.lock is not None:
         await _require_free(engine, target, asked, source.lock)
     history = source.read(rows)
-    migrations = [one for one in catalogue.order if asked.set_name in (None, one.ref.set)]
+    migrations = [
+        migration for migration in catalogue.order if asked.set_name in (None, migration.ref.set)
+    ]
     mapped = map_history(history, migrations, scope=asked.scope)
     if mapped.problem:
         raise TenantError(mapped.problem, tenant=target.name, hint=mapped.hint)

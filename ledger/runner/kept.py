@@ -38,7 +38,7 @@ class KeptBackup(msgspec.Struct, frozen=True, kw_only=True):
 
 async def kept_backups(store: Store, tenant: str | None = None) -> list[KeptBackup]:
     """All recorded backups (of a tenant) that were not pruned, oldest first."""
-    return [one for one in await all_backups(store, tenant) if not one.pruned]
+    return [backup for backup in await all_backups(store, tenant) if not backup.pruned]
 
 
 async def all_backups(store: Store, tenant: str | None = None) -> list[KeptBackup]:
@@ -61,7 +61,9 @@ async def all_backups(store: Store, tenant: str | None = None) -> list[KeptBacku
 
 def backup_before(backups: list[KeptBackup], ref: MigrationRef) -> KeptBackup | None:
     """The newest backup in which `ref` is not applied."""
-    lacking = [one for one in backups if all(kept.key != ref.key for kept in one.backup.applied)]
+    lacking = [
+        backup for backup in backups if all(kept.key != ref.key for kept in backup.backup.applied)
+    ]
     return lacking[-1] if lacking else None
 
 
@@ -118,8 +120,8 @@ def texts_of(refs: Iterable[MigrationRef], catalogue: Catalogue) -> dict[str, st
     wanted = {sha256 for ref in refs for _, sha256 in ref.sources}
     return {
         sha256: text
-        for one in catalogue.order
-        for sha256, text in one.contents.items()
+        for migration in catalogue.order
+        for sha256, text in migration.contents.items()
         if sha256 in wanted
     }
 

@@ -1,8 +1,8 @@
-"""Events told to Python's logging, once they are durable, each by the area that it belongs to.
+"""Events written to Python's logging, once they are durable, each by the area that it belongs to.
 
 `ledger.fleet`, `ledger.runner`, `ledger.engine` and `ledger.backup` are loggers that an
 application may route as it likes; `ledger.store` is the store's own. Invariant: a line
-stands for something that the ledger holds, and costs nothing while nobody listens.
+stands for something that the ledger holds, and costs nothing while no logger listens.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def log_events(rows: Iterable[Recorded]) -> None:
 _LOUD: Final = frozenset(
     {"failed", "explained", "tenant_skipped", "drift_detected", "lock_cleared"}
 )
-"""What is told above INFO."""
+"""What is logged above INFO."""
 
 
 def _line(row: Recorded) -> _Line:
     event = row.data
-    tell = _TELL.get(type(event))
-    if tell is None:
+    line = _LINES.get(type(event))
+    if line is None:
         return _Line(RUNNER, logging.INFO, row.type.replace("_", " "))
-    return tell(event)
+    return line(event)
 
 
 def _started(event: ev.Started) -> _Line:
@@ -110,7 +110,7 @@ def _validated(event: ev.Validated) -> _Line:
 
 
 def _explained(event: ev.Explained) -> _Line:
-    changed = [one.name for one in event.plans if one.how in ("changed", "broken")]
+    changed = [plan.name for plan in event.plans if plan.how in ("changed", "broken")]
     if not changed:
         return _Line(RUNNER, logging.INFO, f"{len(event.plans)} query plans as before")
     return _Line(RUNNER, logging.WARNING, f"Query plans changed: {', '.join(changed)}")
@@ -139,7 +139,7 @@ def _tenant_skipped(event: ev.TenantSkipped) -> _Line:
 
 def _drift_detected(event: ev.DriftDetected) -> _Line:
     if event.wish:
-        names = ", ".join(f"{one.kind} {one.name}" for one in event.changes)
+        names = ", ".join(f"{change.kind} {change.name}" for change in event.changes)
         return _Line(RUNNER, logging.WARNING, f"Sync of {event.wish} leaves as they are: {names}")
     level = logging.INFO if event.kind == "cleared" else logging.WARNING
     return _Line(RUNNER, level, f"Drift: {event.kind}")
@@ -162,7 +162,7 @@ def _lease_renewed(event: ev.LeaseRenewed) -> _Line:
     return _Line(FLEET, logging.DEBUG, f"lease renewed for {event.lease_seconds:g} s")
 
 
-_TELL: Final[dict[type, Callable[[Any], _Line]]] = {
+_LINES: Final[dict[type, Callable[[Any], _Line]]] = {
     ev.Started: _started,
     ev.Completed: _completed,
     ev.RolledBack: _rolled_back,

@@ -19,19 +19,21 @@ from ledger.runner.archive import archive_tenant, old_and_waiting
 from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held
-from ledger.runner.upkeep import Order, Upkeep, failed, maintenance_claim
+from ledger.runner.maintenance import Order, TenantMaintenance, failed, maintenance_claim
 
 SAMPLES = 5
 
 
-async def look_at_tenant(ctx: RunContext, engine: Engine, target: Target, order: Order) -> Upkeep:
+async def look_at_tenant(
+    ctx: RunContext, engine: Engine, target: Target, order: Order
+) -> TenantMaintenance:
     """What there is to do; reads only. A tenant's error is in the value."""
     began = time.perf_counter_ns()
     try:
         async with engine.open(target) as session:
             if order.task == "orphans":
                 found = await find_orphans(session)
-                seen = Upkeep(
+                seen = TenantMaintenance(
                     tenant=target.name,
                     task=order.task,
                     result="found" if found else "current",
@@ -39,7 +41,7 @@ async def look_at_tenant(ctx: RunContext, engine: Engine, target: Target, order:
                 )
             else:
                 old, waiting = await old_and_waiting(ctx, target, session, order)
-                seen = Upkeep(
+                seen = TenantMaintenance(
                     tenant=target.name,
                     task=order.task,
                     result="found" if old.rows or waiting else "current",
@@ -53,7 +55,9 @@ async def look_at_tenant(ctx: RunContext, engine: Engine, target: Target, order:
     return msgspec.structs.replace(seen, duration_us=_since(began))
 
 
-async def maintain_tenant(ctx: RunContext, engine: Engine, target: Target, order: Order) -> Upkeep:
+async def maintain_tenant(
+    ctx: RunContext, engine: Engine, target: Target, order: Order
+) -> TenantMaintenance:
     """Do the task. A tenant's error is in the value; only cancellation leaves as an exception."""
     began = time.perf_counter_ns()
     try:
@@ -78,12 +82,15 @@ async def find_orphans(session: Session) -> tuple[Orphans, ...]:
     """The declared foreign keys that some rows break."""
     maintenance = session.maintenance()
     found = [
-        await maintenance.orphans(one, samples=SAMPLES) for one in await maintenance.references()
+        await maintenance.orphans(reference, samples=SAMPLES)
+        for reference in await maintenance.references()
     ]
     return tuple(one for one in found if one.count)
 
 
-async def _optimize(ctx: RunContext, engine: Engine, target: Target, session: Session) -> Upkeep:
+async def _optimize(
+    ctx: RunContext, engine: Engine, target: Target, session: Session
+) -> TenantMaintenance:
     async with maintenance_claim(ctx, engine, target, session) as held:
         before = await session.mark()
         tables, notes = await session.maintenance().optimize(
@@ -93,7 +100,7 @@ async def _optimize(ctx: RunContext, engine: Engine, target: Target, session: Se
         await held.end(
             ev.Maintained(
                 task="optimize",
-                tables=tuple(ev.Upkept(table=one) for one in tables),
+                tables=tuple(ev.Upkept(table=table) for table in tables),
                 bytes_before=before.bytes,
                 bytes_after=mark.bytes,
                 notes=notes,
@@ -102,7 +109,7 @@ async def _optimize(ctx: RunContext, engine: Engine, target: Target, session: Se
                 mark=mark,
             )
         )
-    return Upkeep(
+    return TenantMaintenance(
         tenant=target.name,
         task="optimize",
         result="maintained",
@@ -114,14 +121,16 @@ async def _optimize(ctx: RunContext, engine: Engine, target: Target, session: Se
 
 async def _mend(
     ctx: RunContext, engine: Engine, target: Target, session: Session, order: Order
-) -> Upkeep:
+) -> TenantMaintenance:
     found = await find_orphans(session)
     notes = tuple(
         f"{one.reference.name}: {one.count} rows are left, since {one.reference.missing}"
         for one in found
         if one.reference.missing
     )
-    seen = Upkeep(tenant=target.name, task="orphans", result="current", found=found, notes=notes)
+    seen = TenantMaintenance(
+        tenant=target.name, task="orphans", result="current", found=found, notes=notes
+    )
     if len(notes) == len(found):
         return seen
     async with maintenance_claim(ctx, engine, target, session) as held:
@@ -153,7 +162,9 @@ async def _mend(
 async def _until_none(held: Held, batch: int) -> tuple[ev.Upkept, ...]:
     """Mend key after key, and again, since a deleted child leaves its own children behind."""
     maintenance = held.session.maintenance()
-    references = [one for one in await maintenance.references() if not one.missing]
+    references = [
+        reference for reference in await maintenance.references() if not reference.missing
+    ]
     rows: dict[tuple[str, str], int] = {}
     again = True
     while again:

@@ -27,14 +27,14 @@ from ledger.scripts.model import Migration
 
 def in_part(marker: Marker, pending: Sequence[Migration]) -> tuple[MarkerEntry, ...]:
     """The marker's migrations of which up steps have landed and which none of `pending` brings to its end."""
-    coming = {one.id for one in pending}
+    coming = {migration.id for migration in pending}
     return tuple(
         entry
         for entry in marker.entries
         if entry.state != "applied"
         and entry.direction == "up"
         and entry.ref.id not in coming
-        and (entry.step > len(entry.steps) or not all(one.skipped for one in entry.steps))
+        and (entry.step > len(entry.steps) or not all(step.skipped for step in entry.steps))
     )
 
 
@@ -70,7 +70,7 @@ async def _take_up_entry(held: Held, entry: MarkerEntry) -> None:
     held.ref, held.direction = ref, "up"
     state = ctx.state(held.target.name)
     known = {step for half in state.halves if half.id == ref.id for step in half.landed}
-    results = {one.number: one for one in entry.steps}
+    results = {step.number: step for step in entry.steps}
     news = [
         step_event(
             ref,
@@ -125,7 +125,9 @@ def half_done(marker: Marker, state: TenantState | None, tenant: str) -> TenantE
             tenant=tenant,
         )
     ids = [
-        one.ref.id for one in marker.entries if one.state != "applied" and one.direction == "down"
+        entry.ref.id
+        for entry in marker.entries
+        if entry.state != "applied" and entry.direction == "down"
     ]
     was = state.intent if state is not None else None
     if was is not None and was.direction == "down":

@@ -50,11 +50,11 @@ def last_with(
 ) -> Then:
     """What the tenant should have been when it last had that applied, up to the event `until`; or nothing."""
     accepted: list[tuple[str, str]] = []
-    for one in reversed(events):
-        if one.applied == applied and (until is None or one.seq <= until):
-            return Then(one.expected, tuple(reversed(accepted)))
-        if one.accepted is not None:
-            accepted.append(one.accepted)
+    for event in reversed(events):
+        if event.applied == applied and (until is None or event.seq <= until):
+            return Then(event.expected, tuple(reversed(accepted)))
+        if event.accepted is not None:
+            accepted.append(event.accepted)
     return Then()
 
 

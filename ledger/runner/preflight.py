@@ -59,14 +59,14 @@ async def preflight(
     problems = await anyio.to_thread.run_sync(_disks, ctx, targets, ledger, parallel)
     problems += await _servers(targets, engine_of, statement_bytes, statements)
     problems.sort(key=lambda one: (one.level, one.where, one.detail))
-    failed = [one for one in problems if one.level == "failed"]
+    failed = [problem for problem in problems if problem.level == "failed"]
     if failed:
         more = "".join(f"\n  {one}" for one in failed)
         raise PreflightError(
             f"nothing was begun, since the run would fail:{more}",
             hint="Correct these, then run the same command again.",
         )
-    return tuple(str(one) for one in problems if one.level == "warning")
+    return tuple(str(problem) for problem in problems if problem.level == "warning")
 
 
 async def _servers(
@@ -93,9 +93,9 @@ async def _servers(
                 # The run opens each of them, and says what is wrong with it.
                 return
         found.extend(
-            Problem(where=server, level=one.level, detail=one.detail, hint=one.hint)
-            for one in probes
-            if one.level != "ok"
+            Problem(where=server, level=probe.level, detail=probe.detail, hint=probe.hint)
+            for probe in probes
+            if probe.level != "ok"
         )
 
     with anyio.move_on_after(SECONDS):
@@ -139,7 +139,7 @@ _ROOM: Final = "Free space there."
 
 
 def _free(folder: Path) -> int:
-    """Bytes free where the folder is, or would be; a place nobody can look at has room enough here."""
+    """Bytes free where the folder is, or would be; a place that cannot be read counts as having room."""
     for place in (folder, *folder.parents):
         try:
             return shutil.disk_usage(place).free

@@ -2,7 +2,7 @@
 
 Invariant: the newest backup of a tenant that reads through is never deleted, nor
 anything outside the backup folder. What is deleted was recorded as pruned before,
-so that nobody chooses it in between; a prune that was killed is ended by the next.
+so that no command chooses it in between; a prune that was killed is ended by the next.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ async def plan_tenant(
     backups: Sequence[KeptBackup], tenant: str, *, keep: int, before: str | None
 ) -> Pruning:
     """Decide for one tenant; `backups` are all that were ever recorded, oldest first."""
-    kept = [one for one in backups if not one.pruned]
-    leftovers = tuple([one for one in backups if one.pruned and await _is_there(one)])
+    kept = [backup for backup in backups if not backup.pruned]
+    leftovers = tuple([backup for backup in backups if backup.pruned and await _is_there(backup)])
     asked = prunable(kept, keep=keep, before=before, protected=0)
     if not asked:
         return Pruning(tenant=tenant, leftovers=leftovers)
@@ -152,7 +152,7 @@ def _require_inside(kept: KeptBackup, folder: Path, target: Target) -> None:
 
 
 async def _record(ctx: RunContext, target: Target, delete: Sequence[KeptBackup]) -> None:
-    """Append at the version at which nobody works on the tenant. Raises ClaimHeldError."""
+    """Append at the version at which no run works on the tenant. Raises ClaimHeldError."""
     events = [
         ev.BackupPruned(
             backup_seq=one.seq,

@@ -2,7 +2,7 @@
 killed run left in its middle.
 
 Invariant: a step counts as landed only where an event, the marker or an intent proves it;
-one that may have run without a trace is told apart.
+one that may have run without a trace is kept apart.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TYPES: Final = (
     "reset",
     "drift_detected",
 )
-TOLD_ALL: Final = ("step_failed", "check_failed")
+COMPLETE: Final = ("step_failed", "check_failed")
 """Failures before which the engine has written into the marker how far it came."""
 
 
@@ -101,7 +101,7 @@ async def what_ran(store: Store, tenant: str) -> dict[tuple[str, str], Ran]:
                 of(event.migration).begun = None
             elif isinstance(event, ev.Failed):
                 one = found.get((event.set or "", event.version or ""))
-                if one is not None and event.error in TOLD_ALL:
+                if one is not None and event.error in COMPLETE:
                     one.begun = None
             elif not isinstance(event, ev.DriftDetected) or event.kind == "regressed":
                 for one in found.values():
@@ -115,7 +115,7 @@ def not_at_their_end(
     """Migrations that the ledger does not call applied and of which steps may be in the tenant,
     each with its marker entry."""
     applied = {ref.key for ref in state.applied}
-    entries = {one.ref.key: one for one in marker.entries if one.direction == "up"}
+    entries = {entry.ref.key: entry for entry in marker.entries if entry.direction == "up"}
     found: list[tuple[MigrationRef, MarkerEntry | None]] = [
         (entry.ref, entry) for key, entry in entries.items() if key not in applied
     ]

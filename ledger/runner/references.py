@@ -115,5 +115,7 @@ async def kept_schema(store: Store, fingerprint: str) -> Schema | None:
 
 def _alike(target: Target) -> _Group:
     """What is equal for tenants that the same migrations make the same of; a prefix does not count."""
-    variables = tuple(sorted(one for one in target.variables.items() if one[0] != "prefix"))
+    variables = tuple(
+        sorted(variable for variable in target.variables.items() if variable[0] != "prefix")
+    )
     return target.engine, target.server, variables

@@ -1,4 +1,4 @@
-"""What a rehearsal tells, and what may not be rehearsed since it would reach out of the scratch place."""
+"""What a rehearsal reports, and what may not be rehearsed since it would reach out of the scratch place."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def down(self) -> Down:
         """Over all its migrations: the worst word there is."""
-        words = {one.down for one in self.migrations}
+        words = {migration.down for migration in self.migrations}
         order: tuple[Down, ...] = ("fails", "differs", "not_run", "none", "works")
         return next((word for word in order if word in words), "none")
 
@@ -117,11 +117,11 @@ def refuse_reaching(scratch: Scratch, schema: Schema) -> None:
 
     A view may: it reads.
     """
-    for one in schema.definitions:
-        word = "" if one.kind == "view" else reaches_out(one.text, scratch.elsewhere)
+    for definition in schema.definitions:
+        word = "" if definition.kind == "view" else reaches_out(definition.text, scratch.elsewhere)
         if word:
             raise TenantError(
-                f"its {one.kind} {one.name} names {word}, which lies outside of the rehearsal and"
+                f"its {definition.kind} {definition.name} names {word}, which lies outside of the rehearsal and"
                 " could be touched",
                 hint="Name tables without their database there, or rehearse on a copy of the server.",
                 tenant=scratch.target.name,

@@ -90,11 +90,11 @@ async def rehearse_tenant(
 
 
 def _python_notes(catalogue: Catalogue, up: Outcome) -> tuple[str, ...]:
-    """What Python does beyond its tenant nobody can see beforehand."""
+    """A warning for each migration in Python: what it does beyond its tenant cannot be known beforehand."""
     return tuple(
-        f"{one.id} is Python: what it does outside of its tenant was really done"
-        for one in catalogue.order
-        if one.python is not None and one.id in up.migrations
+        f"{migration.id} is Python: what it does outside of its tenant was really done"
+        for migration in catalogue.order
+        if migration.python is not None and migration.id in up.migrations
     )
 
 
@@ -170,7 +170,7 @@ class _Stage:
     async def back(self, seen: Rehearsal, first: Schema) -> Rehearsal:
         """Undo by script, newest first, as far as there are down steps; compare after each."""
         schemas = await self._schemas_before(first)
-        known = {one.id: one for one in self.catalogue.order}
+        known = {migration.id: migration for migration in self.catalogue.order}
         done = list(seen.migrations)
         spent = 0
         for number in reversed(range(len(done))):
@@ -230,4 +230,4 @@ class _Stage:
 def _only(ref: MigrationRef) -> Callable[[Applied], Sequence[MigrationRef]]:
     """That migration, as long as it is applied."""
     key = ref.key
-    return lambda applied: [one for one in applied if one.key == key]
+    return lambda applied: [ref for ref in applied if ref.key == key]

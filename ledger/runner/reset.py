@@ -60,7 +60,7 @@ def marked_refs(
     A migration that is recorded already stays recorded as it ran.
     """
     known = {ref.key: ref for ref in applied}
-    wanted = [known.get(one.ref.key, one.ref) for one in up_to]
+    wanted = [known.get(migration.ref.key, migration.ref) for migration in up_to]
     chosen = {ref.key for ref in wanted}
     others = [ref for ref in applied if ref.set not in sets and ref.key not in chosen]
     return (*others, *wanted)
@@ -77,7 +77,7 @@ async def mark_tenant(
 ) -> Outcome:
     """Change what counts as applied, in the ledger and in the tenant's marker, and nothing else."""
     began = time.perf_counter_ns()
-    contents = {sha: text for one in up_to for sha, text in one.contents.items()}
+    contents = {sha: text for migration in up_to for sha, text in migration.contents.items()}
     try:
         while True:
             refs = marked_refs(ctx.state(target.name).applied, up_to, sets=sets)
@@ -124,7 +124,7 @@ async def drop_tenant(
                     mark = await session.drop(
                         chosen.objects, epoch=held.epoch, ledger=ctx.ledger_id
                     )
-                    dropped = tuple(one.name for one in chosen.objects)
+                    dropped = tuple(item.name for item in chosen.objects)
                     was = ctx.state(target.name).applied
                     await held.end(
                         ev.Reset(mode="drop_all", dropped=dropped, reason=ctx.reason, mark=mark),
@@ -164,7 +164,7 @@ async def plan_drop(
         )
     return msgspec.structs.replace(
         plan,
-        drops=tuple(f"{one.kind} {one.name}" for one in chosen.objects),
+        drops=tuple(f"{item.kind} {item.name}" for item in chosen.objects),
         left=chosen.left,
     )
 
@@ -226,7 +226,7 @@ async def what_to_drop(
 
 
 def _require_same(sure: DropList, other: DropList, migration: Migration, step: Step) -> None:
-    """Raises TenantError if it matters whether a step has run of which nobody knows."""
+    """Raises TenantError if it matters whether a step has run of which nothing is known."""
     names = sorted(f"{one.kind} {one.name}" for one in {*sure.objects} ^ {*other.objects})
     if names:
         raise TenantError(
@@ -240,7 +240,7 @@ def _require_same(sure: DropList, other: DropList, migration: Migration, step: S
 
 
 def _unknown_of(migration: Migration) -> list[str]:
-    """What is to be said of a migration whose statements nobody can read."""
+    """What is to be said of a migration whose statements cannot be read."""
     if not migration.path.endswith(".py") or migration.manifest.tables_created:
         return []
     return [

@@ -37,7 +37,7 @@ async def baseline_tenant(
         while True:
             applied = ctx.state(target.name).applied
             have = {ref.key for ref in applied}
-            new = [one for one in migrations if one.ref.key not in have]
+            new = [migration for migration in migrations if migration.ref.key not in have]
             if not new:
                 return _outcome(ctx, target, "current", began)
             try:

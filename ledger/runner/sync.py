@@ -17,7 +17,7 @@ def sync_drift(migration: str, changes: Sequence[Change]) -> tuple[ev.AnyEvent, 
 
 def sync_warnings(migration: str, changes: Sequence[Change]) -> list[str]:
     """The same for people: one line a difference, and that it stays."""
-    return [f"{migration}: sync leaves {change_text(one)}" for one in changes]
+    return [f"{migration}: sync leaves {change_text(change)}" for change in changes]
 
 
 def change_text(change: Change) -> str:

@@ -80,7 +80,7 @@ async def ways_back(
         if way.backup is not None:
             gone = also_undone(standing(ctx.state(target.name)), way.backup)
             if by == "auto":
-                _refuse_more(target, way, gone - {one.key for one in refs})
+                _refuse_more(target, way, gone - {ref.key for ref in refs})
     return ways
 
 
@@ -158,7 +158,7 @@ async def _way_back(
 async def _script_of_half(
     ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, half: Half
 ) -> Migration | None:
-    """The bound migration with the down steps that undo what has landed; None where that cannot be told."""
+    """The bound migration with the down steps that undo what has landed; None where that is not known."""
     if half.intent is not None:
         return None
     try:

@@ -148,7 +148,9 @@ async def _look(comparison: Comparison, wanted: Wanted | None, *, accept: bool) 
                 checks.append(msgspec.structs.replace(result, name=name))
     marker = await session.marker()
     known = {
-        one.ref.key for one in marker.entries if one.state == "applied" or one.direction == "down"
+        entry.ref.key
+        for entry in marker.entries
+        if entry.state == "applied" or entry.direction == "down"
     }
     parts = _parts(state, marker)
     whole = not parts and not marker.unfinished
@@ -185,9 +187,9 @@ async def _look(comparison: Comparison, wanted: Wanted | None, *, accept: bool) 
 def _parts(state: TenantState, marker: Marker) -> tuple[Part, ...]:
     """By the marker, and by an announced step of which the marker knows nothing yet."""
     found = {
-        one.ref.id: Part(migration=one.ref.id, direction=one.direction, step=one.step)
-        for one in marker.entries
-        if one.direction == "down" and one.state != "applied"
+        entry.ref.id: Part(migration=entry.ref.id, direction=entry.direction, step=entry.step)
+        for entry in marker.entries
+        if entry.direction == "down" and entry.state != "applied"
     }
     for entry in in_part(marker, ()):
         name = entry.ref.id

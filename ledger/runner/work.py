@@ -40,7 +40,7 @@ async def work_for(
         else (),
         epoch=epoch,
         ledger=ctx.ledger_id,
-        expected=frozenset(one.id for one in state.applied) - {ref.id},
+        expected=frozenset(each.id for each in state.applied) - {ref.id},
         python=migration.python,
         recorded=frozenset(
             state.landed if state.landed_in == f"{ref.set}/{ref.version} {direction}" else ()

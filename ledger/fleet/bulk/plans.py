@@ -73,14 +73,15 @@ class BulkPlans:
     def _plan(self, target: Target, decision: Decision) -> BulkPlan | None:
         ctx = self._ctx
         plain = all(
-            one.python is None and not one.sync and one.up.transaction for one in decision.pending
+            migration.python is None and not migration.sync and migration.up.transaction
+            for migration in decision.pending
         )
         if decision.problem is not None or not decision.pending or not plain:
             return None
         if batch_for(target.engine) is None or any(ctx.settings.explain.values()):
             return None
         applied = list(ctx.state(target.name).applied)
-        pending = [ctx.bound(one, target.variables) for one in decision.pending]
+        pending = [ctx.bound(migration, target.variables) for migration in decision.pending]
         shared = Target(
             name="",
             engine=target.engine,

@@ -1,4 +1,4 @@
-"""What maintenance of a tenant is told and tells, and the claim that it works under.
+"""What is asked of the maintenance of a tenant, what it reports, and the claim that it works under.
 
 Invariant: a tenant that is not where the ledger believes it to be is not maintained.
 """
@@ -38,7 +38,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     before: datetime | None = None
 
 
-class Upkeep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TenantMaintenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What maintenance found, and did, on one tenant.
 
     `rows` were deleted, mended or moved; `found` are the orphans there were. `old` are rows
@@ -66,9 +66,9 @@ class Upkeep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: str = ""
 
 
-def failed(tenant: str, task: Task, error: LedgerError) -> Upkeep:
+def failed(tenant: str, task: Task, error: LedgerError) -> TenantMaintenance:
     """The value of a tenant that met an error."""
-    return Upkeep(
+    return TenantMaintenance(
         tenant=tenant,
         task=task,
         result="failed",
@@ -90,9 +90,9 @@ async def maintenance_claim(
         state = ctx.state(target.name)
         have = {ref.key for ref in state.applied}
         entries = marker.entries
-        has = {one.ref.key for one in entries if one.state == "applied"}
+        has = {entry.ref.key for entry in entries if entry.state == "applied"}
         midway = state.intent is not None or bool(state.landed)
-        midway = midway or any(one.state == "running" for one in entries)
+        midway = midway or any(entry.state == "running" for entry in entries)
         in_doubt = state.failure is not None and state.failure.in_doubt
         if midway or in_doubt:
             raise TenantError(
