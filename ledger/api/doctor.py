@@ -26,11 +26,12 @@ from ledger.errors import (
     StoreError,
     for_tenant,
 )
-from ledger.fleet.doctor import examine_fleet
+from ledger.fleet.fanout import each_target
 from ledger.fleet.progress import Progress
 from ledger.fleet.state import load_fleet
 from ledger.projections import FleetState
 from ledger.requests import Doctor
+from ledger.runner.doctor import examine_tenant
 
 Area = Literal["host", "ledger", "backups", "tenant"]
 
@@ -114,14 +115,20 @@ async def examine(config: Config, request: Doctor, progress: Progress) -> Doctor
             ]
             findings.insert(0, _finding("ledger", "tenants", "failed", wrong.message, wrong.hint))
         findings += _backups(config, chosen, fleet)
-        examined = await examine_fleet(
+        whose = NONE if missing else ledger_id
+        examined = await each_target(
             chosen.targets,
-            ready.engines.__getitem__,
-            fleet,
-            NONE if missing else ledger_id,
-            quick=request.quick,
+            lambda target: examine_tenant(
+                ready.engines[target.engine],
+                target,
+                fleet.tenant(target.name),
+                whose,
+                quick=request.quick,
+            ),
+            command="doctor",
             parallel=request.parallel or config.parallel,
             progress=progress,
+            outcome=lambda found: ("valid" if found.fine else "invalid", ""),
         )
     findings += [_of_tenant(one.tenant, probe) for one in examined for probe in one.probes]
     return DoctorReport(findings=tuple(findings), tenants=len(examined))
