@@ -166,10 +166,10 @@ class TextCheck:
                 self._name(event.plan, "", "plan", row.seq)
             for ref in migrations_in(event):
                 for part, sha256 in ref.sources:
-                    self._name(sha256, f"{ref.set}/{ref.version}", part, row.seq)
+                    self._name(sha256, ref.id, part, row.seq)
             if isinstance(event, Completed | RolledBack) and event.mark.fingerprint:
                 ref = event.migration
-                self._name(event.mark.fingerprint, f"{ref.set}/{ref.version}", "schema", row.seq)
+                self._name(event.mark.fingerprint, ref.id, "schema", row.seq)
 
     def check(self, sha256: str, content: bytes) -> None:
         """Compare one kept text with its key."""

@@ -109,7 +109,7 @@ async def _with_kept(ctx: RunContext, chosen: Chosen) -> Chosen:
         more: dict[str, Touched] = {}
         catalogue = chosen.catalogues[target.name]
         for ref in ctx.state(target.name).applied:
-            name = f"{ref.set}/{ref.version}"
+            name = ref.id
             if name not in target.touches:
                 try:
                     migration = await kept_migration(ctx, ref, target.engine, catalogue)
@@ -336,7 +336,7 @@ async def changed_tenants(ready: Opened, fleet: FleetState, chosen: Chosen) -> s
         if state is not None and state.mark is not None:
             key = id(state.applied)
             if key not in ids:
-                ids[key] = tuple(f"{ref.set}/{ref.version}" for ref in state.applied)
+                ids[key] = tuple(ref.id for ref in state.applied)
             one = Seen(target=target, mark=state.mark, applied=ids[key])
             seen.setdefault(target.engine, []).append(one)
     changed = {

@@ -73,7 +73,7 @@ async def _samples(store: Store, wanted: set[str]) -> dict[str, list[Sample]]:
             event = row.data
             if not isinstance(event, ev.Completed):
                 continue
-            migration = f"{event.migration.set}/{event.migration.version}"
+            migration = event.migration.id
             if migration in wanted:
                 size = event.mark.bytes if event.bytes_before is None else event.bytes_before
                 taken = Sample(duration_us=event.duration_us, bytes=size)

@@ -49,10 +49,8 @@ async def plan_reset(call: Call, request: PlanReset) -> tuple[Resetting, ...]:
             Resetting(
                 tenant=target.name,
                 engine=target.engine,
-                was=tuple(f"{ref.set}/{ref.version}" for ref in was),
-                applied=tuple(
-                    f"{ref.set}/{ref.version}" for ref in marked_refs(was, wanted, sets=sets)
-                ),
+                was=tuple(ref.id for ref in was),
+                applied=tuple(ref.id for ref in marked_refs(was, wanted, sets=sets)),
             )
         )
     return tuple(plans)

@@ -156,7 +156,7 @@ async def _require_known(ctx: RunContext, chosen: Chosen, version: str, *, appli
     refs = {ref for one in states for ref in (one.applied if applied else standing(one))}
     if _named(refs, version):
         return
-    names = sorted(f"{ref.set}/{ref.version}" for ref in refs)
+    names = sorted(ref.id for ref in refs)
     if applied:
         raise UsageError(
             f"version {version} is not applied on any of the chosen tenants",
@@ -175,7 +175,7 @@ async def _require_known(ctx: RunContext, chosen: Chosen, version: str, *, appli
 
 
 def _named(refs: Iterable[MigrationRef], version: str) -> bool:
-    return any(version in (ref.version, f"{ref.set}/{ref.version}") for ref in refs)
+    return any(version in (ref.version, ref.id) for ref in refs)
 
 
 async def _applied_by_run(ctx: RunContext, run: str) -> dict[str, frozenset[tuple[str, str]]]:

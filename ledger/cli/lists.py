@@ -217,7 +217,7 @@ def backups(settings: Settings, found: Sequence[KeptBackup]) -> int:
             "sha256": one.backup.sha256,
             "format": one.backup.format,
             "covers": one.backup.covers,
-            "applied": [f"{ref.set}/{ref.version}" for ref in one.backup.applied],
+            "applied": [ref.id for ref in one.backup.applied],
             "path": one.backup.path,
         }
         for one in found
@@ -228,7 +228,7 @@ def backups(settings: Settings, found: Sequence[KeptBackup]) -> int:
             row |= {
                 "at": short_time(one.at),
                 "bytes": bytes_text(one.backup.bytes),
-                "applied": [f"{ref.set}/{ref.version}" for ref in newest] or "nothing applied",
+                "applied": [ref.id for ref in newest] or "nothing applied",
             }
     write_rows(rows, _BACKUPS, form=settings.format, out=sys.stdout, empty="No backups.")
     return 0

@@ -212,7 +212,7 @@ def _migration(one: RecordedMigration, dialect: DialectName) -> Migration:
     return Migration(
         ref=one.ref,
         key=version_key(one.ref.version) or (0,),
-        path=f"{one.ref.set}/{one.ref.version}_{one.ref.name}",
+        path=f"{one.ref.id}_{one.ref.name}",
         up=Section(steps=(_SOMETHING,)),
         depends=one.depends,
         dialect=dialect,

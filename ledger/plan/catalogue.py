@@ -41,9 +41,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
 def without_file(applied: Applied, catalogue: Catalogue) -> tuple[str, ...]:
     """Applied migrations that no file of the catalogue's sets describes any more, as they were applied."""
     known = {(migration.ref.set, migration.ref.version) for migration in catalogue.order}
-    return tuple(
-        f"{ref.set}/{ref.version}" for ref in applied if (ref.set, ref.version) not in known
-    )
+    return tuple(ref.id for ref in applied if (ref.set, ref.version) not in known)
 
 
 def up_to(catalogue: Catalogue, to: str | None) -> list[Migration]:

@@ -73,6 +73,6 @@ def _refuse_needed(
         if needed:
             name = "/".join(needed[0])
             raise UsageError(
-                f"{name} cannot be undone alone: {ref.set}/{ref.version} depends on it",
-                hint=f"Undo {ref.set}/{ref.version} first, or use --to.",
+                f"{name} cannot be undone alone: {ref.id} depends on it",
+                hint=f"Undo {ref.id} first, or use --to.",
             )

@@ -41,7 +41,7 @@ def in_middle(state: TenantState) -> tuple[Half, ...]:
     begun, claim = state.begun, state.claim
     if begun is None or claim is None or claim.command != "migrate":
         return halves
-    name = f"{begun.set}/{begun.version}"
+    name = begun.id
     if claim.migration != name or any(half.id == name for half in halves):
         return halves
     return (*halves, Half(ref=begun, of=state.begun_steps))

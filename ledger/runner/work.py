@@ -42,9 +42,7 @@ async def work_for(
         ledger=ctx.ledger_id,
         expected=frozenset(each.id for each in state.applied) - {ref.id},
         python=migration.python,
-        recorded=frozenset(
-            state.landed if state.landed_in == f"{ref.set}/{ref.version} {direction}" else ()
-        ),
+        recorded=frozenset(state.landed if state.landed_in == f"{ref.id} {direction}" else ()),
         intent=intent,
         known_after=await _known_after(ctx, intent, ref, direction) if intent else frozenset(),
         resolved="applied"

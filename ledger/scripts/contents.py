@@ -45,7 +45,7 @@ def from_contents(
     if "file" not in texts:
         raise ScriptError(
             "its text is not kept in the ledger",
-            migration=f"{ref.set}/{ref.version}",
+            migration=ref.id,
             hint="Put the file back into the folder of its set.",
         )
     sources = {
@@ -78,7 +78,7 @@ def _text(
     if text is None:
         raise ScriptError(
             f"the text of its part {part!r} ({sha256[:12]}…) is not kept in the ledger",
-            migration=f"{ref.set}/{ref.version}",
+            migration=ref.id,
             hint="Put the file back into the folder of its set.",
         )
     return sha256, text

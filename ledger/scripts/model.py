@@ -114,7 +114,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         """`SET/VERSION`, unique over all sets."""
-        return f"{self.ref.set}/{self.ref.version}"
+        return self.ref.id
 
 
 class MigrationSet(msgspec.Struct, frozen=True, kw_only=True):

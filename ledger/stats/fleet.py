@@ -107,7 +107,7 @@ class Gathering:
         self._steps.setdefault(key, []).append((event.duration_us, tenant))
 
     def _completed(self, tenant: str, event: ev.Completed) -> None:
-        migration = f"{event.migration.set}/{event.migration.version}"
+        migration = event.migration.id
         self._lasted.setdefault(migration, []).append((event.duration_us, tenant))
         self._migrations[tenant] = self._migrations.get(tenant, 0) + 1
         if event.bytes_before is not None and event.mark.bytes is not None:
