@@ -117,6 +117,53 @@ def test_the_servers_own_functions_are_simply_called(tenant: Tenant, statement: 
     assert "error" not in tenant.run()
 
 
+VIEWS = ("CREATE VIEW v AS SELECT f() AS y", "CREATE VIEW w AS SELECT y FROM v")
+READS = (
+    "SELECT * FROM v",
+    "SELECT y FROM w",
+    "DO (SELECT y FROM `w`)",
+    "SET @x = (SELECT y FROM w)",
+)
+
+
+@pytest.mark.parametrize("statement", READS)
+def test_a_view_that_calls_a_function_is_read_once(tenant: Tenant, statement: str) -> None:
+    """The function writes although the statement does not name it; so it does in a view of a view."""
+    tenant.prepare(LOG, WRITES, *VIEWS)
+    tenant.steps(statement, "CREATE TABLE later (a INT)")
+    tenant.killed("engine.after_commit")
+    answer = tenant.run()
+    assert answer.get("error") in (None, "InDoubtError"), answer
+    assert tenant.rows("SELECT n FROM log") == ((1,),)
+
+
+@pytest.mark.parametrize("statement", ["SELECT y FROM {0}.w", "INSERT INTO t SELECT y FROM w"])
+def test_a_view_whose_function_writes_without_transactions(tenant: Tenant, statement: str) -> None:
+    """What it wrote no rollback takes back: in doubt by name."""
+    tenant.prepare(OLD_LOG, WRITES, *VIEWS, "CREATE TABLE t (n INT) ENGINE=InnoDB")
+    statement = statement.format(f"`{tenant.name}`")
+    if "INSERT" in statement:
+        tenant.steps("SET sql_log_bin = 0", statement, "CREATE TABLE later (a INT)")
+    else:
+        tenant.steps(statement, "CREATE TABLE later (a INT)")
+    tenant.killed("engine.after_statement")
+    answer = tenant.run()
+    assert answer.get("error") == "InDoubtError", answer
+    assert tenant.rows("SELECT n FROM log") == ((1,),)
+
+
+def test_a_view_that_only_reads_is_simply_read(tenant: Tenant) -> None:
+    """Nothing is announced for it."""
+    tenant.prepare(OLD_LOG, WRITES, "CREATE VIEW v AS SELECT n FROM log WHERE n > ABS(-1)")
+    tenant.steps("SELECT n FROM v", "CREATE TABLE later (a INT)")
+    tenant.killed("engine.after_statement")
+    intents = [
+        one for one in (tenant.folder / "events.jsonl").read_text().splitlines() if "intent" in one
+    ]
+    assert len(intents) == 1
+    assert "error" not in tenant.run()
+
+
 SEQUENCES = (
     "SELECT NEXTVAL(s)",
     "SELECT NEXT VALUE FOR s",

@@ -36,6 +36,9 @@ WRITES_ELSEWHERE: Final = "a function that it calls may have written what no rol
 SERVER_GONE: Final = frozenset({1053, 1077, 1079, 2002, 2003, 2006, 2013})
 """Not reachable, shutting down, or away in the middle."""
 
+ASKS: Final = ("query", "session")
+"""Kinds of statements of which the text does not show what the views that they read call."""
+
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """`found` is the fingerprint of the touched objects now."""
@@ -72,7 +75,7 @@ async def verdict(
         if intent.before == ABSENT and await _made_nothing(opened, intent):
             return Verdict(landed=False, found=now)
         why = "the statement was edited after it had begun"
-    elif step.redo_safe or kind.redo_safe:
+    elif step.redo_safe or (kind.redo_safe and kind.kind not in ASKS):
         return Verdict(landed=False)
     elif step.verify_step is not None:
         try:
@@ -82,7 +85,7 @@ async def verdict(
             why = f"its -- verify-step cannot run: {error}"
     elif not kind.settleable:
         why = reason(kind)
-    elif kind.kind == "dml" or (kind.calls and not kind.fills):
+    elif kind.kind in ("dml", *ASKS) or (kind.calls and not kind.fills):
         if await _is_undone(opened, step, kind, intent):
             # The marker would say so, had its transaction committed.
             return Verdict(landed=False)
@@ -106,7 +109,7 @@ async def _is_undone(opened: Opened, step: Step, kind: StatementKind, intent: In
         return intent.before == "" and await sharing.rows_share_transaction(
             opened.connection, opened.storage, step, kind
         )
-    calls = await sharing.calls(opened.connection, kind)
+    calls = await sharing.calls(opened.connection, step, kind)
     return calls == "nothing" or (calls == "undone" and intent.before == "")
 
 
@@ -121,7 +124,7 @@ async def _by_objects(
 ) -> Verdict | str:
     """The outcome by what the touched objects are `now`; why there is none."""
     connection = opened.connection
-    if kind.fills and await sharing.calls(connection, kind) == "anything":
+    if kind.fills and await sharing.calls(connection, step, kind) == "anything":
         return WRITES_ELSEWHERE
     if now == intent.before:
         return Verdict(landed=False, found=now)
@@ -158,7 +161,7 @@ async def _scratch(
     A server that went away says nothing about the step: the next run settles the step.
     """
     try:
-        if await sharing.calls(opened.connection, kind) != "nothing":
+        if await sharing.calls(opened.connection, step, kind) != "nothing":
             return _Tried(
                 why="a function that it calls could write elsewhere than in a scratch database"
             )

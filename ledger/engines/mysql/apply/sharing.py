@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
@@ -42,6 +44,13 @@ SELECT LOWER(SCHEMA_NAME) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME <> 
 BODIES: Final = """
 SELECT LOWER(ROUTINE_NAME), ROUTINE_DEFINITION FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()
 """
+VIEWS: Final = """
+SELECT LOWER(TABLE_NAME), VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA IN (DATABASE(){owners})
+"""
+_READS: Final = re.compile(r"\b(?:FROM|JOIN|TABLE)\b", re.IGNORECASE)
+_READS_MORE: Final = re.compile(r"\b(?:SELECT|JOIN|TABLE)\b", re.IGNORECASE)
+"""What a statement of rows reads beside its target."""
+
 _LASTING: Final = frozenset(
     {"outfile", "dumpfile", "nextval", "setval", "lastval", "execute", "prepare"}
 )
@@ -128,15 +137,18 @@ async def any_other_table(connection: MysqlConnection) -> bool:
     return bool(await connection.fetch(OTHER_TABLE))
 
 
-async def calls(connection: MysqlConnection, kind: StatementKind) -> Calls:
-    """What the functions do that the statement calls.
+async def calls(connection: MysqlConnection, step: Step, kind: StatementKind) -> Calls:
+    """What the functions do that the statement calls, also by the views that it reads.
 
     A stored one of the tenant's own can write into the tenant's tables, and a rollback undoes that
     unless one of these has no transactions; of any other one nothing is known.
     """
-    if not kind.calls:
+    of_views = await _called_by_views(connection, step, kind)
+    if of_views is None:
+        return "anything"
+    if not (kind.calls or of_views):
         return "nothing"
-    called = [name.lower().rpartition(".") for name in kind.calls]
+    called = [name.lower().rpartition(".") for name in (*kind.calls, *of_views)]
     names = sorted({part for owner, _, name in called for part in (owner, name) if part})
     places = ", ".join(["%s"] * len(names))
     rows = await connection.fetch(FUNCTIONS.replace("{names}", places), names)
@@ -158,7 +170,33 @@ async def calls(connection: MysqlConnection, kind: StatementKind) -> Calls:
 async def calls_of_rows(connection: MysqlConnection, step: Step, kind: StatementKind) -> Calls:
     """What the functions do that a statement of rows calls."""
     names = tuple(name for name in called(step.sql) if name != kind.target)
-    return await calls(connection, msgspec.structs.replace(kind, calls=names))
+    return await calls(connection, step, msgspec.structs.replace(kind, calls=names))
+
+
+async def _called_by_views(
+    connection: MysqlConnection, step: Step, kind: StatementKind
+) -> tuple[str, ...] | None:
+    """As `Effects.calls`: what the views call that a question or a statement of rows reads, through
+    other views too. None where the account may not see a view's text.
+    """
+    asks = kind.fills or kind.kind in ("query", "session", "dml")
+    pattern = _READS_MORE if kind.kind == "dml" else _READS
+    if not asks or pattern.search(step.sql) is None:
+        return ()
+    words = [one.text.lower() for one in SYNTAX.tokens(step.sql)]
+    owners = sorted({word for word, after in pairwise(words) if after == "."})
+    places = "".join([", %s"] * len(owners))
+    rows = await connection.fetch(VIEWS.replace("{owners}", places), owners)
+    left = {str(name): str(text or "") for name, text in rows}
+    found: dict[str, None] = {}
+    named = set(words)
+    while read := named & left.keys():
+        for text in map(left.pop, sorted(read)):
+            if not text:
+                return None
+            found.update(dict.fromkeys(called(text)))
+            named |= _words(text)
+    return tuple(found)
 
 
 async def _loaded(connection: MysqlConnection, names: list[str], places: str) -> bool:

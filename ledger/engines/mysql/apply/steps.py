@@ -67,7 +67,7 @@ async def run(attempt: Attempt, step: Step, kind: StatementKind) -> None:
             await transaction.run_within(attempt, step, kind)
             return
         await transaction.commit_own(attempt, step)
-    calls = await _calls(attempt, kind)
+    calls = await _calls(attempt, step, kind)
     if _may_be_repeated(step, kind, calls):
         await attempt.before_other(step)
         await _plain(attempt, step, kind)
@@ -94,7 +94,9 @@ async def replay(attempt: Attempt, step: Step, kind: StatementKind) -> None:
     if not lasting or is_lock(kind) or not attempt.state.runs_again(step):
         return
     try:
-        if not _may_be_repeated(step, kind, await sharing.calls(attempt.opened.connection, kind)):
+        if not _may_be_repeated(
+            step, kind, await sharing.calls(attempt.opened.connection, step, kind)
+        ):
             raise _not_again(attempt, step)
         await attempt.try_it(step, kind, again=True)
     except (ConnectionLostError, QueryTimeoutError) as error:
@@ -255,11 +257,11 @@ def _finds_nothing(attempt: Attempt, kind: StatementKind) -> bool:
     )
 
 
-async def _calls(attempt: Attempt, kind: StatementKind) -> sharing.Calls:
+async def _calls(attempt: Attempt, step: Step, kind: StatementKind) -> sharing.Calls:
     """What the functions do that a statement calls which neither defines anything nor is about rows."""
     if kind.fills or kind.kind == "dml":
         return "nothing"
-    return await sharing.calls(attempt.opened.connection, kind)
+    return await sharing.calls(attempt.opened.connection, step, kind)
 
 
 def _may_be_repeated(step: Step, kind: StatementKind, calls: sharing.Calls) -> bool:

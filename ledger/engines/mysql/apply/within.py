@@ -55,7 +55,7 @@ async def outlasts(opened: Opened, step: Step, kind: StatementKind) -> bool:
         return not await sharing.rollback_undoes_call(connection, kind.target)
     if kind.kind in RUNS_CODE:
         return not kind.redo_safe
-    return not kind.settleable or await sharing.calls(connection, kind) == "anything"
+    return not kind.settleable or await sharing.calls(connection, step, kind) == "anything"
 
 
 async def has_run(opened: Opened, work: Work, step: Step, kind: StatementKind) -> bool:
