@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ledger.cli.group import ledger
-from ledger.cli.options import Settings, interrupt
+from ledger.cli.options import interrupt
+from ledger.cli.settings import Settings
 from ledger.errors import UsageError
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ledger.cli.options import Settings
-from ledger.render.rows import Column, write_rows
+from ledger.cli.settings import Settings
+from ledger.render.columns import Column
+from ledger.render.rows import write_rows
 from ledger.render.text import bytes_text, count_text, one_line, short_time
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from ledger.cli.options import Settings
+from ledger.cli.settings import Settings
 from ledger.errors import LedgerError, StoppedError, UsageError
 from ledger.render.errors import redact, write_error
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
-from ledger.cli.options import Settings
+from ledger.cli.settings import Settings
 from ledger.errors import NewerLedgerError
 from ledger.events import Recorded
-from ledger.render.rows import Column, RowWriter, write_json, write_rows
+from ledger.render.columns import Column
+from ledger.render.rows import RowWriter, write_json, write_rows
 from ledger.render.text import bytes_text, count_text, one_line, short_time
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
-from ledger.cli.options import Settings
+from ledger.cli.settings import Settings
 from ledger.errors import LedgerError, UsageError
 from ledger.render.errors import redact, write_log
 from ledger.render.text import one_line, plain_json

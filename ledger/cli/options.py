@@ -9,9 +9,11 @@ import functools
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
@@ -21,20 +23,6 @@ Work = Callable[["Ledger"], Awaitable[int | None]]
 """What a command does with the open ledger; its exit code."""
 
 Command = Callable[..., Work | None]
-
-
-class Settings:
-    """The shared options of one command line; `arguments` is that line."""
-
-    def __init__(self, arguments: Sequence[str] = ()) -> None:
-        self.arguments = tuple(arguments)
-        self.config: str | None = None
-        self.env: str | None = None
-        self.quiet = False
-        self.verbose = 0
-        self.log_format: Literal["text", "json"] = "text"
-        self.log_file: str | None = None
-        self.format: Literal["table", "json", "jsonl", "csv"] = "table"
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:

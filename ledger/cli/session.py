@@ -13,7 +13,7 @@ import anyio
 import click
 
 from ledger.cli.logs import logging_to
-from ledger.cli.options import Settings
+from ledger.cli.settings import Settings
 from ledger.config import Config, load_config
 from ledger.fleet.signals import receiving
 from ledger.render.errors import redact, write_log

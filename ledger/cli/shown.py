@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import msgspec
 
-from ledger.cli.options import Settings, confirm
+from ledger.cli.options import confirm
 from ledger.cli.session import same_command
+from ledger.cli.settings import Settings
 from ledger.errors import LedgerError
 from ledger.render.errors import write_error, write_log
 from ledger.render.rows import write_json

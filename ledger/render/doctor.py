@@ -7,7 +7,8 @@ from typing import Final, Protocol, TextIO
 
 import msgspec
 
-from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.columns import Column
+from ledger.render.rows import Format, write_json, write_rows
 from ledger.render.text import Symbols, count_text, one_line, write_lines
 
 _COLUMNS: Final = (

@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, TextIO
 
 import msgspec
 
-from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.columns import Column
+from ledger.render.rows import Format, write_json, write_rows
 from ledger.render.text import bytes_text, count_text, one_line, seconds_text
 from ledger.stats import Estimate, FleetEstimate, Stats
 

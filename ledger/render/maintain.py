@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TextIO
 
-from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.columns import Column
+from ledger.render.rows import Format, write_json, write_rows
 from ledger.render.text import Symbols, bytes_text, count_text, one_line, write_lines
 
 _COLUMNS: Final = (

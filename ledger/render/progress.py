@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
 
 from ledger.fleet.progress import Progress
+from ledger.render.columns import width_of
 from ledger.render.errors import write_log
-from ledger.render.terminal import width_of
 from ledger.render.text import Symbols, bare_step_name, count_text, one_line, seconds_text
 from ledger.runner.outcome import GOOD
 

@@ -10,7 +10,8 @@ import msgspec
 
 from ledger.errors import chosen
 from ledger.fleet.report import RunReport
-from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.columns import Column
+from ledger.render.rows import Format, write_json, write_rows
 from ledger.render.text import count_text, one_line, seconds_text, write_lines
 from ledger.runner.outcome import Outcome
 

@@ -7,7 +7,8 @@ from typing import Final, TextIO
 
 import msgspec
 
-from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.columns import Column
+from ledger.render.rows import Format, write_json, write_rows
 from ledger.render.text import one_line
 from ledger.runner.reset import Resetting
 

@@ -11,23 +11,16 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, TextIO
+from typing import Any, Final, Literal, TextIO
 
 import msgspec
 
-from ledger.render.terminal import width_of, write_terminal_table
+from ledger.render.columns import Column, width_of
+from ledger.render.terminal import write_terminal_table
 from ledger.render.text import cell, csv_cell, plain_json
 
 Format = Literal["table", "json", "jsonl", "csv"]
 FORMATS: Final[tuple[Format, ...]] = ("table", "json", "jsonl", "csv")
-
-
-class Column(NamedTuple):
-    """A column: its key in the row, its title in a table, and whether it is a number."""
-
-    key: str
-    title: str
-    number: bool = False
 
 
 class RowWriter:

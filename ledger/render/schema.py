@@ -7,7 +7,8 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
-from ledger.render.rows import Column, Format, write_rows
+from ledger.render.columns import Column
+from ledger.render.rows import Format, write_rows
 from ledger.render.text import plain_json
 from ledger.schema import Schema, Table, encode_schema
 

@@ -7,16 +7,14 @@ stand below the table, alike ones once.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
+from ledger.render.columns import Column, width_of
 from ledger.render.text import count_text
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-    from ledger.render.rows import Column
 
 GAP: Final = "  "
 INDENT: Final = "    "
@@ -64,19 +62,6 @@ STYLES: Final = {
     "error": "bold red",
     "warning": "yellow",
 }
-
-
-def width_of(text: str) -> int:
-    """Terminal columns: wide characters take two, combining and joining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(map(_columns, text))
-
-
-def _columns(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me", "Cf") or "\u1160" <= char <= "\u11ff":
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def folded(text: str, width: int) -> list[str]:

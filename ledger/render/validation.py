@@ -10,7 +10,8 @@ import msgspec
 from ledger.drift import Cluster
 from ledger.errors import GOES_ON, for_tenant
 from ledger.fleet.validation import ValidationReport
-from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.columns import Column
+from ledger.render.rows import Format, write_json, write_rows
 from ledger.render.text import Symbols, count_text, one_line, write_lines
 from ledger.runner.validate import Finding, Part
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from ledger.cli.logs import logging_to
-from ledger.cli.options import Settings
+from ledger.cli.settings import Settings
 from tests.cli.terminal import CANARY, Terminal, sqlite_run
 from tests.cli.test_cli_mysql import address
 from tests.fleet.world import Fleet

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.render.terminal import width_of
+from ledger.render.columns import width_of
 from tests.cli.terminal import Terminal, sqlite_run
 from tests.faults.commands import wait_for
 

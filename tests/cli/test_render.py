@@ -13,10 +13,11 @@ from ledger import events as ev
 from ledger.errors import ConfigError, InDoubtError
 from ledger.events import Recorded
 from ledger.fleet.report import RunReport
+from ledger.render.columns import Column
 from ledger.render.errors import redact, write_error
 from ledger.render.progress import BarView, LineView, make_view
 from ledger.render.report import report_lines
-from ledger.render.rows import Column, Format, write_json, write_rows
+from ledger.render.rows import Format, write_json, write_rows
 from ledger.render.story import tell
 from ledger.render.text import (
     Symbols,

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from ledger.cli.group import ledger
-from ledger.cli.options import Settings
+from ledger.cli.settings import Settings
 from tests.infra.test_tutorials import Shell, commands
 from tests.servers import ROOT
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.options import (
-    Settings,
     Work,
     all_or_chosen,
     chosen_only,
@@ -19,6 +18,7 @@ from ledger.cli.options import (
     tenant_options,
     yes_option,
 )
+from ledger.cli.settings import Settings
 from ledger.cli.times import TIME
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ledger.cli.options import Settings, ledger_command
+from ledger.cli.options import ledger_command
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, Work, chosen_or_all, ledger_command, tenant_options
+from ledger.cli.options import Work, chosen_or_all, ledger_command, tenant_options
+from ledger.cli.settings import Settings
 from ledger.render.text import plain_json
 
 if TYPE_CHECKING:

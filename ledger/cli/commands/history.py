@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, Work, ledger_command, one_tenant
+from ledger.cli.options import Work, ledger_command, one_tenant
+from ledger.cli.settings import Settings
 from ledger.cli.times import TIME
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ import click
 import msgspec
 
 from ledger.cli.options import (
-    Settings,
     Work,
     chosen_only,
     ledger_command,
     need_terminal_or_yes,
     yes_option,
 )
+from ledger.cli.settings import Settings
 from ledger.scripts.foreign import SOURCES
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def command(settings: Settings, *, dry_run: bool, yes: bool, **request: Any) -> 
 def _show(settings: Settings, plans: Sequence[Importing]) -> int:
     """One row a tenant; 4 if one would be refused."""
     from ledger.cli.lists import CHECK_FOUND
-    from ledger.render.rows import Column, write_rows
+    from ledger.render.columns import Column
+    from ledger.render.rows import write_rows
 
     columns = (
         Column("tenant", "Tenant"),

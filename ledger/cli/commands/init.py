@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from ledger.cli.options import Settings, ledger_command
+from ledger.cli.options import ledger_command
+from ledger.cli.settings import Settings
 from ledger.drivers.url import DEFAULT_LEDGER
 from ledger.engines.kinds import KINDS
 from ledger.errors import UsageError

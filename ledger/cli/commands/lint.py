@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ledger.cli.options import Settings, ledger_command
+from ledger.cli.options import ledger_command
+from ledger.cli.settings import Settings
 
 
 @ledger_command("lint")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.options import (
-    Settings,
     Work,
     chosen_only,
     ledger_command,
@@ -16,6 +15,7 @@ from ledger.cli.options import (
     reason_option,
     yes_option,
 )
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger

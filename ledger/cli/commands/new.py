@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from ledger.cli.options import Settings, ledger_command
+from ledger.cli.options import ledger_command
+from ledger.cli.settings import Settings
 
 
 @ledger_command("new")

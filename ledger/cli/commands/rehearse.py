@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, Work, chosen_only, ledger_command, parallel_option
+from ledger.cli.options import Work, chosen_only, ledger_command, parallel_option
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger

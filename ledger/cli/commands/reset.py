@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.cli.options import (
-    Settings,
     Work,
     by_option,
     chosen_only,
@@ -17,6 +16,7 @@ from ledger.cli.options import (
     reason_option,
     yes_option,
 )
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.options import (
-    Settings,
     Work,
     ledger_command,
     one_tenant,
     reason_option,
     yes_option,
 )
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.options import (
-    Settings,
     Work,
     chosen_only,
     ledger_command,
@@ -15,6 +14,7 @@ from ledger.cli.options import (
     reason_option,
     yes_option,
 )
+from ledger.cli.settings import Settings
 from ledger.cli.times import TIME
 
 if TYPE_CHECKING:

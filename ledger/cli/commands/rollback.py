@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.options import (
-    Settings,
     Work,
     by_option,
     chosen,
@@ -17,6 +16,7 @@ from ledger.cli.options import (
     tenant_options,
     yes_option,
 )
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, Work, ledger_command
+from ledger.cli.options import Work, ledger_command
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger

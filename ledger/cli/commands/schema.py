@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ledger.cli.options import Settings, Work, ledger_command, one_tenant
+from ledger.cli.options import Work, ledger_command, one_tenant
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.options import Settings, Work, all_or_chosen, ledger_command
+from ledger.cli.options import Work, all_or_chosen, ledger_command
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.options import (
-    Settings,
     Work,
     chosen_only,
     ledger_command,
     need_terminal_or_yes,
     yes_option,
 )
+from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
