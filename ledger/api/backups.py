@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.api.call import Call
+from ledger.calls.call import Call
 from ledger.engines.base import Target
 from ledger.fleet.report import RunReport
 from ledger.plan import Catalogue

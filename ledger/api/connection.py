@@ -12,10 +12,10 @@ import anyio
 import msgspec
 
 from ledger import events as ev
-from ledger.api.call import Call, begin
 from ledger.api.history import require_history
-from ledger.api.opened import Look, Opened, opened
-from ledger.api.tenants import (
+from ledger.calls.call import Call, begin
+from ledger.calls.opened import Look, Opened, opened
+from ledger.calls.tenants import (
     Chosen,
     Stranger,
     choose_tenants,
@@ -43,7 +43,7 @@ from ledger.requests.base import File, Tenants, Word, patterns, require
 from ledger.runner.holder import actor_name
 
 if TYPE_CHECKING:
-    from ledger.api.discovery import Lost
+    from ledger.calls.discovery import Lost
 
 
 def with_secrets(config: Config, secrets: Secrets) -> Config:

@@ -16,8 +16,8 @@ from typing import Final, Literal
 import anyio
 import msgspec
 
-from ledger.api.opened import Opened, opened
-from ledger.api.tenants import Chosen, choose_tenants, find_strangers, wrong_ledger
+from ledger.calls.opened import Opened, opened
+from ledger.calls.tenants import Chosen, choose_tenants, find_strangers, wrong_ledger
 from ledger.config import Config
 from ledger.drivers.url import IN_MEMORY
 from ledger.drivers.versions import library_versions

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from ledger import events as ev
-from ledger.api.opened import Look
 from ledger.api.status import read_status
+from ledger.calls.opened import Look
 from ledger.engines.base import Target
 from ledger.events import MigrationRef
 from ledger.projections import TenantState

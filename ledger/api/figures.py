@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from ledger import events as ev
-from ledger.api.opened import Look
-from ledger.api.tenants import Chosen
+from ledger.calls.opened import Look
+from ledger.calls.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.fleet.planning import FleetPlan, TenantPlan
 from ledger.projections import FleetState

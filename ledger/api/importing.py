@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 
-from ledger.api.call import Call
-from ledger.api.tenants import Chosen
+from ledger.calls.call import Call
+from ledger.calls.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.fleet.fanout import each_target

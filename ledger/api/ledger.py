@@ -16,7 +16,7 @@ import msgspec
 
 from ledger import requests as ask
 from ledger.api.connection import Connection
-from ledger.api.tenants import gone_tenants, matches_any
+from ledger.calls.tenants import gone_tenants, matches_any
 from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.events import Recorded

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ledger.api.call import Call
+from ledger.calls.call import Call
 from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.fleet.fanout import each_target

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import anyio
 import msgspec
 
-from ledger.api.call import Call, changed_tenants
-from ledger.api.opened import Look
-from ledger.api.tenants import Chosen
+from ledger.calls.call import Call, changed_tenants
+from ledger.calls.opened import Look
+from ledger.calls.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.events import MigrationRef

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ledger.api.call import Call
+from ledger.calls.call import Call
 from ledger.engines.base import Target
 from ledger.fleet.planning import left_alone
 from ledger.fleet.report import RunReport

@@ -16,8 +16,8 @@ import anyio.to_thread
 import msgspec
 
 from ledger import events as ev
-from ledger.api.discovery import Engines
-from ledger.api.opened import Look, Opened
+from ledger.calls.discovery import Engines
+from ledger.calls.opened import Look, Opened
 from ledger.drivers.url import IN_MEMORY
 from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target

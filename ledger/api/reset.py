@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ledger.api.call import Call
-from ledger.api.tenants import Chosen
-from ledger.api.undo import rollback_chooser
+from ledger.calls.call import Call
+from ledger.calls.rollback import rollback_chooser
+from ledger.calls.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.fleet.planning import left_alone
 from ledger.fleet.report import RunReport

@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from ledger.api.opened import Look
-from ledger.api.tenants import Chosen
+from ledger.calls.opened import Look
+from ledger.calls.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.errors import LedgerError
 from ledger.fleet.planning import Decisions

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from ledger.api.discovery import Found
-from ledger.api.opened import Opened
 from ledger.api.status import Status, build_status
-from ledger.api.tenants import Chosen, matches_any, scope_of
+from ledger.calls.discovery import Found
+from ledger.calls.opened import Opened
+from ledger.calls.tenants import Chosen, matches_any, scope_of
 from ledger.drivers.url import NOWHERE
 from ledger.engines.base import Target
 from ledger.errors import UnknownTenantError

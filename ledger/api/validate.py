@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from ledger.api.call import Call
+from ledger.calls.call import Call
 from ledger.errors import TenantError
 from ledger.fleet.validation import ValidationReport, validate_fleet
 from ledger.folder.schema import read_wanted_schema

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ledger.api import Ledger
-from ledger.api.opened import opened
-from ledger.api.tenants import choose_tenants
+from ledger.calls.opened import opened
+from ledger.calls.tenants import choose_tenants
 from ledger.config import Config
 from ledger.drift import compare
 from ledger.fleet.report import RunReport

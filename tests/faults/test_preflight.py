@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger.api import Ledger
-from ledger.api.call import Call, begin
+from ledger.calls.call import Call, begin
 from ledger.errors import PreflightError
 from ledger.events import Mark
 from ledger.fleet.progress import Unwatched

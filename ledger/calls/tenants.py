@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from ledger.api.discovery import Engines, Found, choose, discover, require_some
+from ledger.calls.discovery import Engines, Found, choose, discover, require_some
 from ledger.config import Config
 from ledger.engines.base import Target
 from ledger.engines.entries import FOREIGN_HINT, foreign

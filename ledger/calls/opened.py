@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from ledger.api.discovery import Engines
-from ledger.api.tenants import Chosen
+from ledger.calls.discovery import Engines
+from ledger.calls.tenants import Chosen
 from ledger.config import Config
 from ledger.engines import engine_for
 from ledger.errors import UsageError

@@ -10,8 +10,8 @@ import msgspec
 
 from ledger import events as ev
 from ledger import projections
-from ledger.api.opened import Opened
-from ledger.api.tenants import Chosen, Stranger, choose_tenants
+from ledger.calls.opened import Opened
+from ledger.calls.tenants import Chosen, Stranger, choose_tenants
 from ledger.config import MAX_SECONDS
 from ledger.engines.base import Engine, Seen, Target
 from ledger.errors import ChainBrokenError, ConfigError, LedgerError

@@ -1,0 +1,158 @@
+"""Which migrations a rollback undoes on each tenant.
+
+Invariant: it is settled once, from the state at the beginning of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from ledger import events as ev
+from ledger.calls.call import Call
+from ledger.calls.tenants import Chosen
+from ledger.engines.base import Target
+from ledger.errors import UsageError
+from ledger.events import MigrationRef, Recorded
+from ledger.plan import Catalogue, decide_rollback, standing
+from ledger.projections import Applied, RunState
+from ledger.requests import PlanRollback
+from ledger.runner.context import RunContext
+from ledger.runner.holder import life_of
+from ledger.stores.base import Filter
+
+ASIDE: Final = frozenset({"unlock", "resolve", "prune", "validate"})
+"""Commands between two rollbacks that change no tenant's version."""
+
+Choose = Callable[[Target, Catalogue], Callable[[Applied], Sequence[MigrationRef]]]
+
+
+async def rollback_chooser(call: Call, request: PlanRollback) -> Choose:
+    """What to undo on each tenant: the last one, one `migration`, all after `to`, or what `run` applied.
+
+    "The last one" goes on with a rollback of the same kind that did not come to its end: typed
+    again it takes no tenant back by one more.
+
+    Raises UsageError for a run that is not recorded, for a `migration` that is neither in the
+    folder nor in the ledger, and for a `to` that none of the tenants has. A `migration` that is
+    undone everywhere leaves nothing to do.
+    """
+    ctx, migration, to, run = call.ctx, request.migration, request.to, request.run
+    by_run = await _applied_by_run(ctx, run) if run is not None else None
+    version = migration or (to if to != "0" else None)
+    if version is not None:
+        await _require_known(ctx, call.chosen, version, applied=migration is None)
+    bare = migration is None and to is None and run is None
+    done = await _taken_back(ctx) if bare else frozenset[str]()
+    # What is undone is settled once, from the state at the beginning: a tenant
+    # that is looked at again after a conflict must not lose one more migration.
+    settled: dict[str, frozenset[tuple[str, str]]] = {}
+
+    def choose(target: Target, catalogue: Catalogue) -> Callable[[Applied], Sequence[MigrationRef]]:
+        migrations = {(one.ref.set, one.ref.version): one for one in catalogue.order}
+        if target.name in done:
+            settled[target.name] = frozenset()
+        if target.name not in settled:
+            first = decide_rollback(
+                standing(ctx.state(target.name)),
+                migrations,
+                version=migration,
+                to=to,
+                only=None if by_run is None else by_run.get(target.name, frozenset()),
+            )
+            settled[target.name] = frozenset((ref.set, ref.version) for ref in first)
+        only = settled[target.name]
+        return lambda applied: decide_rollback(applied, migrations, only=only)
+
+    return choose
+
+
+async def _taken_back(ctx: RunContext) -> frozenset[str]:
+    """Tenants that the newest runs took back by one, if these runs did not come to their end."""
+    done: set[str] = set()
+    for run in sorted(ctx.fleet.runs.values(), key=lambda one: one.started_at, reverse=True):
+        if run.command in ASIDE:
+            continue
+        if run.command != "rollback" or run.target is not None or not _cut_short(run):
+            break
+        async for rows in ctx.store.read(
+            Filter(run=run.run, types=("run_started", "rolled_back", "restored"))
+        ):
+            for row in rows:
+                event = row.data
+                if isinstance(event, ev.RunStarted) and "run" in event.options:
+                    return frozenset(done)
+                if row.tenant is not None:
+                    done.add(row.tenant)
+    return frozenset(done)
+
+
+def _cut_short(run: RunState) -> bool:
+    """Killed, interrupted, or with tenants that failed; one that lives is waited for, tenant by tenant."""
+    if not run.finished_at:
+        return run.holder is None or life_of(run.holder, run.run) != "alive"
+    return run.interrupted or not set(run.outcomes) <= {"rolled_back", "current"}
+
+
+async def _require_known(ctx: RunContext, chosen: Chosen, version: str, *, applied: bool) -> None:
+    """Raises UsageError for a version that is not `applied`; or, without that, never was and cannot be."""
+    states = [ctx.state(target.name) for target in chosen.targets]
+    refs = {ref for one in states for ref in (one.applied if applied else standing(one))}
+    if _named(refs, version):
+        return
+    names = sorted(ref.id for ref in refs)
+    if applied:
+        raise UsageError(
+            f"version {version} is not applied on any of the chosen tenants",
+            hint="Applied: " + (", ".join(names) or "nothing") + ".",
+        )
+    catalogues = {id(one): one for one in chosen.catalogues.values()}.values()
+    if _named([one.ref for catalogue in catalogues for one in catalogue.order], version):
+        return
+    async for rows in ctx.store.read(Filter(types=("completed", "rolled_back"))):
+        if any(concerns(row, version) for row in rows):
+            return
+    raise UsageError(
+        f"there is no migration {version}, in the folder or in the ledger",
+        hint="Applied: " + (", ".join(names) or "nothing") + ".",
+    )
+
+
+def _named(refs: Iterable[MigrationRef], version: str) -> bool:
+    return any(version in (ref.version, ref.id) for ref in refs)
+
+
+async def _applied_by_run(ctx: RunContext, run: str) -> dict[str, frozenset[tuple[str, str]]]:
+    """What a run applied, or left in part, tenant by tenant. Raises UsageError for a run that is not recorded."""
+    if run not in ctx.fleet.runs:
+        raise UsageError(f"no run has the id {run}", hint="`ledger runs` lists them.")
+    applied: dict[str, set[tuple[str, str]]] = {}
+    halves = {
+        name: {half.id for half in state.halves}
+        for name, state in ctx.fleet.tenants.items()
+        if state.left or state.landed
+    }
+    async for rows in ctx.store.read(Filter(run=run, types=("completed", "step_applied"))):
+        for row in rows:
+            event = row.data
+            if row.tenant is None:
+                continue
+            if isinstance(event, ev.Completed):
+                key = (event.migration.set, event.migration.version)
+            elif isinstance(event, ev.StepApplied) and event.direction == "up":
+                key = (event.set, event.version)
+                if f"{event.set}/{event.version}" not in halves.get(row.tenant, ()):
+                    continue
+            else:
+                continue
+            applied.setdefault(row.tenant, set()).add(key)
+    return {tenant: frozenset(keys) for tenant, keys in applied.items()}
+
+
+def concerns(row: Recorded, migration: str) -> bool:
+    """Whether an event speaks of VERSION or SET/VERSION."""
+    event = row.data
+    ref = getattr(event, "migration", None)
+    set_name = getattr(event, "set", None) or getattr(ref, "set", None)
+    version = getattr(event, "version", None) or getattr(ref, "version", None)
+    return migration in (version, f"{set_name}/{version}")
