@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ledger.api import Ledger
-from ledger.api.doctor import DoctorReport
 from ledger.api.maintain import MaintainReport
 from ledger.api.rehearse import RehearsalReport
 from ledger.api.status import Status, TenantStatus
 from ledger.api.verify import VerifyReport
+from ledger.doctor.report import DoctorReport
 from ledger.errors import (
     BackupError,
     ChainBrokenError,

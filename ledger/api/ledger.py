@@ -25,17 +25,17 @@ from ledger.requests.base import Request, takes
 from ledger.stores.base import Head
 
 if TYPE_CHECKING:
-    from ledger.api.doctor import DoctorReport
+    from ledger.adopt.tenant import Importing
     from ledger.api.maintain import MaintainReport
     from ledger.api.rehearse import RehearsalReport
     from ledger.api.status import Status
     from ledger.api.verify import VerifyReport
+    from ledger.doctor.report import DoctorReport
     from ledger.fleet.planning import FleetPlan
     from ledger.fleet.report import RunReport
     from ledger.fleet.validation import ValidationReport
     from ledger.lint import Finding
     from ledger.projections import RunState
-    from ledger.runner.importing import Importing
     from ledger.runner.kept import KeptBackup
     from ledger.runner.prune import BackupCheck, Pruning
     from ledger.runner.reset import Resetting
@@ -145,7 +145,7 @@ class Ledger(Connection):
     @takes(ask.Import)
     async def import_from(self, request: ask.Import) -> RunReport:
         """Count as applied what another tool's history table says: dbmate, flyway, django …"""
-        from ledger.api.importing import import_history
+        from ledger.adopt.fleet import import_history
 
         async with self._call(
             "import", request.tenants, parallel=request.parallel, opening=self._making()
@@ -267,7 +267,7 @@ class Ledger(Connection):
     @takes(ask.PlanImport)
     async def plan_import(self, request: ask.PlanImport) -> tuple[Importing, ...]:
         """What `import_from` would count as applied on each tenant; touches nothing."""
-        from ledger.api.importing import plan_import
+        from ledger.adopt.fleet import plan_import
 
         async with self._call("import", request.tenants, opening=self._reading()) as call:
             return await plan_import(call, request)
@@ -386,7 +386,7 @@ class Ledger(Connection):
     @takes(ask.Doctor)
     async def doctor(self, request: ask.Doctor) -> DoctorReport:
         """Whether all is there that a run will need; no tenant is written, and no event."""
-        from ledger.api.doctor import examine
+        from ledger.doctor.examine import examine
 
         return await examine(self.config, request, self.progress)
 

@@ -24,7 +24,7 @@ def command(settings: Settings, **request: Any) -> Work:
     Connections, privileges, integrity, foreign keys, disk space, versions, the ledger,
     the backup folder. Ends with 4 if something is wrong.
     """
-    from ledger.render.doctor import write_doctor
+    from ledger.doctor.render import write_doctor
 
     async def work(ledger: Ledger) -> int:
         made = await ledger.doctor(**request)

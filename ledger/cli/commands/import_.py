@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from ledger.cli.options import (
     Work,
@@ -19,10 +18,7 @@ from ledger.cli.settings import Settings
 from ledger.scripts.foreign import SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ledger.api import Ledger
-    from ledger.runner.importing import Importing
 
 
 _TOOLS = tuple(SOURCES)
@@ -55,11 +51,13 @@ def command(settings: Settings, *, dry_run: bool, yes: bool, **request: Any) -> 
     The versions are looked up among the migrations on disk; the tool's tables are only read.
     """
     need_terminal_or_yes(yes=yes or dry_run)
+    from ledger.adopt.render import write_plans
     from ledger.cli import shown
 
     async def work(ledger: Ledger) -> int:
         if dry_run or not yes:
-            code = _show(settings, await ledger.plan_import(**request))
+            plans = await ledger.plan_import(**request)
+            code = write_plans(plans, form=settings.format, out=sys.stdout)
             if dry_run:
                 return code
         question = f"Count what {request['source']} applied as applied"
@@ -67,23 +65,3 @@ def command(settings: Settings, *, dry_run: bool, yes: bool, **request: Any) -> 
         return await shown.report(settings, ledger, await ledger.import_from(**request))
 
     return work
-
-
-def _show(settings: Settings, plans: Sequence[Importing]) -> int:
-    """One row a tenant; 4 if one would be refused."""
-    from ledger.cli.lists import CHECK_FOUND
-    from ledger.render.columns import Column
-    from ledger.render.rows import write_rows
-
-    columns = (
-        Column("tenant", "Tenant"),
-        Column("source", "History"),
-        Column("migrations", "Counts as applied"),
-        Column("known", "Counted already"),
-        Column("notes", "Notes"),
-        Column("problem", "Refused"),
-        Column("hint", "Hint"),
-    )
-    rows = map(msgspec.structs.asdict, plans)
-    write_rows(rows, columns, form=settings.format, out=sys.stdout, empty="No tenants.")
-    return CHECK_FOUND if any(plan.problem for plan in plans) else 0

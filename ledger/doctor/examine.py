@@ -11,7 +11,7 @@ import platform
 import shutil
 import stat
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import anyio
 import msgspec
@@ -19,6 +19,8 @@ import msgspec
 from ledger.calls.opened import Opened, opened
 from ledger.calls.tenants import Chosen, choose_tenants, find_strangers, wrong_ledger
 from ledger.config import Config
+from ledger.doctor.report import Area, DoctorReport, Finding
+from ledger.doctor.tenant import examine_tenant
 from ledger.drivers.url import IN_MEMORY
 from ledger.drivers.versions import library_versions
 from ledger.engines.diagnosis import Level, Probe
@@ -31,51 +33,12 @@ from ledger.fleet.progress import Progress
 from ledger.fleet.state import load_fleet
 from ledger.projections import FleetState
 from ledger.requests import Doctor
-from ledger.runner.doctor import examine_tenant
-
-Area = Literal["host", "ledger", "backups", "tenant"]
 
 NONE: Final = "none here"
 """In the place of the id of a ledger that is not there: every marker belongs to another one."""
 
 LEDGER_BYTES: Final = 64 * 1024 * 1024
 """So much room should be left where the ledger lies: some hundred thousand events."""
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at. `tenant` is set in the area `tenant`."""
-
-    area: Area
-    check: str
-    level: Level
-    detail: str = ""
-    hint: str = ""
-    tenant: str | None = None
-
-
-class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was looked at: the host and the ledger first, then tenant by tenant."""
-
-    findings: tuple[Finding, ...]
-    tenants: int
-
-    @property
-    def sound(self) -> bool:
-        """Whether nothing failed; warnings are no failures."""
-        return all(one.level != "failed" for one in self.findings)
-
-    @property
-    def summary(self) -> dict[str, int]:
-        """How many findings of each level."""
-        counts: dict[str, int] = {"ok": 0, "warning": 0, "failed": 0}
-        for one in self.findings:
-            counts[one.level] += 1
-        return counts
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 4 if something is wrong."""
-        return 0 if self.sound else 4
 
 
 async def examine(config: Config, request: Doctor, progress: Progress) -> DoctorReport:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Protocol, TextIO
+from typing import Final, TextIO
 
 import msgspec
 
+from ledger.doctor.report import DoctorReport
 from ledger.render.columns import Column
 from ledger.render.rows import Format, write_json, write_rows
 from ledger.render.text import Symbols, count_text, one_line, write_lines
@@ -21,38 +22,8 @@ _COLUMNS: Final = (
 )
 
 
-class Found(Protocol):
-    """One finding; see ledger.api.doctor.Finding."""
-
-    @property
-    def area(self) -> str: ...
-    @property
-    def tenant(self) -> str | None: ...
-    @property
-    def check(self) -> str: ...
-    @property
-    def level(self) -> str: ...
-    @property
-    def detail(self) -> str: ...
-    @property
-    def hint(self) -> str: ...
-
-
-class Report(Protocol):
-    """The report; see ledger.api.doctor.DoctorReport."""
-
-    @property
-    def findings(self) -> tuple[Found, ...]: ...
-    @property
-    def tenants(self) -> int: ...
-    @property
-    def sound(self) -> bool: ...
-    @property
-    def summary(self) -> dict[str, int]: ...
-
-
 def write_doctor(
-    report: Report, *, form: Format, out: TextIO, verbose: bool, quiet: bool = False
+    report: DoctorReport, *, form: Format, out: TextIO, verbose: bool, quiet: bool = False
 ) -> None:
     """The report as text, one JSON document, or a row a finding. `verbose` shows what is fine of tenants too;
     with `quiet` there is nothing but what failed.
@@ -69,7 +40,7 @@ def write_doctor(
 
 
 def doctor_lines(
-    report: Report, *, verbose: bool, symbols: Symbols, quiet: bool = False
+    report: DoctorReport, *, verbose: bool, symbols: Symbols, quiet: bool = False
 ) -> Iterator[str]:
     """The host, the ledger and the backups whole; of tenants what is not fine, and how many are."""
     signs = {"ok": symbols.done, "warning": "!", "failed": symbols.failed}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from ledger.adopt.tenant import Importing, import_tenant, plan_import_tenant
 from ledger.calls.call import Call
 from ledger.calls.tenants import Chosen
 from ledger.engines.base import Target
@@ -13,7 +14,6 @@ from ledger.fleet.progress import Unwatched
 from ledger.fleet.report import RunReport
 from ledger.plan import Catalogue
 from ledger.requests import Import, PlanImport
-from ledger.runner.importing import Importing, import_tenant, plan_import_tenant
 from ledger.runner.outcome import Outcome
 from ledger.scripts.foreign import SOURCES
 from ledger.scripts.placeholders import validate_identifier_value

@@ -1,0 +1,1 @@
+"""`import`: taking over tenants from another migration tool."""
