@@ -80,7 +80,7 @@ from ledger.requests import (
 from ledger.requests.base import Request
 from ledger.runner.outcome import Outcome
 from ledger.schema import Schema
-from ledger.stats import Stats
+from ledger.stats.gather import Stats
 
 __all__ = [
     "BackupError",

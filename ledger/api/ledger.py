@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ledger.runner.prune import BackupCheck, Pruning
     from ledger.runner.reset import Resetting
     from ledger.schema import Schema
-    from ledger.stats import Stats
+    from ledger.stats.gather import Stats
 
 
 class Ledger(Connection):
@@ -378,7 +378,7 @@ class Ledger(Connection):
     @takes(ask.ReadStats)
     async def stats(self, request: ask.ReadStats) -> Stats:
         """Sizes, growth by migration and the slowest `steps`; reads the ledger only."""
-        from ledger.api.figures import fleet_stats
+        from ledger.stats.gather import fleet_stats
 
         async with self._look(request.tenants) as look:
             return await fleet_stats(look, request)

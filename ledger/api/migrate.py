@@ -90,7 +90,7 @@ async def plan(look: Look, request: PlanMigrate) -> FleetPlan:
         parallel=parallel,
     )
     if request.estimate:
-        from ledger.api.figures import with_estimates
+        from ledger.api.estimates import with_estimates
 
         made = await with_estimates(made, ready.store, fleet, chosen, parallel=parallel)
     return with_unanswered(made, chosen)

@@ -9,6 +9,7 @@ import msgspec
 
 from ledger.engines.base import Target
 from ledger.errors import ChecksumMismatchError, EmptyMigrationError, LedgerError
+from ledger.estimate import Estimate, FleetEstimate
 from ledger.plan import (
     Catalogue,
     Decision,
@@ -20,7 +21,6 @@ from ledger.plan import (
     without_file,
 )
 from ledger.projections import FleetState
-from ledger.stats import Estimate, FleetEstimate
 
 GONE_SHOWN: Final = 5
 """So many migrations, and tenants, are named in a warning."""

@@ -8,13 +8,13 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from ledger.errors import for_tenant
+from ledger.estimate import Estimate
 from ledger.fleet.planning import FleetPlan, PlannedMigration, TenantPlan
 from ledger.plan import Undo
 from ledger.render.columns import Column
-from ledger.render.figures import estimate_text, fleet_estimate_lines
+from ledger.render.estimates import estimate_text, fleet_estimate_lines
 from ledger.render.rows import Format, write_json, write_rows
 from ledger.render.text import count_text, one_line, plain, seconds_text, step_name, write_lines
-from ledger.stats import Estimate
 
 _COLUMNS: Final = (
     Column("tenant", "Tenant"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.stats import Estimate, Lane, Sample, estimate, percentile, together
+from ledger.estimate import Estimate, Lane, Sample, estimate, percentile, together
 
 SAMPLES = st.lists(
     st.builds(

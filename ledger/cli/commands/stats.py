@@ -12,7 +12,7 @@ from ledger.cli.settings import Settings
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
-    from ledger.render.figures import Part
+    from ledger.stats.render import Part
 
 
 @ledger_command("stats")
@@ -39,7 +39,7 @@ def command(settings: Settings, *, by: Part | None, limit: int, **request: Any) 
     From what runs recorded: no tenant is opened.
     """
     from ledger.cli import shown
-    from ledger.render.figures import write_stats
+    from ledger.stats.render import write_stats
 
     async def work(ledger: Ledger) -> int:
         made = await ledger.stats(**request, steps=limit)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
-
-from ledger.stats.percentile import percentile
 
 LEAST_SAMPLES: Final = 5
 """So many tenants must have been measured before their sizes are believed to matter."""
@@ -20,6 +18,7 @@ LEAST_SAMPLES: Final = 5
 LEAST_CORRELATION: Final = 0.7
 """Pearson's, between size and duration; below it the size does not explain the time."""
 
+N = TypeVar("N", int, float)
 Source = Literal["scaled", "measured", "manifest", "none"]
 
 
@@ -147,3 +146,16 @@ def _makespan(lanes: Sequence[Lane], parallel: int, part: str) -> float:
         total += sum(each)
         narrowest = max(narrowest, sum(each) / max(1, min(lane.width, parallel)))
     return max(longest, narrowest, total / max(1, parallel))
+
+
+def percentile(ordered: Sequence[N], percent: float) -> N:
+    """The nearest rank, which is always a value that was really seen.
+
+    It is the smallest value that at least `percent` of the values do not exceed; `ordered` is ascending.
+
+    Raises ValueError for no values at all.
+    """
+    if not ordered:
+        raise ValueError("no values")
+    rank = math.ceil(len(ordered) * percent / 100)
+    return ordered[min(len(ordered), max(1, rank)) - 1]

@@ -1,4 +1,4 @@
-"""`stats` and `plan --estimate`: figures from what the ledger holds; no tenant is opened."""
+"""`plan --estimate`: how long what is pending takes, from what the ledger holds; no tenant is opened."""
 
 from __future__ import annotations
 
@@ -7,30 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from ledger import events as ev
-from ledger.calls.opened import Look
 from ledger.calls.tenants import Chosen
 from ledger.engines.base import Target
+from ledger.estimate import Estimate, Lane, Sample, estimate, together
 from ledger.fleet.planning import FleetPlan, TenantPlan
 from ledger.projections import FleetState
-from ledger.requests import ReadStats
-from ledger.stats import Estimate, Gathering, Lane, Sample, Stats, estimate, together
 from ledger.stores.base import Filter
 from ledger.stores.store import Store
-
-
-async def fleet_stats(look: Look, request: ReadStats) -> Stats:
-    """Sizes, growth and slow steps of the chosen tenants."""
-    names = [target.name for target in look.chosen.targets]
-    gathering = Gathering(names)
-    async for rows in look.ready.store.read(Filter(types=("completed", "step_applied"))):
-        gathering.feed(rows)
-    states = {name: look.fleet.tenant(name) for name in names}
-    return gathering.finish(
-        {name: state.mark for name, state in states.items()},
-        migration=request.migration,
-        steps=request.steps,
-        in_part={name: tuple(half.id for half in one.halves) for name, one in states.items()},
-    )
 
 
 async def with_estimates(

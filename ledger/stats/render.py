@@ -1,8 +1,8 @@
-"""`stats` and estimates as text and rows."""
+"""`stats` as text and rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Literal, TextIO
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from ledger.render.columns import Column
 from ledger.render.rows import Format, write_json, write_rows
 from ledger.render.text import bytes_text, count_text, one_line, seconds_text
-from ledger.stats import Estimate, FleetEstimate, Stats
+from ledger.stats.gather import Stats
 
 Part = Literal["tenant", "migration", "step"]
 
@@ -104,50 +104,3 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
 
 def _micro(count: int) -> str:
     return f"{count} us" if count < 1000 else seconds_text(count / 1e6)
-
-
-_FROM: Final = {
-    "scaled": "from {samples}, by the tenant's size",
-    "measured": "from {samples}",
-    "manifest": "version.json says",
-    "none": "no figure",
-}
-
-
-def estimate_text(found: Sequence[Estimate]) -> str:
-    """One migration on a group of tenants: the range over all of them, and where it comes from."""
-    first = found[0]
-    samples = count_text(max(one.samples for one in found), "earlier run")
-    words = _FROM[first.source].format(samples=samples)
-    if first.seconds is None:
-        return words
-    low = min(one.low_seconds or 0.0 for one in found)
-    high = max(one.high_seconds or 0.0 for one in found)
-    if first.source == "manifest":
-        return f"{words} about {seconds_text(first.seconds)}"
-    return f"{_range(low, high)}, {words}"
-
-
-def _range(low: float, high: float) -> str:
-    low_text, high_text = seconds_text(low), seconds_text(high)
-    return low_text if low_text == high_text else f"{low_text} to {high_text}"
-
-
-def fleet_estimate_lines(found: FleetEstimate) -> Iterator[str]:
-    """What all of it takes together."""
-    if not found.tenants:
-        return
-    if found.seconds is None:
-        yield "Estimate: no figure; nothing of it was measured on another tenant."
-        return
-    spread = _range(found.low_seconds or 0.0, found.high_seconds or 0.0)
-    least = "at least " if found.unknown else "about "
-    missing = (
-        f"; {count_text(found.unknown, 'tenant')} without a figure left out"
-        if found.unknown
-        else ""
-    )
-    yield (
-        f"Estimate: {least}{seconds_text(found.seconds)} ({spread}) for"
-        f" {count_text(found.tenants, 'tenant')}, {found.parallel} at once{missing}."
-    )

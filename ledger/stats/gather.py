@@ -12,8 +12,11 @@ from types import MappingProxyType
 import msgspec
 
 from ledger import events as ev
+from ledger.calls.opened import Look
+from ledger.estimate import percentile
 from ledger.events import Mark, Recorded
-from ledger.stats.percentile import percentile
+from ledger.requests import ReadStats
+from ledger.stores.base import Filter
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +74,21 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     sizes: tuple[Size, ...]
     growth: tuple[Growth, ...]
     steps: tuple[SlowStep, ...]
+
+
+async def fleet_stats(look: Look, request: ReadStats) -> Stats:
+    """Sizes, growth and slow steps of the chosen tenants."""
+    names = [target.name for target in look.chosen.targets]
+    gathering = Gathering(names)
+    async for rows in look.ready.store.read(Filter(types=("completed", "step_applied"))):
+        gathering.feed(rows)
+    states = {name: look.fleet.tenant(name) for name in names}
+    return gathering.finish(
+        {name: state.mark for name, state in states.items()},
+        migration=request.migration,
+        steps=request.steps,
+        in_part={name: tuple(half.id for half in one.halves) for name, one in states.items()},
+    )
 
 
 _Step = tuple[str, ev.Direction, int]
