@@ -12,8 +12,7 @@ import anyio
 import msgspec
 
 from ledger import events as ev
-from ledger.api.history import require_history
-from ledger.calls.call import Call, begin
+from ledger.calls.history import require_history
 from ledger.calls.opened import Look, Opened, opened
 from ledger.calls.tenants import (
     Chosen,
@@ -34,7 +33,6 @@ from ledger.errors import (
     WrongLedgerError,
 )
 from ledger.fleet.progress import Progress, Unwatched
-from ledger.fleet.run import Bounds
 from ledger.fleet.signals import Signals
 from ledger.fleet.state import load_fleet
 from ledger.projections import FleetState
@@ -43,6 +41,7 @@ from ledger.requests.base import File, Tenants, Word, patterns, require
 from ledger.runner.holder import actor_name
 
 if TYPE_CHECKING:
+    from ledger.calls.call import Call
     from ledger.calls.discovery import Lost
 
 
@@ -261,6 +260,9 @@ class Connection:
         opening: AbstractAsyncContextManager[Opened] | None = None,
     ) -> AsyncIterator[Call]:
         """A call that works on the tenants, with a run id; `opening` is `self._ready()` by default."""
+        from ledger.calls.call import Call, begin
+        from ledger.fleet.run import Bounds
+
         async with opening or self._ready() as ready:
             ctx, chosen = await begin(
                 ready,

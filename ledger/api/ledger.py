@@ -1,8 +1,7 @@
 """`Ledger`: everything the command line does, from Python.
 
-Invariant: a method either changes nothing or records what it changed as events;
-a tenant's failure is an outcome in the report, what concerns the whole is raised. A method imports
-what it alone needs, so that `status` does not wait for what `rehearse` is made of.
+Invariant: a method either changes nothing, and makes no ledger, or records what it changed as events;
+a tenant's failure is an outcome in the report, what concerns the whole is raised. Each method imports its own.
 """
 
 from __future__ import annotations
@@ -62,15 +61,12 @@ class Ledger(Connection):
         async with self._making() as ready:
             return await ready.store.head()
 
-    # What changes tenants or their records.
-
     @takes(ask.Migrate)
     async def migrate(self, request: ask.Migrate) -> RunReport:
         """Bring tenants forward; a run is recorded only if there is something to do.
 
-        `backup` overrides the configuration's. Several processes may call this at
-        once: each tenant is migrated by one, the others wait for its result. `explain` is a
-        file of named queries whose plans are recorded where a migration changes them.
+        Several processes may call this at once: each tenant is migrated by one, the others wait for
+        its result. The plans of the queries in `explain` are recorded where a migration changes them.
         """
         from ledger.api.migrate import migrate
 
@@ -195,7 +191,7 @@ class Ledger(Connection):
 
         With `accept` and a `reason`, what differs becomes what it should be. With `schema` they
         are compared with that file: a snapshot in JSON (as `ledger schema` prints it), or SQL
-        that is run in a scratch database. Raises UsageError for `accept` with a file or no reason.
+        that is run in a scratch database.
         """
         from ledger.api.validate import validate
 
@@ -219,8 +215,6 @@ class Ledger(Connection):
                 texts=partial(texts_in_folders, self.config),
             )
 
-    # What changes nothing: no tenant, and no event. None of it makes a ledger that is not there.
-
     @takes(ask.ReadTenants)
     async def tenants(self, request: ask.ReadTenants) -> tuple[Target, ...]:
         """The chosen tenants, with the sets that each follows."""
@@ -231,9 +225,8 @@ class Ledger(Connection):
     async def plan(self, request: ask.PlanMigrate) -> FleetPlan:
         """What `migrate` would do; touches nothing. Raises ChecksumMismatchError, ScriptError, UsageError.
 
-        A tenant with a pending section sync is read, to say what that comes to.
-
-        With `estimate`, how long it will take with `parallel` at once, by earlier runs.
+        A tenant with a pending section sync is read, to say what that comes to. With `estimate`, how
+        long it will take with `parallel` at once, by earlier runs.
         """
         from ledger.api.migrate import plan
 
@@ -350,11 +343,8 @@ class Ledger(Connection):
 
     @takes(ask.ReadHistory)
     async def history(self, request: ask.ReadHistory) -> AsyncIterator[Recorded]:
-        """Events in seq order; with `limit` the newest that many.
-
-        `migration` is VERSION or SET/VERSION, `tenant`, `run` and `actor` may be globs.
-        """
-        from ledger.api.history import history_filter, read_history
+        """Events in seq order; with `limit` the newest that many."""
+        from ledger.calls.history import history_filter, read_history
 
         where = history_filter(request)
         async with self._ready() as ready:
@@ -401,8 +391,8 @@ class Ledger(Connection):
         async with self._ready() as ready:
             return await ready.store.head()
 
-    @takes(ask.ReadVersionDocuments)
-    async def version_documents(self, request: ask.ReadVersionDocuments) -> list[dict[str, Any]]:
+    @takes(ask.ReadDocuments)
+    async def version_documents(self, request: ask.ReadDocuments) -> list[dict[str, Any]]:
         """Each tenant and set in the shape of a version.json, with its state filled in."""
         from ledger.api.export import version_documents
 

@@ -10,10 +10,11 @@ from typing import Final
 
 from ledger import events as ev
 from ledger.calls.call import Call
+from ledger.calls.history import concerns
 from ledger.calls.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.errors import UsageError
-from ledger.events import MigrationRef, Recorded
+from ledger.events import MigrationRef
 from ledger.plan import Catalogue, decide_rollback, standing
 from ledger.projections import Applied, RunState
 from ledger.requests import PlanRollback
@@ -147,12 +148,3 @@ async def _applied_by_run(ctx: RunContext, run: str) -> dict[str, frozenset[tupl
                 continue
             applied.setdefault(row.tenant, set()).add(key)
     return {tenant: frozenset(keys) for tenant, keys in applied.items()}
-
-
-def concerns(row: Recorded, migration: str) -> bool:
-    """Whether an event speaks of VERSION or SET/VERSION."""
-    event = row.data
-    ref = getattr(event, "migration", None)
-    set_name = getattr(event, "set", None) or getattr(ref, "set", None)
-    version = getattr(event, "version", None) or getattr(ref, "version", None)
-    return migration in (version, f"{set_name}/{version}")

@@ -19,7 +19,6 @@ from ledger.config import Config
 from ledger.engines.base import Target
 from ledger.engines.entries import FOREIGN_HINT, foreign
 from ledger.errors import ConfigError, ForeignLedgerError, WrongLedgerError
-from ledger.folder import load_sets
 from ledger.plan import Catalogue, standing
 from ledger.projections import FleetState
 from ledger.scripts.graph import order_sets
@@ -139,6 +138,8 @@ def _key(config: Config, target: Target) -> _Key:
 
 async def load_catalogues(config: Config, targets: Sequence[Target]) -> dict[_Key, Catalogue]:
     """Every combination of folders and dialect that the targets follow, loaded once."""
+    from ledger.folder import load_sets
+
     catalogues: dict[_Key, Catalogue] = {}
     for key in {_key(config, target) for target in targets}:
         dialect, folders = key

@@ -340,7 +340,7 @@ class ReadStats(_OfAll, frozen=True, kw_only=True):
     steps: Count | None = None
 
 
-class ReadVersionDocuments(_OfAll, frozen=True):
+class ReadDocuments(_OfAll, frozen=True):
     """Each tenant's state, shaped as a version.json."""
 
     method = "version_documents"

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from ledger import events as ev
-from ledger.calls.rollback import concerns
 from ledger.errors import UnknownTenantError, UsageError
 from ledger.events import Recorded
 from ledger.projections import FleetState
@@ -66,3 +65,12 @@ def require_history(fleet: FleetState, pattern: str) -> None:
             if near
             else "`ledger status` lists the tenants.",
         )
+
+
+def concerns(row: Recorded, migration: str) -> bool:
+    """Whether an event speaks of VERSION or SET/VERSION."""
+    event = row.data
+    ref = getattr(event, "migration", None)
+    set_name = getattr(event, "set", None) or getattr(ref, "set", None)
+    version = getattr(event, "version", None) or getattr(ref, "version", None)
+    return migration in (version, f"{set_name}/{version}")
