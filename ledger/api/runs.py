@@ -1,6 +1,6 @@
 """What became of each run: also of one that was killed and has recorded no end.
 
-Invariant: an end that was recorded is told as it was; where there is none, it follows from what
+Invariant: an end that was recorded is reported as it was; where there is none, it follows from what
 the run recorded of its tenants, its lease, and whether its process lives.
 """
 
@@ -89,7 +89,7 @@ async def _abandoned(store: Store, run: RunState) -> RunState:
 
 
 def _word(run: RunState, event: ev.AnyEvent) -> str:
-    """What a tenant counts as after this event; empty for one that does not tell."""
+    """What a tenant counts as after this event; empty for one that says nothing of it."""
     if isinstance(event, ev.Started):
         return "interrupted"
     if isinstance(event, ev.RolledBack):

@@ -112,7 +112,7 @@ def build_status(
 ) -> Status:
     """Fold, plan and clock made into rows: one for each tenant and set it follows.
 
-    In the `past` leases alone tell who was at work, else the processes of this host too.
+    In the `past`, leases alone say which runs were at work; else the processes of this host too.
     """
     decisions = Decisions(fleet, options)
     rows: list[TenantStatus] = []

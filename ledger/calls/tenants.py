@@ -57,7 +57,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scope_of(config: Config) -> str:
-    """What tells this configuration from others that share its ledger: its file, and its environment."""
+    """A hash of the configuration's file and environment: it differs from others that share the ledger."""
     if config.path is None:
         return ""
     return sha256_hex(f"{config.path.resolve()}\n{config.env or ''}")[:16]
@@ -160,7 +160,7 @@ async def load_catalogues(config: Config, targets: Sequence[Target]) -> dict[_Ke
 
 
 class Touches:
-    """By migration id, for a catalogue and variables. Not to outlive the call: identity tells catalogues apart."""
+    """By migration id, for a catalogue and variables. Not to outlive the call: catalogues are compared by identity."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, tuple[tuple[str, str], ...]], Mapping[str, Touched]] = {}

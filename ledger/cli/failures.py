@@ -46,12 +46,9 @@ def _report(error: BaseException, settings: Settings) -> int:
 
         error.hint = f"To continue: {same_command(settings)}"
     if isinstance(error, LedgerError):
-        write_error(error, log_format=settings.log_format, out=sys.stderr)
-        return error.exit_code
+        return _print(error, settings)
     if isinstance(error, click.Abort):
-        told = LedgerError("stopped; nothing was changed")
-        write_error(told, log_format=settings.log_format, out=sys.stderr)
-        return told.exit_code
+        return _print(LedgerError("stopped; nothing was changed"), settings)
     if isinstance(error, click.ClickException):
         return _wrong_usage(error, settings)
     if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
@@ -63,19 +60,23 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
 """What a write to a full disk or a closed stream ends with; the databases' own troubles have types."""
 
 
+def _print(error: LedgerError, settings: Settings) -> int:
+    write_error(error, log_format=settings.log_format, out=sys.stderr)
+    return error.exit_code
+
+
 def _not_printed(error: OSError, settings: Settings) -> int:
     """What was to be printed was done, or read, all the same."""
-    told = LedgerError(
+    _forget_output()
+    full = LedgerError(
         f"the output cannot be written: {(error.strerror or str(error)).lower()}",
         hint="What was recorded is safe: `ledger runs` and `ledger status` show it.",
     )
-    _forget_output()
-    write_error(told, log_format=settings.log_format, out=sys.stderr)
-    return told.exit_code
+    return _print(full, settings)
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Of a group of errors the one to tell: ours before others', the first of them."""
+    """Of a group of errors the one to print: ours before others', the first of them."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     leaves = [_cause(one) for one in error.exceptions]
@@ -86,15 +87,13 @@ def _cause(error: BaseException) -> BaseException:
 def _wrong_usage(error: click.ClickException, settings: Settings) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "ledger"
-    told = UsageError(error.format_message(), hint=f"See `{path} --help`.")
-    write_error(told, log_format=settings.log_format, out=sys.stderr)
-    return told.exit_code
+    return _print(UsageError(error.format_message(), hint=f"See `{path} --help`."), settings)
 
 
 def _unexpected(error: BaseException, settings: Settings) -> int:
     """A bug of ours: say how to report it; the traceback only for who asks for it."""
-    told = LedgerError(f"internal error: {type(error).__name__}: {error}", hint=_BUG)
-    write_error(told, log_format=settings.log_format, out=sys.stderr)
+    bug = LedgerError(f"internal error: {type(error).__name__}: {error}", hint=_BUG)
+    _print(bug, settings)
     if os.environ.get("LEDGER_DEBUG") == "1":
         sys.stderr.write(redact("".join(traceback.format_exception(error))))
     return 1

@@ -16,7 +16,7 @@ from ledger.scripts.model import DialectName
 async def new_migration(config: Config, name: str, set_name: str | None) -> Path:
     """Write the next migration of the named set, or of the only one.
 
-    Raises UsageError if it cannot be told which set is meant.
+    Raises UsageError if it is not clear which set is meant.
     """
     folders = _folders(config)
     sets: dict[str, tuple[Path, DialectName]] = {}

@@ -139,7 +139,7 @@ def _what(row: Recorded) -> str:
 
 
 def what_happened(body: dict[str, Any]) -> str:
-    """The fields of an event's body that tell a person most, on one line."""
+    """The fields of an event's body that a person wants first, on one line."""
     migration = body.get("migration")
     ref = migration if isinstance(migration, dict) else body
     words = []

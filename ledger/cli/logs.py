@@ -87,36 +87,36 @@ class _StderrHandler(logging.Handler):
                 **({"logger": record.name} if self._log_format == "json" else {}),
             )
         except (OSError, ValueError):
-            return  # There is nobody left to tell: stderr itself is full or closed.
+            return  # Nothing can be printed any more: stderr itself is full or closed.
 
 
 class _FileHandler(logging.FileHandler):
-    """Appends to --log-file. A file that cannot be written any more is told once; the work goes on."""
+    """Appends to --log-file. A file that cannot be written any more is reported once; the work goes on."""
 
     def __init__(self, path: str, settings: Settings) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self._named = path
         self._log_format = settings.log_format
-        self._told = False
+        self._reported = False
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Called by logging where a line could not be written."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             raise
-        self._tell(error)
+        self._report(error)
 
     def close(self) -> None:
         """Close the file, also where its last bytes find no room."""
         try:
             super().close()
         except OSError as error:
-            self._tell(error)
+            self._report(error)
 
-    def _tell(self, error: OSError) -> None:
-        if self._told:
+    def _report(self, error: OSError) -> None:
+        if self._reported:
             return
-        self._told = True
+        self._reported = True
         with suppress(OSError, ValueError):
             write_log(
                 "warning",

@@ -188,7 +188,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask on the terminal, unless -y was given. Raises click.Abort on no, and on a signal."""
     if yes:
         return
-    # The event loop stands still while somebody thinks: it could not tell of a signal.
+    # The event loop stands still while somebody thinks: it would not notice a signal.
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, interrupt) for number in numbers]
     try:

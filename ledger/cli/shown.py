@@ -48,13 +48,13 @@ async def ask(
 def unanswered(settings: Settings, ledger: Ledger, code: int = 0) -> int:
     """Name the sources that did not answer: what was printed lacks their tenants. 3, where `code` is 0."""
     for lost in ledger.lost:
-        told = LedgerError(
+        error = LedgerError(
             f"{lost.source}: left out: {lost.error}"
             if lost.aside
             else f"{lost.source} did not answer, and its tenants are left out: {lost.error}",
             hint=lost.error.hint,
         )
-        write_error(told, log_format=settings.log_format, out=sys.stderr)
+        write_error(error, log_format=settings.log_format, out=sys.stderr)
     return code or (SOME_FAILED if ledger.lost else 0)
 
 
@@ -93,7 +93,7 @@ def resets(settings: Settings, plans: Sequence[Resetting], *, out: TextIO | None
 async def report(settings: Settings, ledger: Ledger, made: RunReport) -> int:
     """A run's report; with -v and one tenant, the run's story before it."""
     from ledger.render.report import write_report
-    from ledger.render.story import tell
+    from ledger.render.story import story_lines
 
     ledger.progress.close()
     if (
@@ -106,7 +106,7 @@ async def report(settings: Settings, ledger: Ledger, made: RunReport) -> int:
         tenant = made.outcomes[0].tenant
         target = (await ledger.tenants(tenant))[0]
         events = [row async for row in ledger.history(tenant, run=made.run)]
-        lines = tell(events, where=str(target.url), symbols=Symbols(sys.stdout))
+        lines = story_lines(events, where=str(target.url), symbols=Symbols(sys.stdout))
         write_lines(lines, out=sys.stdout)
     again = same_command(settings)
     write_report(made, form=settings.format, out=sys.stdout, again=again, quiet=settings.quiet)

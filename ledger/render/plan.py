@@ -1,4 +1,4 @@
-"""A plan for a person: tenants that stand alike told once, every step by name."""
+"""A plan for a person: tenants with the same to do once, every step by name."""
 
 from __future__ import annotations
 

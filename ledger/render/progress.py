@@ -72,8 +72,8 @@ class LineView:
         """Nothing: the line comes at the end."""
 
     def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
-        """A line if there are many tenants; the story of a single one is told at its end."""
-        if self._verbose and not self._quiet and not self._told_later:
+        """A line if there are many tenants; the story of a single one follows at its end."""
+        if self._verbose and not self._quiet and not self._in_story:
             self._write(
                 "info",
                 _step_line(self._symbols, name, number, of, step_name, skipped),
@@ -91,8 +91,8 @@ class LineView:
             self._write("info", f"{name}: {text}", event="note", tenant=name)
 
     def backed_up(self, name: str, path: str) -> None:
-        """A line if `verbose` asks for it and no story tells it at the end."""
-        if self._verbose and not self._told_later:
+        """A line if `verbose` asks for it and no story has it at the end."""
+        if self._verbose and not self._in_story:
             self.note(name, f"backup {path}")
 
     def tenant_finished(
@@ -101,7 +101,7 @@ class LineView:
         """`[  3/100] acme: migrated, 15 steps (31 ms)`."""
         self._finished += 1
         bad = outcome not in FINE
-        if (self._quiet or self._told_later) and not bad:
+        if (self._quiet or self._in_story) and not bad:
             return
         width = len(str(self._total))
         text = f"[{self._finished:{width}}/{self._total}] {name}: {outcome.replace('_', ' ')}"
@@ -130,7 +130,7 @@ class LineView:
         """Nothing was changed."""
 
     @property
-    def _told_later(self) -> bool:
+    def _in_story(self) -> bool:
         """The story of a single tenant comes at its end, whole: see story.py."""
         return bool(self._verbose) and self._total == 1 and self._log_format == "text"
 
@@ -198,7 +198,7 @@ class BarView:
             self._running[name] = ""
 
     def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
-        """The tenant's line says where it is; the story of a single tenant is told at its end."""
+        """The tenant's line says where it is; the story of a single tenant follows at its end."""
         with self._lock:
             if name in self._running:
                 self._running[name] = f"step {number}/{of} {bare_step_name(step_name)}"

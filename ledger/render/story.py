@@ -1,6 +1,6 @@
-"""One tenant's run told step by step, from its events: what `migrate -v` shows.
+"""One tenant's run step by step, from its events: what `migrate -v` shows.
 
-Invariant: every line stands for something recorded; nothing is told that the
+Invariant: every line stands for something recorded; nothing is printed that the
 ledger does not hold.
 """
 
@@ -14,7 +14,7 @@ from ledger.render.text import Symbols, bytes_text, one_line, seconds_text, step
 from ledger.runner.comparison import changes_text
 
 
-def tell(events: Iterable[Recorded], *, where: str = "", symbols: Symbols) -> Iterator[str]:
+def story_lines(events: Iterable[Recorded], *, where: str = "", symbols: Symbols) -> Iterator[str]:
     """The lines of a run's story: backup, numbered steps, checks, and how it ended.
 
     `where` is the tenant's database, shown first if given.

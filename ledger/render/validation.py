@@ -1,4 +1,4 @@
-"""What `validate` found: every invalid tenant by name, drift told once for all who share it."""
+"""What `validate` found: every invalid tenant by name, drift once for all that share it."""
 
 from __future__ import annotations
 
@@ -129,9 +129,9 @@ def _compliance(report: ValidationReport) -> str:
         f"{kind} " + ", ".join(f"{count:,} {how}" for how, count in sorted(counts.items()))
         for kind, counts in sorted(report.differences.items())
     ]
-    told = f" ({'; '.join(kinds)})" if kinds else ""
+    detail = f" ({'; '.join(kinds)})" if kinds else ""
     total = count_text(len(report.findings), "tenant")
-    return f"As {one_line(report.against)} says: {report.compliant:,} of {total}{told}."
+    return f"As {one_line(report.against)} says: {report.compliant:,} of {total}{detail}."
 
 
 def _summary(report: ValidationReport) -> str:

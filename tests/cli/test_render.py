@@ -18,7 +18,7 @@ from ledger.render.errors import redact, write_error
 from ledger.render.progress import BarView, LineView, make_view
 from ledger.render.report import report_lines
 from ledger.render.rows import Format, write_json, write_rows
-from ledger.render.story import tell
+from ledger.render.story import story_lines
 from ledger.render.text import (
     Symbols,
     bytes_text,
@@ -243,7 +243,7 @@ def test_a_single_tenants_story_reads_like_the_document() -> None:
     ]
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     lines = list(
-        tell(
+        story_lines(
             [recorded(seq, event) for seq, event in enumerate(story, 1)],
             where="sqlite:///data/acme.db",
             symbols=Symbols(out),
