@@ -38,10 +38,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds a claim: enough to tell whether that very process still lives.
+    """The process that has a claim: enough to find out whether that very process still lives.
 
     `started` is the process' start time in clock ticks since boot (field 22 of
-    /proc/PID/stat), 0 where the system does not tell; `nonce` is drawn once a
+    /proc/PID/stat), 0 where the system does not say; `nonce` is drawn once a
     process, so that nothing else can be mistaken for it.
     """
 

@@ -68,9 +68,9 @@ AnyEvent = (
 
 def migrations_in(event: AnyEvent) -> Iterator[MigrationRef]:
     """Every migration that the event names, with where its texts are kept."""
-    one = getattr(event, "migration", None)
-    if isinstance(one, MigrationRef):
-        yield one
+    migration = getattr(event, "migration", None)
+    if isinstance(migration, MigrationRef):
+        yield migration
     for field in ("migrations", "applied", "lost"):
         yield from getattr(event, field, ())
 
