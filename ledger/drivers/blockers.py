@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from ledger.drivers.mysql import MysqlConnection, QueryError
+from ledger.drivers.mysql import MysqlConnection
+from ledger.drivers.mysql_errors import QueryError
 
 OPEN_TRANSACTIONS: Final = """
 SELECT p.ID, p.USER, p.HOST, p.COMMAND, TIMESTAMPDIFF(SECOND, t.trx_started, NOW())

@@ -15,23 +15,28 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import ssl
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import anyio
 import msgspec
 import pymysql
 
-from ledger.drivers.mysql_wire import (
-    CertificateError,
-    GuardedConnection,
-    RefusedAuthError,
-    tls_context,
+from ledger.drivers.mysql_errors import (
+    ACCESS_DENIED,
+    LOST,
+    SERVER_FULL,
+    ConnectionLostError,
+    ConnectRefusedError,
+    DriverError,
+    QueryError,
+    QueryTimeoutError,
+    code_and_message,
 )
+from ledger.drivers.mysql_handshake import ServerInfo, handshake, server_info
+from ledger.drivers.mysql_wire import GuardedConnection
 from ledger.drivers.secrets import read_secret
-from ledger.drivers.url import MysqlUrl, Secret, SecretSource
+from ledger.drivers.url import MysqlUrl, SecretSource
 from ledger.errors import LedgerError
 
 CONNECT_SECONDS: Final = 10.0
@@ -40,10 +45,6 @@ KILL_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 5.0
 LOCK_WAIT_SECONDS: Final = 5
 """`lock_wait_timeout` for metadata locks; the server's own default is a day."""
-
-ACCESS_DENIED: Final = frozenset({1045, 1698})
-SERVER_FULL: Final = frozenset({1040, 1203, 1226})
-LOST: Final = frozenset({0, 1053, 1077, 1079, 1927, 2006, 2013, 2014, 2027, 2055, 3169, 4031})
 
 PROGRAM: Final = "ledger"
 NO_SECRET: Final = SecretSource()
@@ -55,39 +56,6 @@ _NO_SUCH_THREAD: Final = 1094
 _SESSION: Final = "SET NAMES utf8mb4, SESSION lock_wait_timeout = {seconds}, autocommit = 1"
 
 Row = tuple[Any, ...]
-
-
-class DriverError(Exception):
-    """Base of what this module raises. `code` is the server's or the client library's number."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(f"{message} ({code})" if code else message)
-        self.code = code
-        self.message = message
-
-
-class ConnectRefusedError(DriverError):
-    """No connection: unreachable, too slow, no such database, access denied, too many connections."""
-
-
-class ConnectionLostError(DriverError):
-    """The connection went away. Whether a statement that was running landed is not known."""
-
-
-class QueryTimeoutError(DriverError):
-    """The deadline passed; the statement was KILLed. Whether it landed is not known."""
-
-
-class QueryError(DriverError):
-    """The server refused the statement."""
-
-
-class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The server as its handshake named it; `version` compares as a tuple of numbers."""
-
-    flavor: Literal["mariadb", "mysql"]
-    version: tuple[int, ...]
-    text: str
 
 
 class ServerWarning(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +97,7 @@ class MysqlConnection:
         self._query_seconds = query_seconds
         self._last_description: tuple[tuple[str, Any], ...] = ()
         self.thread_id: int = self._raw.thread_id()
-        self.server: ServerInfo = _server_info(self._raw.get_server_info())
+        self.server: ServerInfo = server_info(self._raw.get_server_info())
 
     @property
     def closed(self) -> bool:
@@ -315,7 +283,7 @@ class MysqlConnection:
         raise QueryTimeoutError(2013, f"no answer within {limit:g} s; the statement was killed")
 
     def _translate(self, error: pymysql.Error) -> DriverError:
-        code, message = _code_and_message(error)
+        code, message = code_and_message(error)
         if code in LOST or self.closed or isinstance(error, pymysql.InterfaceError):
             self._raw.close()
             return ConnectionLostError(code, message)
@@ -386,7 +354,7 @@ async def open_connection(
     pause = 0.05
     while True:
         try:
-            raw = await _handshake(url, password, name, deadline=deadline, program=program)
+            raw = await handshake(url, password, name, deadline=deadline, program=program)
             break
         except ConnectRefusedError as error:
             if error.code in ACCESS_DENIED and not asked_again:
@@ -410,82 +378,6 @@ async def open_connection(
     return connection
 
 
-async def _handshake(
-    url: MysqlUrl,
-    password: Secret | None,
-    database: str | None,
-    *,
-    deadline: float,
-    program: str,
-) -> Any:
-    """TCP, TLS and authentication under one deadline."""
-    # The library encodes passwords as latin-1; so handed over, UTF-8 bytes arrive as they are,
-    # and no UnicodeEncodeError can carry the password.
-    text = password.reveal() if password else ""
-    raw: Any = GuardedConnection(
-        host=url.host,
-        port=url.port,
-        user=url.user or None,
-        password=text.encode("utf-8", "surrogateescape").decode("latin-1"),
-        db=database,
-        unix_socket=url.unix_socket,
-        charset="utf8mb4",
-        autocommit=True,
-        local_infile=False,
-        ssl=_tls(url),
-        program_name=program,
-    )
-    seconds = deadline - anyio.current_time()
-    try:
-        with anyio.fail_after(max(seconds, 0.001)):
-            await raw._connect()
-    except TimeoutError:
-        raw.close()
-        raise ConnectRefusedError(
-            2003, f"{url.server} did not finish the handshake in time"
-        ) from None
-    except RefusedAuthError as error:
-        raw.close()
-        raise ConnectRefusedError(2059, str(error)) from None
-    except pymysql.Error as error:
-        raw.close()
-        raise _refused(url, error) from error.__cause__
-    except (OSError, RuntimeError, ValueError, IndexError, AttributeError, TypeError) as error:
-        # What answers there does not speak the protocol; the words of such an error say nothing.
-        raw.close()
-        raise ConnectRefusedError(
-            2012, f"{url.server} does not answer like a MySQL server ({type(error).__name__})"
-        ) from None
-    except BaseException:
-        raw.close()
-        raise
-    return raw
-
-
-def _refused(url: MysqlUrl, error: pymysql.Error) -> ConnectRefusedError:
-    code, message = _code_and_message(error)
-    cause = error.__cause__
-    if isinstance(cause, ssl.SSLError):
-        why = getattr(cause, "verify_message", "") or ""
-        return ConnectRefusedError(
-            2026, f"TLS with {url.server} failed: {cause.reason or cause.strerror} {why}".rstrip()
-        )
-    if isinstance(cause, OSError):
-        number = cause.errno or 0
-        reason = os.strerror(number) if number > 0 else cause.strerror
-        message = f"cannot connect to {url.server}: {reason or type(cause).__name__}"
-    return ConnectRefusedError(code, message)
-
-
-def _tls(url: MysqlUrl) -> Any:
-    if not url.ssl or url.unix_socket:
-        return None
-    try:
-        return tls_context(url.ssl_ca, url.ssl_cert, url.ssl_key)
-    except CertificateError as error:
-        raise ConnectRefusedError(2026, str(error)) from error
-
-
 async def _kill(url: MysqlUrl, secret: SecretSource, thread_id: int) -> None:
     async with connect(
         url, secret, database="", connect_seconds=KILL_SECONDS, query_seconds=KILL_SECONDS
@@ -495,22 +387,3 @@ async def _kill(url: MysqlUrl, secret: SecretSource, thread_id: int) -> None:
         except QueryError as error:
             if error.code != _NO_SUCH_THREAD:
                 raise
-
-
-def _code_and_message(error: pymysql.Error) -> tuple[int, str]:
-    arguments = error.args
-    if len(arguments) >= 2 and isinstance(arguments[0], int):
-        return arguments[0], str(arguments[1])
-    return 0, str(error)
-
-
-def _server_info(text: str) -> ServerInfo:
-    """MariaDB puts `5.5.5-` before its own version, so that old replicas accept it."""
-    mariadb = "mariadb" in text.lower()
-    numbers = text.removeprefix("5.5.5-") if mariadb else text
-    version: list[int] = []
-    for part in numbers.split("-")[0].split("."):
-        if not part.isdigit():
-            break
-        version.append(int(part))
-    return ServerInfo(flavor="mariadb" if mariadb else "mysql", version=tuple(version), text=text)

@@ -16,16 +16,13 @@ from typing import Any, Final, TypeVar
 
 import anyio
 
-from ledger.drivers.mysql import (
-    PROGRAM,
+from ledger.drivers.mysql import PROGRAM, MysqlConnection, open_connection, quote_identifier
+from ledger.drivers.mysql_errors import (
     ConnectionLostError,
     ConnectRefusedError,
     DriverError,
-    MysqlConnection,
     QueryError,
     QueryTimeoutError,
-    open_connection,
-    quote_identifier,
 )
 from ledger.drivers.url import MysqlUrl, SecretSource
 from ledger.errors import NoLedgerError, StoreError, StoreUnavailableError

@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import Final
 
 from ledger.drivers.blockers import open_transactions
-from ledger.drivers.mysql import ConnectRefusedError, DriverError, MysqlConnection, QueryError
+from ledger.drivers.mysql import MysqlConnection
+from ledger.drivers.mysql_errors import ConnectRefusedError, DriverError, QueryError
 from ledger.drivers.url import MysqlUrl
 from ledger.errors import DuplicateKeyError, StoreUnavailableError
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.stores.base import Row, Spelling, Table
 from ledger.stores.chain import timestamp
 from ledger.stores.filters import marks

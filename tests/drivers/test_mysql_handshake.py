@@ -11,7 +11,8 @@ import anyio
 import msgspec
 import pytest
 
-from ledger.drivers.mysql import ConnectionLostError, ConnectRefusedError, connect
+from ledger.drivers.mysql import connect
+from ledger.drivers.mysql_errors import ConnectionLostError, ConnectRefusedError
 from ledger.drivers.url import MysqlUrl, Secret, SecretSource
 from tests.certificates import make_certificates
 from tests.conftest import MakePrivateMariadb

@@ -7,14 +7,12 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from ledger.drivers.mysql import (
+from ledger.drivers.mysql import connect, escape_like, quote_identifier
+from ledger.drivers.mysql_errors import (
     ConnectionLostError,
     ConnectRefusedError,
     QueryError,
     QueryTimeoutError,
-    connect,
-    escape_like,
-    quote_identifier,
 )
 from ledger.drivers.url import MysqlUrl
 from tests.conftest import MakeDatabase, MakePrivateMariadb

@@ -11,8 +11,9 @@ import anyio.abc
 import msgspec
 import pytest
 
-from ledger.drivers.mysql import ConnectionLostError, MysqlConnection, open_connection
+from ledger.drivers.mysql import MysqlConnection, open_connection
 from ledger.drivers.mysql import connect as open_session
+from ledger.drivers.mysql_errors import ConnectionLostError
 from ledger.drivers.url import MysqlUrl, SecretSource
 from ledger.errors import StoreError, StoreUnavailableError
 from ledger.events import Failed

@@ -14,7 +14,8 @@ import anyio
 import msgspec
 
 from ledger.drivers import mysql
-from ledger.drivers.mysql import ConnectRefusedError, DriverError, QueryError, quote_identifier
+from ledger.drivers.mysql import quote_identifier
+from ledger.drivers.mysql_errors import ConnectRefusedError, DriverError, QueryError
 from ledger.drivers.url import MysqlUrl, SecretSource, Url
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target, within_limit
 from ledger.engines.diagnosis import Diagnosis, Probe

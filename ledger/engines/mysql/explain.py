@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ledger.drivers.mysql import MysqlConnection, QueryError
+from ledger.drivers.mysql import MysqlConnection
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.measured import Plan
 from ledger.engines.mysql.apply.guards import READ_ONLY
 

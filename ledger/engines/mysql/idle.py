@@ -11,12 +11,8 @@ from typing import Final
 import anyio
 import msgspec
 
-from ledger.drivers.mysql import (
-    ConnectionLostError,
-    DriverError,
-    MysqlConnection,
-    QueryTimeoutError,
-)
+from ledger.drivers.mysql import MysqlConnection
+from ledger.drivers.mysql_errors import ConnectionLostError, DriverError, QueryTimeoutError
 from ledger.drivers.url import MysqlUrl
 from ledger.engines.base import Target
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from ledger.drivers.mysql import (
+from ledger.drivers.mysql_errors import (
     ConnectionLostError,
     ConnectRefusedError,
     DriverError,

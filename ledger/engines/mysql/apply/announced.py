@@ -13,11 +13,7 @@ import msgspec
 from ledger import failpoints
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.connection import uses
-from ledger.drivers.mysql import (
-    ConnectionLostError,
-    QueryError,
-    QueryTimeoutError,
-)
+from ledger.drivers.mysql_errors import ConnectionLostError, QueryError, QueryTimeoutError
 from ledger.engines.mysql.apply import guards
 from ledger.engines.mysql.apply.attempt import (
     ROWS_STAY,

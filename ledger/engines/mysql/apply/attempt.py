@@ -14,12 +14,12 @@ import anyio
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.needs import needs
 from ledger.drivers.blockers import who_blocks
-from ledger.drivers.mysql import (
+from ledger.drivers.mysql import ServerWarning
+from ledger.drivers.mysql_errors import (
     ConnectionLostError,
     DriverError,
     QueryError,
     QueryTimeoutError,
-    ServerWarning,
 )
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
 from ledger.engines.mysql.apply.progress import SAVE_SECONDS, Progress

@@ -17,7 +17,8 @@ import msgspec
 from ledger.dialects.mysql.connection import ONE_SHOT, SEEDS, Read, Uses, diagnostics_asked, uses
 from ledger.dialects.mysql.needs import Needs
 from ledger.dialects.mysql.syntax import SYNTAX
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.mysql.apply import variables
 from ledger.engines.mysql.apply.variables import Setting, Variable
 from ledger.scripts.model import Step

@@ -16,7 +16,8 @@ import anyio
 import msgspec
 
 from ledger import failpoints
-from ledger.drivers.mysql import DriverError, MysqlConnection
+from ledger.drivers.mysql import MysqlConnection
+from ledger.drivers.mysql_errors import DriverError
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
 from ledger.engines.mysql.lock.marker import Begun, Body, MarkerTable

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from ledger.dialects.mysql.connection import uses
 from ledger.dialects.mysql.dialect import MYSQL
 from ledger.dialects.wording import label
-from ledger.drivers.mysql import QueryError
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.mysql.apply import steps
 from ledger.engines.mysql.apply.attempt import Attempt
 from ledger.engines.mysql.lock.marker import Body

@@ -16,7 +16,7 @@ import msgspec
 
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.wording import reason
-from ledger.drivers.mysql import (
+from ledger.drivers.mysql_errors import (
     ConnectionLostError,
     ConnectRefusedError,
     QueryError,

@@ -11,7 +11,8 @@ import msgspec
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.effects import called
 from ledger.dialects.mysql.syntax import SYNTAX
-from ledger.drivers.mysql import MysqlConnection, QueryError
+from ledger.drivers.mysql import MysqlConnection
+from ledger.drivers.mysql_errors import QueryError
 from ledger.scripts.model import Step
 
 Calls = Literal["nothing", "undone", "anything"]

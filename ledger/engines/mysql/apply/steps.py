@@ -15,11 +15,7 @@ import msgspec
 
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.connection import uses
-from ledger.drivers.mysql import (
-    ConnectionLostError,
-    QueryError,
-    QueryTimeoutError,
-)
+from ledger.drivers.mysql_errors import ConnectionLostError, QueryError, QueryTimeoutError
 from ledger.engines.mysql.apply import announced, guards, settle, sharing, transaction
 from ledger.engines.mysql.apply.attempt import (
     Attempt,

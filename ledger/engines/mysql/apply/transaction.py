@@ -9,11 +9,7 @@ import msgspec
 
 from ledger import failpoints
 from ledger.dialects.kinds import StatementKind
-from ledger.drivers.mysql import (
-    ConnectionLostError,
-    QueryError,
-    QueryTimeoutError,
-)
+from ledger.drivers.mysql_errors import ConnectionLostError, QueryError, QueryTimeoutError
 from ledger.engines.mysql.apply import within
 from ledger.engines.mysql.apply.attempt import (
     ATTEMPTS,

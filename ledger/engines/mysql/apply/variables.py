@@ -10,7 +10,8 @@ from typing import Final, Literal
 import msgspec
 
 from ledger.dialects.mysql.connection import uses
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 
 PROGRAMS: Final = """
 SELECT ROUTINE_DEFINITION FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()

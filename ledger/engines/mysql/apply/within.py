@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ledger.dialects.kinds import StatementKind
-from ledger.drivers.mysql import QueryError
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.checks import is_true
 from ledger.engines.mysql.apply import guards, sharing
 from ledger.engines.mysql.apply.progress import Progress

@@ -14,7 +14,8 @@ from typing import Final
 import anyio
 
 from ledger.dialects.mysql.syntax import SYNTAX
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.mysql.backup.container import BrokenView
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema.objects import Names

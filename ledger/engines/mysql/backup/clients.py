@@ -18,7 +18,7 @@ from typing import Final, Literal
 import anyio
 import msgspec
 
-from ledger.drivers.mysql import ServerInfo
+from ledger.drivers.mysql_handshake import ServerInfo
 from ledger.drivers.url import MysqlUrl, Secret
 from ledger.errors import BackupError
 

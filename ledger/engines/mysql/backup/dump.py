@@ -14,7 +14,8 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 from ledger import failpoints
-from ledger.drivers.mysql import SERVER_FULL, quote_identifier
+from ledger.drivers.mysql import quote_identifier
+from ledger.drivers.mysql_errors import SERVER_FULL
 from ledger.drivers.secrets import read_secret
 from ledger.drivers.url import Secret
 from ledger.engines.mysql.backup.clients import DumpProgram, clean_environment, defaults_file

@@ -17,7 +17,8 @@ import anyio
 import msgspec
 
 from ledger import failpoints
-from ledger.drivers.mysql import NO_DEADLINE, QueryError, quote_identifier
+from ledger.drivers.mysql import NO_DEADLINE, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.backups import require_sha256
 from ledger.engines.checks import require_fingerprint
 from ledger.engines.mysql.backup import broken_views

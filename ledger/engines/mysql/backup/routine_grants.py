@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from ledger.drivers.mysql import QueryError, quote_identifier
+from ledger.drivers.mysql import quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.mysql.lock.marker import RoutineGrant
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema.model import Listing

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.base import Target
 from ledger.engines.diagnosis import SHOWN, Diagnosis, Probe, diagnosed, quoted
 from ledger.engines.mysql.backup.clients import dump_program

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.drivers.mysql import MysqlConnection, QueryError
+from ledger.drivers.mysql import MysqlConnection
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.base import Target
 from ledger.engines.diagnosis import Probe
 from ledger.engines.mysql.doctor.grants import missing

@@ -13,7 +13,8 @@ from typing import Final
 import anyio
 import msgspec
 
-from ledger.drivers.mysql import MysqlConnection, QueryError
+from ledger.drivers.mysql import MysqlConnection
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.base import Target
 from ledger.engines.entries import require_epoch
 from ledger.engines.mysql.lock.marker import Fence, MarkerTable, Remembered, RoutineGrant

@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.base import Target
 from ledger.engines.entries import fenced, require_own
 from ledger.engines.measured import Measured

@@ -9,7 +9,8 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.drivers.url import MysqlUrl
 from ledger.engines.base import Seen, Target
 from ledger.engines.mysql.lock.marker import marker_name, owner_of

@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from ledger.dialects.kinds import StatementKind
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.work import ABSENT
 
 _MISSING: Final = frozenset({1049, 1051, 1146, 1305, 1360, 1539, 4089, 4091, 1508, 1347})

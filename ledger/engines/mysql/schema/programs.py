@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 
 LIBRARIES_SINCE: Final = (9, 2)
 

@@ -18,7 +18,8 @@ import msgspec
 
 from ledger.dialects.mysql.dialect import MYSQL
 from ledger.dialects.wording import label
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.mysql.doctor.grants import SCRATCH_DATABASES
 from ledger.engines.mysql.lock.fence import lock_name
 from ledger.engines.mysql.opened import Opened

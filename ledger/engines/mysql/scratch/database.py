@@ -14,7 +14,8 @@ from typing import Final
 import anyio
 
 from ledger.drivers import mysql
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.mysql.lock.fence import lock_name
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import objects

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ledger.drivers.mysql import MysqlConnection, QueryError, quote_identifier
+from ledger.drivers.mysql import MysqlConnection, quote_identifier
+from ledger.drivers.mysql_errors import QueryError
 
 NAMES: Final = r"""
 SELECT SCHEMA_NAME FROM information_schema.SCHEMATA
