@@ -26,6 +26,7 @@ class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     `state` is `applied`, or `running` while only `step` of its steps have landed
     (non-transactional engines). `steps` and `checks` are results as they were, so
     that events lost in a crash can be written again; `measured` is from before the first step.
+    `touched` are names of what a Python migration's statements made or changed, where an engine keeps them.
     """
 
     ref: MigrationRef
@@ -36,6 +37,7 @@ class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[StepResult, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     measured: Measured | None = None
+    touched: tuple[str, ...] = ()
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):

@@ -428,6 +428,34 @@ def test_what_a_python_migration_makes_is_the_tenants(network: Network) -> None:
     assert "table {prefix}boards" in ended.out
 
 
+@pytest.mark.parametrize("command", ["restore", "reset --mark-only"])
+def test_what_a_python_migration_made_stays_the_tenants(network: Network, command: str) -> None:
+    """Also where a command writes the tenant's marker anew."""
+    network.site("wp_")
+    network.configure('prefixes = ["wp_"]', head="allow_python = true\n")
+    network.terminal.write(
+        "migrations/app/002_made.py",
+        "async def up(tenant):\n"
+        "    name = 'cards'\n"
+        "    await tenant.execute(f'CREATE TABLE {tenant.prefix}{name} (id INT)')\n",
+    )
+    network.ok("migrate", "--all-tenants")
+    network.terminal.write(
+        "migrations/app/003_more.sql", "ALTER TABLE {prefix}notes ADD more INT;\n"
+    )
+    network.ok("migrate", "--all-tenants")
+    if command == "restore":
+        network.ok("rollback", "app/003", "--all-tenants", "-y", "--by", "backup")
+    else:
+        network.ok("reset", "--mark-only", "--to", "003", "--tenant", "wp", "-y")
+    network.sql("CREATE TABLE wp_rank (id INT)")
+    network.terminal.write(
+        "migrations/app/004_last.sql", "ALTER TABLE {prefix}notes ADD last INT;\n"
+    )
+    told = network.ok("migrate", "--all-tenants")
+    assert "wp_cards" not in told.out + told.err and "wp_rank" in told.out + told.err
+
+
 def test_names_are_compared_as_the_server_does(network: Network) -> None:
     """`_` is no wildcard, whatever the session's sql_mode; `WP_` is not `wp_` where case counts."""
     network.site("wp_")

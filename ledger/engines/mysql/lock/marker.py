@@ -182,6 +182,7 @@ class MarkerTable:
                     epoch=row_epoch,
                     steps=kept.steps,
                     checks=kept.checks,
+                    touched=kept.touched,
                 )
             except msgspec.DecodeError as error:
                 raise TenantError(
@@ -275,7 +276,7 @@ class MarkerTable:
                 entry.direction,
                 entry.step,
                 _ENCODE(entry.ref),
-                _ENCODE(Body(steps=entry.steps, checks=entry.checks)),
+                _ENCODE(Body(steps=entry.steps, checks=entry.checks, touched=entry.touched)),
             )
             for entry in entries
         ]
