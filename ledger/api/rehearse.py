@@ -99,12 +99,7 @@ async def rehearse(look: Look, request: Rehearse, progress: Progress) -> Rehears
     refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
     concerned = [target for target in chosen.targets if target.name not in alone]
     targets = choose_sample(concerned, fleet, request.sample)
-    newest = {
-        one.tenant: one
-        for one in await kept_backups(ready.store)
-        if request.source == "backup"
-        or not (_is_ahead(one, fleet) or fleet.tenant(one.tenant).halves)
-    }
+    newest = await _newest_backups(ready, fleet, request.source)
     timeouts = ready.config.timeouts
     engines = Engines(
         lambda name: engine_for(
@@ -154,6 +149,17 @@ async def rehearse(look: Look, request: Rehearse, progress: Progress) -> Rehears
         notes=left_alone(alone, options.to),
         duration_us=int((anyio.current_time() - began) * 1e6),
     )
+
+
+async def _newest_backups(
+    ready: Opened, fleet: FleetState, source: Source
+) -> dict[str, KeptBackup]:
+    """By tenant. Unless backups are asked for, none in which what is pending would not be."""
+    return {
+        kept.tenant: kept
+        for kept in await kept_backups(ready.store)
+        if source == "backup" or not (_is_ahead(kept, fleet) or fleet.tenant(kept.tenant).halves)
+    }
 
 
 def _is_ahead(kept: KeptBackup, fleet: FleetState) -> bool:
