@@ -48,6 +48,9 @@ class Clause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     guarded: bool = False
 
 
+ASKS: Final = ("query", "session")
+"""Kinds of statements of which the text does not show what the views that they read call."""
+
 _COMMITTING: Final = frozenset(
     {
         "ANALYZE",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ledger.dialects import Dialect
-from ledger.dialects.kinds import StatementKind
+from ledger.dialects.kinds import ASKS, StatementKind
 from ledger.dialects.split import Script, Statement
 from ledger.dialects.wording import label, reason
 from ledger.errors import ScriptError
@@ -328,7 +328,7 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
             sha256=sha256_hex(statement.sql),
             skip_if=pending.skip_if,
             verify_step=pending.verify_step,
-            redo_safe=pending.redo_safe or kind.redo_safe,
+            redo_safe=pending.redo_safe or (kind.redo_safe and kind.kind not in ASKS),
             secret=pending.secret,
             placeholders=parsed.placeholders,
         )

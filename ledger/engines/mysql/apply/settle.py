@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from ledger.dialects.kinds import StatementKind
+from ledger.dialects.kinds import ASKS, StatementKind
 from ledger.dialects.wording import reason
 from ledger.drivers.mysql_errors import (
     ConnectionLostError,
@@ -35,9 +35,6 @@ from ledger.scripts.model import Step
 WRITES_ELSEWHERE: Final = "a function that it calls may have written what no rollback undoes"
 SERVER_GONE: Final = frozenset({1053, 1077, 1079, 2002, 2003, 2006, 2013})
 """Not reachable, shutting down, or away in the middle."""
-
-ASKS: Final = ("query", "session")
-"""Kinds of statements of which the text does not show what the views that they read call."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
