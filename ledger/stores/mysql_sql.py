@@ -145,11 +145,15 @@ def _literal(value: object) -> str:
     utf8mb4, and `_SESSION` (mysql.py) sets a mode without NO_BACKSLASH_ESCAPES. The driver's own escaping
     goes character by character, which took longer than all else of an append.
     """
-    if value.__class__ is str:
+    if isinstance(value, str):
         return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
     if value is None:
         return "NULL"
-    return f"X'{value.hex()}'" if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
+    if isinstance(value, int):
+        return str(int(value))
+    raise TypeError(f"no column of the ledger holds a {type(value).__name__}")
 
 
 def _timestamp(now: datetime) -> str:
