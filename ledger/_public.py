@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ledger.api import Ledger
-from ledger.api.maintain import MaintainReport
 from ledger.api.rehearse import RehearsalReport
 from ledger.api.status import Status, TenantStatus
 from ledger.api.verify import VerifyReport
@@ -47,6 +46,7 @@ from ledger.events import Recorded as Event
 from ledger.fleet.planning import FleetPlan as Plan
 from ledger.fleet.report import RunReport
 from ledger.fleet.validation import ValidationReport
+from ledger.maintain.report import MaintainReport
 from ledger.requests import (
     Baseline,
     Doctor,

@@ -25,7 +25,6 @@ from ledger.stores.base import Head
 
 if TYPE_CHECKING:
     from ledger.adopt.tenant import Importing
-    from ledger.api.maintain import MaintainReport
     from ledger.api.rehearse import RehearsalReport
     from ledger.api.status import Status
     from ledger.api.verify import VerifyReport
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from ledger.fleet.report import RunReport
     from ledger.fleet.validation import ValidationReport
     from ledger.lint import Finding
+    from ledger.maintain.report import MaintainReport
     from ledger.projections import RunState
     from ledger.runner.kept import KeptBackup
     from ledger.runner.prune import BackupCheck, Pruning
@@ -172,7 +172,7 @@ class Ledger(Connection):
 
         `older_than` is an age such as `90d`. Without `apply` nothing is changed (but by `optimize`).
         """
-        from ledger.api.maintain import maintain
+        from ledger.maintain.fleet import maintain
 
         changes = request.apply or request.task == "optimize"
         async with self._call(

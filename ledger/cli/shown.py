@@ -21,7 +21,6 @@ from ledger.render.text import Symbols, count_text, one_line, shell_word, write_
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
-    from ledger.api.maintain import MaintainReport
     from ledger.api.rehearse import RehearsalReport
     from ledger.api.verify import VerifyReport
     from ledger.fleet.planning import FleetPlan
@@ -127,16 +126,6 @@ def validation(settings: Settings, ledger: Ledger, made: ValidationReport) -> in
         verbose=settings.verbose > 0,
         quiet=settings.quiet,
     )
-    return made.exit_code
-
-
-def maintained(settings: Settings, ledger: Ledger, made: MaintainReport) -> int:
-    """What maintenance found and did; 4 if a look found orphans."""
-    from ledger.render.maintain import write_maintained
-
-    ledger.progress.close()
-    document = msgspec.to_builtins(made)
-    write_maintained(document, form=settings.format, out=sys.stdout, quiet=settings.quiet)
     return made.exit_code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,6 +53,7 @@ def command(settings: Settings, *, task: Task, apply: bool, yes: bool, **request
     if apply:
         need_terminal_or_yes(yes=yes)
     from ledger.cli import shown
+    from ledger.maintain.render import write_maintained
 
     async def work(ledger: Ledger) -> int:
         if apply:
@@ -59,6 +61,8 @@ def command(settings: Settings, *, task: Task, apply: bool, yes: bool, **request
             what = "Delete orphans" if task == "orphans" else rows
             await shown.ask(ledger, request["tenants"], what, yes=yes)
         report = await ledger.maintain(**request, task=task, apply=apply)
-        return shown.maintained(settings, ledger, report)
+        ledger.progress.close()
+        write_maintained(report, form=settings.format, out=sys.stdout, quiet=settings.quiet)
+        return report.exit_code
 
     return work

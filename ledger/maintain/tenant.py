@@ -15,48 +15,56 @@ from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
 from ledger.engines.maintain import Orphans
 from ledger.errors import LedgerError
-from ledger.runner.archive import archive_tenant, old_and_waiting
+from ledger.maintain.archive import archive_tenant, old_and_waiting
+from ledger.maintain.claim import maintenance_claim
+from ledger.maintain.cutoff import Cutoff
+from ledger.maintain.report import TenantMaintenance, failed
+from ledger.requests import Maintain, Task
 from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held
-from ledger.runner.maintenance import Order, TenantMaintenance, failed, maintenance_claim
 
 SAMPLES = 5
 
 
 async def look_at_tenant(
-    ctx: RunContext, engine: Engine, target: Target, order: Order
+    ctx: RunContext, engine: Engine, target: Target, cutoff: Cutoff | None
 ) -> TenantMaintenance:
-    """What there is to do; reads only. A tenant's error is in the value."""
+    """The old rows there are, or without a `cutoff` the orphans; reads only. A tenant's error is in the value."""
+    task: Task = "orphans" if cutoff is None else "archive"
     began = time.perf_counter_ns()
     try:
         async with engine.open(target) as session:
-            if order.task == "orphans":
+            if cutoff is None:
                 found = await find_orphans(session)
                 seen = TenantMaintenance(
                     tenant=target.name,
-                    task=order.task,
+                    task=task,
                     result="found" if found else "current",
                     found=found,
                 )
             else:
-                old, waiting = await old_and_waiting(ctx, target, session, order)
+                old, waiting = await old_and_waiting(ctx, target, session, cutoff)
                 seen = TenantMaintenance(
                     tenant=target.name,
-                    task=order.task,
+                    task=task,
                     result="found" if old.rows or waiting else "current",
                     old=old.rows,
                     held=old.held,
                     unreadable=old.unreadable,
-                    waiting=tuple(str(one.path) for one in waiting),
+                    waiting=tuple(str(file.path) for file in waiting),
                 )
     except LedgerError as error:
-        return failed(target.name, order.task, error)
+        return failed(target.name, task, error)
     return msgspec.structs.replace(seen, duration_us=_since(began))
 
 
 async def maintain_tenant(
-    ctx: RunContext, engine: Engine, target: Target, order: Order
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    request: Maintain,
+    cutoff: Cutoff | None,
 ) -> TenantMaintenance:
     """Do the task. A tenant's error is in the value; only cancellation leaves as an exception."""
     began = time.perf_counter_ns()
@@ -64,17 +72,19 @@ async def maintain_tenant(
         while True:
             try:
                 async with engine.open(target) as session:
-                    if order.task == "optimize":
+                    if request.task == "optimize":
                         done = await _optimize(ctx, engine, target, session)
-                    elif order.task == "orphans":
-                        done = await _mend(ctx, engine, target, session, order)
+                    elif cutoff is None:
+                        done = await _mend(ctx, engine, target, session, request.batch)
                     else:
-                        done = await archive_tenant(ctx, engine, target, session, order)
+                        done = await archive_tenant(
+                            ctx, engine, target, session, cutoff, request.batch
+                        )
                 break
             except StateChangedError:
                 continue
     except LedgerError as error:
-        return failed(target.name, order.task, error)
+        return failed(target.name, request.task, error)
     return msgspec.structs.replace(done, duration_us=_since(began))
 
 
@@ -85,7 +95,7 @@ async def find_orphans(session: Session) -> tuple[Orphans, ...]:
         await maintenance.orphans(reference, samples=SAMPLES)
         for reference in await maintenance.references()
     ]
-    return tuple(one for one in found if one.count)
+    return tuple(orphans for orphans in found if orphans.count)
 
 
 async def _optimize(
@@ -120,13 +130,13 @@ async def _optimize(
 
 
 async def _mend(
-    ctx: RunContext, engine: Engine, target: Target, session: Session, order: Order
+    ctx: RunContext, engine: Engine, target: Target, session: Session, batch: int
 ) -> TenantMaintenance:
     found = await find_orphans(session)
     notes = tuple(
-        f"{one.reference.name}: {one.count} rows are left, since {one.reference.missing}"
-        for one in found
-        if one.reference.missing
+        f"{orphans.reference.name}: {orphans.count} rows are left, since {orphans.reference.missing}"
+        for orphans in found
+        if orphans.reference.missing
     )
     seen = TenantMaintenance(
         tenant=target.name, task="orphans", result="current", found=found, notes=notes
@@ -135,12 +145,12 @@ async def _mend(
         return seen
     async with maintenance_claim(ctx, engine, target, session) as held:
         before = await session.mark()
-        mended = await _until_none(held, order.batch)
+        mended = await _until_none(held, batch)
         mark = await session.mark()
         await held.end(
             ev.Maintained(
                 task="orphans",
-                rows=sum(one.rows for one in mended),
+                rows=sum(table.rows for table in mended),
                 tables=mended,
                 bytes_before=before.bytes,
                 bytes_after=mark.bytes,
@@ -153,7 +163,7 @@ async def _mend(
     return msgspec.structs.replace(
         seen,
         result="maintained",
-        rows=sum(one.rows for one in mended),
+        rows=sum(table.rows for table in mended),
         bytes_before=before.bytes,
         bytes_after=mark.bytes,
     )
@@ -169,12 +179,12 @@ async def _until_none(held: Held, batch: int) -> tuple[ev.Upkept, ...]:
     again = True
     while again:
         again = False
-        for one in references:
+        for reference in references:
             while count := await maintenance.mend(
-                one, limit=batch, epoch=held.epoch, ledger=held.ctx.ledger_id
+                reference, limit=batch, epoch=held.epoch, ledger=held.ctx.ledger_id
             ):
                 held.ctx.check_lease(held.target.name)
-                key = (one.table, one.name)
+                key = (reference.table, reference.name)
                 rows[key] = rows.get(key, 0) + count
                 again = True
     return tuple(

@@ -18,7 +18,9 @@ from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
 from ledger.engines.maintain import Archivable, Old
 from ledger.errors import BackupError
-from ledger.folder.archive import (
+from ledger.maintain.claim import maintenance_claim
+from ledger.maintain.cutoff import Cutoff
+from ledger.maintain.file import (
     SUFFIX,
     ArchiveMeta,
     ArchiveWriter,
@@ -29,10 +31,10 @@ from ledger.folder.archive import (
     sweep,
     verify,
 )
+from ledger.maintain.report import TenantMaintenance
 from ledger.runner.backups import make_folder
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held
-from ledger.runner.maintenance import Order, TenantMaintenance, maintenance_claim
 from ledger.stores.base import Filter
 
 
@@ -43,16 +45,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     meta: ArchiveMeta
 
 
-async def count_old(
-    session: Session, table: str, column: str, before: datetime
-) -> tuple[Archivable, Old]:
-    """The table, and how many of its rows are old."""
-    maintenance = session.maintenance()
-    what = await maintenance.archivable(table, column)
-    return what, await maintenance.old(what, before=before)
-
-
-async def waiting_files(ctx: RunContext, target: Target) -> list[Waiting]:
+async def _waiting_files(ctx: RunContext, target: Target) -> list[Waiting]:
     """Files that an earlier run left without their event, oldest first. Raises BackupError."""
     recorded: set[str] = set()
     where = Filter(stream=f"tenant/{target.name}", types=("maintained",))
@@ -82,7 +75,7 @@ def _unrecorded(folder: Path, recorded: set[str], ledger: str, target: Target) -
     return found
 
 
-async def write_file(
+async def _verified_file(
     held: Held, what: Archivable, before: datetime, batch: int, path: Path | None
 ) -> Verified:
     """The verified file: the one that waits at `path`, or a new one. Raises BackupError."""
@@ -131,7 +124,7 @@ async def _write(held: Held, what: Archivable, before: datetime, batch: int) -> 
         raise
 
 
-async def move_rows(held: Held, what: Archivable, file: Verified, batch: int) -> tuple[int, int]:
+async def _move_rows(held: Held, what: Archivable, file: Verified, batch: int) -> tuple[int, int]:
     """Delete the file's rows from the table; how many are out of it now, and how many stay.
 
     Those that an earlier, killed run has deleted already count as out.
@@ -151,43 +144,44 @@ def _next(source: Iterator[list[bytes]]) -> list[bytes]:
 
 
 async def old_and_waiting(
-    ctx: RunContext, target: Target, session: Session, order: Order
+    ctx: RunContext, target: Target, session: Session, cutoff: Cutoff
 ) -> tuple[Old, list[Waiting]]:
     """What is old, and the files of this table that an earlier run left without their event."""
-    what, old = await count_old(session, order.table, order.column, _moment(order))
-    waiting = await waiting_files(ctx, target)
-    return old, [one for one in waiting if one.meta.table == what.table]
-
-
-def _moment(order: Order) -> datetime:
-    if order.before is None:
-        raise RuntimeError("an archive order without a moment")
-    return order.before
+    maintenance = session.maintenance()
+    what = await maintenance.archivable(cutoff.table, cutoff.column)
+    old = await maintenance.old(what, before=cutoff.before)
+    waiting = await _waiting_files(ctx, target)
+    return old, [file for file in waiting if file.meta.table == what.table]
 
 
 async def archive_tenant(
-    ctx: RunContext, engine: Engine, target: Target, session: Session, order: Order
+    ctx: RunContext,
+    engine: Engine,
+    target: Target,
+    session: Session,
+    cutoff: Cutoff,
+    batch: int,
 ) -> TenantMaintenance:
     """Finish what an earlier run has begun; then one file for what is old now."""
     total = TenantMaintenance(tenant=target.name, task="archive", result="current")
     while True:
-        old, waiting = await old_and_waiting(ctx, target, session, order)
+        old, waiting = await old_and_waiting(ctx, target, session, cutoff)
         total = msgspec.structs.replace(total, held=old.held, unreadable=old.unreadable)
         if not waiting and not old.rows:
             return total
-        one = await _one_file(ctx, engine, target, session, order, waiting)
+        event = await _one_file(ctx, engine, target, session, cutoff, batch, waiting)
         notes = total.notes
-        if one.notes:
-            notes = (*notes, *(note for note in one.notes if note not in notes))
+        if event.notes:
+            notes = (*notes, *(note for note in event.notes if note not in notes))
         total = msgspec.structs.replace(
             total,
             result="maintained",
-            rows=total.rows + one.rows,
-            old=total.old + one.rows,
-            file=one.file,
-            sha256=one.sha256,
-            bytes_before=one.bytes_before if total.bytes_before is None else total.bytes_before,
-            bytes_after=one.bytes_after,
+            rows=total.rows + event.rows,
+            old=total.old + event.rows,
+            file=event.file,
+            sha256=event.sha256,
+            bytes_before=event.bytes_before if total.bytes_before is None else total.bytes_before,
+            bytes_after=event.bytes_after,
             notes=notes,
         )
         if not waiting:
@@ -199,18 +193,17 @@ async def _one_file(
     engine: Engine,
     target: Target,
     session: Session,
-    order: Order,
+    cutoff: Cutoff,
+    batch: int,
     waiting: list[Waiting],
 ) -> ev.Maintained:
     async with maintenance_claim(ctx, engine, target, session) as held:
         before = await session.mark()
-        column, moment = order.column, _moment(order)
-        if waiting:
-            column = waiting[0].meta.column
-        what = await session.maintenance().archivable(order.table, column)
-        path: Path | None = waiting[0].path if waiting else None
-        file = await write_file(held, what, moment, order.batch, path)
-        rows, left = await move_rows(held, what, file, order.batch)
+        column = waiting[0].meta.column if waiting else cutoff.column
+        what = await session.maintenance().archivable(cutoff.table, column)
+        path = waiting[0].path if waiting else None
+        file = await _verified_file(held, what, cutoff.before, batch, path)
+        rows, left = await _move_rows(held, what, file, batch)
         notes = (f"{left} rows changed meanwhile and stay",) if left else ()
         mark = await session.mark()
         event = ev.Maintained(

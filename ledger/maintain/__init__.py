@@ -1,0 +1,1 @@
+"""`maintain`: optimise tables, find and mend orphan rows, archive old rows."""
