@@ -62,7 +62,7 @@ def _destructive(migration: Migration) -> Iterator[Finding]:
     dialect = dialect_of(migration.dialect)
     rebuilt = dialect.rebuilt_tables(migration.up.steps)
     for step in migration.up.steps:
-        kind = dialect.classify(step.sql)
+        kind = dialect.classify(step.readable)
         if kind.destructive and kind.target.lower() not in rebuilt:
             yield finding_at(
                 step,

@@ -11,6 +11,7 @@ import re
 from typing import Final, NamedTuple
 
 from ledger.dialects.patterns import BLOCK_COMMENT
+from ledger.dialects.tokens import readable
 from ledger.errors import ScriptError
 
 
@@ -18,14 +19,20 @@ class Statement(NamedTuple):
     """One statement without its delimiter. `line` is where it starts, counted from 1.
 
     `lead` is what stands between the statement before and this one: comments
-    and white space; `lead_line` is the line of its first character. A tuple and
-    no Struct, since a dump has hundreds of thousands of them.
+    and white space; `lead_line` is the line of its first character. `escapes` is false under
+    NO_BACKSLASH_ESCAPES. A tuple and no Struct, since a dump has hundreds of thousands of them.
     """
 
     sql: str
     line: int
     lead: str
     lead_line: int
+    escapes: bool = True
+
+    @property
+    def readable(self) -> str:
+        """The text as its tokens are read."""
+        return readable(self.sql, escapes=self.escapes)
 
 
 class Script(NamedTuple):

@@ -10,6 +10,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger.dialects.tokens import readable
+
 DialectName = Literal["sqlite", "mysql"]
 MARKER_TABLE: Final = "ledger_marker"
 """The name of the marker in a tenant; for a prefix tenant it is `{prefix}ledger_marker`."""
@@ -46,7 +48,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One SQL statement. `number` counts from 1 within its section; `line` is where it starts in `file`.
 
     `sha256` is over the statement's text as it is sent, after binding. `placeholders`
-    is false where the file means its braces (`-- placeholders: off`).
+    is false where the file means its braces (`-- placeholders: off`), `escapes` where a backslash in
+    its quotes stands for itself (NO_BACKSLASH_ESCAPES).
     """
 
     number: int
@@ -60,6 +63,12 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     redo_safe: bool = False
     secret: bool = False
     placeholders: bool = True
+    escapes: bool = True
+
+    @property
+    def readable(self) -> str:
+        """The text as its tokens are read."""
+        return readable(self.sql, escapes=self.escapes)
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

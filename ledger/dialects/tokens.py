@@ -23,6 +23,11 @@ class Token(NamedTuple):
 END: Final = Token("other", "", "")
 
 
+def readable(sql: str, *, escapes: bool) -> str:
+    """The text with its quotes where they are, for what takes a backslash in them for an escape."""
+    return sql if escapes else sql.replace("\\", "\\\\")
+
+
 class Cursor:
     """Reads a statement's tokens one by one, with a look ahead."""
 

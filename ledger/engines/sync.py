@@ -23,7 +23,7 @@ class Statement(NamedTuple):
 
 def table_of(step: Step, dialect: Dialect) -> str:
     """The table that a statement of the section is about, in small letters; empty for none."""
-    kind = dialect.classify(step.sql)
+    kind = dialect.classify(step.readable)
     return (kind.touched[0] if kind.touched else kind.target).lower()
 
 

@@ -101,7 +101,9 @@ def asked(policy: BackupPolicy, migration: Migration, dialect: DialectName) -> b
         return policy != "never"
     if migration.manifest.requires_backup is not None:
         return migration.manifest.requires_backup
-    return any(dialect_of(dialect).classify(step.sql).destructive for step in migration.up.steps)
+    return any(
+        dialect_of(dialect).classify(step.readable).destructive for step in migration.up.steps
+    )
 
 
 class Announced(NamedTuple):

@@ -193,7 +193,7 @@ def _unannounced(migration: Migration, last: int, known: Ran) -> tuple[Step, ...
 
 
 def _leaves_no_trace(step: Step, migration: Migration) -> bool:
-    kind = dialect_of(migration.dialect).classify(step.sql)
+    kind = dialect_of(migration.dialect).classify(step.readable)
     asks = kind.kind in ("session", "query") and (kind.settleable or kind.temporary)
     return step.redo_safe or kind.redo_safe or asks
 
@@ -203,4 +203,4 @@ def fold_sync(
 ) -> None:
     """Of a section sync only the statements ran whose object was missing; `but` come later."""
     for step in (one for one in migration.sync if one not in but):
-        ownership.step(step.sql, existed=ran.here and step.sha256 not in ran.statements)
+        ownership.step(step.readable, existed=ran.here and step.sha256 not in ran.statements)

@@ -216,7 +216,7 @@ async def what_to_drop(
     try:
         chosen = sure = decide()
         for migration, step in doubtful:
-            ownership.step(step.sql)
+            ownership.step(step.readable)
             chosen = decide()
             _require_same(sure, chosen, migration, step)
     except TenantError as error:

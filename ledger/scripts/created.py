@@ -158,7 +158,7 @@ def fold_section(
     left_out, there = frozenset(skipped), frozenset(existed)
     for step in section.steps:
         if step.number not in left_out:
-            ownership.step(step.sql, existed=step.number in there)
+            ownership.step(step.readable, existed=step.number in there)
 
 
 def claim_manifest(
@@ -186,7 +186,7 @@ def manifest_names(
 
 
 def _created_names(steps: Iterable[Step], dialect: DialectName) -> frozenset[str]:
-    kinds = [dialect_of(dialect).classify(step.sql) for step in steps]
+    kinds = [dialect_of(dialect).classify(step.readable) for step in steps]
     return frozenset(_bare(kind.target).lower() for kind in kinds if kind.verb == "CREATE")
 
 

@@ -142,7 +142,7 @@ def _warnings(parsed: Collection[Parsed], up: Settled, back: Settled | None) -> 
 
 def _effective(down: Settled, dialect: Dialect) -> Settled:
     """The down part, empty if all that it holds ends with its transaction or its connection."""
-    if all(dialect.is_idle(step.sql) for step in down.section.steps):
+    if all(dialect.is_idle(step.readable) for step in down.section.steps):
         return down._replace(section=msgspec.structs.replace(down.section, steps=()))
     return down
 

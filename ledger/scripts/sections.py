@@ -282,7 +282,7 @@ def _add(parsed: Parsed, statement: Statement, pending: _Pending) -> _Pending:
 
 
 def _add_check(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
-    kind = parsed.dialect.classify(statement.sql)
+    kind = parsed.dialect.classify(statement.readable)
     if kind.kind != "query" or not (kind.settleable or parsed.kept):
         raise ScriptError(
             f"a check must be a SELECT, and this is {_shown(kind)}",
@@ -302,7 +302,7 @@ def _add_check(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
 
 
 def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
-    kind = parsed.dialect.classify(statement.sql)
+    kind = parsed.dialect.classify(statement.readable)
     if pending.check and kind.kind == "query":
         raise ScriptError(
             f"-- check: {pending.check} stands in no section verify",
@@ -331,6 +331,7 @@ def _add_step(parsed: Parsed, statement: Statement, pending: _Pending) -> None:
             redo_safe=pending.redo_safe or (kind.redo_safe and kind.kind not in ASKS),
             secret=pending.secret,
             placeholders=parsed.placeholders,
+            escapes=statement.escapes,
         )
     )
 

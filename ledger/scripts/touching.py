@@ -63,7 +63,7 @@ def touched(steps: Iterable[Step], dialect: DialectName) -> Touched:
     changed: set[str] = set()
     classify = dialect_of(dialect).classify
     for step in steps:
-        kind = classify(step.sql)
+        kind = classify(step.readable)
         names = set(kind.touched)
         if kind.kind == "dml":
             names.add(kind.target)

@@ -56,7 +56,7 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     others: set[Effect] = set()
     unknown = False
     for step in migration.up.steps:
-        found = effects(dialect.classify(step.sql))
+        found = effects(dialect.classify(step.readable))
         if found is not None:
             (landed if step.number in ran else others).update(found)
         elif step.number in ran:
@@ -66,7 +66,7 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     chosen: list[Step] = []
     undone: set[Effect] = set()
     for step in down.steps:
-        found = effects(dialect.classify(step.sql))
+        found = effects(dialect.classify(step.readable))
         if found is None:
             return None
         of_landed, of_others = _meet(found, landed), _meet(found, others)

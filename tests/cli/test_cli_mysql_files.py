@@ -207,3 +207,14 @@ def test_down_steps_are_read_before_the_backup(place: Callable[[str], Place]) ->
     code, said = here.run("rollback", "--all-tenants", "-y", "--to", "0")
     assert code == 3 and "001_a.sql:3" in said, said
     assert {str(name) for (name,) in here.rows("SHOW TABLES")} >= {"x", "y"}
+
+
+def test_what_stands_behind_a_backslash_that_escapes_nothing(place: Callable[[str], Place]) -> None:
+    """A call after such a literal is read as one, so that it counts what the step before it has done."""
+    here = place(
+        "SET sql_mode = 'NO_BACKSLASH_ESCAPES';\nCREATE TABLE x (path VARCHAR(20), n INT);\n"
+        "INSERT INTO x VALUES ('a', 0), ('b', 0);\nINSERT INTO x VALUES ('C:\\', ROW_COUNT()), ('#', 1);\n"
+    )
+    code, said = here.run("migrate", "--all-tenants", "-y")
+    assert code == 0, said
+    assert here.rows("SELECT path, n FROM x WHERE n > 0 ORDER BY path") == [("#", 1), ("C:\\", 2)]

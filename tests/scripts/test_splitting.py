@@ -10,7 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledger.dialects.mysql.split import split_mysql
+from ledger.dialects.mysql.syntax import SYNTAX
 from ledger.dialects.sqlite.split import split_sqlite
+from ledger.dialects.statements import classify
 from ledger.errors import ScriptError
 
 # What decides about a split, in every order, with whatever stands between.
@@ -270,3 +272,11 @@ def test_a_long_text_is_split_in_linear_time(unit: str) -> None:
             split(text, file="f.sql")
         except ScriptError as error:
             assert error.line
+
+
+def test_a_call_behind_a_backslash_that_escapes_nothing() -> None:
+    """Under NO_BACKSLASH_ESCAPES a literal ends where the server ends it, also for what reads its tokens."""
+    text = "SET sql_mode = 'NO_BACKSLASH_ESCAPES'; SELECT 'C:\\', f('#'); SET sql_mode = ''; SELECT '\\', f('#')"
+    statements = split_mysql(text, file="a.sql").statements
+    assert [classify(one.readable, SYNTAX).calls for one in statements] == [(), ("f",), (), ()]
+    assert statements[1].sql == "SELECT 'C:\\', f('#')"

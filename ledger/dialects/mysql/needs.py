@@ -32,9 +32,9 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 def needs(steps: Sequence[Step], checks: Sequence[Check] = (), *, unknown: bool = False) -> Needs:
     """The needs of these steps and checks. `unknown`: the steps are not known beforehand."""
-    texts = [step.sql for step in steps] + [check.sql for check in checks]
+    texts = [step.readable for step in steps] + [check.sql for check in checks]
     found = [uses(text) for text in texts]
-    secret = {name for step in steps if step.secret for name in uses(step.sql).variables}
+    secret = {name for step in steps if step.secret for name in uses(step.readable).variables}
     asked = [(read.what, read.of) for use in found for read in use.reads]
     return Needs(
         variables=frozenset(name for use in found for name in use.variables) - secret,
@@ -54,12 +54,12 @@ def doubts(steps: Sequence[Step]) -> Iterator[Doubt]:
     A `redo-safe` or `verify-step` directive settles a step.
     """
     for step in steps:
-        kind = _kind(step.sql)
+        kind = _kind(step.readable)
         if not (kind.settleable or kind.redo_safe or step.redo_safe or step.verify_step):
             yield Doubt(step, unsettled=kind.unsettled)
     seeded = False
     for before, step in zip((None, *steps), steps, strict=False):
-        own = uses(step.sql)
+        own = uses(step.readable)
         if own.stored:
             continue
         if before is not None and own.reads_last and not _lands_with_its_count(before):
@@ -77,5 +77,5 @@ def _kind(sql: str) -> StatementKind:
 
 def _lands_with_its_count(step: Step) -> bool:
     """Whether the marker is written together with the step: then its count is in it."""
-    kind = _kind(step.sql)
+    kind = _kind(step.readable)
     return kind.kind in ("dml", "query", "session", "transaction") and kind.settleable

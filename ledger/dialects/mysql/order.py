@@ -39,7 +39,7 @@ def in_order(steps: Sequence[Step]) -> tuple[Step, ...]:
 
 
 def _made_table(step: Step) -> str | None:
-    cursor = SYNTAX.cursor(step.sql)
+    cursor = SYNTAX.cursor(step.readable)
     if not cursor.take("CREATE", "TABLE"):
         return None
     cursor.guard()
@@ -47,7 +47,7 @@ def _made_table(step: Step) -> str | None:
 
 
 def _referred(step: Step) -> list[str]:
-    cursor = SYNTAX.cursor(step.sql)
+    cursor = SYNTAX.cursor(step.readable)
     found = []
     while not cursor.at_end:
         if cursor.next().upper == "REFERENCES":

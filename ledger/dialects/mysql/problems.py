@@ -16,7 +16,7 @@ _ROUTINES: Final = ("procedure", "function", "trigger", "event", "package", "pac
 
 def beyond_connection(statement: Statement, *, file: str) -> ScriptError | None:
     """Why the connection of a run cannot give the statement what it needs; None if it can."""
-    refusal = uses(statement.sql).refusal
+    refusal = uses(statement.readable).refusal
     if refusal is None:
         return None
     return ScriptError(refusal[0], file=file, line=statement.line, hint=refusal[1])
@@ -29,7 +29,7 @@ def cut_routine(statement: Statement, kind: StatementKind, *, file: str) -> Scri
     """
     if not kind.makes(*_ROUTINES):
         return None
-    words = [token.upper for token in SYNTAX.tokens(statement.sql) if token.upper]
+    words = [token.upper for token in SYNTAX.tokens(statement.readable) if token.upper]
     if "BEGIN" not in words or "END" in words[words.index("BEGIN") :]:
         return None
     return ScriptError(

@@ -137,11 +137,13 @@ def split_mysql(text: str, *, file: str, modes: Modes = frozenset()) -> Script:
         if delimiter == ";" and has_body(text[start : min(stop, start + _HEAD_CHARACTERS)]):
             stop, dropped = _body_end(text, start, (stop, dropped), grammar, file=file, line=line)
         sql = _without(text, start, stop, dropped).rstrip(_BLANKS)
+        escapes = mode.quoting.backslash
         mode.read(sql)
         if stop == end:
             require_complete(sql, file=file, line=line)
         if sql:
-            statements.append(Statement(sql, line, text[lead_start:start], lead_line))
+            lead = text[lead_start:start]
+            statements.append(Statement(sql, line, lead, lead_line, escapes))
         if stop < end and not text.startswith(delimiter, stop):
             # A section comment ended it: that line belongs to the next lead.
             lead_start = position = text.rfind("\n", 0, stop)

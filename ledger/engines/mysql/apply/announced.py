@@ -62,7 +62,7 @@ async def run_announced(attempt: Attempt, step: Step, kind: StatementKind) -> No
     )
     attempt.unsaved_ddl = True
     following = attempt.work.section.steps[step.number : step.number + 1]
-    if any(uses(other.sql).reads_last for other in following):
+    if any(uses(other.readable).reads_last for other in following):
         await attempt.before_other(step)
 
 
@@ -125,7 +125,7 @@ def _also(attempt: Attempt, step: Step, kind: StatementKind) -> tuple[AheadStep,
         return ()
     taken.update(name.lower() for _, name in pairs)
     for other in attempt.work.section.steps[step.number :]:
-        pairs = _new(attempt, other, kind_of(other.sql))
+        pairs = _new(attempt, other, kind_of(other.readable))
         names = {name.lower() for _, name in pairs}
         if not pairs or names & taken:
             break
@@ -146,7 +146,7 @@ def _new(attempt: Attempt, step: Step, kind: StatementKind) -> tuple[tuple[str, 
         or kind.kind != "ddl"
         or not kind.makes(*MAKES)
         or kind.replaces
-        or uses(step.sql).reads
+        or uses(step.readable).reads
     ):
         return ()
     pairs = objects.touched(kind)

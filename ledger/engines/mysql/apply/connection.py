@@ -94,7 +94,7 @@ class ConnectionState:
 
     def runs_again(self, step: Step) -> bool:
         """Whether a step that landed in an earlier attempt is run for what it does to the connection."""
-        own = uses(step.sql)
+        own = uses(step.readable)
         if not self.restored:
             return not own.makes_temporary
         if own.once and step.number != self._landed:
@@ -106,7 +106,7 @@ class ConnectionState:
 
     def lose(self, step: Step) -> None:
         """A step that landed in an earlier attempt: what of it no other connection can have."""
-        own = uses(step.sql)
+        own = uses(step.readable)
         if own.makes_temporary:
             self._lost_tables.add(own.makes_temporary)
         self._lost_tables -= set(own.drops)
@@ -116,12 +116,12 @@ class ConnectionState:
         """A step that turned out to have landed: what it left in its connection nobody saw."""
         self.lose(step)
         self._resumed = True
-        unknown = self.now.unknown or uses(step.sql).opaque
+        unknown = self.now.unknown or uses(step.readable).opaque
         self.now = msgspec.structs.replace(self.now, last=None, unknown=unknown)
 
     def already_gone(self, step: Step) -> bool:
         """Whether all that it drops are temporary tables, which ended with their connection."""
-        drops = set(uses(step.sql).drops)
+        drops = set(uses(step.readable).drops)
         if not drops or not drops <= self._lost_tables:
             return False
         self._lost_tables -= drops
@@ -129,12 +129,12 @@ class ConnectionState:
 
     def missing(self, step: Step) -> str:
         """What the step needs of a lost connection and was not kept; nothing if it may run."""
-        own = uses(step.sql)
+        own = uses(step.readable)
         if not self._resumed or own.stored:
             return ""
         text = uses(dict(self.now.prepared).get(own.executes, ""))
         lost = self._lost_tables
-        named = lost & (_words(step.sql) if lost else set())
+        named = lost & (_words(step.readable) if lost else set())
         if own.makes_temporary:
             named.discard(own.makes_temporary)
             lost.discard(own.makes_temporary)
@@ -164,7 +164,7 @@ class ConnectionState:
 
     async def before(self, connection: MysqlConnection, step: Step) -> str:
         """The text to send: what it reads of the statement before stands in it."""
-        own = uses(step.sql)
+        own = uses(step.readable)
         if own.opaque:
             self._settings = await variables.all_settings(connection)
             if (await self._read_programs(connection)).counts:
@@ -176,7 +176,8 @@ class ConnectionState:
         text = dict(self.now.prepared).get(own.executes, "") if own.executes else ""
         if uses(text).reads:
             await _prepare(connection, own.executes, self.filled(text))
-        return self.filled(step.sql)
+        filled = self.filled(step.readable)
+        return filled if step.escapes else filled.replace("\\\\", "\\")
 
     async def _count_again(self, connection: MysqlConnection) -> None:
         if self.now.last is not None:
@@ -234,7 +235,7 @@ class ConnectionState:
 
     async def count_found(self, connection: MysqlConnection, step: Step) -> bool:
         """Ask for FOUND_ROWS, at once, where a later step does. Whether it did."""
-        own = uses(step.sql)
+        own = uses(step.readable)
         counts = own.selects if own.first != "DO" else False
         counts = counts or (self._mysql and own.first in ("UPDATE", "DO"))
         if not self.needs.found or not counts:
@@ -245,7 +246,7 @@ class ConnectionState:
 
     async def read(self, connection: MysqlConnection, step: Step, *, made_id: bool) -> None:
         """What the step has left in the connection; `made_id`: perhaps another LAST_INSERT_ID."""
-        own = uses(step.sql)
+        own = uses(step.readable)
         if self._counted:
             self._counted = False
             await variables.drop_rows(connection)

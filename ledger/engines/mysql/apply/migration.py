@@ -140,10 +140,10 @@ async def _run_section(attempt: Attempt, before: Mapping[str, str]) -> None:
     await attempt.state.begin(attempt.opened.connection)
     passed = False
     for step in work.section.steps:
-        kind = kind_of(step.sql)
+        kind = kind_of(step.readable)
         if kind.kind == "session":
             attempt.opened.soil()
-        elif uses(step.sql).changes:
+        elif uses(step.readable).changes:
             attempt.opened.left_something()
         if step.number <= landed:
             await steps.replay(attempt, step, kind)
@@ -189,13 +189,13 @@ async def _bring_about(attempt: Attempt) -> None:
         further = (await sync.lacking(opened, work.sync, after=after + 1, own=own)).steps
     attempt.progress.of = attempt.progress.step + len(further)
     for step in further:
-        await steps.run(attempt, step, MYSQL.classify(step.sql))
+        await steps.run(attempt, step, MYSQL.classify(step.readable))
     await steps.end(attempt)
 
 
 async def _has_made(opened: Opened, step: Step) -> bool:
     """Whether the table or index that the statement makes is there."""
-    kind = MYSQL.classify(step.sql)
+    kind = MYSQL.classify(step.readable)
     sql = guards.TABLE if kind.makes("table") else guards.INDEX
     rows = await opened.connection.fetch(sql, (kind.target,))
     return bool(rows) if kind.makes("table") else (kind.owner,) in rows

@@ -170,7 +170,7 @@ async def calls(connection: MysqlConnection, step: Step, kind: StatementKind) ->
 
 async def calls_of_rows(connection: MysqlConnection, step: Step, kind: StatementKind) -> Calls:
     """What the functions do that a statement of rows calls."""
-    names = tuple(name for name in called(step.sql) if name != kind.target)
+    names = tuple(name for name in called(step.readable) if name != kind.target)
     return await calls(connection, step, msgspec.structs.replace(kind, calls=names))
 
 
@@ -184,7 +184,7 @@ async def _called_by_views(
     pattern = _READS_MORE if kind.kind == "dml" else _READS
     if not asks or pattern.search(step.sql) is None:
         return ()
-    words = [one.text.lower() for one in SYNTAX.tokens(step.sql)]
+    words = [one.text.lower() for one in SYNTAX.tokens(step.readable)]
     owners = sorted({word for word, after in pairwise(words) if after == "."})
     places = "".join([", %s"] * len(owners))
     rows = await connection.fetch(VIEWS.replace("{owners}", places), owners)

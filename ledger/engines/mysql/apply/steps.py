@@ -86,7 +86,7 @@ async def run(attempt: Attempt, step: Step, kind: StatementKind) -> None:
 async def replay(attempt: Attempt, step: Step, kind: StatementKind) -> None:
     """Run a step that landed in an earlier attempt again for what it does to its connection, if need be."""
     attempt.state.lose(step)
-    lasting = kind.kind == "session" or uses(step.sql).again
+    lasting = kind.kind == "session" or uses(step.readable).again
     if not lasting or is_lock(kind) or not attempt.state.runs_again(step):
         return
     try:
@@ -225,7 +225,7 @@ async def _was_there(attempt: Attempt, step: Step, kind: StatementKind) -> bool 
         later = (
             other.number
             for other in attempt.work.section.steps[step.number :]
-            if other.skip_if is None and _finds_nothing(attempt, kind_of(other.sql))
+            if other.skip_if is None and _finds_nothing(attempt, kind_of(other.readable))
         )
         absent = (*progress.measured.absent, step.number, *later)
         progress.measured = msgspec.structs.replace(progress.measured, absent=absent)

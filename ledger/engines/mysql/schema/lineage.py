@@ -45,7 +45,7 @@ class Lineage:
         if self._before is None:
             return
         steps = work.section.steps
-        if all(kind_of(step.sql).kind in _PLAIN for step in steps):
+        if all(kind_of(step.readable).kind in _PLAIN for step in steps):
             skipped = [result.number for result in results if result.skipped]
             texts = [names.neutral(step.sql) for step in steps]
             self._now = _hash(msgspec.json.encode([self._before, texts, skipped]).decode())

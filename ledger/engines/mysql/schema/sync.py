@@ -119,7 +119,7 @@ def _require_own(opened: Opened, steps: Iterable[Step], *, migration: str) -> No
     """
     prefix = opened.names.prefix.lower()
     for step in steps:
-        kind = MYSQL.classify(step.sql)
+        kind = MYSQL.classify(step.readable)
         if kind.makes("table") and not kind.target.lower().startswith(prefix):
             raise StepFailedError(
                 f"the table {kind.target} would not be this tenant's: its prefix is"
@@ -211,7 +211,7 @@ async def _as_it_stands(
     listing = await opened.reader.listing(opened.connection, programs=False)
     there = {name.lower() for name in listing.all_names}
     made = {table_of(step, MYSQL) for step in own}
-    tables = [step for step in steps if MYSQL.classify(step.sql).makes("table")]
+    tables = [step for step in steps if MYSQL.classify(step.readable).makes("table")]
     if any(table_of(table, MYSQL) in there - made for table in tables):
         return None
     _require_own(opened, steps, migration=migration)
@@ -273,7 +273,7 @@ def schema_steps(steps: Sequence[Step]) -> Iterator[Step]:
     Raises ScriptError for one that could reach beyond the scratch database.
     """
     for step in steps:
-        kind = MYSQL.classify(step.sql)
+        kind = MYSQL.classify(step.readable)
         if kind.kind in _NO_EFFECT or kind.verb in ("LOCK", "UNLOCK"):
             continue
         local = kind.verb == "SET" and kind.kind == "session"
