@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from ledger.lint import Finding
     from ledger.maintain.report import MaintainReport
     from ledger.projections import RunState
+    from ledger.reset.tenant import Resetting
     from ledger.runner.kept import KeptBackup
     from ledger.runner.prune import BackupCheck, Pruning
-    from ledger.runner.reset import Resetting
     from ledger.schema import Schema
     from ledger.stats.gather import Stats
 
@@ -127,7 +127,7 @@ class Ledger(Connection):
     @takes(ask.Reset)
     async def reset(self, request: ask.Reset) -> RunReport:
         """Undo everything after `to` (or change the records only), or drop all that migrations created."""
-        from ledger.api.reset import reset
+        from ledger.reset.fleet import reset
 
         async with self._call(
             "reset",
@@ -252,7 +252,7 @@ class Ledger(Connection):
     @takes(ask.PlanReset)
     async def plan_reset(self, request: ask.PlanReset) -> tuple[Resetting, ...]:
         """What `reset` with `mark_only` or `drop_all` would do to each tenant; touches nothing."""
-        from ledger.api.reset import plan_reset
+        from ledger.reset.fleet import plan_reset
 
         async with self._call("reset", request.tenants) as call:
             return await plan_reset(call, request)

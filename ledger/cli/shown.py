@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ledger.fleet.planning import FleetPlan
     from ledger.fleet.report import RunReport
     from ledger.fleet.validation import ValidationReport
-    from ledger.runner.reset import Resetting
 
 SOME_FAILED: Final = 3
 CHECK_FOUND: Final = 4
@@ -79,14 +78,6 @@ def plan(settings: Settings, made: FleetPlan) -> int:
 
     write_plan(made, form=settings.format, out=sys.stdout, with_sql=settings.verbose > 0)
     return CHECK_FOUND if any(tenant.problem for tenant in made.tenants) else 0
-
-
-def resets(settings: Settings, plans: Sequence[Resetting], *, out: TextIO | None = None) -> int:
-    """What a reset would do, tenant by tenant; 4 if one would be refused."""
-    from ledger.render.resets import write_resets
-
-    write_resets(plans, form=settings.format, out=out or sys.stdout)
-    return CHECK_FOUND if any(plan.problem for plan in plans) else 0
 
 
 async def report(settings: Settings, ledger: Ledger, made: RunReport) -> int:

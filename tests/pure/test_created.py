@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ledger.errors import TenantError
+from ledger.reset.dropping import decide_drops
 from ledger.schema import Column, Definition, ForeignKey, Index, Schema, Table
 from ledger.scripts.created import Owned, Ownership
-from ledger.scripts.dropping import decide_drops
 from ledger.scripts.model import DialectName
 
 

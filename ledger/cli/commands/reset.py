@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ledger.api import Ledger
     from ledger.requests import How
-    from ledger.runner.reset import Resetting
+    from ledger.reset.tenant import Resetting
 
 
 @ledger_command("reset")
@@ -68,6 +68,7 @@ def command(
         )
     need_terminal_or_yes(yes=dry_run or bool(yes_drop) or (yes and not drop_all))
     from ledger.cli import shown
+    from ledger.reset.render import write_resets
 
     async def undo(ledger: Ledger) -> int:
         if dry_run or not yes:
@@ -82,7 +83,7 @@ def command(
     async def records(ledger: Ledger) -> int:
         if dry_run or not yes:
             plans = await ledger.plan_reset(tenants, to=to)
-            shown.resets(settings, plans)
+            write_resets(plans, form=settings.format, out=sys.stdout)
             if dry_run:
                 return 0
         question = f"Change the records only, to {to}, touching no table,"
@@ -93,9 +94,10 @@ def command(
     async def drop(ledger: Ledger) -> int:
         plans = await ledger.plan_reset(tenants, drop_all=True)
         if dry_run:
-            return shown.resets(settings, plans)
+            write_resets(plans, form=settings.format, out=sys.stdout)
+            return shown.CHECK_FOUND if any(plan.problem for plan in plans) else 0
         if not yes_drop:
-            shown.resets(settings, plans, out=sys.stderr)
+            write_resets(plans, form=settings.format, out=sys.stderr)
         _confirm_each(plans, yes_drop)
         report = await ledger.reset(tenants, drop_all=True, reason=reason)
         return await shown.report(settings, ledger, report)

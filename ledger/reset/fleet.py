@@ -1,4 +1,4 @@
-"""`reset`: going back by really undoing, by the records alone, or by dropping what was created."""
+"""`reset` over many tenants: by really undoing, by the records alone, or by dropping what was created."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ledger.fleet.planning import left_alone
 from ledger.fleet.report import RunReport
 from ledger.plan import Catalogue, others, standing, up_to
 from ledger.requests import PlanReset, PlanRollback, Reset
+from ledger.reset.tenant import Resetting, drop_tenant, mark_tenant, marked_refs, plan_drop
 from ledger.runner.outcome import Outcome
-from ledger.runner.reset import Resetting, drop_tenant, mark_tenant, marked_refs, plan_drop
 from ledger.runner.undo import rollback_tenant
 from ledger.scripts.model import Migration
 
@@ -24,11 +24,10 @@ def _alone(chosen: Chosen, to: str) -> tuple[str, ...]:
 def _marked(catalogue: Catalogue, to: str) -> tuple[tuple[Migration, ...], frozenset[str]]:
     """What counts as applied up to `to`, and the sets that it speaks of. Raises UsageError."""
     if to == "0":
-        return (), frozenset(one.name for one in catalogue.sets)
+        return (), frozenset(each.name for each in catalogue.sets)
     found = catalogue.find(to)
-    return tuple(up_to(catalogue, to)), frozenset(
-        (found.ref.set,)
-    ) if found is not None else frozenset()
+    sets = frozenset[str]() if found is None else frozenset((found.ref.set,))
+    return tuple(up_to(catalogue, to)), sets
 
 
 async def plan_reset(call: Call, request: PlanReset) -> tuple[Resetting, ...]:
@@ -59,18 +58,17 @@ async def plan_reset(call: Call, request: PlanReset) -> tuple[Resetting, ...]:
 async def reset(call: Call, request: Reset) -> RunReport:
     """Reset the tenants in the one way that was asked for."""
     ctx, to = call.ctx, request.to or "0"
-    alone = _alone(call.chosen, to) if request.mark_only else ()
-    marked = (
-        {
+    alone: tuple[str, ...] = ()
+    marked = {}
+    choose = None
+    if request.mark_only:
+        alone = _alone(call.chosen, to)
+        marked = {
             target.name: _marked(call.catalogue(target), to)
             for target in call.targets
             if target.name not in alone
         }
-        if request.mark_only
-        else {}
-    )
-    choose = None
-    if not request.mark_only and not request.drop_all:
+    elif not request.drop_all:
         choose = await rollback_chooser(call, PlanRollback(to=request.to))
 
     async def work(target: Target, catalogue: Catalogue) -> Outcome:
@@ -81,7 +79,7 @@ async def reset(call: Call, request: Reset) -> RunReport:
             after = choose(target, catalogue)
             return await rollback_tenant(ctx, engine, target, catalogue, after, by=request.by)
         wanted, sets = marked[target.name]
-        bound = [ctx.bound(one, target.variables) for one in wanted]
+        bound = [ctx.bound(migration, target.variables) for migration in wanted]
         return await mark_tenant(ctx, engine, target, catalogue, bound, sets=sets)
 
     def concerned(target: Target) -> bool:

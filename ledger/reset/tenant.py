@@ -14,14 +14,11 @@ import msgspec
 
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
-from ledger.errors import (
-    LedgerError,
-    TenantError,
-    for_tenant,
-)
+from ledger.errors import LedgerError, TenantError, for_tenant
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue
 from ledger.projections import Applied
+from ledger.reset.dropping import DropList, decide_drops
 from ledger.runner import backups
 from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
@@ -30,7 +27,6 @@ from ledger.runner.kept import kept_migration
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.ran import Ran, fold_sync, how_far, not_at_their_end, what_ran
 from ledger.scripts.created import Ownership, claim_manifest, fold_section
-from ledger.scripts.dropping import DropList, decide_drops
 from ledger.scripts.model import Migration, Step
 
 
@@ -117,7 +113,7 @@ async def drop_tenant(
                     claimed(ctx, engine, target, session, direction="down") as held,
                 ):
                     comparison = await held.look(engine, catalogue)
-                    chosen = await what_to_drop(ctx, engine, target, session, catalogue)
+                    chosen = await _what_to_drop(ctx, engine, target, session, catalogue)
                     saved = await backups.take(
                         ctx, target, session, label="pre_reset", now=datetime.now(UTC)
                     )
@@ -157,7 +153,7 @@ async def plan_drop(
     )
     try:
         async with engine.open(target) as session:
-            chosen = await what_to_drop(ctx, engine, target, session, catalogue)
+            chosen = await _what_to_drop(ctx, engine, target, session, catalogue)
     except LedgerError as error:
         return msgspec.structs.replace(
             plan, problem=str(error), hint=for_tenant(error.hint, target.name)
@@ -169,7 +165,7 @@ async def plan_drop(
     )
 
 
-async def what_to_drop(
+async def _what_to_drop(
     ctx: RunContext, engine: Engine, target: Target, session: Session, catalogue: Catalogue
 ) -> DropList:
     """What the applied migrations, and one that stopped half-way, created and is still there.
@@ -227,7 +223,7 @@ async def what_to_drop(
 
 def _require_same(sure: DropList, other: DropList, migration: Migration, step: Step) -> None:
     """Raises TenantError if it matters whether a step has run of which nothing is known."""
-    names = sorted(f"{one.kind} {one.name}" for one in {*sure.objects} ^ {*other.objects})
+    names = sorted(f"{item.kind} {item.name}" for item in {*sure.objects} ^ {*other.objects})
     if names:
         raise TenantError(
             f"step {step.number} ({step.name}) may have run when a run was killed, so that it is"
