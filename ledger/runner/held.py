@@ -19,7 +19,7 @@ from ledger import failpoints
 from ledger.engines.base import Engine, Session, Target
 from ledger.engines.measured import Plan
 from ledger.engines.work import Done, Marker
-from ledger.errors import FencedError, LedgerError, TenantError
+from ledger.errors import FencedError, LedgerError, StoreError, TenantError
 from ledger.events import AnyEvent, Mark, MigrationRef
 from ledger.plan import Catalogue
 from ledger.runner.claim import StateChangedError, claim, started
@@ -293,7 +293,8 @@ def interrupted(tenant: str) -> TenantError:
 async def _fail(held: Held, error: LedgerError) -> TenantError:
     """End the claim with what went wrong; the error, as a tenant's, is returned.
 
-    If the claim has passed on meanwhile, that is the error: nothing of ours is recorded.
+    If the claim has passed on meanwhile, that is the error: nothing of ours is recorded. It has not
+    where an append of ours has landed that the ledger did not confirm.
     """
     ctx, target = held.ctx, held.target
     failed = error if isinstance(error, TenantError) else TenantError(str(error), hint=error.hint)
@@ -317,6 +318,8 @@ async def _fail(held: Held, error: LedgerError) -> TenantError:
         try:
             await ctx.record_claimed(target.name, events)
         except FencedError as lost:
+            if isinstance(error, StoreError) and lost.found == held.epoch:
+                return failed
             # Whoever has the claim now may have ended our session: that is not the tenant's fault.
             lost.add_note(f"this run had met: {failed}")
             return lost
