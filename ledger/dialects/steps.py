@@ -15,7 +15,7 @@ from ledger.dialects.tokens import readable
 DialectName = Literal["sqlite", "mysql"]
 MARKER_TABLE: Final = "ledger_marker"
 """The name of the marker in a tenant; for a prefix tenant it is `{prefix}ledger_marker`."""
-SkipKind = Literal["column", "table", "index", "view", "sql"]
+SkipKind = Literal["column", "table", "index", "view", "sql", "not_made"]
 
 
 def sha256_hex(text: str) -> str:
@@ -27,6 +27,8 @@ class SkipIf(msgspec.Struct, frozen=True, kw_only=True):
     """A step's guard. `subject` is `T.C`, `T`, `I`, `V`, or the SELECT for `sql`; `text` is as written.
 
     `owner` and `name` are the parts of a subject whose names may hold a dot themselves.
+    `not_made` is no question: the guard of a down step that holds in any case, since the up step
+    `up_step` made nothing on this tenant; `text` says why.
     """
 
     kind: SkipKind
@@ -34,6 +36,7 @@ class SkipIf(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     owner: str = ""
     name: str = ""
+    up_step: int | None = None
 
     @property
     def parts(self) -> tuple[str, str]:

@@ -57,7 +57,7 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A step's outcome as the engine saw it; `skipped` holds the reason if its guard held.
 
     `of` is how many steps there are in all, where a sync section adds to the others. `existed`
-    is that of StepApplied.
+    is that of StepApplied, `up_step` that of StepSkipped.
     """
 
     number: int
@@ -72,6 +72,7 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warnings: tuple[str, ...] = ()
     of: int = 0
     existed: bool | None = None
+    up_step: int | None = None
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):

@@ -80,7 +80,11 @@ _OLD_EXISTED: Final = re.compile(
 
 
 class StepSkipped(Event, frozen=True, kw_only=True, tag="step_skipped"):
-    """A step's `skip-if` held, so that nothing was to do."""
+    """A step's `skip-if` held, so that nothing was to do.
+
+    `up_step` of a down step: the up step of its migration that was skipped or found its object
+    there, so that there was nothing of it to undo.
+    """
 
     set: str
     version: str
@@ -90,3 +94,4 @@ class StepSkipped(Event, frozen=True, kw_only=True, tag="step_skipped"):
     name: str
     statement: str
     reason: str
+    up_step: int | None = None

@@ -29,7 +29,8 @@ GONE_SHOWN: Final = 5
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
     """One statement that a run would execute; `skip_if` is its guard as written.
 
-    With `landed` it has run in an earlier attempt, and is not run again.
+    With `landed` it has run in an earlier attempt, and is not run again. `up_step` is set for a
+    down step that will not run, since that up step made nothing; `skip_if` then says why.
     """
 
     number: int
@@ -37,6 +38,7 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
     sql: str
     skip_if: str = ""
     landed: bool = False
+    up_step: int | None = None
 
 
 class PlannedMigration(msgspec.Struct, frozen=True, kw_only=True):

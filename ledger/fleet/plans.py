@@ -25,7 +25,7 @@ from ledger.projections import Applied, FleetState, Half
 from ledger.requests import BackupPolicy, How
 from ledger.runner.backups import asked
 from ledger.runner.context import RunContext
-from ledger.runner.undo import WayBack, also_undone, ways_back
+from ledger.runner.ways import WayBack, also_undone, ways_back
 from ledger.scripts.model import DialectName, Migration, Section
 from ledger.scripts.placeholders import bind
 
@@ -143,6 +143,7 @@ def _steps(section: Section | None) -> tuple[PlannedStep, ...]:
             name=step.name,
             sql="(secret)" if step.secret else step.sql,
             skip_if=step.skip_if.text if step.skip_if else "",
+            up_step=step.skip_if.up_step if step.skip_if else None,
         )
         for step in section.steps
     )

@@ -127,6 +127,8 @@ def _migration(
         yield f"      note: {one_line(note)}"
     for step in migration.steps:
         guard = f"  (skipped if {one_line(step.skip_if)})" if step.skip_if else ""
+        if step.up_step is not None:
+            guard = f"  (skipped: {one_line(step.skip_if)})"
         guard = "  (has landed)" if step.landed else guard
         yield f"      {step_name(step.number, step.name)}{guard}"
         if with_sql:

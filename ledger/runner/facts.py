@@ -21,6 +21,7 @@ def step_event(
             name=result.name,
             statement=result.statement,
             reason=result.skipped,
+            up_step=result.up_step,
         )
     return ev.StepApplied(
         set=ref.set,

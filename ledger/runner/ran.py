@@ -20,6 +20,7 @@ from ledger.projections import TenantState
 from ledger.runner.facts import as_intent, step_event
 from ledger.scripts.created import Ownership
 from ledger.scripts.model import Migration, Step
+from ledger.scripts.undoing import NotMade
 from ledger.stores.base import Filter
 from ledger.stores.store import Store
 
@@ -64,6 +65,12 @@ class Ran(msgspec.Struct, kw_only=True):
         if event.found_existing:
             self.existed.add(event.step)
 
+    @property
+    def not_made(self) -> dict[int, NotMade]:
+        """The up steps that made nothing, and why."""
+        skipped: dict[int, NotMade] = dict.fromkeys(self.skipped, "skipped")
+        return skipped | dict.fromkeys(self.existed, "found")
+
 
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     """How far a migration came that the ledger does not call applied.
@@ -98,7 +105,7 @@ async def what_ran(store: Store, tenant: str) -> dict[tuple[str, str], Ran]:
                 of(event.migration).here = True
                 of(event.migration).begun = None
             elif isinstance(event, ev.RolledBack):
-                of(event.migration).begun = None
+                found.pop(event.migration.key, None)
             elif isinstance(event, ev.Failed):
                 one = found.get((event.set or "", event.version or ""))
                 if one is not None and event.error in COMPLETE:

@@ -8,30 +8,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ledger import events as ev
 from ledger.engines.base import Engine, Session, Target
 from ledger.errors import (
     BackupError,
     LedgerError,
-    RestoreError,
-    ScriptError,
 )
 from ledger.events import MigrationRef
-from ledger.plan import Catalogue, half_text, in_middle, standing
-from ledger.projections import Applied, Half, without
+from ledger.plan import Catalogue, standing
+from ledger.projections import Applied, without
 from ledger.runner import backups
 from ledger.runner.claim import StateChangedError
 from ledger.runner.comparison import Comparison, View
 from ledger.runner.context import RunContext
 from ledger.runner.held import Held, claimed
-from ledger.runner.kept import KeptBackup, backup_before, kept_backups, kept_migration
+from ledger.runner.kept import KeptBackup
 from ledger.runner.marker import believe_marker, take_up
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.past import Past, ids, last_with, past
+from ledger.runner.ways import WayBack, ways_back
 from ledger.scripts.model import Migration
-from ledger.scripts.undoing import undoing
 
 if TYPE_CHECKING:
     from ledger.requests import How
@@ -43,144 +39,6 @@ WITHOUT = (
 """A migration may itself have left what cannot be backed up: a view whose table it dropped."""
 
 Choose = Callable[[Applied], Sequence[MigrationRef]]
-
-
-class WayBack(msgspec.Struct, frozen=True, kw_only=True):
-    """How one migration is undone: by `script` (its bound down steps), or from `backup`.
-
-    `unknown`: a run began it and has no end; the rollback looks first how far it has come.
-    """
-
-    ref: MigrationRef
-    script: Migration | None = None
-    backup: KeptBackup | None = None
-    unknown: bool = False
-
-
-async def ways_back(
-    ctx: RunContext,
-    engine: Engine,
-    target: Target,
-    catalogue: Catalogue,
-    refs: Sequence[MigrationRef],
-    by: How,
-) -> list[WayBack]:
-    """How each of `refs` (newest first) would be undone; what a backup undoes is not undone again.
-
-    `auto` takes the down steps where a migration has them and its backup where it
-    has none. Raises RestoreError where there is no way.
-    """
-    ways: list[WayBack] = []
-    gone: set[tuple[str, str]] = set()
-    for ref in refs:
-        if ref.key in gone:
-            continue
-        way = await _way_back(ctx, engine, target, catalogue, ref, by)
-        ways.append(way)
-        if way.backup is not None:
-            gone = also_undone(standing(ctx.state(target.name)), way.backup)
-            if by == "auto":
-                _refuse_more(target, way, gone - {ref.key for ref in refs})
-    return ways
-
-
-def also_undone(applied: Applied, kept: KeptBackup) -> set[tuple[str, str]]:
-    """Everything applied that is not in the backup."""
-    inside = {ref.key for ref in kept.backup.applied}
-    return {ref.key for ref in applied if ref.key not in inside}
-
-
-def _refuse_more(target: Target, way: WayBack, more: set[tuple[str, str]]) -> None:
-    """A backup that would undo more than was asked for is used only when it is asked for by name."""
-    if more:
-        names = ", ".join(sorted("/".join(one) for one in more))
-        raise RestoreError(
-            f"has no down steps, and its backup would undo {names} too",
-            tenant=target.name,
-            migration=way.ref.id,
-            hint="Roll those back as well with --to, or go back to the backup with --by backup."
-            ' (backup = "each" keeps one before each migration.)',
-        )
-
-
-async def _way_back(
-    ctx: RunContext,
-    engine: Engine,
-    target: Target,
-    catalogue: Catalogue,
-    ref: MigrationRef,
-    by: How,
-) -> WayBack:
-    name = ref.id
-    state = ctx.state(target.name)
-    half = next((one for one in in_middle(state) if one.id == name), None)
-    if half is not None and not half.landed and half.intent is None:
-        return WayBack(ref=ref, unknown=True)
-    if by != "backup" and (half is None or ref in state.applied):
-        migration = await kept_migration(ctx, ref, engine.dialect, catalogue)
-        if migration.path.endswith(".py") and migration.python is None:
-            raise RestoreError(
-                "the folder has not the Python file that ran: it was edited since, or is gone",
-                tenant=target.name,
-                migration=name,
-                file=migration.path,
-                hint="Put the file back as it was, or roll back with --by backup.",
-            )
-        if migration.undoes:
-            return WayBack(ref=ref, script=ctx.bound(migration, target.variables))
-        if by == "script":
-            raise RestoreError(
-                "has no down steps",
-                tenant=target.name,
-                migration=name,
-                file=migration.path,
-                hint="Write a `-- migrate:down` section, or roll back with --by backup.",
-            )
-    elif by != "backup" and half is not None:
-        script = await _script_of_half(ctx, engine, target, catalogue, half)
-        if script is not None:
-            return WayBack(ref=ref, script=script)
-        if by == "script":
-            raise _no_script(target, half)
-    backup = backup_before(await kept_backups(ctx.store, target.name), ref)
-    if backup is None and half is not None:
-        raise _no_script(target, half)
-    if backup is None:
-        raise RestoreError(
-            "has no down steps, and there is no backup from before it",
-            tenant=target.name,
-            migration=name,
-            hint="Write a `NAME.down.sql` beside the migration file.",
-        )
-    return WayBack(ref=ref, backup=backup)
-
-
-async def _script_of_half(
-    ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, half: Half
-) -> Migration | None:
-    """The bound migration with the down steps that undo what has landed; None where that is not known."""
-    if half.intent is not None:
-        return None
-    try:
-        migration = await kept_migration(ctx, half.ref, engine.dialect, catalogue)
-    except ScriptError:
-        return None
-    bound = ctx.bound(migration, target.variables)
-    section = undoing(bound, half.applied)
-    return None if section is None else msgspec.structs.replace(bound, down=section)
-
-
-def _no_script(target: Target, half: Half) -> RestoreError:
-    return RestoreError(
-        f"{half_text(half)}, and which of its down steps undo that cannot be told; there is no"
-        " backup from before it"
-        if half.intent is None
-        else f"{half_text(half)}, so that what is to be undone cannot be told from its steps",
-        tenant=target.name,
-        migration=half.id,
-        hint="Roll back with --by backup where there is one; or undo by hand what has landed, then"
-        " run `ledger reset --tenant NAME --to VERSION --mark-only` for the version that is left.",
-    )
 
 
 async def rollback_tenant(

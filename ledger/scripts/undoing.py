@@ -1,20 +1,20 @@
-"""Which down steps undo a migration that has landed in part.
+"""Which down steps undo a migration of which some up steps have made nothing.
 
-Invariant: a down step is chosen only where it is certain that what it undoes has landed:
-one that would drop what another step was to make, and has not made, is left out, since what
-stands there under that name is somebody else's.
+Invariant: a down step is chosen only where it is certain that what it undoes was made by the
+migration: what a step was to make and has not made, since it has not run, its guard held or
+its object was there already, is somebody else's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from ledger.dialects import dialect_of
 from ledger.dialects.kinds import Clause, StatementKind
-from ledger.scripts.model import Migration, Section, Step
+from ledger.scripts.model import DialectName, Migration, Section, SkipIf, Step
 
 
 class Effect(NamedTuple):
@@ -43,6 +43,41 @@ _KEYS: Final = frozenset(
 _NOTHING: Final = frozenset({"SELECT", "SET", "SHOW", "DO", "ANALYZE", "PRAGMA", "BEGIN", "COMMIT"})
 
 
+NotMade = Literal["skipped", "found"]
+"""Why an up step made nothing: its guard held, or its IF NOT EXISTS found the object there."""
+
+_WHY: Final[dict[NotMade, str]] = {
+    "skipped": "was skipped",
+    "found": "found its object there already",
+}
+
+
+class Undecided(NamedTuple):
+    """`step` of the down section may undo more than was made: also what the up step `up` has not made.
+
+    `why` says in words why that made nothing.
+    """
+
+    step: Step
+    up: Step
+    why: str
+
+
+class _Made(NamedTuple):
+    """What the up steps of a migration acted on, and, by their numbers, what others were to act on.
+
+    A number stands in `unknown` if that cannot be read from its step.
+    """
+
+    landed: set[Effect]
+    others: dict[int, Effects]
+    unknown: frozenset[int]
+
+    def other(self, found: Effects) -> int | None:
+        """The first step that has not made what a statement acts on."""
+        return next((number for number, one in self.others.items() if _meet(found, one)), None)
+
+
 def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     """The part of a bound migration's down section that undoes the up steps `ran`, numbered anew.
 
@@ -51,33 +86,112 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     down = migration.down
     if down is None or migration.python is not None or migration.sync:
         return None
-    dialect = dialect_of(migration.dialect)
-    landed: set[Effect] = set()
-    others: set[Effect] = set()
-    unknown = False
-    for step in migration.up.steps:
-        found = effects(dialect.classify(step.readable))
-        if found is not None:
-            (landed if step.number in ran else others).update(found)
-        elif step.number in ran:
-            return None
-        else:
-            unknown = True
+    made = _made(migration, ran)
+    if not made.unknown.isdisjoint(ran):
+        return None
     chosen: list[Step] = []
     undone: set[Effect] = set()
     for step in down.steps:
-        found = effects(dialect.classify(step.readable))
+        found = _effects_of(step, migration.dialect)
         if found is None:
             return None
-        of_landed, of_others = _meet(found, landed), _meet(found, others)
-        if found and (of_landed == of_others or (unknown and not of_landed)):
+        of_landed, of_others = _meet(found, made.landed), made.other(found) is not None
+        if found and (of_landed == of_others or (made.unknown and not of_landed)):
             return None
         if of_landed or not found:
             chosen.append(msgspec.structs.replace(step, number=len(chosen) + 1))
             undone |= found
-    if not all(_covered(effect, undone) for effect in landed):
+    if not all(_covered(effect, undone) for effect in made.landed):
         return None
     return msgspec.structs.replace(down, steps=tuple(chosen))
+
+
+def sparing(migration: Migration, not_made: Mapping[int, NotMade]) -> Section | Undecided | None:
+    """The down section of a bound migration whose up steps `not_made` made nothing on this tenant.
+
+    A guard keeps a down step from running that would undo just these.
+    Undecided where a down step may undo one of these together with other things.
+    """
+    down = migration.down
+    if down is None or not not_made:
+        return down
+    steps = {step.number: step for step in migration.up.steps}
+
+    def undecided(step: Step, number: int) -> Undecided:
+        return Undecided(step, steps[number], _why(steps[number], not_made[number]))
+
+    made = _made(migration, steps.keys() - not_made.keys())
+    if not made.others and made.unknown.isdisjoint(not_made):
+        return down
+    chosen: list[Step] = []
+    every: set[Effect] = set()
+    undone: set[Effect] = set()
+    last: tuple[Step, int] | None = None
+    for step in down.steps:
+        found = _effects_of(step, migration.dialect)
+        if found is None:
+            return undecided(step, min(not_made))
+        of_landed, other = _meet(found, made.landed), made.other(found)
+        every |= found
+        if other is None:
+            unknown = sorted(made.unknown & not_made.keys())
+            if found and not of_landed and unknown:
+                return undecided(step, unknown[0])
+            undone |= found
+        elif of_landed:
+            return undecided(step, other)
+        else:
+            last = step, other
+            text = _why(steps[other], not_made[other])
+            guard = SkipIf(kind="not_made", subject="", text=text, up_step=other)
+            step = msgspec.structs.replace(step, skip_if=guard)
+        chosen.append(step)
+    stays = (one for one in made.landed if _covered(one, every) and not _covered(one, undone))
+    if last is not None and any(stays):
+        # It was to go with a table that is not dropped.
+        return undecided(*last)
+    return msgspec.structs.replace(down, steps=tuple(chosen))
+
+
+def may_have_made_nothing(migration: Migration) -> bool:
+    """Whether an up step may have been skipped on a tenant, or have found its object there."""
+    return any(
+        step.skip_if is not None or keeps_what_it_finds(step, migration.dialect)
+        for step in migration.up.steps
+    )
+
+
+def keeps_what_it_finds(step: Step, dialect: DialectName) -> bool:
+    """Whether the step makes nothing where its object is there; CREATE OR REPLACE makes it anew."""
+    kind = dialect_of(dialect).classify(step.readable)
+    return kind.may_find and not kind.replaces
+
+
+def _effects_of(step: Step, dialect: DialectName) -> Effects | None:
+    return effects(dialect_of(dialect).classify(step.readable))
+
+
+def _why(step: Step, not_made: NotMade) -> str:
+    return f"up step {step.number} ({step.name}) {_WHY[not_made]}"
+
+
+def _made(migration: Migration, ran: Collection[int]) -> _Made:
+    """What an earlier step of the same migration has created is the migration's, whichever step finds it."""
+    landed: set[Effect] = set()
+    created: set[Effect] = set()
+    others: dict[int, Effects] = {}
+    unknown: set[int] = set()
+    for step in migration.up.steps:
+        kind = dialect_of(migration.dialect).classify(step.readable)
+        found = effects(kind)
+        if found is None:
+            unknown.add(step.number)
+        elif step.number in ran:
+            landed |= found
+            created |= found if kind.verb == "CREATE" else frozenset()
+        elif found - created:
+            others[step.number] = found - created
+    return _Made(landed, others, frozenset(unknown))
 
 
 def _meet(some: Collection[Effect], others: Collection[Effect]) -> bool:

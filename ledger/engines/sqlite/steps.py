@@ -181,6 +181,7 @@ def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
         skipped=reason,
         warnings=(f"{found} {name} already exists",) if found else (),
         existed=bool(found) if name else None,
+        up_step=step.skip_if.up_step if step.skip_if else None,
     )
 
 
@@ -200,6 +201,8 @@ def may_find(sql: str) -> str:
 
 def skip_reason(database: sqlite3.Connection, guard: SkipIf) -> str:
     """Why the step is to be skipped, or nothing. Raises what sqlite3 raises."""
+    if guard.kind == "not_made":
+        return guard.text
     if guard.kind == "sql":
         with read_only(database):
             return f"{guard.text or guard.subject} is true" * is_true(

@@ -277,4 +277,5 @@ def result_of(
         rows=rows,
         skipped=skipped,
         warnings=() if step.secret else (*map(str, warnings), *notes),
+        up_step=step.skip_if.up_step if step.skip_if else None,
     )

@@ -37,6 +37,8 @@ async def skip_reason(connection: MysqlConnection, guard: SkipIf, target: Target
     An index may be named with its table (`T.I`); without it any of the tenant's
     tables will do.
     """
+    if guard.kind == "not_made":
+        return guard.text
     if guard.kind == "sql":
         value = await first_value(connection, guard.subject)
         return f"{guard.text or guard.subject} is true" if is_true(value) else ""
