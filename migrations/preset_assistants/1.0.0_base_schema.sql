@@ -1,6 +1,6 @@
 -- The schema before the preset assistants expansion: what an initialised database holds.
 -- Databases that hold these tables already keep them: each step is skipped where it is done.
--- So there is no down part, which would drop them: the backup before this migration undoes it.
+-- A rollback leaves out the down steps of what was skipped, so that these tables stay.
 
 -- step: Create assistants table
 -- skip-if: table assistants
@@ -54,6 +54,16 @@ CREATE TABLE migrations (
 INSERT INTO migrations (version, name, description, applied_at)
 VALUES ('1.0.0', 'base_schema', 'Assistants, backups and migrations tables',
         strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
+
+-- migrate:down
+-- step: Remove the record of version 1.0.0
+DELETE FROM migrations WHERE version = '1.0.0';
+-- step: Drop migrations table
+DROP TABLE migrations;
+-- step: Drop backups table
+DROP TABLE backups;
+-- step: Drop assistants table
+DROP TABLE assistants;
 
 -- migrate:verify
 -- check: Assistants table exists

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,20 +159,15 @@ def test_a_wish_is_said_to_need_a_scratch_database(terminal: Terminal) -> None:
 
 
 def test_the_shipped_sets_are_clean(terminal: Terminal) -> None:
-    """Nothing is found in what comes with the product but that 1.0.0, which may only find, has no down part."""
-    for name, source, rules in (
-        ("preset_assistants", 'sqlite = "data/*.db"', [("missing-down", "1.0.0_base_schema.sql")]),
-        (
-            "woo_ai",
-            'mysql = "mysql://a@h/x"\nprefixes = ["wp_"]\nvariables = { wpdb_users = "u" }',
-            [],
-        ),
+    """Nothing is found in what comes with the product."""
+    for name, source in (
+        ("preset_assistants", 'sqlite = "data/*.db"'),
+        ("woo_ai", 'mysql = "mysql://a@h/x"\nprefixes = ["wp_"]\nvariables = { wpdb_users = "u" }'),
     ):
         terminal.write(
             "ledger.toml", f'migrations = "{ROOT}/migrations/{name}"\n[[tenants]]\n{source}\n'
         )
-        findings = terminal.ok("lint", "--format", "json").json()
-        assert [(one["rule"], Path(one["file"]).name) for one in findings] == rules
+        assert terminal.ok("lint").out == "Nothing found.\n"
 
 
 def test_text_for_a_person(terminal: Terminal) -> None:
