@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.terminal import Terminal
 from tests.cli.test_cli_mysql import address
-from tests.servers import Server, query
+from tests.servers import Server, queries, query
 
 MakeDatabase = Callable[..., str]
 LEAST = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE")
@@ -22,6 +22,17 @@ SYNC = """\
 CREATE TABLE one (id INT PRIMARY KEY, name VARCHAR(20));
 CREATE INDEX one_name ON one (name);
 CREATE TABLE two (id INT PRIMARY KEY, one INT, CONSTRAINT two_one FOREIGN KEY (one) REFERENCES one (id));
+"""
+COMPARED = """\
+-- migrate:sync
+CREATE TABLE {prefix}one (
+  id BIGINT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(30) DEFAULT 'it', sort INT NOT NULL DEFAULT 4,
+  note TEXT, at TIMESTAMP NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP COMMENT 'it''s',
+  more INT, data JSON, kind ENUM('a', 'b') DEFAULT 'a', twice INT AS (more * 2) STORED,
+  CHECK (more > 0), KEY by_note (note(20))
+);
+CREATE INDEX by_name ON {prefix}one (name);
+CREATE TABLE {prefix}two (id INT PRIMARY KEY);
 """
 
 
@@ -117,7 +128,7 @@ def test_what_they_do_need_is_named_before_anything_runs(
 
 
 def test_a_wish_without_the_right_to_scratch_databases(account: Account) -> None:
-    """A tenant that has nothing of it gets it as it stands; one to be compared is refused with the GRANT."""
+    """A tenant that has nothing of it gets it as it stands; foreign keys to be compared need the GRANT."""
     account.terminal.write("migrations/app/001_wish.sql", SYNC)
     account.grant("ALL")
     _, said = account.run("lint")
@@ -142,6 +153,111 @@ def test_a_wish_without_the_right_to_scratch_databases(account: Account) -> None
     (row,) = query(account.server, "SHOW COLUMNS FROM one LIKE 'name'", database=account.database)
     assert row[1] == "varchar(30)"
     assert "may not make databases" not in account.run("doctor")[1]
+
+
+@pytest.mark.parametrize("prefix", ["", "wp_2_"])
+def test_a_wish_is_compared_with_rights_on_the_tenant_alone(account: Account, prefix: str) -> None:
+    """Tables that are there gain columns, types and indexes; neighbours, and what differs, stay."""
+    if prefix:
+        path = account.terminal.folder / "ledger.toml"
+        account.terminal.write("ledger.toml", path.read_text() + f'prefixes = ["{prefix}"]\n')
+    queries(
+        account.server,
+        (
+            f"CREATE TABLE {prefix}one (id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(20) DEFAULT 'it',"
+            " more INT, INDEX more (more), sort INT NOT NULL DEFAULT 3, data JSON, kind ENUM('a') DEFAULT 'a',"
+            " FULLTEXT INDEX words (name), CHECK (more > 0))",
+            f"INSERT INTO {prefix}one (name) VALUES ('kept')",
+            "CREATE TABLE other_one (id INT)",
+        ),
+        database=account.database,
+    )
+    text = COMPARED.replace("{prefix}", prefix)
+    account.terminal.write("migrations/app/001_wish.sql", text)
+    account.grant("ALL")
+    code, said = account.run("plan", "-v")
+    assert code == 0 and "ADD COLUMN `note`" in said, said
+    code, said = account.migrate()
+    assert code == 0, said
+    assert "one.sort" in said and "one.name" not in said and "one.more" not in said, said
+    rows = query(account.server, f"SHOW COLUMNS FROM {prefix}one", database=account.database)
+    assert [(row[0], row[1].partition("(")[0]) for row in rows] == [
+        ("id", "bigint"), ("name", "varchar"), ("more", "int"), ("sort", "int"), 
+        ("data", "json" if account.server.flavor == "mysql" else "longtext"), ("kind", "enum"), ("note", "text"),
+        ("at", "timestamp"), ("twice", "int"),
+    ]  # fmt: skip
+    assert (rows[1][1], rows[1][2], rows[1][4]) == ("varchar(30)", "YES", "it")
+    indexes = query(account.server, f"SHOW INDEX FROM {prefix}one", database=account.database)
+    assert {row[2] for row in indexes} == {"PRIMARY", "more", "words", "by_name", "by_note"}
+    assert account.tables() - {f"{prefix}ledger_marker"} == {
+        f"{prefix}one",
+        f"{prefix}two",
+        "other_one",
+    }
+    same = text.replace("NOT NULL DEFAULT 4", "NOT NULL DEFAULT 3")
+    account.terminal.write("migrations/app/002_again.sql", same)
+    code, said = account.migrate()
+    assert code == 0 and "sync leaves" not in said, said
+
+
+def test_a_wish_goes_on_after_a_kill_without_scratch_databases(account: Account) -> None:
+    """Each statement once, whatever had landed, whether it was compared or made by the section."""
+    queries(
+        account.server, ("CREATE TABLE one (id BIGINT PRIMARY KEY)",), database=account.database
+    )
+    account.terminal.write(
+        "migrations/app/001_wish.sql",
+        COMPARED.replace("{prefix}", "").replace("AUTO_INCREMENT", "")
+        + "CREATE TABLE three (id INT PRIMARY KEY, two INT, FOREIGN KEY (two) REFERENCES two (id));\n"
+        "CREATE INDEX three_id ON three (id);\n",
+    )
+    account.grant("ALL")
+    for point in (
+        "after_intent:1",
+        "after_statement:2",
+        "after_intent:3",
+        "after_statement:4",
+        "after_statement:1",
+    ):
+        ended = account.terminal.start(
+            "migrate",
+            "--all-tenants",
+            "-y",
+            env={"WEAK": account.password, "LEDGER_FAILPOINT": f"engine.{point}"},
+        )
+        assert ended.code < 0, (point, ended)
+    code, said = account.migrate()
+    assert code == 0 and said.count("sync leaves") == said.count("sync leaves check one.") == 1, (
+        said
+    )
+    assert "_ledger_sync" not in said
+    rows = query(account.server, "SHOW COLUMNS FROM one", database=account.database)
+    assert {row[0] for row in rows} == {
+        "id",
+        "name",
+        "more",
+        "sort",
+        "note",
+        "at",
+        "data",
+        "kind",
+        "twice",
+    }
+    assert account.tables() == {"one", "two", "three"}
+    rows = query(account.server, "SHOW INDEX FROM three", database=account.database)
+    assert "three_id" in {row[2] for row in rows}
+
+
+def test_a_wish_needs_temporary_tables_or_scratch_databases(account: Account) -> None:
+    """Without the right to either, nothing is touched, and the hint names both."""
+    queries(account.server, ("CREATE TABLE one (id INT PRIMARY KEY)",), database=account.database)
+    account.terminal.write("migrations/app/001_wish.sql", SYNC)
+    account.grant(*LEAST, "INDEX", "ALTER", "REFERENCES")
+    code, said = account.migrate()
+    assert code == 3, said
+    assert f"GRANT CREATE TEMPORARY TABLES ON `{account.database}`.*" in said
+    assert "GRANT ALL ON `ledger\\_scratch\\_%`.*" in said
+    assert account.tables() == {"one"}
 
 
 def test_a_wish_goes_on_where_it_failed(account: Account) -> None:

@@ -380,6 +380,7 @@ class TestServers:
         query(sql_server, f"CREATE USER {account} IDENTIFIED BY 'pw-{tenant}'")
         try:
             query(sql_server, f"GRANT ALL ON `{tenant}`.* TO {account}")
+            query(sql_server, f"REVOKE CREATE TEMPORARY TABLES ON `{tenant}`.* FROM {account}")
             url = address(sql_server, tenant).replace(f"//{sql_server.url.user}@", f"//{account}@")
             monkeypatch.setenv("TEST_PASSWORD", f"pw-{tenant}")
             terminal.write(

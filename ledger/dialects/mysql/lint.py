@@ -58,6 +58,7 @@ def _needs_scratch(sync: Sequence[Step]) -> Iterator[Finding]:
             "scratch-database",
             "warning",
             "migrate:sync compares tables that a tenant already has in a database ledger_scratch_… beside"
-            " it, which the account has to be allowed to make",
+            " it, or, if they have no foreign keys, FULLTEXT indexes and partitions, in temporary tables:"
+            " the account has to be allowed to make the one or the other",
             "`ledger doctor` says whether it is. Without that right, write ALTER TABLE into -- migrate:up.",
         )

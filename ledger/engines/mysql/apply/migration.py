@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 
 import msgspec
@@ -23,7 +22,6 @@ from ledger.engines.mysql.shared import kind_of
 from ledger.engines.work import Done, Journal, MarkerEntry, StepResult, Work
 from ledger.errors import MarkerMismatchError, StepFailedError
 from ledger.events import Change, CheckResult
-from ledger.scripts.model import Step
 from ledger.scripts.touching import Touched, touched
 
 
@@ -47,9 +45,7 @@ async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[s
     state = await opened.lineage.state(opened.reader, opened.connection, opened.origin)
     drift: tuple[Change, ...] = ()
     if work.sync:
-        with contextlib.suppress(sync.ScratchDeniedError):
-            wanted = await sync.make(opened, work.sync, migration=work.ref.id)
-            drift = sync.left(wanted, state.schema)
+        drift = await sync.left(opened, work.sync, state.schema, migration=work.ref.id)
     opened.bytes = state.mark.bytes
     return Done(
         checks=checks,
@@ -179,26 +175,15 @@ async def _bring_about(attempt: Attempt) -> None:
     intent = work.intent
     announced = intent is not None and intent.step == after + 1
     statement = intent.statement if intent is not None and announced else ""
-    own = list(work.sync[: after - begun])
-    for desired in work.sync:
-        if desired.sha256 == statement and await _has_made(opened, desired):
-            own.append(desired)
-    further = (await sync.lacking(opened, work.sync, after=after, own=own)).steps
+    resumed = announced or after > begun
+    further = (await sync.lacking(opened, work.sync, after=after, resumed=resumed)).steps
     if intent is not None and announced and statement not in {step.sha256 for step in further}:
         await steps.found_landed(attempt, f"Sync: {', '.join(intent.objects)}", intent)
-        further = (await sync.lacking(opened, work.sync, after=after + 1, own=own)).steps
+        further = (await sync.lacking(opened, work.sync, after=after + 1, resumed=True)).steps
     attempt.progress.of = attempt.progress.step + len(further)
     for step in further:
         await steps.run(attempt, step, MYSQL.classify(step.readable))
     await steps.end(attempt)
-
-
-async def _has_made(opened: Opened, step: Step) -> bool:
-    """Whether the table or index that the statement makes is there."""
-    kind = MYSQL.classify(step.readable)
-    sql = guards.TABLE if kind.makes("table") else guards.INDEX
-    rows = await opened.connection.fetch(sql, (kind.target,))
-    return bool(rows) if kind.makes("table") else (kind.owner,) in rows
 
 
 def _require_landed(attempt: Attempt) -> None:

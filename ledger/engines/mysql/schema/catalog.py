@@ -130,7 +130,7 @@ async def sequence_steps(connection: MysqlConnection, name: str) -> str:
 async def _tables(connection: MysqlConnection, listing: Listing, names: Names) -> tuple[Table, ...]:
     heads = {row[0]: row for row in await connection.fetch(TABLES)}
     columns = _by_table(await connection.fetch(COLUMNS))
-    indexes = _by_table(
+    statistics = _by_table(
         [(row["TABLE_NAME"], row) for row in await connection.fetch_dicts(STATISTICS)]
     )
     keys = _by_table(await connection.fetch(FOREIGN_KEYS))
@@ -148,8 +148,8 @@ async def _tables(connection: MysqlConnection, listing: Listing, names: Names) -
         found.append(
             Table(
                 name=names.neutral(name),
-                columns=tuple(_column(row, head[3], more, names) for row in columns[name]),
-                indexes=_indexes((row for _, row in indexes[name]), more, names),
+                columns=tuple(column(row, head[3], more, names) for row in columns[name]),
+                indexes=indexes((row for _, row in statistics[name]), more, names),
                 foreign_keys=_foreign_keys(keys[name], names),
                 checks=_checks(checks[name], names),
                 options=_options(head, f"{more.table} {partitions}", names),
@@ -165,9 +165,10 @@ def _by_table(rows: Iterable[tuple[Any, ...]]) -> defaultdict[str, list[tuple[An
     return grouped
 
 
-def _column(
+def column(
     row: tuple[Any, ...], table_collation: str | None, more: TableText, names: Names
 ) -> Column:
+    """A row of COLUMNS; a table's own collation does not count again."""
     _, name, kind, nullable, default, extra, collation, generation, comment = row
     parts = [extra]
     if generation:
@@ -191,7 +192,8 @@ def _default(text: str, names: Names) -> str:
     return names.neutral(text) if "nextval(" in text.lower() else text
 
 
-def _indexes(rows: Iterable[Row], more: TableText, names: Names) -> tuple[Index, ...]:
+def indexes(rows: Iterable[Row], more: TableText, names: Names) -> tuple[Index, ...]:
+    """Rows of STATISTICS, in the order of the indexes' columns."""
     grouped: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row["INDEX_NAME"]].append(row)

@@ -1,15 +1,14 @@
 """A desired schema made in a scratch database, and the statements that bring a tenant up to it.
 
 The scratch database stands on the same server, has one name per tenant, is locked by
-it, and is dropped before and after. Invariant: a statement is the section's own CREATE
-TABLE, or an ALTER TABLE with one line of what SHOW CREATE TABLE says; no other text of
-ours is in it but quoted names.
+it, and is dropped before and after; where the account may not make it, temporary tables
+stand in for it. Invariant: a statement is the section's own CREATE TABLE, or an ALTER TABLE
+with one line of what SHOW CREATE TABLE says; no other text of ours is in it but quoted names.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -23,26 +22,24 @@ from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.mysql.doctor.grants import SCRATCH_DATABASES
 from ledger.engines.mysql.lock.fence import lock_name
 from ledger.engines.mysql.opened import Opened
-from ledger.engines.mysql.schema import catalog
+from ledger.engines.mysql.schema import catalog, temporary
 from ledger.engines.mysql.schema.introspect import SchemaReader
 from ledger.engines.mysql.schema.model import Desired
 from ledger.engines.mysql.schema.objects import Names
+from ledger.engines.mysql.schema.table_text import column_and_key_lines
 from ledger.engines.mysql.scratch import database as scratch
 from ledger.engines.mysql.trouble import NO_PRIVILEGE, step_failed
 from ledger.engines.sync import Statement, missing_tables, numbered, table_of
 from ledger.engines.work import SyncPlan
 from ledger.errors import ScriptError, StepFailedError, TenantError
 from ledger.events import Change
-from ledger.schema import Schema
+from ledger.schema import Schema, Table
 from ledger.scripts.model import Step
-from ledger.sync import Addition, as_drift, gap
+from ledger.sync import Addition, Gap, as_drift, gap
 
 SETTINGS: Final = """
 SELECT @@sql_mode, @@character_set_database, @@collation_database, @@lower_case_table_names
 """
-_LINE: Final = re.compile(
-    r"\s*(?:(?P<primary>PRIMARY KEY)|(?:\w+ )?KEY (?P<key>`(?:[^`]|``)*`)|(?P<column>`(?:[^`]|``)*`)) .*"
-)
 _NO_EFFECT: Final = frozenset({"dml", "query", "transaction"})
 
 
@@ -136,29 +133,11 @@ def _require_own(opened: Opened, steps: Iterable[Step], *, migration: str) -> No
 async def _lines(connection: MysqlConnection, table: str) -> list[tuple[str, str, str]]:
     """Kind, name and text of each column and key that SHOW CREATE TABLE lists."""
     rows = await connection.fetch(f"SHOW CREATE TABLE {quote_identifier(table)}")
-    found = []
-    for line in str(rows[0][1]).split("\n")[1:]:
-        if line.startswith(")"):
-            break
-        match = _LINE.fullmatch(line)
-        if match is None:
-            continue
-        text = line.strip().removesuffix(",")
-        if match["column"]:
-            found.append(("column", _unquoted(match["column"]), text))
-        else:
-            name = "PRIMARY" if match["primary"] else _unquoted(match["key"])
-            found.append(("index", name, text))
-    return found
+    return column_and_key_lines(str(rows[0][1]))
 
 
-def _unquoted(name: str) -> str:
-    return name[1:-1].replace("``", "`")
-
-
-async def plan(opened: Opened, desired: Desired, live: Schema, *, after: int) -> SyncPlan:
-    """The statements that the live schema lacks, numbered from `after` + 1, and what they leave different."""
-    found = gap(desired.schema, live, MYSQL, fold_tables=desired.fold_tables)
+async def _statements(opened: Opened, desired: Desired, found: Gap) -> list[Statement]:
+    """The statements that the gap's additions are."""
     prefix = opened.names.prefix
     tables = (
         _real(addition.table, prefix) for addition in found.additions if addition.kind == "table"
@@ -170,7 +149,7 @@ async def plan(opened: Opened, desired: Desired, live: Schema, *, after: int) ->
             if text:
                 step = _step_for(desired, _real(addition.desired, prefix))
                 statements.append(Statement(*_statement(addition, text, prefix), step))
-    return numbered(statements, found.drift, after=after)
+    return statements
 
 
 async def lacking(
@@ -178,56 +157,115 @@ async def lacking(
     steps: Sequence[Step],
     *,
     after: int,
-    own: Sequence[Step] = (),
+    resumed: bool = False,
     migration: str = "",
 ) -> SyncPlan:
     """What the tenant lacks of the desired schema, numbered from `after` + 1.
 
-    Where the account may not make a scratch database, a section of which the tenant has nothing
-    but what its `own` steps have made is run as it stands. Raises as `make` does.
+    Where the account may not make a scratch database, tables that are there are compared with
+    temporary ones. `resumed`: statements of this section have run, so that a table that cannot be
+    temporary was made by it. Raises as `make` does; ScratchDeniedError for a table that cannot be compared.
+    """
+    try:
+        desired = await make(opened, steps, migration=migration)
+    except ScratchDeniedError as denied:
+        _require_own(opened, steps, migration=migration)
+        desired, live, rest = await _temporary(opened, steps, None if resumed else denied)
+    else:
+        live, rest = (await opened.reader.state(opened.connection)).schema, []
+    found = gap(desired.schema, live, MYSQL, fold_tables=desired.fold_tables)
+    statements = await _statements(opened, desired, found)
+    statements += [Statement(f"Sync: {step.name}", step.sql, step) for step in rest]
+    return numbered(statements, found.drift, after=after)
+
+
+async def left(
+    opened: Opened, steps: Sequence[Step], live: Schema, *, migration: str
+) -> tuple[Change, ...]:
+    """In what the live schema is still not as desired, after all that it lacked was added.
+
+    Without a scratch database, of the tables that can be temporary: this section has made the others.
     """
     try:
         desired = await make(opened, steps, migration=migration)
     except ScratchDeniedError:
-        found = await _as_it_stands(opened, steps, after=after, own=own, migration=migration)
-        if found is None:
-            raise
-        return found
-    live = (await opened.reader.state(opened.connection)).schema
-    return await plan(opened, desired, live, after=after)
-
-
-async def _as_it_stands(
-    opened: Opened,
-    steps: Sequence[Step],
-    *,
-    after: int,
-    own: Sequence[Step],
-    migration: str,
-) -> SyncPlan | None:
-    """The section's statements but `own`; None if a table of it is there that none of `own` has made: it
-    would have to be compared.
-    """
-    listing = await opened.reader.listing(opened.connection, programs=False)
-    there = {name.lower() for name in listing.all_names}
-    made = {table_of(step, MYSQL) for step in own}
-    tables = [step for step in steps if MYSQL.classify(step.readable).makes("table")]
-    if any(table_of(table, MYSQL) in there - made for table in tables):
-        return None
-    _require_own(opened, steps, migration=migration)
-    done = {step.sha256 for step in own}
-    wanted = [step for step in steps if step.sha256 not in done]
-    return SyncPlan(
-        steps=tuple(
-            msgspec.structs.replace(step, number=number, name=f"Sync: {step.name}")
-            for number, step in enumerate(wanted, after + 1)
-        )
-    )
-
-
-def left(desired: Desired, live: Schema) -> tuple[Change, ...]:
-    """In what the live schema is still not as desired."""
+        desired, live, _ = await _temporary(opened, steps, None)
     return as_drift(gap(desired.schema, live, MYSQL, fold_tables=desired.fold_tables))
+
+
+async def _temporary(
+    opened: Opened, steps: Sequence[Step], denied: ScratchDeniedError | None
+) -> tuple[Desired, Schema, list[Step]]:
+    """What the steps make of tables that are there, seen in temporary ones; and those tables.
+
+    A table that is absent has a name only. A table that cannot be temporary is an error with
+    `denied`; without, it is left out, and the CREATE INDEX that it lacks are the third value.
+    """
+    names = opened.names
+    listing = await opened.reader.listing(opened.connection, programs=False)
+    fold = bool(int((await opened.connection.fetch(SETTINGS))[0][3]))
+    there = {name.lower() if fold else name: name for name in listing.tables}
+    absent: list[Table] = []
+    made: dict[str, str] = {}
+    live: dict[str, str] = {}
+    rest: list[Step] = []
+    async with temporary.session(opened) as other:
+        for step in steps:
+            kind = MYSQL.classify(step.readable)
+            if not kind.makes("table"):
+                continue
+            real = there.get(kind.target.lower() if fold else kind.target)
+            if real is None:
+                absent.append(Table(name=names.neutral(kind.target), columns=()))
+                continue
+            own = [one for one in steps if table_of(one, MYSQL) == kind.target.lower()]
+            try:
+                made[await temporary.make(other, real, own)] = kind.target
+            except (temporary.ImpossibleError, QueryError) as error:
+                if denied is not None:
+                    raise _refused(opened, denied, kind.target, error) from error
+                rest += await _indexes_to_make(opened, real, own)
+            else:
+                live[real] = real
+        schema, lines = await temporary.read(other, made, names)
+        found, _ = await temporary.read(other, live, names)
+    desired = Desired(
+        steps=tuple(steps),
+        schema=msgspec.structs.replace(schema, tables=(*absent, *schema.tables)),
+        lines=lines,
+        fold_tables=fold,
+    )
+    return desired, found, rest
+
+
+async def _indexes_to_make(opened: Opened, table: str, steps: Sequence[Step]) -> list[Step]:
+    """The CREATE INDEX among the table's steps whose index is not there."""
+    there = {
+        name.lower() for kind, name, _ in await _lines(opened.connection, table) if kind == "index"
+    }
+    return [
+        step
+        for step in steps
+        if (kind := MYSQL.classify(step.readable)).makes("index")
+        and kind.target.lower() not in there
+    ]
+
+
+def _refused(
+    opened: Opened, denied: ScratchDeniedError, table: str, error: Exception
+) -> ScratchDeniedError:
+    """Names the table that cannot be compared, and each right that would help."""
+    hint = denied.hint
+    if isinstance(error, QueryError) and error.code in NO_PRIVILEGE:
+        database = quote_identifier(opened.names.database)
+        hint += (
+            f" Or let them GRANT CREATE TEMPORARY TABLES ON {database}.*, which most tables need."
+        )
+    return ScratchDeniedError(
+        f"{denied.message}; and the table {table} cannot be compared with a temporary one: {error}",
+        hint=hint,
+        tenant=opened.tenant,
+    )
 
 
 def _statement(one: Addition, text: str, prefix: str) -> tuple[str, str]:
