@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ledger.api import Ledger
-from ledger.api.rehearse import RehearsalReport
 from ledger.api.status import Status, TenantStatus
 from ledger.api.verify import VerifyReport
 from ledger.doctor.report import DoctorReport
@@ -47,6 +46,7 @@ from ledger.fleet.planning import FleetPlan as Plan
 from ledger.fleet.report import RunReport
 from ledger.fleet.validation import ValidationReport
 from ledger.maintain.report import MaintainReport
+from ledger.rehearse.report import RehearsalReport
 from ledger.requests import (
     Baseline,
     Doctor,

@@ -25,7 +25,6 @@ from ledger.stores.base import Head
 
 if TYPE_CHECKING:
     from ledger.adopt.tenant import Importing
-    from ledger.api.rehearse import RehearsalReport
     from ledger.api.status import Status
     from ledger.api.verify import VerifyReport
     from ledger.doctor.report import DoctorReport
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from ledger.lint import Finding
     from ledger.maintain.report import MaintainReport
     from ledger.projections import RunState
+    from ledger.rehearse.report import RehearsalReport
     from ledger.reset.tenant import Resetting
     from ledger.runner.kept import KeptBackup
     from ledger.runner.prune import BackupCheck, Pruning
@@ -301,7 +301,7 @@ class Ledger(Connection):
     @takes(ask.Rehearse)
     async def rehearse(self, request: ask.Rehearse) -> RehearsalReport:
         """Migrate, roll back and migrate again on copies of the chosen tenants; changes none, records nothing."""
-        from ledger.api.rehearse import rehearse
+        from ledger.rehearse.fleet import rehearse
 
         async with self._look(request.tenants) as look:
             return await rehearse(look, request, self.progress)

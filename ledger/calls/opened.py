@@ -32,6 +32,18 @@ class Opened:
         return Options(to=to, out_of_order=late, strict=self.config.strict)
 
 
+def new_engines(config: Config) -> Engines:
+    """Engines with the configured time-outs, none of them open yet; the caller closes them."""
+    timeouts = config.timeouts
+    return Engines(
+        lambda name: engine_for(
+            name,
+            connect_seconds=timeouts.connect_seconds,
+            lock_seconds=timeouts.lock_seconds,
+        )
+    )
+
+
 @asynccontextmanager
 async def opened(config: Config, *, create: bool) -> AsyncIterator[Opened]:
     """Open the store; `create` makes a ledger that is not there.
@@ -39,14 +51,7 @@ async def opened(config: Config, *, create: bool) -> AsyncIterator[Opened]:
     Raises StoreUnavailableError, and UsageError where asyncio (or uvloop) does not run.
     """
     _require_asyncio()
-    timeouts = config.timeouts
-    engines = Engines(
-        lambda name: engine_for(
-            name,
-            connect_seconds=timeouts.connect_seconds,
-            lock_seconds=timeouts.lock_seconds,
-        )
-    )
+    engines = new_engines(config)
     try:
         async with open_store(config.url, config.secret, create=create) as store:
             yield Opened(config, store, engines)

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from ledger.cli.options import confirm
 from ledger.cli.session import same_command
 from ledger.cli.settings import Settings
@@ -21,7 +19,6 @@ from ledger.render.text import Symbols, count_text, one_line, shell_word, write_
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
-    from ledger.api.rehearse import RehearsalReport
     from ledger.api.verify import VerifyReport
     from ledger.fleet.planning import FleetPlan
     from ledger.fleet.report import RunReport
@@ -117,19 +114,6 @@ def validation(settings: Settings, ledger: Ledger, made: ValidationReport) -> in
         verbose=settings.verbose > 0,
         quiet=settings.quiet,
     )
-    return made.exit_code
-
-
-def rehearsal(settings: Settings, ledger: Ledger, made: RehearsalReport) -> int:
-    """What a rehearsal came to; 4 if something failed in it."""
-    from ledger.render.rehearsal import write_rehearsal
-
-    ledger.progress.close()
-    document = msgspec.to_builtins(made)
-    document["summary"] = made.summary
-    for one, tenant in zip(document["tenants"], made.tenants, strict=True):
-        one["down"] = tenant.down
-    write_rehearsal(document, form=settings.format, out=sys.stdout, quiet=settings.quiet)
     return made.exit_code
 
 

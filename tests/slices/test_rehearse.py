@@ -12,7 +12,7 @@ import pytest
 from ledger.engines.mysql.lock.fence import lock_name
 from ledger.engines.mysql.scratch.rehearsal import PREFIX
 from ledger.errors import ChecksumMismatchError
-from ledger.runner.rehearsal import reaches_out
+from ledger.rehearse.outside import reaches_out
 from tests.cli.terminal import Terminal
 from tests.conftest import MakeDatabase
 from tests.place import WITH_MYSQL, MakePlace, Place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,9 +35,12 @@ def command(settings: Settings, **request: Any) -> Work:
     Ends with 4 if a migration, a check or its down steps fail there, with 3 if a tenant
     could not be rehearsed.
     """
-    from ledger.cli import shown
+    from ledger.rehearse.render import write_rehearsal
 
     async def work(ledger: Ledger) -> int:
-        return shown.rehearsal(settings, ledger, await ledger.rehearse(**request))
+        report = await ledger.rehearse(**request)
+        ledger.progress.close()
+        write_rehearsal(report, form=settings.format, out=sys.stdout, quiet=settings.quiet)
+        return report.exit_code
 
     return work

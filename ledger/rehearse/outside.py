@@ -1,95 +1,17 @@
-"""What a rehearsal reports, and what may not be rehearsed since it would reach out of the scratch place."""
+"""What may not be rehearsed, since it would reach out of the scratch place."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal
-
-import msgspec
 
 from ledger.engines.base import Scratch
-from ledger.errors import (
-    LedgerError,
-    TenantError,
-    for_tenant,
-)
-from ledger.events import Change
+from ledger.errors import TenantError
 from ledger.plan import Catalogue, Options, decide
 from ledger.projections import Applied
 from ledger.runner.context import RunContext
 from ledger.schema import Schema
 from ledger.scripts.model import Migration
-
-Down = Literal["works", "differs", "fails", "none", "not_run"]
-
-
-class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
-    """One migration's rehearsal. `down` says whether its down steps led back to the schema before it.
-
-    `none`: it has none; `not_run`: a newer one stood in the way. `differences` are what
-    is not as it was.
-    """
-
-    migration: str
-    up_us: int = 0
-    steps: int = 0
-    checks: int = 0
-    bytes: int | None = None
-    down: Down = "not_run"
-    down_us: int = 0
-    differences: tuple[Change, ...] = ()
-
-
-class Rehearsal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One tenant's rehearsal.
-
-    `source` is `backup` (taken `source_at`) or `live`. `result`: `passed`; `current`
-    (nothing was pending); `failed`, where `stage` says at what (`migrate`, `rollback`,
-    `reapply`); `error`, if it could not be rehearsed. Sizes are the database's.
-    """
-
-    tenant: str
-    result: Literal["passed", "current", "failed", "error"]
-    source: Literal["backup", "live", ""] = ""
-    source_path: str = ""
-    source_at: str = ""
-    migrations: tuple[Rehearsed, ...] = ()
-    stage: str = ""
-    failed_checks: tuple[str, ...] = ()
-    bytes_before: int | None = None
-    bytes_after: int | None = None
-    restore_us: int = 0
-    migrate_us: int = 0
-    rollback_us: int = 0
-    reapply_us: int = 0
-    differences: tuple[Change, ...] = ()
-    notes: tuple[str, ...] = ()
-    error: str | None = None
-    message: str = ""
-    hint: str = ""
-    migration: str | None = None
-    step: int | None = None
-    file: str | None = None
-    line: int | None = None
-
-    @property
-    def down(self) -> Down:
-        """Over all its migrations: the worst word there is."""
-        words = {migration.down for migration in self.migrations}
-        order: tuple[Down, ...] = ("fails", "differs", "not_run", "none", "works")
-        return next((word for word in order if word in words), "none")
-
-
-def not_rehearsed(tenant: str, error: LedgerError) -> Rehearsal:
-    """The value of a tenant that could not be rehearsed."""
-    return Rehearsal(
-        tenant=tenant,
-        result="error",
-        error=getattr(error, "code", "failed"),
-        message=error.message,
-        hint=for_tenant(error.hint, tenant),
-    )
 
 
 def refuse_outside(

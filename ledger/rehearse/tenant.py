@@ -18,12 +18,13 @@ from ledger.errors import TenantError
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue, Options
 from ledger.projections import Applied
+from ledger.rehearse.outside import refuse_outside, refuse_reaching
+from ledger.rehearse.report import Rehearsal, Rehearsed
 from ledger.runner.context import RunContext
 from ledger.runner.kept import KeptBackup
 from ledger.runner.migrate import migrate_tenant
 from ledger.runner.outcome import Outcome
 from ledger.runner.references import kept_schema
-from ledger.runner.rehearsal import Rehearsal, Rehearsed, refuse_outside, refuse_reaching
 from ledger.runner.undo import restore_tenant, rollback_tenant
 from ledger.schema import Schema
 from ledger.stores.base import Filter
@@ -174,10 +175,10 @@ class _Stage:
         done = list(seen.migrations)
         spent = 0
         for number in reversed(range(len(done))):
-            one = done[number]
-            migration = known.get(one.migration)
+            rehearsed = done[number]
+            migration = known.get(rehearsed.migration)
             if migration is None or not migration.undoes:
-                done[number] = msgspec.structs.replace(one, down="none")
+                done[number] = msgspec.structs.replace(rehearsed, down="none")
                 break
             began = time.perf_counter_ns()
             outcome = await rollback_tenant(
@@ -191,18 +192,18 @@ class _Stage:
             took = (time.perf_counter_ns() - began) // 1000
             spent += took
             if not outcome.ok:
-                done[number] = msgspec.structs.replace(one, down="fails", down_us=took)
+                done[number] = msgspec.structs.replace(rehearsed, down="fails", down_us=took)
                 seen = msgspec.structs.replace(seen, migrations=tuple(done), rollback_us=spent)
                 return self.failed(seen, "rollback", outcome)
-            differences = compare(schemas[one.migration], (await self.look())[0])
+            differences = compare(schemas[rehearsed.migration], (await self.look())[0])
             done[number] = msgspec.structs.replace(
-                one,
+                rehearsed,
                 down="differs" if differences else "works",
                 down_us=took,
                 differences=differences,
             )
         seen = msgspec.structs.replace(seen, migrations=tuple(done), rollback_us=spent)
-        wrong = [one for one in done if one.down == "differs"]
+        wrong = [rehearsed for rehearsed in done if rehearsed.down == "differs"]
         if wrong:
             return msgspec.structs.replace(
                 seen,

@@ -1,0 +1,1 @@
+"""`rehearse`: what is pending, tried on copies: forward, back and forward again."""
