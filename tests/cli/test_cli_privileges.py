@@ -128,7 +128,7 @@ def test_what_they_do_need_is_named_before_anything_runs(
 
 
 def test_a_wish_without_the_right_to_scratch_databases(account: Account) -> None:
-    """A tenant that has nothing of it gets it as it stands; foreign keys to be compared need the GRANT."""
+    """A tenant that has nothing of it gets it as it stands; a FULLTEXT index to be compared needs the GRANT."""
     account.terminal.write("migrations/app/001_wish.sql", SYNC)
     account.grant("ALL")
     _, said = account.run("lint")
@@ -142,7 +142,8 @@ def test_a_wish_without_the_right_to_scratch_databases(account: Account) -> None
     assert code == 0, said
     assert account.tables() == {"one", "two"}
     account.terminal.write(
-        "migrations/app/002_more.sql", SYNC.replace("name VARCHAR(20)", "name VARCHAR(30)")
+        "migrations/app/002_more.sql",
+        SYNC.replace("name VARCHAR(20)", "name VARCHAR(30), FULLTEXT KEY words (name)"),
     )
     code, said = account.migrate()
     assert code == 3
@@ -182,7 +183,7 @@ def test_a_wish_is_compared_with_rights_on_the_tenant_alone(account: Account, pr
     assert "one.sort" in said and "one.name" not in said and "one.more" not in said, said
     rows = query(account.server, f"SHOW COLUMNS FROM {prefix}one", database=account.database)
     assert [(row[0], row[1].partition("(")[0]) for row in rows] == [
-        ("id", "bigint"), ("name", "varchar"), ("more", "int"), ("sort", "int"), 
+        ("id", "bigint"), ("name", "varchar"), ("more", "int"), ("sort", "int"),
         ("data", "json" if account.server.flavor == "mysql" else "longtext"), ("kind", "enum"), ("note", "text"),
         ("at", "timestamp"), ("twice", "int"),
     ]  # fmt: skip
@@ -200,6 +201,36 @@ def test_a_wish_is_compared_with_rights_on_the_tenant_alone(account: Account, pr
     assert code == 0 and "sync leaves" not in said, said
 
 
+KEYS = """\
+-- migrate:sync
+CREATE TABLE one (id INT PRIMARY KEY, up INT, KEY up (up),
+  CONSTRAINT {name} FOREIGN KEY (up) REFERENCES one (ID) ON DELETE SET NULL, note TEXT);
+CREATE TABLE two (
+  CONSTRAINT FOREIGN KEY one (`One`) REFERENCES one (id), one INT, note VARCHAR(9) COMMENT 'FOREIGN KEY (x)',
+  up INT, FOREIGN KEY (up) REFERENCES two (id) ON UPDATE {rule} ON DELETE CASCADE, id INT PRIMARY KEY);
+"""
+
+
+def test_foreign_keys_are_compared_as_the_section_writes_them(account: Account) -> None:
+    """Their names, and where letters are large, do not count; another rule and a missing key are drift."""
+    text = KEYS.format(name="one_up", rule="NO ACTION")
+    create = text.replace("-- migrate:sync\n", "").replace(", note TEXT", "").split(";\n")[:2]
+    queries(account.server, create, database=account.database)
+    account.grant("ALL")
+    account.terminal.write("migrations/app/001_wish.sql", text)
+    code, said = account.migrate()
+    assert code == 0 and "sync leaves" not in said, said
+    rows = query(account.server, "SHOW COLUMNS FROM one", database=account.database)
+    assert [row[0] for row in rows] == ["id", "up", "note"]
+    other = KEYS.format(name="other_name", rule="CASCADE").replace(
+        "KEY up (up),", "KEY up (up), FOREIGN KEY (id) REFERENCES two (id),"
+    )
+    account.terminal.write("migrations/app/002_other.sql", other)
+    code, said = account.migrate()
+    assert code == 0 and said.count("sync leaves") == 2, said
+    assert "on update CASCADE" in said and "sync leaves foreign key one.id missing" in said
+
+
 def test_a_wish_goes_on_after_a_kill_without_scratch_databases(account: Account) -> None:
     """Each statement once, whatever had landed, whether it was compared or made by the section."""
     queries(
@@ -208,7 +239,8 @@ def test_a_wish_goes_on_after_a_kill_without_scratch_databases(account: Account)
     account.terminal.write(
         "migrations/app/001_wish.sql",
         COMPARED.replace("{prefix}", "").replace("AUTO_INCREMENT", "")
-        + "CREATE TABLE three (id INT PRIMARY KEY, two INT, FOREIGN KEY (two) REFERENCES two (id));\n"
+        + "CREATE TABLE three (id INT PRIMARY KEY, two INT, body TEXT, FULLTEXT KEY (body),"
+        " FOREIGN KEY (two) REFERENCES two (id));\n"
         "CREATE INDEX three_id ON three (id);\n",
     )
     account.grant("ALL")

@@ -58,7 +58,7 @@ def _needs_scratch(sync: Sequence[Step]) -> Iterator[Finding]:
             "scratch-database",
             "warning",
             "migrate:sync compares tables that a tenant already has in a database ledger_scratch_… beside"
-            " it, or, if they have no foreign keys, FULLTEXT indexes and partitions, in temporary tables:"
+            " it, or, if they have no FULLTEXT index, partitions or column's REFERENCES, in temporary tables:"
             " the account has to be allowed to make the one or the other",
             "`ledger doctor` says whether it is. Without that right, write ALTER TABLE into -- migrate:up.",
         )

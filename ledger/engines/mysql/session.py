@@ -105,7 +105,7 @@ class MysqlSession:
             return (await self._opened.reader.state(self._opened.connection)).schema
 
     async def plan_sync(self, steps: Sequence[Step]) -> SyncPlan:
-        """See Session.plan_sync: a scratch database is made beside the tenant, and dropped."""
+        """See Session.plan_sync: a scratch database is made beside the tenant, or temporary tables."""
         with translated(self._target, "compare with a scratch database"):
             self._opened.reader.work_on(touched(steps, "mysql"))
             return await sync.lacking(self._opened, steps, after=0)

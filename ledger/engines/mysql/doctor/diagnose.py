@@ -78,8 +78,8 @@ def _scratch(grants: Sequence[str]) -> list[Probe]:
             check="scratch_databases",
             level="warning",
             detail="may not make databases named ledger_scratch_…, which `rehearse`, `validate --schema`,"
-            " some crashes, and sections migrate:sync of tables that are there already and have foreign"
-            " keys, FULLTEXT indexes or partitions need",
+            " some crashes, and sections migrate:sync of tables that are there already and have FULLTEXT"
+            " indexes, partitions or a column's REFERENCES need",
             hint=f"An administrator can GRANT ALL ON {SCRATCH_DATABASES} TO this account.",
         )
     ]

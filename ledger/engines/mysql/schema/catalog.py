@@ -129,13 +129,13 @@ async def sequence_steps(connection: MysqlConnection, name: str) -> str:
 
 async def _tables(connection: MysqlConnection, listing: Listing, names: Names) -> tuple[Table, ...]:
     heads = {row[0]: row for row in await connection.fetch(TABLES)}
-    columns = _by_table(await connection.fetch(COLUMNS))
-    statistics = _by_table(
+    columns = by_table(await connection.fetch(COLUMNS))
+    statistics = by_table(
         [(row["TABLE_NAME"], row) for row in await connection.fetch_dicts(STATISTICS)]
     )
-    keys = _by_table(await connection.fetch(FOREIGN_KEYS))
+    keys = by_table(await connection.fetch(FOREIGN_KEYS))
     mariadb = connection.server.flavor == "mariadb"
-    checks = _by_table(await connection.fetch(CHECKS_MARIADB if mariadb else CHECKS_MYSQL))
+    checks = by_table(await connection.fetch(CHECKS_MARIADB if mariadb else CHECKS_MYSQL))
     found = []
     for name in listing.tables:
         head = heads[name]
@@ -150,7 +150,7 @@ async def _tables(connection: MysqlConnection, listing: Listing, names: Names) -
                 name=names.neutral(name),
                 columns=tuple(column(row, head[3], more, names) for row in columns[name]),
                 indexes=indexes((row for _, row in statistics[name]), more, names),
-                foreign_keys=_foreign_keys(keys[name], names),
+                foreign_keys=foreign_keys(keys[name], names),
                 checks=_checks(checks[name], names),
                 options=_options(head, f"{more.table} {partitions}", names),
             )
@@ -158,7 +158,8 @@ async def _tables(connection: MysqlConnection, listing: Listing, names: Names) -
     return tuple(sorted(found, key=lambda table: table.name))
 
 
-def _by_table(rows: Iterable[tuple[Any, ...]]) -> defaultdict[str, list[tuple[Any, ...]]]:
+def by_table(rows: Iterable[tuple[Any, ...]]) -> defaultdict[str, list[tuple[Any, ...]]]:
+    """Rows by their first value."""
     grouped: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for row in rows:
         grouped[row[0]].append(row)
@@ -228,7 +229,8 @@ def _part(row: Row) -> str:
     return text + (" DESC" if row["COLLATION"] == "D" else "")
 
 
-def _foreign_keys(rows: Iterable[tuple[Any, ...]], names: Names) -> tuple[ForeignKey, ...]:
+def foreign_keys(rows: Iterable[tuple[Any, ...]], names: Names) -> tuple[ForeignKey, ...]:
+    """Rows of FOREIGN_KEYS, of one table."""
     grouped: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for row in rows:
         grouped[row[1]].append(row)

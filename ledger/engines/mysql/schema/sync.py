@@ -33,7 +33,7 @@ from ledger.engines.sync import Statement, missing_tables, numbered, table_of
 from ledger.engines.work import SyncPlan
 from ledger.errors import ScriptError, StepFailedError, TenantError
 from ledger.events import Change
-from ledger.schema import Schema, Table
+from ledger.schema import ForeignKey, Schema, Table
 from ledger.scripts.model import Step
 from ledger.sync import Addition, Gap, as_drift, gap
 
@@ -208,6 +208,7 @@ async def _temporary(
     absent: list[Table] = []
     made: dict[str, str] = {}
     live: dict[str, str] = {}
+    keys: list[tuple[ForeignKey, ...]] = []
     rest: list[Step] = []
     async with temporary.session(opened) as other:
         for step in steps:
@@ -220,18 +221,23 @@ async def _temporary(
                 continue
             own = [one for one in steps if table_of(one, MYSQL) == kind.target.lower()]
             try:
-                made[await temporary.make(other, real, own)] = kind.target
+                table = await temporary.make(other, real, own)
             except (temporary.ImpossibleError, QueryError) as error:
                 if denied is not None:
                     raise _refused(opened, denied, kind.target, error) from error
                 rest += await _indexes_to_make(opened, real, own)
             else:
-                live[real] = real
+                made[table.name], live[real] = kind.target, real
+                keys.append(table.foreign_keys)
         schema, lines = await temporary.read(other, made, names)
         found, _ = await temporary.read(other, live, names)
+    tables = [
+        temporary.with_foreign_keys(*each, names)
+        for each in zip(schema.tables, keys, found.tables, strict=True)
+    ]
     desired = Desired(
         steps=tuple(steps),
-        schema=msgspec.structs.replace(schema, tables=(*absent, *schema.tables)),
+        schema=Schema(tables=(*absent, *tables)),
         lines=lines,
         fold_tables=fold,
     )

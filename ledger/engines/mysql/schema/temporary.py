@@ -11,8 +11,11 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import msgspec
+
+from ledger.dialects.mysql.foreign_keys import without_foreign_keys
 from ledger.dialects.mysql.syntax import SYNTAX
 from ledger.drivers import mysql
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
@@ -20,7 +23,7 @@ from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import catalog
 from ledger.engines.mysql.schema.objects import Names, normalised
 from ledger.engines.mysql.schema.table_text import column_and_key_lines, read_table_text
-from ledger.schema import Schema, Table
+from ledger.schema import ForeignKey, Schema, Table
 from ledger.scripts.model import Step
 
 SECONDS: Final = 60.0
@@ -61,7 +64,7 @@ class ImpossibleError(Exception):
 def renamed(step: Step, name: str) -> str:
     """A CREATE TABLE as CREATE TEMPORARY TABLE `name`; a CREATE INDEX on that table.
 
-    Raises ImpossibleError for any other statement, and for foreign keys: no temporary table has one.
+    Raises ImpossibleError for any other statement, and for REFERENCES: no temporary table has any.
     """
     placed = list(SYNTAX.placed(step.readable))
     words = [token.upper for _, _, token in placed]
@@ -89,26 +92,43 @@ def renamed(step: Step, name: str) -> str:
     )
 
 
-async def make(connection: MysqlConnection, table: str, steps: Sequence[Step]) -> str:
-    """Make the table by its CREATE TABLE and CREATE INDEX; its name. Raises ImpossibleError and QueryError."""
+class Made(NamedTuple):
+    """A temporary table, and the foreign keys that its text says and that it cannot have."""
+
+    name: str
+    foreign_keys: tuple[ForeignKey, ...]
+
+
+async def make(connection: MysqlConnection, table: str, steps: Sequence[Step]) -> Made:
+    """Make the table by its CREATE TABLE and CREATE INDEX. Raises ImpossibleError and QueryError."""
     name = "_ledger_sync_" + hashlib.sha256(table.encode()).hexdigest()[:16]
+    keys: tuple[ForeignKey, ...] = ()
+    default_rule = "RESTRICT" if connection.server.flavor == "mariadb" else "NO ACTION"
     for step in steps:
-        await connection.execute(renamed(step, name), seconds=SECONDS)
-    return name
+        text = step
+        if step.readable == step.sql:
+            sql, found = without_foreign_keys(step.sql, default_rule=default_rule)
+            keys += found
+            text = msgspec.structs.replace(step, sql=sql)
+        await connection.execute(renamed(text, name), seconds=SECONDS)
+    return Made(name, keys)
 
 
 async def read(
     connection: MysqlConnection, tables: Mapping[str, str], names: Names
 ) -> tuple[Schema, Lines]:
-    """The tables, named as `tables` says; their lines as in Desired. Foreign keys are left out."""
+    """The tables, named as `tables` says; their lines as in Desired."""
     found, lines = [], {}
+    keys = catalog.by_table(await connection.fetch(catalog.FOREIGN_KEYS))
     for name, called in tables.items():
         rows = await connection.fetch(f"SHOW CREATE TABLE {quote_identifier(name)}")
         text = str(rows[0][1])
         label = names.neutral(called)
         for kind, part, line in column_and_key_lines(text):
             lines[label, kind, names.neutral(part).lower()] = line
-        found.append(await _table(connection, name, label, text, names))
+        table = await _table(connection, name, label, text, names)
+        references = catalog.foreign_keys(keys[name], names)
+        found.append(msgspec.structs.replace(table, foreign_keys=references))
     return Schema(tables=tuple(found)), lines
 
 
@@ -171,3 +191,21 @@ def _statistics(row: Mapping[str, Any]) -> dict[str, Any]:
     """SHOW INDEX' row as information_schema.STATISTICS has it."""
     other = {"KEY_NAME": "INDEX_NAME", "VISIBLE": "IS_VISIBLE"}
     return {other.get(key.upper(), key.upper()): value for key, value in row.items()}
+
+
+def with_foreign_keys(
+    table: Table, wanted: Sequence[ForeignKey], live: Table, names: Names
+) -> Table:
+    """The temporary table with its text's foreign keys, spelled as the live ones where no more than that differs."""
+    there = {_folded(key): key for key in live.foreign_keys}
+    keys = [
+        msgspec.structs.replace(key, name=names.neutral(key.name), parent=names.neutral(key.parent))
+        for key in wanted
+    ]
+    return msgspec.structs.replace(
+        table, foreign_keys=tuple(there.get(_folded(key), key) for key in keys)
+    )
+
+
+def _folded(key: ForeignKey) -> str:
+    return repr(msgspec.structs.replace(key, name="")).lower()
