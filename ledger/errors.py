@@ -313,7 +313,7 @@ class ClaimHeldError(TenantError):
 
 
 class InDoubtError(TenantError):
-    """Whether `step` landed cannot be told; `evidence` says what was seen."""
+    """Whether `step` landed is not known; `evidence` says what was seen."""
 
     code = "in_doubt"
 

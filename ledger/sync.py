@@ -189,7 +189,7 @@ def _index_text(index: Index) -> str:
 def _constraints_drift(
     wanted: Table, live: Table, dialect: Dialect, *, gains: bool
 ) -> Iterator[Change]:
-    """Foreign keys and checks. Those of a table that gains columns may come with them: not told yet."""
+    """Foreign keys and checks. Those of a table that gains columns may come with them: not known yet."""
     keys = {_reference(key): key for key in live.foreign_keys}
     for key in wanted.foreign_keys:
         there = keys.get(_reference(key))

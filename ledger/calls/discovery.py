@@ -179,19 +179,19 @@ def _with_neighbours(targets: Sequence[Target]) -> tuple[Target, ...]:
     for target in targets:
         if target.prefix:
             prefixes.setdefault(target.url.place, []).append(target.prefix)
-    told = []
+    marked = []
     for target in targets:
         others = tuple(
-            one
-            for one in (prefixes[target.url.place] if target.prefix else ())
-            if one != target.prefix and one.startswith(target.prefix)
+            prefix
+            for prefix in (prefixes[target.url.place] if target.prefix else ())
+            if prefix != target.prefix and prefix.startswith(target.prefix)
         )
-        told.append(
+        marked.append(
             msgspec.structs.replace(target, neighbours=(*target.neighbours, *others))
             if others
             else target
         )
-    return tuple(told)
+    return tuple(marked)
 
 
 def choose(found: Found, patterns: Sequence[str]) -> tuple[Target, ...]:

@@ -136,7 +136,7 @@ _KEY: Final = re.compile(r"^\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*[=.]")
 
 
 def find_line(text: str, path: tuple[str | int, ...]) -> int | None:
-    """The line where a key or table is written, or None where it cannot be told.
+    """The line where a key or table is written, or None where that is not known.
 
     A scan for headers and keys, good for files laid out one key a line.
     """

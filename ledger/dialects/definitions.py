@@ -31,7 +31,7 @@ _SHOWN: Final = frozenset(
         "sequence", "library",
     }
 )  # fmt: skip
-"""What a tenant's schema consists of: SHOW CREATE tells whether it is there, and how."""
+"""What a tenant's schema consists of: SHOW CREATE answers whether it is there, and how."""
 
 
 def create(cursor: Cursor, syntax: Syntax) -> StatementKind:
@@ -84,7 +84,7 @@ def create(cursor: Cursor, syntax: Syntax) -> StatementKind:
 
 
 def _never_again(found: StatementKind, why: Unsettled, **more: object) -> StatementKind:
-    """Neither may it be repeated, nor can be told whether it ran."""
+    """It may not be repeated, and nothing shows whether it ran."""
     changes: dict[str, Any] = {"redo_safe": False, "unsettled": why} | more
     return msgspec.structs.replace(found, **changes)
 
@@ -153,7 +153,7 @@ def _take_option(cursor: Cursor) -> bool:
 
 
 def _outside(kind: StatementKind) -> StatementKind:
-    """A database, an account or a server is no part of a tenant's schema, and nothing tells of it."""
+    """A database, an account or a server is no part of a tenant's schema, and nothing in the schema shows it."""
     if kind.redo_safe:
         return msgspec.structs.replace(kind, touched=())
     return msgspec.structs.replace(kind, touched=(), unsettled="untraced")

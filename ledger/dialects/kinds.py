@@ -78,7 +78,7 @@ class StatementKind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     the statement is about, `owner` the table of an index or trigger, `renames` pairs of old and
     new names, `clauses` those of ALTER TABLE. `touched` are all tables, views, triggers,
     routines … that it creates, alters, renames or drops, an index counting as its table where
-    that is told. All names are unquoted, a qualified one with its dot.
+    that is known. All names are unquoted, a qualified one with its dot.
 
     `guarded`: it has IF [NOT] EXISTS. `joins` are further tables that an UPDATE or DELETE names and
     may write to, or their aliases. `calls` are functions that it calls and that may be the

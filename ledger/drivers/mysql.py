@@ -344,7 +344,7 @@ async def open_connection(
 ) -> MysqlConnection:
     """As `connect`, for an owner whose lifetime is not a block; it must call `aclose`.
 
-    `program` is what the server is told of who connects.
+    `program` is the name that the server sees for this client.
     """
     name = database if database is not None else url.database
     password = await read_secret(secret)

@@ -1,4 +1,4 @@
-"""What a connection to MySQL or MariaDB raises, and the numbers by which failures are told apart."""
+"""What a connection to MySQL or MariaDB raises, and the numbers that distinguish failures."""
 
 from __future__ import annotations
 

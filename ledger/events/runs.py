@@ -12,7 +12,7 @@ class FleetSeen(Event, frozen=True, kw_only=True, tag="fleet_seen"):
 
     `fleet` is the SHA-256 of the kept text that lists all `tenants` with their migrations,
     `previous` that of the one before it; `came` and `gone` are the names of tenants that only one
-    of them lists. `scope` tells configurations that share a ledger apart.
+    of them lists. `scope` distinguishes configurations that share a ledger.
     """
 
     scope: str

@@ -34,7 +34,7 @@ _KINDS: Final = (
 
 class Owned(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """An object that a migration made. `kind` is `table`, `view`, `trigger`, `index`, `procedure` …;
-    `table` is the table that a trigger or an index belongs to, where that is told."""
+    `table` is the table that a trigger or an index belongs to, where that is known."""
 
     kind: str
     name: str
@@ -108,7 +108,7 @@ class Ownership:
                 self._forget_parts(name)
 
     def _drop_index(self, name: str, table: str) -> None:
-        """MySQL's indexes are told apart by their tables, SQLite's by their names alone."""
+        """MySQL's indexes are distinguished by their tables, SQLite's by their names alone."""
         for key, owned in list(self._owned.items()):
             same_table = not table or owned.table.lower() == table.lower()
             if owned.kind == "index" and owned.name.lower() == name.lower() and same_table:

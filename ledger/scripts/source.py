@@ -84,7 +84,7 @@ def _hint(data: bytes, position: int, otherwise: str) -> str:
 def checksum_matches(expected: str, data: bytes, *, text: str | None = None) -> bool:
     """Whether a version.json's checksum is that of these bytes.
 
-    MD5 (32 hex digits) and SHA-256 (64), told apart by length; an algorithm's
+    MD5 (32 hex digits) and SHA-256 (64), distinguished by length; an algorithm's
     name and a colon may stand before. Over the bytes as they are, or normalised,
     or over `text`: what the placeholders made of it. False for any other form.
     """

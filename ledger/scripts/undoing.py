@@ -20,7 +20,7 @@ from ledger.scripts.model import DialectName, Migration, Section, SkipIf, Step
 class Effect(NamedTuple):
     """What a statement makes, changes, or takes away. `space`: table, view, column, key, rows, trigger …
 
-    Indexes and constraints share `key`. `table` is that of a column or a key, where it is told.
+    Indexes and constraints share `key`. `table` is that of a column or a key, where it is known.
     """
 
     space: str
@@ -81,7 +81,7 @@ class _Made(NamedTuple):
 def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     """The part of a bound migration's down section that undoes the up steps `ran`, numbered anew.
 
-    None where that cannot be told from the statements.
+    None where the statements do not show it.
     """
     down = migration.down
     if down is None or migration.python is not None or migration.sync:
@@ -212,7 +212,7 @@ def _covered(effect: Effect, undone: Collection[Effect]) -> bool:
 
 
 def effects(kind: StatementKind) -> Effects | None:
-    """What one statement acts on, names in lower case; None where that cannot be told."""
+    """What one statement acts on, names in lower case; None where that is not known."""
     if kind.verb in _NOTHING:
         return None if kind.kind == "call" else frozenset()
     if kind.kind == "dml" or kind.verb == "TRUNCATE":

@@ -70,7 +70,7 @@ class Store:
     """A ledger that is open. Made by `open_store`.
 
     `url` is redacted: it never holds a password. `ledger_id` (32 hex digits) was
-    drawn when the ledger was made: it tells one ledger from another.
+    drawn when the ledger was made: it distinguishes ledgers.
     """
 
     def __init__(self, database: Database, *, schema: int) -> None:

@@ -1,6 +1,6 @@
 """The sql_mode under which a file's statements are read: what a backslash and a double quote mean there.
 
-Invariant: only SET statements of the file itself count; one whose value cannot be told
+Invariant: only SET statements of the file itself count; one whose value cannot be known
 from its text leaves the mode as it was.
 """
 

@@ -44,7 +44,7 @@ class Peek(msgspec.Struct, frozen=True, kw_only=True):
 
     `pending_bytes` is the size of the -wal file (WAL mode) or of the -journal file
     (all others): if it is not 0, the header may be older than the database, and
-    only opening the database tells. In WAL mode the counter stands still.
+    only opening the database shows it. In WAL mode the counter stands still.
     """
 
     mark: Mark
@@ -94,7 +94,7 @@ def differs(path: str, mark: Mark, open_here: Collection[Identity] = ()) -> bool
     The schema cookie must be the same, and the change counter must not have
     gone back: an application's writes count it up, an older copy has a lower
     one. The header may lag behind a -wal or -journal file that is not empty: that
-    reads as different, and opening the database tells.
+    reads as different, and opening the database shows what it is.
     """
     try:
         if open_here:

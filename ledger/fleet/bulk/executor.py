@@ -25,7 +25,7 @@ class Executor(Protocol):
         ...
 
     async def submit(self, orders: Sequence[tuple[Task, Order]]) -> None:
-        """Hand over a batch. Those of one tenant come one after the other, each after the last one's result."""
+        """Submit a batch. Those of one tenant come one after the other, each after the last one's result."""
         ...
 
     def results(self) -> list[Result]:

@@ -112,7 +112,7 @@ def _privileges(grants: Sequence[str], database: str) -> Probe:
 async def _server(connection: MysqlConnection, target: Target) -> list[Probe]:
     """What every run asks of a server before it begins, and whether there is room for its connections."""
     found = await preflight.probes(connection, [target], statement_bytes=0)
-    # Told in full by `_privileges`.
+    # `_privileges` reports it in full.
     probes = [probe for probe in found if probe.check != "privileges"]
     used = int((await connection.fetch(CONNECTED))[0][1])
     free = int((await connection.fetch(LIMIT))[0][1]) - used
