@@ -157,15 +157,16 @@ async def _table(
         name=label,
         columns=tuple(
             catalog.column(
-                _column(row, lines[str(row["Field"])]),
+                _column(row, lines[row["Field"]]),
                 collation[1] if collation else None,
                 more,
                 names,
             )
             for row in columns
+            if row["Field"] in lines  # MySQL lists the hidden column of a functional index too.
         ),
         indexes=catalog.indexes((_statistics(row) for row in indexes), more, names),
-        checks=tuple(sorted(names.neutral(check) for check in checks)),
+        checks=tuple(sorted(names.neutral(_unescaped(check)) for check in checks)),
         options=" ".join(normalised(options, names).split()),
     )
 
@@ -182,7 +183,7 @@ def _column(row: Mapping[str, Any], line: str) -> tuple[Any, ...]:
         None if default is None or default[1] == "NULL" else default[1],
         " ".join(_NO_EXTRA.sub("", str(row["Extra"])).split()),
         row["Collation"],
-        generated[1] if generated else "",
+        _unescaped(generated[1]) if generated else "",
         row["Comment"],
     )
 
@@ -190,7 +191,13 @@ def _column(row: Mapping[str, Any], line: str) -> tuple[Any, ...]:
 def _statistics(row: Mapping[str, Any]) -> dict[str, Any]:
     """SHOW INDEX' row as information_schema.STATISTICS has it."""
     other = {"KEY_NAME": "INDEX_NAME", "VISIBLE": "IS_VISIBLE"}
-    return {other.get(key.upper(), key.upper()): value for key, value in row.items()}
+    values = {other.get(key.upper(), key.upper()): value for key, value in row.items()}
+    return {**values, "EXPRESSION": _unescaped(values.get("EXPRESSION") or "")}
+
+
+def _unescaped(expression: str) -> str:
+    """MySQL writes the quotes of an expression's literals as \\' for tables that are not temporary."""
+    return expression.replace("\\'", "'")
 
 
 def with_foreign_keys(
