@@ -18,14 +18,16 @@ from ledger.projections import Applied, Half
 from ledger.runner.context import RunContext
 from ledger.runner.kept import KeptBackup, backup_before, kept_backups, kept_migration
 from ledger.runner.ran import Ran, what_ran
-from ledger.scripts.model import Migration
+from ledger.scripts.model import Migration, Section
 from ledger.scripts.undoing import (
     NotMade,
     Undecided,
+    acted_on,
     keeps_what_it_finds,
     may_have_made_nothing,
     sparing,
     undoing,
+    with_sync,
 )
 
 if TYPE_CHECKING:
@@ -150,7 +152,10 @@ async def _sparing(ctx: RunContext, target: Target, bound: Migration) -> Migrati
     """
     if bound.python is not None or not may_have_made_nothing(bound):
         return bound
-    section = sparing(bound, await _not_made(ctx, target, bound))
+    known = await _known(ctx, target, bound)
+    section = sparing(with_sync(bound), _not_made(bound, known) | _sync_found(bound, known))
+    if not isinstance(section, Undecided):
+        section = _changed_by_sync(bound, known, section) or section
     if isinstance(section, Undecided):
         step = section.step
         raise RestoreError(
@@ -178,20 +183,54 @@ async def _script_of_half(
     except ScriptError:
         return None
     bound = ctx.bound(migration, target.variables)
-    not_made = await _not_made(ctx, target, bound)
+    not_made = _not_made(bound, await _known(ctx, target, bound))
     section = undoing(bound, frozenset(half.applied) - not_made.keys())
     return None if section is None else msgspec.structs.replace(bound, down=section)
 
 
-async def _not_made(ctx: RunContext, target: Target, bound: Migration) -> dict[int, NotMade]:
+async def _known(ctx: RunContext, target: Target, bound: Migration) -> Ran:
+    return (await what_ran(ctx.store, target.name)).get(bound.ref.key, Ran())
+
+
+def _not_made(bound: Migration, known: Ran) -> dict[int, NotMade]:
     """The up steps that made nothing on this tenant, as the ledger recorded it."""
-    known = (await what_ran(ctx.store, target.name)).get(bound.ref.key, Ran())
     return {
         step.number: known.not_made[step.number]
         for step in bound.up.steps
         if step.number in known.skipped
         or (step.number in known.existed and keeps_what_it_finds(step, bound.dialect))
     }
+
+
+def _sync_found(bound: Migration, known: Ran) -> dict[int, NotMade]:
+    """The same of the section sync, by the numbers of `with_sync`: statements whose object was there.
+
+    Only those that a down step is about: a section sync names much that it does not make.
+    """
+    if not bound.sync or not known.here:
+        return {}
+    whole = with_sync(bound)
+    concerned = acted_on(whole)
+    return {
+        step.number: "found"
+        for step in whole.up.steps[len(bound.up.steps) :]
+        if step.number in concerned and step.sha256 not in known.statements
+    }
+
+
+def _changed_by_sync(bound: Migration, known: Ran, down: Section | None) -> Undecided | None:
+    """A down step that is left out since the section sync found its object, and may have changed it.
+
+    The section's further statements are known by their hashes only.
+    """
+    whole = with_sync(bound).up.steps
+    if not bound.sync or down is None or known.statements <= {step.sha256 for step in whole}:
+        return None
+    for step in down.steps:
+        number = step.skip_if.up_step if step.skip_if is not None else None
+        if step.skip_if is not None and number is not None and number > len(bound.up.steps):
+            return Undecided(step, whole[number - 1], step.skip_if.text)
+    return None
 
 
 def _no_script(target: Target, half: Half) -> RestoreError:

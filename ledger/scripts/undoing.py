@@ -153,9 +153,30 @@ def sparing(migration: Migration, not_made: Mapping[int, NotMade]) -> Section | 
     return msgspec.structs.replace(down, steps=tuple(chosen))
 
 
+def with_sync(migration: Migration) -> Migration:
+    """The migration with the statements of its section sync as further up steps."""
+    steps = list(migration.up.steps)
+    for step in migration.sync:
+        steps.append(msgspec.structs.replace(step, number=len(steps) + 1))
+    return msgspec.structs.replace(
+        migration, up=msgspec.structs.replace(migration.up, steps=tuple(steps))
+    )
+
+
+def acted_on(migration: Migration) -> frozenset[int]:
+    """The up steps about whose objects a down step is."""
+    down = migration.down.steps if migration.down else ()
+    downs = [_effects_of(step, migration.dialect) for step in down]
+    return frozenset(
+        step.number
+        for step in migration.up.steps
+        if any(_meet(_effects_of(step, migration.dialect) or (), one or ()) for one in downs)
+    )
+
+
 def may_have_made_nothing(migration: Migration) -> bool:
     """Whether an up step may have been skipped on a tenant, or have found its object there."""
-    return any(
+    return bool(migration.sync) or any(
         step.skip_if is not None or keeps_what_it_finds(step, migration.dialect)
         for step in migration.up.steps
     )

@@ -167,3 +167,38 @@ def test_a_view_that_was_replaced_is_replaced_back(place: Place) -> None:
     place.ok("migrate", ALL)
     place.ok("rollback", ALL, "-y")
     assert place.run(place.names[0], "SELECT * FROM seen") == [(7,)]
+
+
+DESIRED = """\
+-- migrate:sync
+CREATE TABLE shared (id INTEGER PRIMARY KEY, word VARCHAR(20));
+CREATE TABLE own (id INTEGER PRIMARY KEY);
+CREATE INDEX by_id ON own (id);
+-- migrate:down
+DROP TABLE own;
+DROP TABLE shared;
+"""
+
+
+def test_a_table_that_a_section_sync_found_stays(place: Place) -> None:
+    """It was as desired, so that nothing was made; what was missing is dropped."""
+    first, second = place.names
+    place.migration("001_shared.sql", DESIRED)
+    place.ok("migrate", ALL)
+    place.ok("rollback", ALL, "-y")
+    assert rows(place) == [(1, "ours")]
+    assert place.objects(first) == {"mine", "shared"}
+    assert place.objects(second) == {"mine"}
+
+
+def test_a_table_that_a_section_sync_found_and_changed_is_not_decided(place: Place) -> None:
+    """The column would stay with the table: only the backup undoes both."""
+    first, second = place.names
+    place.migration("001_shared.sql", DESIRED.replace("(20)", "(20), more INTEGER"))
+    place.ok("migrate", ALL)
+    ended = place.ended("rollback", "--tenant", first, "-y")
+    assert ended.code == 3
+    assert "001_shared.sql:7" in ended.out + ended.err
+    place.ok("rollback", "--tenant", second, "-y")
+    place.ok("rollback", "--tenant", first, "-y", "--by", "backup")
+    assert rows(place) == [(1, "ours")]
