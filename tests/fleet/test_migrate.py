@@ -199,6 +199,17 @@ async def test_tenants_that_failed_before_run_last(tmp_path: Path) -> None:
     assert (await fleet.open().migrate(parallel=1)).summary == {"migrated": 2, "current": 4}
 
 
+async def test_a_tenant_that_could_not_be_opened_runs_last(tmp_path: Path) -> None:
+    """As one that failed: it sorts first, and keeps no other one waiting."""
+    fleet = Fleet(tmp_path, tenants=4)
+    fleet.tenant("t0").write_bytes(b"no database " * 1000)
+    assert (await fleet.open().migrate()).summary["migrated"] == 3
+    fleet.write("002_tags.sql", TAGS)
+    again = await fleet.open().migrate(parallel=1, max_failures=0)
+    assert again.summary["migrated"] == 3
+    assert [one.tenant for one in again.failures] == ["t0"]
+
+
 async def test_a_percentage_is_of_the_tenants_that_were_chosen(tmp_path: Path) -> None:
     """And not of those that are left: else the last few could not fail at all."""
     fleet = Fleet(tmp_path, tenants=10)

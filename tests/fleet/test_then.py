@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -100,6 +102,25 @@ async def test_coming_and_going_is_recorded_also_where_nothing_is_to_do(tmp_path
     assert (last.came, last.gone) == ((), ("t1",))
     assert last.previous == seen[0].fleet  # type: ignore[union-attr]
     assert (await fleet.open().verify()).sound
+
+
+async def test_tenants_of_a_source_that_does_not_answer_are_not_gone(tmp_path: Path) -> None:
+    """Nothing is recorded of who came and went."""
+    fleet = Fleet(tmp_path, tenants=2)
+    control = tmp_path / "control.db"
+    with closing(sqlite3.connect(control)) as database:
+        database.execute("CREATE TABLE tenants AS SELECT 'x' AS name, 'sqlite:///x.db' AS url")
+        database.commit()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as database:
+        database.execute("CREATE TABLE mine (id)")
+    query = '[[tenants]]\nquery = "SELECT name, url FROM tenants"\nurl = "sqlite:///control.db"\n'
+    fleet.config.write_text(fleet.config.read_text() + query)
+    await fleet.open().migrate()
+    control.unlink()
+    fleet.write("002_tags.sql", TAGS)
+    assert (await fleet.open().migrate()).summary == {"migrated": 2, "unreachable": 1}
+    seen = [row.data async for row in fleet.open().history(type="fleet_seen")]
+    assert [(one.tenants, one.gone) for one in seen if isinstance(one, ev.FleetSeen)] == [(3, ())]
 
 
 async def test_a_run_records_its_plan_and_equal_plans_once(tmp_path: Path) -> None:

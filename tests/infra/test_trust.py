@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import shutil
 from collections.abc import Callable
@@ -49,6 +50,14 @@ def as_link(target: str) -> None:
     Path("ledger.toml").symlink_to(target)
 
 
+def behind_link() -> None:
+    """Move the configuration where nobody else can write, and leave a link in a folder where others can."""
+    Path("../safe").mkdir(mode=0o755)
+    shutil.move("ledger.toml", "../safe/ledger.toml")
+    Path("ledger.toml").symlink_to("../safe/ledger.toml")
+    Path().chmod(0o777)
+
+
 def of_group(gid: int) -> None:
     """Give the configuration to another group, which may write."""
     os.chown("ledger.toml", 0, gid)
@@ -67,6 +76,7 @@ CHANGED: dict[str, Callable[[], None]] = {
     "by who can write the folder": mode(".", 0o777),
     "by the folder's owner": lambda: os.chown(".", OTHER, 0),
     "by who can write where a link leads": lambda: as_link("open/ledger.toml"),
+    "by who can write where a link lies": behind_link,
     "by who can write further up": above,
 }
 
@@ -110,6 +120,18 @@ def test_what_only_its_owner_can_change_is_used(terminal: Terminal) -> None:
     Path("ledger.toml").chmod(0o664)
     Path().chmod(0o1777)
     terminal.ok("migrate", "--all-tenants")
+
+
+@needs_root
+def test_a_group_with_other_members_is_not_ones_own(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it is this account's primary one."""
+    terminal.write("ledger.toml", NAMES["allow_python"] + PLAIN)
+    Path("ledger.toml").chmod(0o664)
+    group = grp.struct_group(("root", "x", 0, ["root", "another"]))
+    monkeypatch.setattr(grp, "getgrgid", lambda _: group)
+    assert "its allow_python " in terminal.run("migrate", "--all-tenants").err
 
 
 @needs_root
