@@ -155,3 +155,34 @@ def test_a_rollback_after_a_claim_that_left_nothing_undoes_nothing(
     assert row(world, tenant)["state"] == "pending"
     world.ok(*ALL)
     world.check_ledger(["001", "002", "003"])
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stop", ["up", "half", "down"])
+def test_what_was_found_there_outlives_a_kill(kind: str, stop: str, make_world: MakeWorld) -> None:
+    """Its down step is left out by the run that goes on, and where up was killed after it had found it."""
+    migrations = {
+        "001_found.sql": "CREATE TABLE {prefix}found (id INT);\nINSERT INTO {prefix}found VALUES (1);\n",
+        "002_both.sql": "-- migrate:up transaction:false\n"
+        "CREATE TABLE IF NOT EXISTS {prefix}found (id INT);\nCREATE TABLE {prefix}own (id INT);\n"
+        "CREATE TABLE IF NOT EXISTS {prefix}own (id INT);\n"
+        "-- migrate:down transaction:false\nDROP TABLE {prefix}own;\nDROP TABLE {prefix}found;\n",
+    }
+    world = make_world(kind, head=SHORT, migrations=migrations)
+    world.ok("migrate", "--all-tenants", "--to", "001")
+    before, tenant = contents(world.state()), world.tenants[-1]
+    point = "engine.after_marker" if kind == "sqlite" else "engine.after_statement"
+    if stop != "down":
+        assert world.run("migrate", "--tenant", tenant, failpoint=point).killed
+        while row(world, tenant)["lock"] is not None:
+            pass
+    if stop == "half":
+        world.ok("rollback", "--tenant", tenant, "-y")
+        assert contents(world.state()) == before
+    world.ok(*ALL)
+    if stop == "down":
+        killed(world, "rollback", "002", failpoint=point, tenant=tenant)
+    world.ok("rollback", "002", "--all-tenants", "-y")
+    assert contents(world.state()) == before
+    world.ok("validate")
