@@ -88,6 +88,18 @@ async def test_what_was_pending_is_pending_though_its_file_is_gone(tmp_path: Pat
     assert set(states(await fleet.open().status()).values()) == {("current", ())}
 
 
+async def test_whether_late_versions_were_applied_then(tmp_path: Path) -> None:
+    """By the configuration of then, and not by today's, which refuses them."""
+    fleet = Fleet(tmp_path, tenants=2, extra='out-of-order = "apply"')
+    fleet.write("003_tags.sql", TAGS)
+    await fleet.open().migrate()
+    fleet.write("002_late.sql", "CREATE TABLE late (id INTEGER);\n")
+    await fleet.open().migrate(["t0"])
+    then = await moment(fleet.open())
+    fleet.config.write_text(fleet.config.read_text().replace('out-of-order = "apply"', ""))
+    assert states(await fleet.open().status(at=then))["t1"] == ("pending", ("002",))
+
+
 async def test_coming_and_going_is_recorded_also_where_nothing_is_to_do(tmp_path: Path) -> None:
     """Once, by name; the same again records nothing."""
     fleet = Fleet(tmp_path, tenants=3)
