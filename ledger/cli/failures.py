@@ -53,6 +53,8 @@ def _report(error: BaseException, settings: Settings) -> int:
         return _wrong_usage(error, settings)
     if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
         return _not_printed(error, settings)
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return _print(_no_rights(error), settings)
     return _unexpected(error, settings)
 
 
@@ -63,6 +65,13 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
 def _print(error: LedgerError, settings: Settings) -> int:
     write_error(error, log_format=settings.log_format, out=sys.stderr)
     return error.exit_code
+
+
+def _no_rights(error: PermissionError) -> LedgerError:
+    return LedgerError(
+        f"{os.fsdecode(error.filename)}: permission denied",
+        hint="Give this account the rights on it and on the folders above it, or name another place.",
+    )
 
 
 def _not_printed(error: OSError, settings: Settings) -> int:

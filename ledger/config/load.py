@@ -43,7 +43,15 @@ def find_config(file: str | Path | None = None, *, folder: Path | None = None) -
     """
     if file is not None:
         path = folder / file if folder is not None else in_working_folder(file)
-        if not path.is_file():
+        try:
+            is_file = path.is_file()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be read: {(error.strerror or str(error)).lower()}",
+                hint="Give this account the rights on it and on the folders above it.",
+                file=str(file),
+            ) from error
+        if not is_file:
             raise ConfigError(
                 "no such file" if not path.is_dir() else "is a folder, not a configuration file",
                 hint="Check the path after --config, or write a configuration with `ledger init`.",

@@ -13,7 +13,6 @@ import stat
 from pathlib import Path
 from typing import Final
 
-import anyio
 import msgspec
 
 from ledger.calls.opened import Opened, opened
@@ -21,6 +20,7 @@ from ledger.calls.tenants import Chosen, choose_tenants, find_strangers, wrong_l
 from ledger.config import Config
 from ledger.doctor.report import Area, DoctorReport, Finding
 from ledger.doctor.tenant import examine_tenant
+from ledger.drivers.folders import nothing_at
 from ledger.drivers.url import IN_MEMORY
 from ledger.drivers.versions import library_versions
 from ledger.engines.diagnosis import Level, Probe
@@ -46,7 +46,7 @@ async def examine(config: Config, request: Doctor, progress: Progress) -> Doctor
     findings = _host(config)
     fleet, ledger_id, missing = FleetState(), "", False
     url = config.url
-    if url == IN_MEMORY or (url.file and not await anyio.Path(url.file).exists()):
+    if url == IN_MEMORY or (url.file and nothing_at(url.file)):
         findings += _no_ledger(url.file or ":memory:")
         missing = True
     else:

@@ -1,9 +1,20 @@
-"""Making a folder's entries durable, which no sync of the files in it does."""
+"""Folders: whether something is in one, and making its entries durable, which no sync of the files does."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+
+def nothing_at(path: str | Path) -> bool:
+    """Whether nothing is there. False where the account may not see it: opening it names the rights."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def sync_folder(folder: str | Path) -> None:

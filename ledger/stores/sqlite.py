@@ -21,7 +21,7 @@ import aiosqlite
 import anyio
 import msgspec
 
-from ledger.drivers.folders import sync_folder
+from ledger.drivers.folders import nothing_at, sync_folder
 from ledger.drivers.locks import lock_holders
 from ledger.drivers.sqlite import call, connect
 from ledger.drivers.url import SecretSource, SqliteUrl
@@ -298,9 +298,16 @@ def _make_file(path: str) -> None:
 
 
 def _refuse_missing(path: str) -> None:
-    if not Path(path).exists():
+    if nothing_at(path):
         raise NoLedgerError(f"there is no ledger at {path}", hint=MAKE_HINT)
-    if not Path(path).is_file():
+    try:
+        is_file = Path(path).is_file()
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"the ledger {path} cannot be opened: {(error.strerror or str(error)).lower()}",
+            hint="Give this account the rights on it and on the folders above it.",
+        ) from error
+    if not is_file:
         raise StoreUnavailableError(f"{path} is not a file", hint=OTHER_HINT)
 
 

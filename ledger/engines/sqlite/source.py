@@ -63,7 +63,15 @@ def _files(source: TenantSource, *, alone: bool) -> list[str]:
             hint="Check the path, the rights, and that its disk is mounted.",
         ) from error
     paths = glob.glob(source.glob, recursive=True)  # noqa: PTH207 - the pattern is absolute
-    return sorted(path for path in paths if Path(path).is_file() and not _is_beside(path))
+    return sorted(path for path in paths if _may_be_file(path) and not _is_beside(path))
+
+
+def _may_be_file(path: str) -> bool:
+    """Also true where the account may not see what a link leads to: opening the tenant names the rights."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return True
 
 
 def _is_beside(path: str) -> bool:
