@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +57,10 @@ class PrivateMysql:
         finally:
             os.close(process)
         assert ended, f"mysqld (process {pid}) did not end"
+        # Until it is reaped, a new server takes the lock of its socket for that of a living one.
+        deadline = time.monotonic() + _END_SECONDS
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def remove(self) -> None:
         """Stop it if it still runs, and delete its folder."""

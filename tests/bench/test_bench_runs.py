@@ -7,10 +7,12 @@ this process, which saves half the time.
 from __future__ import annotations
 
 import datetime
+import fcntl
 import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,18 @@ from bench.machine import look
 from bench.options import Options
 from bench.report import Report, TargetRow
 from bench.results import results
+from tests.conftest import run_folder
 from tests.servers import Server, query
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# One after the other: one of them looks at the server's databases before and after.
-pytestmark = pytest.mark.xdist_group("bench")
+
+@pytest.fixture
+def bench_server(mariadb: Server) -> Iterator[Server]:
+    """The server for one test at a time: one of them looks at its databases before and after."""
+    with (run_folder() / "bench.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield mariadb
 
 
 def measured(script: str, server: Server | None = None, **options: Any) -> Report:
@@ -88,13 +96,13 @@ def test_sqlite_migration_fills_its_rows() -> None:
     assert all(row.value is not None for row in report.targets if row.key != "p-peer")
 
 
-def test_mariadb_migration_fills_its_row_and_leaves_nothing(mariadb: Server) -> None:
+def test_mariadb_migration_fills_its_row_and_leaves_nothing(bench_server: Server) -> None:
     """The same on MariaDB; the databases it made are dropped."""
-    before = set(query(mariadb, "SHOW DATABASES LIKE 'bench%'"))
-    report = measured("migrate", mariadb, engines=("mysql",), tenants=2)
+    before = set(query(bench_server, "SHOW DATABASES LIKE 'bench%'"))
+    report = measured("migrate", bench_server, engines=("mysql",), tenants=2)
     assert keys(report) == {"w-raw"}
     assert report.tables[0].rows[0][0] == "ledger migrate"
-    assert set(query(mariadb, "SHOW DATABASES LIKE 'bench%'")) <= before
+    assert set(query(bench_server, "SHOW DATABASES LIKE 'bench%'")) <= before
 
 
 def test_nothing_to_do_notices_a_tenant_that_was_put_back() -> None:
@@ -104,9 +112,9 @@ def test_nothing_to_do_notices_a_tenant_that_was_put_back() -> None:
     assert noticed.met, noticed.measured
 
 
-def test_nothing_to_do_asks_each_server_once(mariadb: Server) -> None:
+def test_nothing_to_do_asks_each_server_once(bench_server: Server) -> None:
     """More tenants on a server do not mean more commands on the wire."""
-    report = measured("noop", mariadb, engines=("mysql",), tenants=4)
+    report = measured("noop", bench_server, engines=("mysql",), tenants=4)
     assert report.targets[0].value == 0
 
 
@@ -126,9 +134,9 @@ def test_a_script_fills_its_rows(script: str, rows: set[str]) -> None:
     assert keys(report) == rows
 
 
-def test_the_ledger_bench_measures_append_and_replay(mariadb: Server) -> None:
+def test_the_ledger_bench_measures_append_and_replay(bench_server: Server) -> None:
     """On SQLite and on MariaDB."""
-    report = measured("ledger", mariadb, tenants=2)
+    report = measured("ledger", bench_server, tenants=2)
     assert keys(report) == {"append-sqlite", "replay-sqlite", "append-mysql", "replay-mysql"}
 
 
