@@ -25,4 +25,4 @@ def change_text(change: Change) -> str:
     name = f"{change.kind} {change.name}"
     if change.how == "missing":
         return f"{name} missing" + (f" ({change.expected})" if change.expected else "")
-    return f"{name} as it is ({change.found}), and the wish says {change.expected}"
+    return f"{name} as it is ({change.found}); the desired schema has {change.expected}"

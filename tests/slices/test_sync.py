@@ -1,4 +1,4 @@
-"""`-- migrate:sync`: the CREATE statements are the wish, and what lacks is added, nothing else."""
+"""`-- migrate:sync`: what a tenant lacks of the CREATE statements is added, and nothing else is changed."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class TestSqlite:
         assert set(told) == {"t.id", "t.a", "t.b", "t.c", "t.t_a", "t.c > 0"}
         assert len(outcome.warnings) == 8
         assert (
-            "migrations/001: sync leaves index t.t_a as it is ((a)), and the wish says (a, b)"
+            "migrations/001: sync leaves index t.t_a as it is ((a)); the desired schema has (a, b)"
             in "\n".join(outcome.warnings)
         )
         status = await Ledger.open(terminal.folder / "ledger.toml").status()
