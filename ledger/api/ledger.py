@@ -15,7 +15,7 @@ import msgspec
 
 from ledger import requests as ask
 from ledger.api.connection import Connection
-from ledger.calls.tenants import gone_tenants, matches_any
+from ledger.calls.tenants import gone_tenants
 from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.events import Recorded
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ledger.adopt.tenant import Importing
     from ledger.api.status import Status
     from ledger.api.verify import VerifyReport
+    from ledger.backups.check import BackupCheck
+    from ledger.backups.prune import Pruning
     from ledger.doctor.report import DoctorReport
     from ledger.fleet.planning import FleetPlan
     from ledger.fleet.report import RunReport
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from ledger.rehearse.report import RehearsalReport
     from ledger.reset.tenant import Resetting
     from ledger.runner.kept import KeptBackup
-    from ledger.runner.prune import BackupCheck, Pruning
     from ledger.schema import Schema
     from ledger.stats.gather import Stats
 
@@ -105,7 +106,7 @@ class Ledger(Connection):
     @takes(ask.Prune)
     async def prune_backups(self, request: ask.Prune) -> RunReport:
         """Delete backups beyond the newest `keep` and from before a time; the newest sound one stays."""
-        from ledger.api.backups import prune
+        from ledger.backups.fleet import prune
 
         async with self._call("prune", request.tenants, request.reason) as call:
             return await prune(call, request)
@@ -244,7 +245,7 @@ class Ledger(Connection):
     @takes(ask.PlanPrune)
     async def plan_prune(self, request: ask.PlanPrune) -> tuple[Pruning, ...]:
         """Which backups `prune_backups` would delete, and which it keeps whatever was asked."""
-        from ledger.api.backups import plan_prune
+        from ledger.backups.fleet import plan_prune
 
         async with self._call("prune", request.tenants) as call:
             return await plan_prune(call, request)
@@ -272,14 +273,14 @@ class Ledger(Connection):
         A tenant that is named has its backups even where the configuration finds it no more:
         that is when they are wanted most.
         """
+        from ledger.backups.fleet import tenants_named
         from ledger.runner.kept import kept_backups
 
         async with self._ready() as ready:
             kept = await kept_backups(ready.store)
             if not kept:
                 await self._require_right(ready, await load_fleet(ready.store))
-            named = [one for one in request.patterns if one != "*"]
-            names = {one.tenant for one in kept if matches_any(one.tenant, named)}
+            names = tenants_named(kept, request.patterns)
             try:
                 chosen = await self._choose(ready, request.tenants)
             except UsageError:
@@ -287,16 +288,15 @@ class Ledger(Connection):
                     raise
             else:
                 names |= {target.name for target in chosen.targets}
-            return [one for one in kept if one.tenant in names]
+            return [backup for backup in kept if backup.tenant in names]
 
     @takes(ask.VerifyBackups)
     async def verify_backups(self, request: ask.VerifyBackups) -> list[BackupCheck]:
         """Read every recorded backup through: its hash, and that it opens and is whole."""
-        from ledger.fleet.fanout import each
-        from ledger.runner.prune import check_backup
+        from ledger.backups.fleet import check_backups
 
         found = await self.backups(request.tenants)
-        return await each(found, check_backup, parallel=self.config.parallel)
+        return await check_backups(found, parallel=self.config.parallel)
 
     @takes(ask.Rehearse)
     async def rehearse(self, request: ask.Rehearse) -> RehearsalReport:

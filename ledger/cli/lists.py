@@ -14,14 +14,13 @@ from ledger.errors import NewerLedgerError
 from ledger.events import Recorded
 from ledger.render.columns import Column
 from ledger.render.rows import RowWriter, write_json, write_rows
-from ledger.render.text import bytes_text, count_text, one_line, short_time
+from ledger.render.text import count_text, one_line, short_time
 
 if TYPE_CHECKING:
     from ledger.api.status import Status
     from ledger.engines.base import Target
     from ledger.lint import Finding
     from ledger.projections import RunState
-    from ledger.runner.kept import KeptBackup
 
 CHECK_FOUND: Final = 4
 
@@ -193,45 +192,6 @@ def runs(settings: Settings, found: Sequence[RunState]) -> int:
             row["finished_at"] = short_time(run.finished_at) or "not yet"
         rows.append(row)
     write_rows(rows, _RUNS, form=settings.format, out=sys.stdout, empty="No runs yet.")
-    return 0
-
-
-_BACKUPS: Final = (
-    Column("seq", "Seq", number=True),
-    Column("tenant", "Tenant"),
-    Column("at", "Taken"),
-    Column("bytes", "Size", number=True),
-    Column("applied", "With"),
-    Column("path", "Path"),
-)
-
-
-def backups(settings: Settings, found: Sequence[KeptBackup]) -> int:
-    """One row a backup; `applied` are the migrations that it holds."""
-    rows = [
-        {
-            "seq": one.seq,
-            "tenant": one.tenant,
-            "at": one.at,
-            "run": one.run,
-            "bytes": one.backup.bytes,
-            "sha256": one.backup.sha256,
-            "format": one.backup.format,
-            "covers": one.backup.covers,
-            "applied": [ref.id for ref in one.backup.applied],
-            "path": one.backup.path,
-        }
-        for one in found
-    ]
-    if settings.format == "table":
-        for row, one in zip(rows, found, strict=True):
-            newest = one.backup.applied[-1:]
-            row |= {
-                "at": short_time(one.at),
-                "bytes": bytes_text(one.backup.bytes),
-                "applied": [ref.id for ref in newest] or "nothing applied",
-            }
-    write_rows(rows, _BACKUPS, form=settings.format, out=sys.stdout, empty="No backups.")
     return 0
 
 

@@ -21,13 +21,14 @@ from ledger.engines.foreign import ForeignTable
 from ledger.engines.maintain import Maintenance
 from ledger.engines.measured import Plan
 from ledger.engines.source import Named, TenantSource
-from ledger.engines.work import Done, Journal, Marker, SyncPlan, Work
+from ledger.engines.work import Done, Journal, Marker, Work
 from ledger.errors import UnreachableError
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, DialectName, Migration, Step
 from ledger.scripts.touching import Touched
+from ledger.sync.steps import SyncPlan
 
 T = TypeVar("T")
 

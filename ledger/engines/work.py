@@ -161,13 +161,6 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     plans: tuple[tuple[str, Plan], ...] | None = None
 
 
-class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sync section comes to on one tenant: the statements it lacks, and what they leave different."""
-
-    steps: tuple[Step, ...] = ()
-    drift: tuple[Change, ...] = ()
-
-
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """A migration's end: its checks, and the tenant's mark afterwards.
 

@@ -12,9 +12,9 @@ from ledger.fleet.fanout import each_target
 from ledger.fleet.planning import Decisions, FleetPlan, PlannedMigration, PlannedStep, TenantPlan
 from ledger.fleet.progress import Unwatched
 from ledger.plan import Catalogue
-from ledger.runner.sync import change_text
 from ledger.scripts.model import Migration
 from ledger.scripts.placeholders import bind
+from ledger.sync.drift import change_text
 
 BEFORE_IT = "computed for the tenant as it is now; what runs before it may leave less to do"
 

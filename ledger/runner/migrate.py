@@ -42,9 +42,9 @@ from ledger.runner.marker import (
 )
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.skipped import record_skip
-from ledger.runner.sync import sync_drift, sync_warnings
 from ledger.scripts.model import Migration
 from ledger.scripts.queries import Query
+from ledger.sync.drift import sync_drift, sync_warnings
 
 MAX_REPAIRS = 3
 """How often one run brings its view of a tenant in line with the tenant's marker."""

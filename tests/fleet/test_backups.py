@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from ledger.backups.prune import prunable
 from ledger.errors import UsageError
 from ledger.runner.kept import KeptBackup
-from ledger.runner.prune import prunable
 from tests.place import ENGINES, MakePlace, Place
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ledger.dialects import dialect_of
 from ledger.dialects.sqlite.types import affinity
 from ledger.schema import Column, ForeignKey, Index, Schema, Table
-from ledger.sync import as_drift, gap
+from ledger.sync.gap import as_drift, gap
 
 MYSQL = dialect_of("mysql")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,7 @@ from ledger.cli.options import (
 )
 from ledger.cli.settings import Settings
 from ledger.cli.times import TIME
+from ledger.render.text import one_line
 
 if TYPE_CHECKING:
     from ledger.api import Ledger
@@ -46,11 +48,12 @@ command.params.extend(shared_options())
 
 
 def _list(settings: Settings, **request: Any) -> Work:
-    from ledger.cli import lists, shown
+    from ledger.backups.render import write_backups
+    from ledger.cli import shown
 
     async def work(ledger: Ledger) -> int:
-        code = lists.backups(settings, await ledger.backups(**request))
-        return shown.unanswered(settings, ledger, code)
+        write_backups(await ledger.backups(**request), form=settings.format, out=sys.stdout)
+        return shown.unanswered(settings, ledger)
 
     return work
 
@@ -66,10 +69,13 @@ def list_command(settings: Settings, **request: Any) -> Work:
 @all_or_chosen
 def verify_command(settings: Settings, **request: Any) -> Work:
     """Read every backup through: its hash, and that a restore would take it. Ends with 4 if one is bad."""
-    from ledger.cli import backups, shown
+    from ledger.backups.render import write_checks
+    from ledger.cli import shown
 
     async def work(ledger: Ledger) -> int:
-        code = backups.checks(settings, await ledger.verify_backups(**request))
+        found = await ledger.verify_backups(**request)
+        write_checks(found, form=settings.format, out=sys.stdout, quiet=settings.quiet)
+        code = 0 if all(check.sound for check in found) else shown.CHECK_FOUND
         return shown.unanswered(settings, ledger, code)
 
     return work
@@ -94,11 +100,16 @@ def prune_command(
     if request["keep"] is None and request["before"] is None:
         raise click.UsageError("say which backups may go: --keep N, --older-than AGE, or both.")
     need_terminal_or_yes(yes=yes or dry_run)
-    from ledger.cli import backups, shown
+    from ledger.backups.render import write_prunings
+    from ledger.cli import shown
 
     async def work(ledger: Ledger) -> int:
         if dry_run or not yes:
-            backups.prunings(settings, await ledger.plan_prune(**request))
+            plans = await ledger.plan_prune(**request)
+            write_prunings(plans, form=settings.format, out=sys.stdout)
+            for plan in plans:
+                if plan.problem:
+                    sys.stderr.write(f"{one_line(plan.tenant)}: {one_line(plan.problem)}\n")
             if dry_run:
                 return 0
         await shown.ask(ledger, request["tenants"], "Delete these backups", yes=yes)

@@ -24,12 +24,13 @@ from ledger.engines.mysql.maintain.maintain import MysqlMaintenance
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import sync
 from ledger.engines.mysql.trouble import translated
-from ledger.engines.work import Done, Journal, Marker, SyncPlan, Work
+from ledger.engines.work import Done, Journal, Marker, Work
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Migration, Step
 from ledger.scripts.touching import touched
+from ledger.sync.steps import SyncPlan
 
 
 class MysqlSession:

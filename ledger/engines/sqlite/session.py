@@ -33,11 +33,12 @@ from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.schema import sync
 from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.engines.sqlite.steps import marks_connection, run_checks, snapshot
-from ledger.engines.work import Done, Journal, Marker, SyncPlan, Work
+from ledger.engines.work import Done, Journal, Marker, Work
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
 from ledger.scripts.model import Check, Migration, Step
+from ledger.sync.steps import SyncPlan
 
 
 class SqliteSession:

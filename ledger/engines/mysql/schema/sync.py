@@ -29,13 +29,12 @@ from ledger.engines.mysql.schema.objects import Names
 from ledger.engines.mysql.schema.table_text import column_and_key_lines
 from ledger.engines.mysql.scratch import database as scratch
 from ledger.engines.mysql.trouble import NO_PRIVILEGE, step_failed
-from ledger.engines.sync import Statement, missing_tables, numbered, table_of
-from ledger.engines.work import SyncPlan
 from ledger.errors import ScriptError, StepFailedError, TenantError
 from ledger.events import Change
 from ledger.schema import ForeignKey, Schema, Table
 from ledger.scripts.model import Step
-from ledger.sync import Addition, Gap, as_drift, gap
+from ledger.sync.gap import Addition, Gap, as_drift, gap
+from ledger.sync.steps import Statement, SyncPlan, missing_tables, numbered, table_of
 
 SETTINGS: Final = """
 SELECT @@sql_mode, @@character_set_database, @@collation_database, @@lower_case_table_names

@@ -18,12 +18,11 @@ from ledger.drivers.application import Application, equip
 from ledger.engines.sqlite.schema.ddl import column_definitions, quoted
 from ledger.engines.sqlite.schema.introspect import READ_DEFINITIONS, SchemaCache
 from ledger.engines.sqlite.trouble import REFUSALS, step_failed
-from ledger.engines.sync import Statement, missing_tables, numbered, table_of
-from ledger.engines.work import SyncPlan
 from ledger.events import Change
 from ledger.schema import Schema
 from ledger.scripts.model import Step
-from ledger.sync import Addition, as_drift, gap
+from ledger.sync.gap import Addition, as_drift, gap
+from ledger.sync.steps import Statement, SyncPlan, missing_tables, numbered, table_of
 
 _FORBIDDEN: Final = frozenset({sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
 

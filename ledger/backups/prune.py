@@ -15,7 +15,7 @@ import anyio.to_thread
 import msgspec
 
 from ledger import events as ev
-from ledger.engines.backups import verify_backup
+from ledger.backups.check import check_backup
 from ledger.engines.base import Target
 from ledger.errors import BackupError, ClaimHeldError, ConflictError, LedgerError
 from ledger.runner.context import RunContext
@@ -23,22 +23,6 @@ from ledger.runner.kept import KeptBackup
 from ledger.runner.outcome import Outcome, failure
 
 ATTEMPTS = 20
-
-
-class BackupCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One backup read through. `problem` says what is wrong with it, nothing if it is sound."""
-
-    tenant: str
-    seq: int
-    at: str
-    path: str
-    bytes: int
-    problem: str = ""
-
-    @property
-    def sound(self) -> bool:
-        """Whether it is the recorded file, and whole."""
-        return not self.problem
 
 
 class Pruning(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,25 +48,9 @@ def prunable(
     """
     beyond = backups[: max(0, len(backups) - keep)]
     return tuple(
-        one for one in beyond if one.seq != protected and (before is None or one.at < before)
-    )
-
-
-async def check_backup(kept: KeptBackup) -> BackupCheck:
-    """Read one through."""
-    backup = kept.backup
-    problem = ""
-    try:
-        await verify_backup(Path(backup.path), form=backup.format, sha256=backup.sha256)
-    except BackupError as error:
-        problem = error.message
-    return BackupCheck(
-        tenant=kept.tenant,
-        seq=kept.seq,
-        at=kept.at,
-        path=backup.path,
-        bytes=backup.bytes,
-        problem=problem,
+        backup
+        for backup in beyond
+        if backup.seq != protected and (before is None or backup.at < before)
     )
 
 
@@ -125,14 +93,14 @@ async def prune_tenant(ctx: RunContext, target: Target, pruning: Pruning) -> Out
             )
         going = (*pruning.delete, *pruning.leftovers)
         folder = ctx.settings.backups.resolve()
-        for one in going:
-            _require_inside(one, folder, target)
+        for backup in going:
+            _require_inside(backup, folder, target)
         await _record(ctx, target, pruning.delete)
-        for one in going:
-            await _unlink(one, target)
+        for backup in going:
+            await _unlink(backup, target)
     except LedgerError as error:
         return failure(target.name, error)
-    freed = sum(one.backup.bytes for one in going)
+    freed = sum(backup.backup.bytes for backup in going)
     count = len(going)
     return Outcome(
         tenant=target.name,
@@ -155,13 +123,13 @@ async def _record(ctx: RunContext, target: Target, delete: Sequence[KeptBackup])
     """Append at the version at which no run works on the tenant. Raises ClaimHeldError."""
     events = [
         ev.BackupPruned(
-            backup_seq=one.seq,
-            path=one.backup.path,
-            bytes=one.backup.bytes,
-            sha256=one.backup.sha256,
+            backup_seq=kept.seq,
+            path=kept.backup.path,
+            bytes=kept.backup.bytes,
+            sha256=kept.backup.sha256,
             reason=ctx.reason,
         )
-        for one in delete
+        for kept in delete
     ]
     for _ in range(ATTEMPTS if events else 0):
         state = ctx.state(target.name)
@@ -174,7 +142,7 @@ async def _record(ctx: RunContext, target: Target, delete: Sequence[KeptBackup])
             await ctx.refresh(target.name)
     if events:
         raise ClaimHeldError(
-            "another run works on it just now; none of its backups was deleted",
+            "another run works on it; none of its backups was deleted",
             tenant=target.name,
             hint="Run the same command again when that run has ended.",
         )

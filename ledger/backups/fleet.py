@@ -1,24 +1,40 @@
-"""`backups prune` over many tenants."""
+"""`backups list`, `verify` and `prune` over many tenants."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ledger.backups.check import BackupCheck, check_backup
+from ledger.backups.prune import Pruning, plan_tenant, prune_tenant
 from ledger.calls.call import Call
+from ledger.calls.tenants import matches_any
 from ledger.engines.base import Target
+from ledger.fleet.fanout import each
 from ledger.fleet.report import RunReport
 from ledger.plan import Catalogue
 from ledger.requests import PlanPrune, Prune
 from ledger.runner.kept import KeptBackup, all_backups
 from ledger.runner.outcome import Outcome
-from ledger.runner.prune import Pruning, plan_tenant, prune_tenant
 from ledger.stores.filters import moment_text
+
+
+def tenants_named(kept: Sequence[KeptBackup], patterns: Sequence[str]) -> set[str]:
+    """Tenants with backups that `patterns` name, other than by `*`: the configuration may find them no more."""
+    named = [pattern for pattern in patterns if pattern != "*"]
+    return {backup.tenant for backup in kept if matches_any(backup.tenant, named)}
+
+
+async def check_backups(kept: Sequence[KeptBackup], *, parallel: int) -> list[BackupCheck]:
+    """Read each of them through, at most `parallel` at once."""
+    return await each(kept, check_backup, parallel=parallel)
 
 
 async def plan_prune(call: Call, request: PlanPrune) -> tuple[Pruning, ...]:
     """What would go, for each chosen tenant."""
     before = None if request.before is None else moment_text(request.before)
     by_tenant: dict[str, list[KeptBackup]] = {}
-    for one in await all_backups(call.ctx.store):
-        by_tenant.setdefault(one.tenant, []).append(one)
+    for backup in await all_backups(call.ctx.store):
+        by_tenant.setdefault(backup.tenant, []).append(backup)
     return tuple(
         [
             await plan_tenant(
@@ -31,7 +47,7 @@ async def plan_prune(call: Call, request: PlanPrune) -> tuple[Pruning, ...]:
 
 async def prune(call: Call, request: Prune) -> RunReport:
     """Delete what `plan_prune` names, recorded as a run; a tenant without any stays out of it."""
-    plans = {one.tenant: one for one in await plan_prune(call, request)}
+    plans = {plan.tenant: plan for plan in await plan_prune(call, request)}
 
     async def work(target: Target, catalogue: Catalogue) -> Outcome:
         return await prune_tenant(call.ctx, target, plans[target.name])

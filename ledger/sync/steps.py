@@ -1,4 +1,4 @@
-"""What a `sync` section comes to, the same on every engine: numbered steps, and what stays as it is."""
+"""What a section sync comes to on one tenant, the same on every engine: numbered steps, and what stays as it is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import NamedTuple
 import msgspec
 
 from ledger.dialects.base import Dialect
-from ledger.engines.work import SyncPlan
 from ledger.events import Change
 from ledger.scripts.model import Step, sha256_hex
+
+
+class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sync section comes to on one tenant: the statements it lacks, and what they leave different."""
+
+    steps: tuple[Step, ...] = ()
+    drift: tuple[Change, ...] = ()
 
 
 class Statement(NamedTuple):
