@@ -13,7 +13,12 @@ from typing import Any, Final
 
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.engines.mysql.schema.model import Listing
-from ledger.engines.mysql.schema.objects import Names, normalised, without_definer
+from ledger.engines.mysql.schema.objects import (
+    Names,
+    normalised,
+    without_definer,
+    without_introducers,
+)
 from ledger.engines.mysql.schema.programs import passes, program_text
 from ledger.engines.mysql.schema.table_text import TableText, read_table_text
 from ledger.schema import Column, Definition, ForeignKey, Index, Schema, Table
@@ -173,7 +178,7 @@ def column(
     _, name, kind, nullable, default, extra, collation, generation, comment = row
     parts = [extra]
     if generation:
-        parts.append(f"AS ({generation})")
+        parts.append(f"AS ({without_introducers(_text(generation))})")
     if collation and collation != table_collation:
         parts.append(f"COLLATE {collation}")
     if comment:
@@ -183,13 +188,15 @@ def column(
         name=name,
         type=_text(kind),
         nullable=nullable == "YES",
-        default=None if default is None else _default(_text(default), names),
+        default=None if default is None else _default(_text(default), _text(extra), names),
         extra=" ".join(_text(part) for part in parts if part),
     )
 
 
-def _default(text: str, names: Names) -> str:
+def _default(text: str, extra: str, names: Names) -> str:
     """A sequence's value stands there with the sequence's database."""
+    if "DEFAULT_GENERATED" in extra:
+        return without_introducers(text)
     return names.neutral(text) if "nextval(" in text.lower() else text
 
 
@@ -223,7 +230,7 @@ def _index(name: str, parts: list[Row], more: str) -> Index:
 
 
 def _part(row: Row) -> str:
-    text = row["COLUMN_NAME"] or f"({row.get('EXPRESSION') or ''})"
+    text = row["COLUMN_NAME"] or f"({without_introducers(_text(row.get('EXPRESSION') or ''))})"
     if row["SUB_PART"]:
         text += f"({row['SUB_PART']})"
     return text + (" DESC" if row["COLLATION"] == "D" else "")
@@ -255,7 +262,8 @@ def _checks(rows: Iterable[tuple[Any, ...]], names: Names) -> tuple[str, ...]:
     return tuple(
         sorted(
             names.neutral(
-                f"{name}: {_text(clause)}" + (" NOT ENFORCED" if enforced == "NO" else "")
+                f"{name}: {without_introducers(_text(clause))}"
+                + (" NOT ENFORCED" if enforced == "NO" else "")
             )
             for _, name, clause, enforced in rows
         )

@@ -24,6 +24,13 @@ _COUNTER: Final = re.compile(r" AUTO_INCREMENT=\d+")
 # MySQL names a column's character set too once its collation was given explicitly, as it is when
 # SHOW CREATE's own text is run; the collation alone says the same.
 _CHARSET: Final = re.compile(r" CHARACTER SET \w+(?= COLLATE \w+)")
+_INTRODUCER: Final = re.compile(
+    r"`(?:[^`]|``)*`|'(?:[^'\\]|\\.|'')*'|\\'(?:[^\\]|\\\\(?:\\['\\]|[^\\']))*\\'"
+    r"|(?<![\w$])(?P<introducer>_(?!binary\b)[a-z0-9]+)(?=\\?')",
+    re.DOTALL,
+)
+"""In information_schema's expressions a backslash stands before each quote of MySQL's literals."""
+
 _TEXT_COLUMN: Final = {
     "table": 1, "sequence": 1, "trigger": 2, "procedure": 2, "function": 2, "event": 3,
     "package": 2, "package body": 2, "library": 2,
@@ -146,12 +153,22 @@ async def _state(connection: MysqlConnection, kind: str, name: str, names: Names
         return ObjectState(kind=kind, name=name, text="(not readable)")
     text = raw.decode() if isinstance(raw, bytes) else str(raw)
     mode = f"{row[1]}\n" if kind not in ("table", "sequence") else ""
-    return ObjectState(kind=kind, name=name, text=mode + normalised(text, names), raw=text)
+    same = normalised(without_introducers(text) if kind == "table" else text, names)
+    return ObjectState(kind=kind, name=name, text=mode + same, raw=text)
 
 
 def normalised(text: str, names: Names) -> str:
     """SHOW CREATE's text without what differs between equal tenants."""
     return names.neutral(_CHARSET.sub("", _COUNTER.sub("", _DEFINER.sub("", text))))
+
+
+def without_introducers(text: str) -> str:
+    """The text without the character sets of its literals, `_binary` apart.
+
+    MySQL writes that of the connection into CHECK, DEFAULT, generated columns and indexed expressions, and another
+    one when it makes the table anew.
+    """
+    return _INTRODUCER.sub(lambda one: "" if one["introducer"] else one[0], text)
 
 
 def without_definer(text: str) -> str:

@@ -21,7 +21,7 @@ from ledger.drivers import mysql
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import catalog
-from ledger.engines.mysql.schema.objects import Names, normalised
+from ledger.engines.mysql.schema.objects import Names, normalised, without_introducers
 from ledger.engines.mysql.schema.table_text import column_and_key_lines, read_table_text
 from ledger.schema import ForeignKey, Schema, Table
 from ledger.scripts.model import Step
@@ -180,7 +180,7 @@ def _column(row: Mapping[str, Any], line: str) -> tuple[Any, ...]:
         row["Field"],
         row["Type"],
         row["Null"],
-        None if default is None or default[1] == "NULL" else default[1],
+        None if default is None or default[1] == "NULL" else without_introducers(default[1]),
         " ".join(_NO_EXTRA.sub("", str(row["Extra"])).split()),
         row["Collation"],
         _unescaped(generated[1]) if generated else "",
@@ -197,7 +197,7 @@ def _statistics(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unescaped(expression: str) -> str:
     """MySQL writes the quotes of an expression's literals as \\' for tables that are not temporary."""
-    return expression.replace("\\'", "'")
+    return without_introducers(expression).replace("\\'", "'")
 
 
 def with_foreign_keys(
