@@ -7,9 +7,10 @@ from typing import Literal, Protocol
 import msgspec
 
 from ledger.engines.measured import Measured, Plan
-from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef
+from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef, ObjectEffect
 from ledger.schema import Schema
 from ledger.scripts.model import Check, PythonModule, Section, Step
+from ledger.scripts.touching import Touched
 
 ABSENT = "absent"
 """The fingerprint where none of the objects exists."""
@@ -26,7 +27,7 @@ class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     `state` is `applied`, or `running` while only `step` of its steps have landed
     (non-transactional engines). `steps` and `checks` are results as they were, so
     that events lost in a crash can be written again; `measured` is from before the first step.
-    `touched` are names of what a Python migration's statements made or changed, where an engine keeps them.
+    `touches` is what a Python migration's statements made, found and changed, where an engine keeps it.
     """
 
     ref: MigrationRef
@@ -37,7 +38,7 @@ class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[StepResult, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     measured: Measured | None = None
-    touched: tuple[str, ...] = ()
+    touches: Touched = Touched()
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +58,7 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A step's outcome as the engine saw it; `skipped` holds the reason if its guard held.
 
     `of` is how many steps there are in all, where a sync section adds to the others. `existed`
-    is that of StepApplied, `up_step` that of StepSkipped.
+    and `effects` are those of StepApplied, `up_step` that of StepSkipped.
     """
 
     number: int
@@ -72,6 +73,7 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warnings: tuple[str, ...] = ()
     of: int = 0
     existed: bool | None = None
+    effects: tuple[ObjectEffect, ...] | None = None
     up_step: int | None = None
 
 

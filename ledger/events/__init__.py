@@ -30,7 +30,7 @@ from ledger.events.codec import (
 )
 from ledger.events.envelope import NewEvent, Recorded, envelope_hash, event_hash
 from ledger.events.runs import FleetSeen, LeaseRenewed, RunFinished, RunStarted
-from ledger.events.steps import AheadStep, StepApplied, StepSkipped, StepStarted
+from ledger.events.steps import AheadStep, ObjectEffect, StepApplied, StepSkipped, StepStarted
 from ledger.events.tenants import (
     BackupCreated,
     BackupPruned,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -41,12 +41,27 @@ class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
     reached: int = 0
 
 
+class ObjectEffect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a statement did to one object of the tenant, names as they are there.
+
+    `found`: it creates the object unless it is there, and it was. `kind` is `table`, `view`, `index` …;
+    `table` is that of an index or a trigger, `new` the name that a rename gave.
+    """
+
+    did: Literal["made", "found", "changed", "renamed", "dropped"]
+    kind: str
+    name: str
+    table: str = ""
+    new: str = ""
+
+
 class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):
     """A step's effect is durable in the tenant. `statement` is the SHA-256 of its text.
 
     `recovered` says that it was found done after a crash. `before` and `after`
     are fingerprints of the touched objects where the engine took them. `existed` says of a CREATE
-    with IF NOT EXISTS or OR REPLACE whether the object was there before it.
+    with IF NOT EXISTS or OR REPLACE whether the object was there before it. `effects` are a Python
+    migration's, whose text no file keeps; None where the statement does not show them.
     """
 
     set: str
@@ -63,6 +78,7 @@ class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):
     after: str = ""
     warnings: tuple[str, ...] = ()
     existed: bool | None = None
+    effects: tuple[ObjectEffect, ...] | None = None
 
     @property
     def found_existing(self) -> bool:

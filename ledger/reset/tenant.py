@@ -25,8 +25,16 @@ from ledger.runner.context import RunContext
 from ledger.runner.held import claimed
 from ledger.runner.kept import kept_migration
 from ledger.runner.outcome import Outcome, failure
-from ledger.runner.ran import Ran, fold_sync, how_far, not_at_their_end, what_ran
-from ledger.scripts.created import Ownership, claim_manifest, fold_section
+from ledger.runner.ran import (
+    Ran,
+    fold_python,
+    fold_ran,
+    fold_sync,
+    how_far,
+    not_at_their_end,
+    what_ran,
+)
+from ledger.scripts.created import Ownership, fold_section
 from ledger.scripts.model import Migration, Step
 
 
@@ -179,10 +187,8 @@ async def _what_to_drop(
     for ref in state.applied:
         migration = await _bound(ctx, engine, target, catalogue, ref)
         known = ran.get(ref.key, Ran())
-        fold_section(ownership, migration.up, skipped=known.skipped, existed=known.existed)
-        fold_sync(ownership, migration, known)
-        claim_manifest(ownership, migration, target.variables)
-        notes += _unknown_of(migration)
+        if not fold_ran(ownership, migration, known, target.variables):
+            notes.append(_unknown_of(migration))
     doubtful: list[tuple[Migration, Step]] = []
     for ref, entry in not_at_their_end(state, await session.marker(), ran):
         migration = await _bound(ctx, engine, target, catalogue, ref)
@@ -195,7 +201,9 @@ async def _what_to_drop(
         known.here = True
         known.statements |= far.made
         fold_sync(ownership, migration, known, but=far.perhaps)
-        notes += _unknown_of(migration)
+        if migration.path.endswith(".py"):
+            fold_python(ownership, known)
+            notes.append(_unknown_of(migration))
         doubtful += [(migration, step) for step in far.perhaps]
     schema = await session.schema()
     same_case = await engine.same_case(target)
@@ -235,14 +243,12 @@ def _require_same(sure: DropList, other: DropList, migration: Migration, step: S
         )
 
 
-def _unknown_of(migration: Migration) -> list[str]:
-    """What is to be said of a migration whose statements cannot be read."""
-    if not migration.path.endswith(".py") or migration.manifest.tables_created:
-        return []
-    return [
-        f"what the Python migration {migration.id} created is not known: it stays"
-        " (tables_created in version.json would tell)"
-    ]
+def _unknown_of(migration: Migration) -> str:
+    """What is to be said of a Python migration of which not all that it did is recorded."""
+    return (
+        f"not all that the Python migration {migration.id} created is known: what is not stays;"
+        " drop it yourself if it is the migration's"
+    )
 
 
 async def _bound(

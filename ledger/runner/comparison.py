@@ -25,9 +25,9 @@ from ledger.projections import TenantState
 from ledger.runner.context import RunContext
 from ledger.runner.kept import kept_migration
 from ledger.runner.past import Then
-from ledger.runner.ran import Ran, fold_sync, what_ran
+from ledger.runner.ran import Ran, fold_ran, what_ran
 from ledger.schema import Schema, encode_schema, fingerprint
-from ledger.scripts.created import Ownership, claim_manifest, fold_section
+from ledger.scripts.created import Ownership
 from ledger.scripts.model import SkipIf, Step
 
 ROWS: Final = frozenset({"dml", "query", "transaction"})
@@ -98,9 +98,7 @@ class View(NamedTuple):
             except LedgerError:
                 continue
             known = ran.get(ref.key, Ran())
-            fold_section(ownership, migration.up, skipped=known.skipped, existed=known.existed)
-            fold_sync(ownership, migration, known)
-            claim_manifest(ownership, migration, self.target.variables)
+            fold_ran(ownership, migration, known, self.target.variables)
         prefix = self.target.prefix
         return frozenset(_neutral(item.name, prefix).lower() for item in ownership.owned)
 

@@ -38,6 +38,7 @@ def step_event(
         after=result.after,
         warnings=result.warnings,
         existed=result.existed,
+        effects=result.effects,
     )
 
 

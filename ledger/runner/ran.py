@@ -7,7 +7,7 @@ one that may have run without a trace is kept apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -15,10 +15,10 @@ import msgspec
 from ledger import events as ev
 from ledger.dialects import dialect_of
 from ledger.engines.work import ABSENT, Intent, Marker, MarkerEntry
-from ledger.events import MigrationRef
+from ledger.events import MigrationRef, ObjectEffect
 from ledger.projections import TenantState
 from ledger.runner.facts import as_intent, step_event
-from ledger.scripts.created import Ownership
+from ledger.scripts.created import Ownership, claim_manifest, fold_section
 from ledger.scripts.model import Migration, Step
 from ledger.scripts.undoing import NotMade
 from ledger.stores.base import Filter
@@ -44,6 +44,7 @@ COMPLETE: Final = ("step_failed", "check_failed")
 class Ran(msgspec.Struct, kw_only=True):
     """What is known of one migration's up steps: numbers, and hashes of what ran.
 
+    `effects` are those of a Python migration's steps, by number; None where they are not known.
     `here` is false for one that was only counted as applied (baseline, import).
     `begun` is set while a run began it and no event says how far it came.
     """
@@ -51,6 +52,7 @@ class Ran(msgspec.Struct, kw_only=True):
     skipped: set[int] = msgspec.field(default_factory=set)
     existed: set[int] = msgspec.field(default_factory=set)
     statements: set[str] = msgspec.field(default_factory=set)
+    effects: dict[int, tuple[ObjectEffect, ...] | None] = msgspec.field(default_factory=dict)
     here: bool = False
     begun: MigrationRef | None = None
 
@@ -62,6 +64,7 @@ class Ran(msgspec.Struct, kw_only=True):
             self.skipped.add(event.step)
             return
         self.statements.add(event.statement)
+        self.effects[event.step] = event.effects
         if event.found_existing:
             self.existed.add(event.step)
 
@@ -203,6 +206,31 @@ def _leaves_no_trace(step: Step, migration: Migration) -> bool:
     kind = dialect_of(migration.dialect).classify(step.readable)
     asks = kind.kind in ("session", "query") and (kind.settleable or kind.temporary)
     return step.redo_safe or kind.redo_safe or asks
+
+
+def fold_ran(
+    ownership: Ownership, migration: Migration, ran: Ran, variables: Mapping[str, str]
+) -> bool:
+    """Take in what a bound migration that is applied has made. False where that is not known of all of it.
+
+    What ran here as Python is known by what was recorded of it, whatever version.json says: a table
+    that stands there may be one that it has found.
+    """
+    fold_section(ownership, migration.up, skipped=ran.skipped, existed=ran.existed)
+    fold_sync(ownership, migration, ran)
+    python = migration.path.endswith(".py")
+    if python and ran.here:
+        return fold_python(ownership, ran)
+    claim_manifest(ownership, migration, variables)
+    return not python or bool(migration.manifest.tables_created)
+
+
+def fold_python(ownership: Ownership, ran: Ran) -> bool:
+    """Take in what a Python migration's steps are known to have done. False if that is not all."""
+    for _, effects in sorted(ran.effects.items()):
+        for effect in effects or ():
+            ownership.take(effect)
+    return None not in ran.effects.values()
 
 
 def fold_sync(

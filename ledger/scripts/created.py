@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from ledger.dialects import DialectName, dialect_of
-from ledger.dialects.base import Holder
+from ledger.dialects.base import Dialect, Holder
 from ledger.dialects.kinds import StatementKind
+from ledger.events import ObjectEffect
 from ledger.scripts.model import Check, Migration, Section, Step
 from ledger.scripts.placeholders import bind_text
 
@@ -30,6 +31,8 @@ _KINDS: Final = (
     "library",
 )
 """A package's body goes with its package."""
+_UNREADABLE: Final = ("unknown", "compound", "prepared", "call")
+"""What the text of such a statement does is not known; see kinds.Unsettled."""
 
 
 class Owned(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -60,24 +63,22 @@ class Ownership:
         return tuple(sorted(self._foreign))
 
     def step(self, sql: str, *, existed: bool = False) -> None:
-        """Take a statement in that ran. `existed`: its IF NOT EXISTS found the object there.
-
-        What is in another database, and what ends with the session, is nobody's here.
-        """
+        """Take a statement in that ran. `existed`: its IF NOT EXISTS found the object there."""
         kind = self._dialect.classify(sql)
-        spaces = {name.rpartition(".")[0].lower() for name in (kind.target, *kind.touched)}
-        if kind.kind != "ddl" or spaces - {"", self._dialect.own_space}:
-            return
-        if kind.verb == "CREATE":
-            self._create(kind, existed=existed)
-        elif kind.verb == "DROP":
-            self._drop(kind)
-        elif kind.verb == "RENAME":
-            for old, new in kind.renames:
-                if old:
-                    self._alter((_bare(old), _bare(new)))
-        elif kind.verb == "ALTER" and kind.object == "table":
-            self._alter(tuple(map(_bare, kind.touched)))
+        for effect in effects_of(kind, self._dialect, existed=existed) or ():
+            self.take(effect)
+
+    def take(self, effect: ObjectEffect) -> None:
+        """Take in what a statement did to one object."""
+        match effect.did:
+            case "made" | "found":
+                self._create(effect)
+            case "dropped":
+                self._drop(effect)
+            case "renamed":
+                self._alter(effect.name, effect.new)
+            case "changed":
+                self._alter(effect.name, effect.name)
 
     def claim(self, kind: str, name: str) -> None:
         """Count an object as made because version.json says so."""
@@ -85,27 +86,24 @@ class Ownership:
         if name.lower() not in self._foreign and key not in self._owned:
             self._owned[key] = Owned(kind=kind, name=name)
 
-    def _create(self, kind: StatementKind, *, existed: bool) -> None:
-        what, name, table = kind.object, _bare(kind.target), _bare(kind.owner)
-        if what not in _KINDS or not name or kind.temporary:
-            return
+    def _create(self, effect: ObjectEffect) -> None:
+        what, name, table = effect.kind, effect.name, effect.table
         key = (_space(what), f"{table}.{name}".lower() if what == "index" else name.lower())
-        if existed or (what in _HOLDERS and name.lower() in self._foreign):
+        if effect.did == "found" or (what in _HOLDERS and name.lower() in self._foreign):
             if what in _HOLDERS and key not in self._owned:
                 self._foreign.add(name.lower())
             return
         self._owned[key] = Owned(kind=what, name=name, table=table)
 
-    def _drop(self, kind: StatementKind) -> None:
-        what = kind.object
+    def _drop(self, effect: ObjectEffect) -> None:
+        what, name = effect.kind, effect.name
         if what == "index":
-            self._drop_index(_bare(kind.target), _bare(kind.owner))
+            self._drop_index(name, effect.table)
             return
-        for name in map(_bare, kind.touched):
-            if self._owned.pop((_space(what), name.lower()), None) is None and what in _HOLDERS:
-                self._foreign.add(name.lower())
-            if what == "table":
-                self._forget_parts(name)
+        if self._owned.pop((_space(what), name.lower()), None) is None and what in _HOLDERS:
+            self._foreign.add(name.lower())
+        if what == "table":
+            self._forget_parts(name)
 
     def _drop_index(self, name: str, table: str) -> None:
         """MySQL's indexes are distinguished by their tables, SQLite's by their names alone."""
@@ -120,14 +118,13 @@ class Ownership:
             if owned.table.lower() == table.lower() and owned.table:
                 del self._owned[key]
 
-    def _alter(self, names: tuple[str, ...]) -> None:
-        """The table's name, and after a rename its new one."""
-        old, new = names[0], names[-1]
+    def _alter(self, old: str, new: str) -> None:
+        """A change of the table, and its name before and after it."""
         key = self._key(old)
         if key is None:
             self._foreign |= {old.lower(), new.lower()}
             return
-        if len(names) == 1:
+        if new == old:
             return
         owned = self._owned.pop(key)
         if new.lower() not in self._foreign:
@@ -151,6 +148,43 @@ def _bare(name: str) -> str:
     return name.rpartition(".")[2]
 
 
+def effects_of(
+    kind: StatementKind, dialect: Dialect, *, existed: bool = False
+) -> tuple[ObjectEffect, ...] | None:
+    """What a statement does to the tenant's objects; None where its text does not show it.
+
+    `existed`: what it creates was there. What is in another database, and what ends with the
+    session, is nobody's here.
+    """
+    if kind.unsettled in _UNREADABLE:
+        return None
+    spaces = {name.rpartition(".")[0].lower() for name in (kind.target, *kind.touched)}
+    if kind.kind != "ddl" or spaces - {"", dialect.own_space}:
+        return ()
+    what, owner = kind.object, _bare(kind.owner)
+    names = tuple(map(_bare, kind.touched))
+    found: list[ObjectEffect] = []
+    if kind.verb == "CREATE":
+        if what in _KINDS and kind.target and not kind.temporary:
+            did: Literal["made", "found"] = "found" if existed else "made"
+            found += [ObjectEffect(did=did, kind=what, name=_bare(kind.target), table=owner)]
+    elif kind.verb == "DROP":
+        dropped = (_bare(kind.target),) if what == "index" else names
+        found += [
+            ObjectEffect(did="dropped", kind=what, name=name, table=owner) for name in dropped
+        ]
+    elif kind.verb == "RENAME":
+        pairs = [(_bare(old), _bare(new)) for old, new in kind.renames if old]
+        found += [
+            ObjectEffect(did="renamed", kind="table", name=old, new=new) for old, new in pairs
+        ]
+    elif kind.verb == "ALTER" and what == "table" and len(names) == 1:
+        found += [ObjectEffect(did="changed", kind="table", name=names[0])]
+    elif kind.verb == "ALTER" and what == "table":
+        found += [ObjectEffect(did="renamed", kind="table", name=names[0], new=names[-1])]
+    return tuple(found)
+
+
 def fold_section(
     ownership: Ownership, section: Section, *, skipped: Iterable[int], existed: Iterable[int]
 ) -> None:
@@ -164,7 +198,11 @@ def fold_section(
 def claim_manifest(
     ownership: Ownership, migration: Migration, variables: Mapping[str, str]
 ) -> None:
-    """Take in what version.json calls created."""
+    """Take in what version.json calls created, of a migration whose text does not show it all."""
+    classify = dialect_of(migration.dialect).classify
+    steps = (*migration.up.steps, *migration.sync)
+    if steps and all(classify(step.readable).unsettled not in _UNREADABLE for step in steps):
+        return
     for kind, name in manifest_names(migration, variables):
         ownership.claim(kind, name)
 

@@ -20,7 +20,7 @@ _STAND_IN: Final = "ledger_stand_in_for_the_prefix_"
 """Stands for the prefix while statements are read: braces are no part of a name."""
 
 
-class Touched(msgspec.Struct, frozen=True, kw_only=True):
+class Touched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Names of tables, views, routines …, without those of other databases.
 
     `made` are created where nothing may stand, `found` created unless they are there,
@@ -41,6 +41,15 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
     def altered(self) -> frozenset[str]:
         """What the up steps change, or take as it is, and did not make themselves."""
         return (self.changed | self.found) - self.made
+
+    def __or__(self, other: Touched) -> Touched:
+        """What both touch."""
+        return Touched(
+            made=self.made | other.made,
+            found=self.found | other.found,
+            changed=self.changed | other.changed,
+            undone=self.undone | other.undone,
+        )
 
     def of(self, prefix: str) -> Touched:
         """The same names as a tenant with this prefix has them."""

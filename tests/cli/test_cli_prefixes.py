@@ -400,14 +400,18 @@ def test_a_prefix_in_capitals_where_the_server_folds_case(
 
 
 def test_what_a_python_migration_makes_is_the_tenants(network: Network) -> None:
-    """No file names its tables; the statements that it ran do, also for the runs after it."""
+    """No file names its tables; the statements that it ran do, also for the runs after it.
+
+    What looks like another site's is the tenant's if it made it; what it only filled stays unclear.
+    """
     network.site("wp_")
-    network.sql("CREATE TABLE wp_rank (id INT)")
+    network.sql("CREATE TABLE wp_rank (id INT)", "CREATE TABLE wp_8_logs (id INT)")
     network.configure('prefixes = ["wp_"]', head="allow_python = true\n")
     network.terminal.write(
         "migrations/app/002_made.py",
         "async def up(tenant):\n"
-        "    for name in ('cards', 'boards'):\n"
+        "    await tenant.execute(f'INSERT INTO {tenant.prefix}8_logs VALUES (1)')\n"
+        "    for name in ('cards', 'boards', '7_cards'):\n"
         "        await tenant.execute(f'CREATE TABLE {tenant.prefix}{name} (id INT)')\n",
     )
     network.ok("migrate", "--all-tenants")
@@ -417,8 +421,9 @@ def test_what_a_python_migration_makes_is_the_tenants(network: Network) -> None:
     network.sql("INSERT INTO wp_cards VALUES (1)")
     told = network.ok("migrate", "--all-tenants")
     assert "wp_cards" not in told.out + told.err and "wp_rank" in told.out + told.err
+    assert "wp_7_cards" not in told.out + told.err and "wp_8_logs" in told.out + told.err
     network.configure(
-        'prefixes = ["wp_"]', 'neighbours = ["wp_rank"]', head="allow_python = true\n"
+        'prefixes = ["wp_"]', 'neighbours = ["wp_rank", "wp_8_"]', head="allow_python = true\n"
     )
     network.sql("DELETE FROM wp_cards", "INSERT INTO wp_rank VALUES (1)")
     network.ok("rollback", "app/003", "--all-tenants", "-y", "--by", "backup")

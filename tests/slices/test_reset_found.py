@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.place import WITH_MYSQL, MakePlace, Place
@@ -118,3 +120,79 @@ def test_an_index_that_was_there_stays(place: Place) -> None:
         drop_all(place, name)
     assert len(place.run(first, "SHOW INDEX FROM mine")) == 2
     assert len(place.run(second, "SHOW INDEX FROM mine")) == 1
+
+
+PYTHON = """\
+async def up(tenant):
+    await tenant.execute("CREATE TABLE IF NOT EXISTS shared (id INTEGER PRIMARY KEY)")
+    await tenant.execute("CREATE TABLE old_name (id INTEGER PRIMARY KEY)")
+    await tenant.execute("CREATE INDEX old_id ON old_name (id)")
+    await tenant.execute("CREATE INDEX mine_id ON mine (id)")
+    await tenant.execute("ALTER TABLE old_name RENAME TO own")
+    await tenant.execute("CREATE VIEW seen AS SELECT id FROM own")
+    await tenant.execute("ALTER TABLE mine ADD COLUMN more INTEGER")
+    await tenant.execute("INSERT INTO mine (id) VALUES (7)")
+"""
+
+
+def python_migration(place: Place) -> None:
+    """A migration in Python whose version.json calls all that it works with created."""
+    config = place.folder / "ledger.toml"
+    config.write_text("allow_python = true\n" + config.read_text())
+    place.migration("001_python.py", PYTHON)
+    place.migration("version.json", '{"001": {"tables_created": ["shared", "own", "mine"]}}')
+
+
+def test_what_a_python_migration_only_touched_stays(place: Place) -> None:
+    """What its statements made goes; what they found or changed stays, whatever version.json says."""
+    first, second = place.names
+    python_migration(place)
+    place.ok("migrate", "--all-tenants")
+    drop_all(place, first)
+    assert place.objects(first) == {"mine", "shared"}
+    assert place.run(first, "SELECT id, more FROM mine") == [(7, None)]
+    drop_all(place, second)
+    assert place.objects(second) == {"mine"}
+
+
+def test_a_python_migration_that_stopped_half_way(place: Place) -> None:
+    """The same after a failure in its middle; on SQLite nothing of it is there."""
+    first, second = place.names
+    python_migration(place)
+    place.migration("001_python.py", PYTHON + '    await tenant.execute("SELECT nothing")\n')
+    assert place.ended("migrate", "--all-tenants").code == 3
+    drop_all(place, first)
+    assert place.objects(first) == {"mine", "shared"}
+    drop_all(place, second)
+    assert place.objects(second) == {"mine"}
+
+
+@pytest.mark.parametrize("place", SERVERS, indirect=True)
+@pytest.mark.parametrize("point", ["engine.after_statement:1", "engine.after_statement:2"])
+def test_a_python_migration_that_was_killed_and_went_on(place: Place, point: str) -> None:
+    """What was announced as found, or as made, is known as that after the step is settled."""
+    first, second = place.names
+    python_migration(place)
+    for name in place.names:
+        place.terminal.start("migrate", "--tenant", name, env={"LEDGER_FAILPOINT": point})
+    place.ok("migrate", "--all-tenants")
+    drop_all(place, first)
+    assert place.objects(first) == {"mine", "shared"}
+    drop_all(place, second)
+    assert place.objects(second) == {"mine"}
+
+
+def test_what_version_json_calls_created_and_no_statement_creates_stays(place: Place) -> None:
+    """Of a file of SQL: what it fills is the application's; what it calls may create what is named."""
+    first = place.names[0]
+    said = {"001": {"tables_created": ["mine"]}}
+    place.migration("001_fill.sql", "INSERT INTO mine (id) VALUES (7);\n")
+    if place.engine != "sqlite":
+        place.run(first, "CREATE PROCEDURE make() CREATE TABLE called (id INT)")
+        place.migration("002_call.sql", "CALL make();\n")
+        said["002"] = {"tables_created": ["called"]}
+    place.migration("version.json", json.dumps(said))
+    place.ok("migrate", "--tenant", first)
+    assert ("called" in place.objects(first)) == (place.engine != "sqlite")
+    drop_all(place, first)
+    assert place.objects(first) == {"mine", "shared"}

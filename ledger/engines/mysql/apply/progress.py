@@ -16,6 +16,8 @@ import anyio
 import msgspec
 
 from ledger import failpoints
+from ledger.dialects.kinds import StatementKind
+from ledger.dialects.mysql.dialect import MYSQL
 from ledger.drivers.mysql import MysqlConnection
 from ledger.drivers.mysql_errors import DriverError
 from ledger.engines.measured import Measured
@@ -24,7 +26,9 @@ from ledger.engines.mysql.lock.marker import Begun, Body, MarkerTable
 from ledger.engines.work import Intent, Journal, MarkerEntry, StepResult, Work
 from ledger.errors import FencedError, TenantError
 from ledger.events import CheckResult
+from ledger.scripts.created import effects_of
 from ledger.scripts.model import Step
+from ledger.scripts.touching import Touched
 
 SAVE_SECONDS: Final = 10.0
 RESULTS_MAX: Final = 100
@@ -34,8 +38,8 @@ RESULTS_MAX: Final = 100
 class Progress:
     """One migration under one claim. `step` is the last that landed, `of` as StepResult has it.
 
-    `measured` goes along with whatever is made durable; so does `touched`, what a Python migration's
-    statements have touched.
+    `measured` goes along with whatever is made durable; so does `touches`, what a Python migration's
+    statements have touched. `kinds` are those of its steps, by number.
     """
 
     def __init__(
@@ -44,7 +48,8 @@ class Progress:
         self.step = step
         self.of = 0
         self.begun: Begun | None = None
-        self.touched: tuple[str, ...] = ()
+        self.kinds: dict[int, StatementKind] = {}
+        self.touches = Touched()
         self.measured = measured
         self._work = work
         self._journal = journal
@@ -89,12 +94,27 @@ class Progress:
 
     def done(self, *results: StepResult) -> None:
         """Steps that have landed in the tenant."""
+        results = self._with_effects(results)
         self.step = results[-1].number
         if self.begun is not None and self.begun.step <= self.step:
             self.begun = None
         self._kept.extend(results)
         self._unreported.extend(results)
         self._connection = self._known()
+
+    def _with_effects(self, results: tuple[StepResult, ...]) -> tuple[StepResult, ...]:
+        """A Python migration's results, with what its statements did; what may have been there counts as found."""
+        return tuple(
+            msgspec.structs.replace(
+                result,
+                effects=effects_of(
+                    kind, MYSQL, existed=kind.may_find and result.existed is not False
+                ),
+            )
+            if (kind := self.kinds.get(result.number)) is not None
+            else result
+            for result in results
+        )
 
     def report(self) -> None:
         """Report to the runner the results that it does not have."""
@@ -139,7 +159,7 @@ class Progress:
                 reported=reported,
                 before=before,
                 measured=self.measured,
-                touched=self.touched,
+                touches=self.touches,
                 connection=self._connection,
                 begun=self.begun,
             ),
@@ -154,13 +174,14 @@ class Progress:
 
     async def save_within(self, connection: MysqlConnection, *results: StepResult) -> None:
         """Write the marker as it is to be once the open transaction has committed."""
+        results = self._with_effects(results)
         await self._table.put(
             connection,
             self.entry(step=results[-1].number),
             Body(
                 steps=(*self._kept, *results),
                 measured=self.measured,
-                touched=self.touched,
+                touches=self.touches,
                 connection=self._known(),
             ),
         )
@@ -174,9 +195,9 @@ class Progress:
             connection,
             self.entry(step=before[-1].number if before else self.step),
             Body(
-                steps=(*self._kept, *before),
+                steps=(*self._kept, *self._with_effects(tuple(before))),
                 measured=self.measured,
-                touched=self.touched,
+                touches=self.touches,
                 connection=self._known(),
                 begun=self.begun,
             ),
@@ -218,7 +239,7 @@ class Progress:
                 steps=tuple(self._kept),
                 checks=checks,
                 measured=self.measured,
-                touched=self.touched,
+                touches=self.touches,
             )
             await self._table.put(connection, self.entry(applied=True), body)
             if connection.in_transaction:

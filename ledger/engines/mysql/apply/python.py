@@ -21,7 +21,7 @@ from ledger.engines.python import Parameters, Tenant, file_of, function_of, plac
 from ledger.errors import CheckFailedError, StepFailedError
 from ledger.events import CheckResult
 from ledger.scripts.model import Step, sha256_hex
-from ledger.scripts.touching import Touched, touched
+from ledger.scripts.touching import touched
 
 _HINT = "Correct the migration and run the command again; what landed before stays."
 
@@ -63,9 +63,9 @@ class _Calls:
             attempt.opened.soil()
         elif uses(text).changes:
             attempt.opened.left_something()
-        names = {*attempt.progress.touched, *touched((step,), "mysql").names}
-        attempt.progress.touched = tuple(sorted(names))
-        attempt.opened.reader.work_on(Touched(found=frozenset(names)))
+        attempt.progress.kinds[step.number] = kind
+        attempt.progress.touches |= touched((step,), "mysql")
+        attempt.opened.reader.work_on(attempt.progress.touches)
         if step.number <= self._last_landed:
             self._require_same(step)
             await steps.replay(attempt, step, kind)

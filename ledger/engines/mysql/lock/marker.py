@@ -22,6 +22,7 @@ from ledger.engines.work import Intent, Marker, MarkerEntry, StepResult
 from ledger.errors import TenantError
 from ledger.events import CheckResult, MigrationRef
 from ledger.scripts.model import MARKER_TABLE
+from ledger.scripts.touching import Touched
 
 CREATE: Final = """
 CREATE TABLE IF NOT EXISTS {marker} (
@@ -104,8 +105,9 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `reported` says that they were handed to a living runner. `before` are the texts of
     the objects that the step after `step` touches, as they were before it; `measured` is from before
     the migration's first step. `connection` is what the connection knew once `step` had landed.
-    `begun` stands here if that step has committed the transaction that it ran in. `touched` are names of
-    what a Python migration's statements made or changed, which no file says.
+    `begun` stands here if that step has committed the transaction that it ran in. `touches` is what
+    a Python migration's statements made, found and changed, which no file says; `touched` are the names
+    alone, as an older version wrote them.
     """
 
     steps: tuple[StepResult, ...] = ()
@@ -115,7 +117,13 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     measured: Measured | None = None
     connection: Kept | None = None
     begun: Begun | None = None
+    touches: Touched = Touched()
     touched: tuple[str, ...] = ()
+
+    @property
+    def all_touches(self) -> Touched:
+        """What is known of its statements; of a bare name, that it is not the migration's own."""
+        return self.touches | Touched(found=frozenset(self.touched))
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +190,7 @@ class MarkerTable:
                     epoch=row_epoch,
                     steps=kept.steps,
                     checks=kept.checks,
-                    touched=kept.touched,
+                    touches=kept.all_touches,
                 )
             except msgspec.DecodeError as error:
                 raise TenantError(
@@ -276,7 +284,7 @@ class MarkerTable:
                 entry.direction,
                 entry.step,
                 _ENCODE(entry.ref),
-                _ENCODE(Body(steps=entry.steps, checks=entry.checks, touched=entry.touched)),
+                _ENCODE(Body(steps=entry.steps, checks=entry.checks, touches=entry.touches)),
             )
             for entry in entries
         ]

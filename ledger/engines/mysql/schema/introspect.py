@@ -9,7 +9,6 @@ alone, with the prefix as `{prefix}`; no database name, definer or counter is in
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -56,7 +55,9 @@ OWN: Final = {
 }
 """Not LIKE: what escapes its wildcards depends on the session's sql_mode."""
 FOLDS_CASE: Final = "SELECT @@lower_case_table_names"
-MARKED: Final = "SELECT id, JSON_EXTRACT(`body`, '$.touched') FROM {marker} WHERE id <> ''"
+MARKED: Final = """
+SELECT id, JSON_EXTRACT(`body`, '$.touches'), JSON_EXTRACT(`body`, '$.touched') FROM {marker} WHERE id <> ''
+"""
 TRIGGERS: Final = "SHOW TRIGGERS"
 NAMES: Final = "SHOW TABLES"
 WITH_PROGRAMS: Final = """
@@ -70,6 +71,9 @@ PROGRAMS: Final = frozenset(
 )
 
 Row = tuple[Any, ...]
+
+_TOUCHES: Final = msgspec.json.Decoder(Touched)
+_NAMES: Final = msgspec.json.Decoder(tuple[str, ...])
 
 
 class SchemaReader:
@@ -169,17 +173,17 @@ class SchemaReader:
         if self._folds is None:
             self._folds = (await connection.fetch(FOLDS_CASE))[0][0] != 0
         ids = set(also.ids)
-        by_python: set[str] = set()
+        by_python = Touched()
         if self._marker in names and self._target.touches:
             sql = MARKED.replace("{marker}", quote_identifier(self._marker))
-            for entry, names_touched in await connection.fetch(sql):
+            for entry, touches, touched in await connection.fetch(sql):
                 ids.add(str(entry))
-                by_python |= set(json.loads(names_touched or "[]"))
-        touches = self._target.touches
-        touched = [self._at_work, *(touches[name] for name in ids if name in touches)]
-        touched.append(Touched(found=frozenset(by_python)))
-        of_tables = Claims(self._target, names, touched, also=also.names, folds=self._folds)
-        of_programs = Claims(self._target, names, touched, also=also.names, folds=True)
+                by_python |= _TOUCHES.decode(touches or "{}")
+                by_python |= Touched(found=frozenset(_NAMES.decode(touched or "[]")))
+        known = self._target.touches
+        all_touches = [self._at_work, by_python, *(known[name] for name in ids if name in known)]
+        of_tables = Claims(self._target, names, all_touches, also=also.names, folds=self._folds)
+        of_programs = Claims(self._target, names, all_touches, also=also.names, folds=True)
         return lambda program, name: (of_programs if program else of_tables).whose(name)
 
     async def fresh_listing(self, connection: MysqlConnection) -> Listing:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import anyio
 
+from ledger.dialects.sqlite.dialect import SQLITE
 from ledger.dialects.sqlite.pragmas import switches_foreign_keys
 from ledger.drivers.sqlite import call
 from ledger.engines.python import Parameters, Tenant, function_of, placed, verified
@@ -21,9 +22,16 @@ from ledger.engines.sqlite.apply.settings import lacks
 from ledger.engines.sqlite.apply.transaction import Attempt
 from ledger.engines.sqlite.connection import foreign_keys_enforced
 from ledger.engines.sqlite.opened import Opened
-from ledger.engines.sqlite.steps import controls_transaction, execute, read_only
+from ledger.engines.sqlite.steps import (
+    controls_transaction,
+    execute,
+    may_find,
+    object_type,
+    read_only,
+)
 from ledger.engines.sqlite.trouble import REFUSALS, code_name, described, hint_for, step_error
 from ledger.engines.work import Done, Journal, StepResult, Work
+from ledger.scripts.created import effects_of
 from ledger.scripts.model import sha256_hex
 
 T = TypeVar("T")
@@ -47,6 +55,9 @@ class _Calls:
         def run(database: sqlite3.Connection) -> StepResult:
             started = time.perf_counter_ns()
             _admit(database, sql)
+            kind = SQLITE.classify(sql)
+            name = may_find(sql)
+            existed = bool(object_type(database, name)) if name else None
             rows = execute(database, sql, parameters or ())
             _admit(database, "")
             return StepResult(
@@ -55,6 +66,8 @@ class _Calls:
                 statement=sha256_hex(sql),
                 duration_us=(time.perf_counter_ns() - started) // 1000,
                 rows=rows,
+                existed=existed,
+                effects=effects_of(kind, SQLITE, existed=bool(existed)),
             )
 
         self.results.append(await self._call(run))
