@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.cli.terminal import Terminal
 from tests.mariadbd import PrivateMariadb
@@ -34,6 +35,10 @@ from tests.servers import (
 MakeDatabase = Callable[..., str]
 MakePrivateMariadb = Callable[..., PrivateMariadb]
 MakePrivateServer = Callable[[str], PrivateMariadb | PrivateMysql]
+
+# A busy machine makes no example wrong.
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")
 
 _RUN_FOLDER = "LEDGER_TEST_RUN_FOLDER"
 
