@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ledger.api import Ledger
-from tests.cli.terminal import Ended, Terminal
+from tests.cli.terminal import Terminal
+from tests.programs import Ended
 from tests.servers import Server, queries
 
 ENGINES = ("sqlite", "mariadb")

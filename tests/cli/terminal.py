@@ -6,37 +6,19 @@ a test does to it.
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from ledger.cli import invoke
+from tests import programs
+from tests.programs import LEDGER, Ended
 
 CANARY = "c4n4ry-p4ssw0rd"
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        """The output as one JSON document."""
-        return json.loads(self.out)
-
-    def lines(self) -> list[Any]:
-        """The output as JSON Lines."""
-        return [json.loads(line) for line in self.out.splitlines()]
 
 
 class Terminal:
@@ -67,16 +49,7 @@ class Terminal:
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> Ended:
         """Run a command in a process of its own."""
-        done = subprocess.run(
-            [sys.executable, "-m", "ledger", *arguments],
-            cwd=self.folder,
-            env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        return checked(Ended(done.returncode, done.stdout, done.stderr))
+        return checked(programs.run(LEDGER, *arguments, cwd=self.folder, environment=env))
 
     def write(self, name: str, text: str) -> Path:
         """Write a file below the folder."""

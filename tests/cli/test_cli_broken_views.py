@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.terminal import Ended, Terminal
+from tests.cli.terminal import Terminal
 from tests.cli.test_cli_mysql import address
 from tests.conftest import MakeDatabase
+from tests.programs import Ended
 from tests.servers import Server, queries, query
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import CANARY, Ended, Terminal, checked, sqlite_rows, sqlite_run
+from tests.cli.terminal import CANARY, Terminal, checked, sqlite_rows, sqlite_run
+from tests.programs import Ended
 
 CONFIG = """\
 migrations = "migrations/app"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.terminal import Ended, Terminal, sqlite_run
+from tests.cli.terminal import Terminal, sqlite_run
 from tests.cli.test_cli_mysql import address
 from tests.conftest import MakeDatabase, MakePrivateMariadb
+from tests.programs import Ended
 from tests.servers import Server, as_server, create_database, queries, query
 
 FIRST = """\

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import Ended, Terminal, sqlite_rows, sqlite_run
+from tests.cli.terminal import Terminal, sqlite_rows, sqlite_run
+from tests.programs import Ended
 
 CONFIG = 'migrations = "migrations/app"\n[[tenants]]\nsqlite = "data/*.db"\n'
 USERS = "CREATE TABLE users (id INTEGER PRIMARY KEY);\n-- migrate:down\nDROP TABLE users;\n"

@@ -18,7 +18,7 @@ import pytest
 
 from ledger.render.columns import width_of
 from tests.cli.terminal import Terminal, sqlite_run
-from tests.faults.commands import wait_for
+from tests.programs import wait_for
 
 LONG = "a-very-long-tenant-name-with-exactly-sixty-characters-in-it-x"
 WIDE = "日本語の名前とても長い"

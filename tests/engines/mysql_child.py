@@ -1,6 +1,6 @@
 """A process of its own that works on a MySQL or MariaDB tenant, with a ledger of its own: a file.
 
-`python -m tests.engines.mysql_child ACTION FOLDER`: the folder holds `target.json`
+Its arguments are ACTION FOLDER: the folder holds `target.json`
 (which tenant) and `events.jsonl` (what was recorded, each append synced as a real
 ledger's would be). It prints one JSON line: the outcome, or the error's class,
 code, message and hint.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +23,9 @@ from ledger.engines.base import Target
 from ledger.engines.mysql.engine import MysqlEngine
 from ledger.engines.work import Intent, StepResult, Work
 from ledger.errors import InDoubtError, LedgerError, StepFailedError
+from tests import programs
 from tests.engines.work import LEDGER, check, work
+from tests.programs import Program
 
 UP = (
     "SET @word = 'spoken'",
@@ -197,24 +198,23 @@ def _work(folder: Path, direction: Literal["up", "down"], epoch: int, ledger: Fi
     return msgspec.structs.replace(order, recorded=ledger.recorded())
 
 
-def start(action: str, folder: Path, *, failpoint: str = "") -> subprocess.Popen[str]:
+def start(action: str, folder: Path, *, failpoint: str = "") -> Program:
     """A child on its way."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.engines.mysql_child", action, str(folder)],
-        env=os.environ | {"LEDGER_FAILPOINT": failpoint},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    return programs.start(
+        "tests.engines.mysql_child",
+        action,
+        str(folder),
+        environment={"LEDGER_FAILPOINT": failpoint},
     )
 
 
 def run(action: str, folder: Path, *, failpoint: str = "") -> tuple[int, dict[str, Any]]:
     """A child to its end: its exit code, and what it printed."""
-    child = start(action, folder, failpoint=failpoint)
-    out, err = child.communicate(timeout=90)
-    assert child.returncode in (0, -9), err
-    return child.returncode, json.loads(out) if out else {}
+    ended = start(action, folder, failpoint=failpoint).wait(90)
+    assert ended.code in (0, -9), ended.err
+    return ended.code, ended.json() if ended.out else {}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Read the arguments, act, and print."""
     print(json.dumps(anyio.run(act, sys.argv[1], Path(sys.argv[2]))))

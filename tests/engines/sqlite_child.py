@@ -1,7 +1,7 @@
 """A process of its own that works on a SQLite tenant, to be killed, limited or stripped of rights.
 
-`python -m tests.engines.sqlite_child ACTION DATABASE [FOLDER]` prints one JSON
-line: the steps that landed and were recovered, or the error's class, code and hint.
+Its arguments are ACTION DATABASE FOLDER. It prints one JSON line: the steps that landed and
+were recovered, or the error's class, code and hint.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import resource
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from ledger.drivers.url import SqliteUrl
 from ledger.engines.base import Target
 from ledger.engines.sqlite.engine import SqliteEngine
 from ledger.errors import LedgerError
+from tests import programs
 from tests.engines.work import LEDGER, Journal, check, work
+from tests.programs import Ended
 
 STEPS = (
     "ALTER TABLE items ADD COLUMN category TEXT",
@@ -54,26 +55,21 @@ def make_items(path: Path, *, journal_mode: str = "delete", page_size: int = 409
     database.close()
 
 
-def run(
-    action: str, path: Path, folder: Path | None = None, *, failpoint: str = "", **options: Any
-) -> subprocess.CompletedProcess[str]:
+def run(action: str, path: Path, folder: Path | None = None, *, failpoint: str = "") -> Ended:
     """Run an action in a child process and wait for it."""
-    command = [sys.executable, "-m", "tests.engines.sqlite_child", action, str(path)]
-    return subprocess.run(
-        [*command, str(folder or path.parent)],
-        env=os.environ | {"LEDGER_FAILPOINT": failpoint},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **options,
+    return programs.run(
+        "tests.engines.sqlite_child",
+        action,
+        str(path),
+        str(folder or path.parent),
+        environment={"LEDGER_FAILPOINT": failpoint},
     )
 
 
-def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def answer(done: Ended) -> dict[str, Any]:
     """What the child printed."""
-    assert done.stdout, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    assert done.out, done.err
+    found: dict[str, Any] = done.json()
     return found
 
 
@@ -131,7 +127,3 @@ def main() -> None:
             "database_code": getattr(error, "database_code", ""),
         }
     print(json.dumps(outcome))
-
-
-if __name__ == "__main__":
-    main()

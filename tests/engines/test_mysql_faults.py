@@ -97,8 +97,7 @@ class TestTakeOver:
         child = mysql_child.start("up", tmp_path)
         if "SLEEP" in statement:
             _wait_for(tenant, "CREATE TABLE slow")
-        child.kill()
-        child.communicate()
+        child.end()
         _, answer = mysql_child.run("up", tmp_path)
         assert "error" not in answer, answer
         assert tenant.rows("SELECT id FROM items ORDER BY id") == ((1,), (2,))

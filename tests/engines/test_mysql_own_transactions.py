@@ -40,10 +40,9 @@ def killed_while_it_waits(tenant: Tenant) -> None:
         f" WHERE DB = '{tenant.name}' AND INFO LIKE 'DO SLEEP%'"
     )
     while tenant.rows(waiting) == ((0,),):
-        assert child.poll() is None, child.communicate()
+        assert not child.over, child.err
         time.sleep(0.05)
-    child.kill()
-    child.communicate()
+    child.end()
     tenant.prepare("UPDATE slow SET n = 0")
 
 

@@ -377,10 +377,9 @@ def test_what_commits_implicitly_commits_with_the_marker(tenant: Tenant, ends: s
         f" WHERE DB = '{tenant.name}' AND INFO LIKE 'SELECT SLEEP%'"
     )
     while tenant.rows(waiting) == ((0,),):
-        assert child.poll() is None, child.communicate()
+        assert not child.over, child.err
         time.sleep(0.05)
-    child.kill()
-    child.communicate()
+    child.end()
     tenant.prepare("UPDATE slow SET n = 0")
     answer = tenant.run()
     assert "error" not in answer, answer

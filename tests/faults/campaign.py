@@ -19,11 +19,11 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ledger.failpoints import POINTS
-from tests.faults.commands import Ended, Running
 from tests.faults.fleet50 import SQLITE, TENANTS, VERSIONS, Fleet, Held
 from tests.faults.proxy import Proxy
 from tests.faults.world import StepsOnce
 from tests.mariadbd import PrivateMariadb
+from tests.programs import Ended, Program
 from tests.servers import as_server, query
 
 Command = Literal["migrate", "rollback", "restore"]
@@ -254,7 +254,7 @@ class Lane:
         require(ended.code == 0, "the rival", ended)
         self.done["rivals"] += 1
 
-    def _stop(self, order: Order, first: Running) -> None:
+    def _stop(self, order: Order, first: Program) -> None:
         """Stop it, let another host take over, and let it go on."""
         first.send(signal.SIGSTOP)
         try:
@@ -268,13 +268,13 @@ class Lane:
             self.done["stopped inside a transaction"] += 1
         self.done["stops"] += 1
 
-    def _start(self, order: Order, **how: Any) -> Running:
+    def _start(self, order: Order, **how: Any) -> Program:
         return self.fleet.start(*order.arguments, broken=self._broken, **how)
 
     def _run(self, order: Order, **how: Any) -> Ended:
         return self._start(order, **how).wait(120)
 
-    def _sleep(self, seconds: float, running: Running) -> bool:
+    def _sleep(self, seconds: float, running: Program) -> bool:
         """Whether it still runs after that time."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and not running.over:

@@ -99,11 +99,11 @@ def _records(content: bytes) -> Iterator[Record]:
 
 
 def files_in(folder: Path) -> Files:
-    """All files below a folder, but what SQLite keeps in shared memory and what tests note of commands."""
+    """All files below a folder, but what SQLite keeps in shared memory."""
     return {
         str(path): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.endswith("-shm") and ".commands" not in path.parts
+        if path.is_file() and not path.name.endswith("-shm")
     }
 
 

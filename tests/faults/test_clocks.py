@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.commands import wait_for
 from tests.faults.conftest import MakeWorld
 from tests.faults.test_zombies import ALL, DAY, VERSIONS, expected, let_go, stopped_at
 from tests.faults.world import FIRST, SqliteWorld, World
+from tests.programs import wait_for
 
 SLOW = """\
 -- step: Takes its time

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.terminal import Ended, Terminal, sqlite_rows, sqlite_run
+from tests.cli.terminal import Terminal, sqlite_rows, sqlite_run
 from tests.cli.test_cli_mysql import MakeDatabase, address
+from tests.programs import Ended
 from tests.servers import Server, queries
 
 USERS = "CREATE TABLE users (id INTEGER PRIMARY KEY);\n-- migrate:down\nDROP TABLE users;\n"

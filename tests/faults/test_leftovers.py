@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from tests.faults.commands import wait_for
 from tests.faults.conftest import MakeWorld
 from tests.faults.world import ServerWorld, World
+from tests.programs import wait_for
 from tests.servers import query, statements
 
 MADE_SLOWLY = "CREATE TABLE {prefix}slow AS SELECT SLEEP(%s) AS x;\n-- migrate:down\nDROP TABLE {prefix}slow;\n"

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conftest import MakePrivateServer
-from tests.faults.commands import wait_for
 from tests.faults.conftest import MakeWorld
 from tests.faults.proxy import proxy
 from tests.faults.world import ServerWorld, State
+from tests.programs import wait_for
 from tests.servers import Server, as_server, connect, query, statements
 
 ALL = ("migrate", "--all-tenants")

@@ -189,7 +189,7 @@ class Fleet:
     def put(self, files: Files) -> None:
         """The fleet's folder as it is found."""
         for path in self.root.rglob("*"):
-            if path.is_file() and ".commands" not in path.parts:
+            if path.is_file():
                 path.unlink()
         shutil.rmtree(self.root / "backups", ignore_errors=True)
         for name, content in files.items():

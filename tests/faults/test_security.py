@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.commands import Ended
 from tests.faults.conftest import MakeWorld
 from tests.faults.world import ServerWorld, SqliteWorld, sqlite_sql
+from tests.programs import Ended
 from tests.servers import Server, create_database, drop_database, query
 
 ALL = ("migrate", "--all-tenants")

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from tests.faults.commands import Ended, Running, wait_for
 from tests.faults.conftest import MakeWorld
 from tests.faults.world import ServerWorld
+from tests.programs import Ended, Program, wait_for
 
 ALL = ("migrate", "--all-tenants")
 SLOW = """\
@@ -22,7 +22,7 @@ UPDATE {prefix}slow SET y = y + 1;
 SLEEPING = "INSERT%SLEEP"
 
 
-def begun(make_world: MakeWorld, *, seconds: float) -> tuple[ServerWorld, Running]:
+def begun(make_world: MakeWorld, *, seconds: float) -> tuple[ServerWorld, Program]:
     """A run of one tenant at a time that stands in the slow statement of its first."""
     world = make_world(
         "mariadb", head="parallel = 1\n", migrations={"001_slow.sql": SLOW % seconds}
@@ -88,7 +88,7 @@ def test_what_does_not_finish_in_time_is_ended(make_world: MakeWorld) -> None:
     assert [row["lock"] for row in status] == [None, None, None]
 
 
-def signalled(running: Running, number: signal.Signals, words: int) -> Ended:
+def signalled(running: Program, number: signal.Signals, words: int) -> Ended:
     """Its end, once it has been signalled after so many characters of output."""
     wait_for(lambda: running.over or len(running.err) > words, "it to begin")
     running.send(number)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.commands import Ended, Running, wait_for
 from tests.faults.conftest import MakeWorld
 from tests.faults.world import World
+from tests.programs import Ended, Program, wait_for
 from tests.servers import ROOT
 
 ALL = ("migrate", "--all-tenants")
@@ -39,7 +39,7 @@ main()
 """
 
 
-def _stands(running: Running) -> bool:
+def _stands(running: Program) -> bool:
     return running.over or running.stopped
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeDatabase
-from tests.faults.commands import Running, wait_for
 from tests.faults.conftest import MakeWorld, worlds
 from tests.faults.world import SqliteWorld
+from tests.programs import Program, wait_for
 
 ALL = ("migrate", "--all-tenants")
 
 
-def stopped(make_world: MakeWorld, point: str) -> tuple[SqliteWorld, Running]:
+def stopped(make_world: MakeWorld, point: str) -> tuple[SqliteWorld, Program]:
     """A world in which one run stands at a failpoint, alone in its process."""
     world = make_world("sqlite", head="parallel = 1\n[timeouts]\nlock_seconds = 1\n")
     assert isinstance(world, SqliteWorld)

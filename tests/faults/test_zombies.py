@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from tests.faults.commands import Running, wait_for
 from tests.faults.conftest import MakeWorld
 from tests.faults.world import FIRST, ServerWorld, State, World
+from tests.programs import Program, wait_for
 
 ALL = ("migrate", "--all-tenants")
 VERSIONS = ["001", "002", "003"]
@@ -31,14 +31,14 @@ def expected(kind: str, make_world: MakeWorld) -> State:
     return _expected[kind]
 
 
-def stopped_at(world: World, point: str, *arguments: str, broken: str = "") -> Running:
+def stopped_at(world: World, point: str, *arguments: str, broken: str = "") -> Program:
     """A run that stands still at the point."""
     running = world.start(*(arguments or ALL), failpoint=point, stops=True, broken=broken)
     wait_for(lambda: running.stopped, f"the run to stop at {point}")
     return running
 
 
-def let_go(running: Running) -> None:
+def let_go(running: Program) -> None:
     """Let a zombie go on, to its end. It says that it was refused, or that others did the work."""
     running.send(signal.SIGCONT)
     ended = running.wait()
@@ -115,7 +115,7 @@ def test_only_the_fence_keeps_a_zombie_from_what_was_rolled_back(
 
 def rolled_back_under_a_zombie(
     kind: str, make_world: MakeWorld, *, broken: str = ""
-) -> tuple[World, Running]:
+) -> tuple[World, Program]:
     """A run that stands still after its claim, while others apply its migration and take it back."""
     rows = "UPDATE {prefix}notes SET seen = seen + 1;\n-- migrate:down\nUPDATE {prefix}notes SET seen = seen + 10;\n"
     migrations = {"001_notes.sql": FIRST, "002_rows.sql": rows}

@@ -17,8 +17,8 @@ from typing import Any, Final
 import pymysql
 
 from tests.faults import commands
-from tests.faults.commands import Ended, Running
 from tests.faults.neighbours import Neighbours, is_a_neighbours
+from tests.programs import Ended, Program
 from tests.servers import Server, connect, statements
 
 FIRST: Final = """\
@@ -102,7 +102,7 @@ class World:
         """Write the configuration."""
         (self.root / "ledger.toml").write_text(f'migrations = "migrations"\n{head}\n{tenants}')
 
-    def start(self, *arguments: str, **how: Any) -> Running:
+    def start(self, *arguments: str, **how: Any) -> Program:
         """Start a command; see commands.start."""
         running = commands.start(self.root, *arguments, **how)
         self.at_end.callback(running.end)
@@ -293,7 +293,7 @@ class ServerWorld(World):
         self.neighbours.check()
         self.neighbours.write()
 
-    def start(self, *arguments: str, **how: Any) -> Running:
+    def start(self, *arguments: str, **how: Any) -> Program:
         """With the server's password in the environment."""
         how["environment"] = self.environment | how.get("environment", {})
         return super().start(*arguments, **how)

@@ -13,10 +13,10 @@ import pytest
 
 from tests.conftest import MakeDatabase
 from tests.faults import commands
-from tests.faults.commands import wait_for
 from tests.faults.proxy import Proxy, Watch, proxy
 from tests.fleet.test_traces import FIRST, SLOW, traces, vanish
 from tests.place import WITH_MYSQL, MakePlace, Place
+from tests.programs import wait_for
 from tests.servers import Server, connect
 
 HEAD = """\

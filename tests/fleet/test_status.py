@@ -8,8 +8,8 @@ import pytest
 
 from ledger.errors import UsageError
 from tests.faults import commands
-from tests.faults.commands import wait_for
 from tests.place import ENGINES, MakePlace, Place
+from tests.programs import wait_for
 
 
 @pytest.fixture(params=ENGINES)

@@ -11,9 +11,9 @@ import pytest
 
 from ledger.api import Ledger
 from ledger.errors import WrongLedgerError
-from tests.cli.terminal import Ended
 from tests.fleet.world import Fleet
 from tests.place import WITH_MYSQL, MakePlace, Place
+from tests.programs import Ended
 
 NOTES = "CREATE TABLE notes (id INTEGER PRIMARY KEY);\n-- migrate:down\nDROP TABLE notes;\n"
 LOOKING = {

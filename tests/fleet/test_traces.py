@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.faults import commands
-from tests.faults.commands import wait_for
 from tests.place import WITH_MYSQL, MakePlace, Place
+from tests.programs import wait_for
 
 FIRST = "CREATE TABLE notes (id INTEGER PRIMARY KEY);\n"
 SLOW = {
