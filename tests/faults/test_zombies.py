@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from tests.faults.conftest import MakeWorld
 from tests.faults.world import FIRST, ServerWorld, State, World
 from tests.programs import Program, wait_for
+from tests.servers import connect
 
 ALL = ("migrate", "--all-tenants")
 VERSIONS = ["001", "002", "003"]
-SHORT = "lease_seconds = 1\nparallel = 1\n"
+LEASE = "lease_seconds = 1\n"
+SHORT = f"{LEASE}parallel = 1\n"
 """One tenant at a time: a process that is stopped must not hold another one's transaction open."""
 DAY = 86_400.0
 MYSQL = pytest.param("mysql", marks=pytest.mark.mysql)
@@ -35,7 +40,31 @@ def stopped_at(world: World, point: str, *arguments: str, broken: str = "") -> P
     """A run that stands still at the point."""
     running = world.start(*(arguments or ALL), failpoint=point, stops=True, broken=broken)
     wait_for(lambda: running.stopped, f"the run to stop at {point}")
+    only_its_lease_is_short(world)
     return running
+
+
+def only_its_lease_is_short(world: World) -> None:
+    """What others claim from now on they keep, however slow the machine is."""
+    config = world.root / "ledger.toml"
+    config.write_text(config.read_text().replace(LEASE, ""))
+
+
+@contextmanager
+def gate(
+    make_world: MakeWorld, kind: str, head: str = ""
+) -> Iterator[tuple[ServerWorld, ExitStack]]:
+    """A world whose statement waits until it is ended, or, once the stack is closed, not at all."""
+    name = f"gate-{secrets.token_hex(6)}"
+    slow = f"CREATE TABLE {{prefix}}slow AS SELECT SLEEP(IF(IS_FREE_LOCK('{name}'), 0, 50)) AS x;\n"
+    world = make_world(
+        kind, head=head, migrations={"001_slow.sql": slow + "-- migrate:down\nSELECT 1;\n"}
+    )
+    assert isinstance(world, ServerWorld)
+    with ExitStack() as shut:
+        cursor = shut.enter_context(shut.enter_context(connect(world.server)).cursor())
+        cursor.execute(f"SELECT GET_LOCK('{name}', 5)")
+        yield world, shut
 
 
 def let_go(running: Program) -> None:
@@ -132,14 +161,14 @@ def rolled_back_under_a_zombie(
 @pytest.mark.parametrize("kind", ["mariadb", MYSQL])
 def test_a_run_stopped_in_a_statement_is_refused(kind: str, make_world: MakeWorld) -> None:
     """Its session holds the tenant's lock: it is ended on the server before anything else runs."""
-    slow = "CREATE TABLE {prefix}slow AS SELECT SLEEP(6) AS x;\n-- migrate:down\nSELECT 1;\n"
-    world = make_world(kind, head=SHORT, migrations={"001_slow.sql": slow})
-    assert isinstance(world, ServerWorld)
-    zombie = world.start("migrate", "--tenant", "whole")
-    wait_for(lambda: world.running("CREATE%SLEEP"), "the statement to run")
-    zombie.send(signal.SIGSTOP)
-    world.ok("migrate", "--tenant", "whole", host="elsewhere")
-    let_go(zombie)
+    with gate(make_world, kind, SHORT) as (world, shut):
+        zombie = world.start("migrate", "--tenant", "whole")
+        wait_for(lambda: world.running("CREATE%SLEEP"), "the statement to run")
+        zombie.send(signal.SIGSTOP)
+        only_its_lease_is_short(world)
+        shut.close()
+        world.ok("migrate", "--tenant", "whole", host="elsewhere")
+        let_go(zombie)
     assert world.sql("whole", "SELECT count(*) FROM slow") == [(1,)]
     world.ok("migrate", "--all-tenants")
     world.check(None, ["001"])
@@ -231,14 +260,12 @@ def test_unlock_fences_the_old_holder_too(kind: str, make_world: MakeWorld) -> N
 @pytest.mark.parametrize("kind", ["mariadb", MYSQL])
 def test_unlock_ends_the_claim_of_a_run_at_work(kind: str, make_world: MakeWorld) -> None:
     """Its statement is ended on the server, whoever then records the end first: it is ended once."""
-    slow = "CREATE TABLE {prefix}slow AS SELECT SLEEP(6) AS x;\n-- migrate:down\nSELECT 1;\n"
-    world = make_world(kind, migrations={"001_slow.sql": slow})
-    assert isinstance(world, ServerWorld)
-    holder = world.start("migrate", "--tenant", "whole")
-    wait_for(lambda: world.running("CREATE%SLEEP"), "the statement to run")
-    world.ok("unlock", "--tenant", "whole", "--reason", "too slow", "-y")
-    assert world.running("CREATE%SLEEP") == []
-    assert holder.wait().code == 3
+    with gate(make_world, kind) as (world, _):
+        holder = world.start("migrate", "--tenant", "whole")
+        wait_for(lambda: world.running("CREATE%SLEEP"), "the statement to run")
+        world.ok("unlock", "--tenant", "whole", "--reason", "too slow", "-y")
+        assert world.running("CREATE%SLEEP") == []
+        assert holder.wait().code == 3
     ends = [one for one in world.history("whole") if one["type"] in ("lock_cleared", "failed")]
     assert len(ends) == 1
     world.ok("migrate", "--all-tenants")

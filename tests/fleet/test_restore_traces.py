@@ -76,6 +76,21 @@ def locked(place: Place, tenant: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def held(place: Place, tenant: str) -> Iterator[None]:
+    """Another run is in a statement on the tenant, for longer than the block takes."""
+    config = place.folder / "ledger.toml"
+    config.write_text(config.read_text().replace("statement_seconds = 2", "statement_seconds = 60"))
+    place.migration("002_slow.sql", SLOW[place.engine])
+    running = commands.start(place.folder, "migrate", "--tenant", tenant)
+    status = ("status", "--tenant", tenant, "--format", "json")
+    try:
+        wait_for(lambda: place.ended(*status).json()["tenants"][0]["lock"], "a claim")
+        yield
+    finally:
+        running.end()
+
+
 def test_a_restore_of_a_tenant_that_cannot_be_opened(place: Place) -> None:
     """The other one is left alone."""
     first = place.names[0]
@@ -116,13 +131,8 @@ def test_a_restore_of_a_tenant_that_is_locked(place: Place) -> None:
 def test_a_restore_of_a_tenant_that_another_run_holds(place: Place) -> None:
     """On its own stream, since the tenant's is the other one's."""
     first = place.names[0]
-    place.migration("002_slow.sql", SLOW[place.engine])
-    running = commands.start(place.folder, "migrate", "--tenant", first)
-    try:
-        wait_for(lambda: _held(place, first), "a claim")
+    with held(place, first):
         assert restored(place, first) == ["tenant_skipped claim_held"]
-    finally:
-        running.end()
     assert place.events(first, "tenant_skipped") == []
 
 
@@ -153,22 +163,17 @@ def test_a_call_that_is_cancelled_before_a_claim(place: Place) -> None:
     first = place.names[0]
     config = place.folder / "ledger.toml"
     config.write_text(config.read_text().replace("wait_seconds = 0.5", "wait_seconds = 60"))
-    place.migration("002_slow.sql", SLOW[place.engine])
 
     async def cancelled() -> bool:
         with anyio.move_on_after(1) as scope:
             await place.open().migrate(first)
         return scope.cancelled_caught
 
-    running = commands.start(place.folder, "migrate", "--tenant", first)
-    try:
-        wait_for(lambda: _held(place, first), "a claim")
+    with held(place, first):
         assert anyio.run(cancelled)
         run = place.ok("runs", "--format", "json").json()[-1]
         assert traces(place, first, run["run"]) == ["tenant_skipped interrupted"]
         assert (run["state"], run["outcomes"]) == ("stopped", {"failed": 1})
-    finally:
-        running.end()
     assert place.events(first, "tenant_skipped") == []
 
 
@@ -179,11 +184,6 @@ def test_a_command_that_is_refused_before_its_run_records_nothing(place: Place) 
     place.migration("002_second.sql", "-- skpi-if: table mine\nCREATE TABLE mine (id INTEGER);\n")
     assert place.ended("migrate", "--all-tenants").code == 2
     assert place.ok("history", "--format", "jsonl").lines() == before
-
-
-def _held(place: Place, tenant: str) -> object:
-    rows = place.ended("status", "--tenant", tenant, "--format", "json").json()["tenants"]
-    return rows[0]["lock"]
 
 
 @pytest.fixture
