@@ -71,7 +71,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def readable(self) -> str:
         """The text as its tokens are read."""
-        return readable(self.sql, escapes=self.escapes)
+        return self.read_alike(self.sql)
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What is asked on the step's connection around it, in the mode in which the step is read."""
+        asked = (self.skip_if.subject,) if self.skip_if and self.skip_if.kind == "sql" else ()
+        return asked if self.verify_step is None else (*asked, self.verify_step)
+
+    def read_alike(self, text: str) -> str:
+        """A text of the step's own (its statement, its guard) as its tokens are read."""
+        return readable(text, escapes=self.escapes)
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

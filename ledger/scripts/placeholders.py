@@ -93,13 +93,14 @@ def _shielded(text: str, dialect: Dialect) -> str:
 
 
 def _texts(migration: Migration) -> Iterable[tuple[str, str, int]]:
-    """Every text of the migration whose braces are placeholders, with its file and line."""
+    """Every text of the migration whose braces are placeholders, as it is read, with its file and line."""
     down = migration.down.steps if migration.down else ()
     for step in (*migration.up.steps, *migration.sync, *down):
         if step.placeholders:
-            yield step.sql, step.file, step.line
-            yield step.verify_step or "", step.file, step.line
-            yield step.skip_if.subject if step.skip_if else "", step.file, step.line
+            yield step.readable, step.file, step.line
+            yield step.read_alike(step.verify_step or ""), step.file, step.line
+            guard = step.skip_if.subject if step.skip_if else ""
+            yield step.read_alike(guard), step.file, step.line
     for check in migration.checks:
         if check.placeholders:
             yield check.sql, check.file, check.line

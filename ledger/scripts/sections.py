@@ -11,6 +11,7 @@ import msgspec
 from ledger.dialects import Dialect
 from ledger.dialects.kinds import ASKS, StatementKind
 from ledger.dialects.split import Script, Statement
+from ledger.dialects.tokens import readable
 from ledger.dialects.wording import label, reason
 from ledger.errors import ScriptError
 from ledger.scripts.directives import (
@@ -101,7 +102,7 @@ def parse_file(
             kept=kept,
         )
         if directives:
-            pending = _take_directives(parsed, pending, directives)
+            pending = _take_directives(parsed, pending, directives, escapes=statement.escapes)
         if not kept:
             _require_own_section(parsed, statement, first=index == 0)
         if _is_of_dump(parsed, statement):
@@ -129,7 +130,10 @@ def _require_own_section(parsed: Parsed, statement: Statement, *, first: bool) -
     )
 
 
-def _take_directives(parsed: Parsed, pending: _Pending, directives: list[Directive]) -> _Pending:
+def _take_directives(
+    parsed: Parsed, pending: _Pending, directives: list[Directive], *, escapes: bool = True
+) -> _Pending:
+    """`escapes` is that of the statement behind them, in whose mode its questions are asked."""
     for directive in directives:
         word = directive.word
         if word == "migrate":
@@ -146,7 +150,7 @@ def _take_directives(parsed: Parsed, pending: _Pending, directives: list[Directi
         elif word == "foreign-key-check":
             parsed.foreign_key_check = _is_on(directive)
         else:
-            _note(parsed, pending, directive)
+            _note(parsed, pending, directive, escapes=escapes)
     return pending
 
 
@@ -160,7 +164,7 @@ def _is_on(directive: Directive) -> bool:
     return value == "on"
 
 
-def _note(parsed: Parsed, pending: _Pending, directive: Directive) -> None:
+def _note(parsed: Parsed, pending: _Pending, directive: Directive, *, escapes: bool) -> None:
     """Keep a directive that is about the next statement."""
     word, value = directive.word, directive.value
     if word in ("step", "check", "verify-step") and not value:
@@ -189,10 +193,10 @@ def _note(parsed: Parsed, pending: _Pending, directive: Directive) -> None:
     elif word == "skip-if":
         pending.skip_if = parse_skip_if(directive)
         if pending.skip_if.kind == "sql":
-            _require_query(parsed, directive, pending.skip_if.subject)
+            _require_query(parsed, directive, readable(pending.skip_if.subject, escapes=escapes))
     elif word == "verify-step":
         pending.verify_step = value.rstrip("; ")
-        _require_query(parsed, directive, pending.verify_step)
+        _require_query(parsed, directive, readable(pending.verify_step, escapes=escapes))
     elif word == "redo-safe":
         pending.redo_safe = True
     elif word == "secret":

@@ -179,20 +179,50 @@ def test_all_that_is_pending_is_read_before_anything_is_touched(
     assert "is read differently" in here.run("history", "--format", "json")[1]
 
 
-def test_a_check_is_read_as_the_steps_before_it_have_set(place: Callable[[str], Place]) -> None:
-    """The section verify runs on the connection whose mode the section up has set."""
-    check = "-- migrate:verify\n-- check: one\nSELECT '\\'' <> 'x';\n"
-    here = place(f"SET sql_mode = 'NO_BACKSLASH_ESCAPES';\nCREATE TABLE y (a INT);\n{check}")
-    code, said = here.run("migrate", "--all-tenants", "-y")
-    assert code == 3 and "001_a.sql:5" in said and "CHAR(92)" in said, said
-    assert here.rows("SHOW TABLES") == []
-    here.terminal.write(
-        "migrations/app/001_a.sql",
-        "SET @old = @@sql_mode, sql_mode = 'NO_BACKSLASH_ESCAPES';\nCREATE TABLE y (a INT);\n"
-        f"SET sql_mode = @old;\n{check}",
+def test_checks_are_asked_in_the_mode_of_a_connection_as_it_begins(
+    place: Callable[[str], Place],
+) -> None:
+    """What the section up has set is over by then, so that `validate` asks the same."""
+    here = place(
+        "SET sql_mode = 'NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT';\nCREATE TABLE y (a INT);\n"
+        "-- migrate:verify\nSELECT '\\'' <> 'x';\nSELECT ('1' || '0') = 1;\n"
     )
+    for command in (("migrate", "--all-tenants", "-y"), ("validate",)):
+        code, said = here.run(*command)
+        assert code == 0, said
+
+
+QUESTIONS = """\
+SET sql_mode = 'NO_BACKSLASH_ESCAPES';
+CREATE TABLE paths (id INT PRIMARY KEY, name VARCHAR(40));
+-- verify-step: SELECT COUNT(*) FROM paths WHERE name = 'C:\\'
+INSERT INTO paths VALUES (1, 'C:\\');
+-- skip-if: sql: SELECT COUNT(*) FROM paths WHERE name IN ('C:\\', 'it''s')
+INSERT INTO paths VALUES (2, 'never');
+"""
+
+
+def test_the_questions_of_a_step_are_read_in_its_mode(place: Callable[[str], Place]) -> None:
+    """Its guard and its `-- verify-step`, by the splitter as by the server."""
+    here = place(QUESTIONS)
     code, said = here.run("migrate", "--all-tenants", "-y")
     assert code == 0, said
+    assert here.rows("SELECT id, name FROM paths") == [(1, "C:\\")]
+
+
+@pytest.mark.parametrize("word", ["skip-if: sql:", "verify-step:"])
+def test_a_question_that_the_connection_reads_otherwise(
+    place: Callable[[str], Place], word: str
+) -> None:
+    """Refused as a step is, before anything is touched."""
+    here = place(
+        f"CREATE TABLE y (a VARCHAR(9));\n-- {word} SELECT '\\'' = 'x'\nINSERT INTO y VALUES ('a');\n"
+    )
+    set_session(here, "NO_BACKSLASH_ESCAPES")
+    code, said = here.run("migrate", "--all-tenants", "-y")
+    assert code == 3, said
+    assert "001_a.sql:3" in said and "a question of step 2" in said and "CHAR(92)" in said
+    assert here.rows("SHOW TABLES") == []
 
 
 def test_down_steps_are_read_before_the_backup(place: Callable[[str], Place]) -> None:

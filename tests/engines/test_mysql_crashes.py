@@ -201,6 +201,23 @@ def test_killed_change_of_a_table_named_like_another_kind_of_object(
     assert [row[2] for row in keys] == ["a"]
 
 
+def test_killed_change_that_is_tried_elsewhere_is_read_in_its_mode(
+    sql_server: Server, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    """The scratch database that settles it has the sql_mode that the file has set."""
+    folder = _folder(sql_server, make_database, tmp_path)
+    steps = (
+        "SET sql_mode = 'ANSI_QUOTES'",
+        'CREATE TABLE "t" (a INT)',
+        "ALTER TABLE \"t\" ADD COLUMN b INT COMMENT 'x'",
+    )
+    (folder / "steps.json").write_text(json.dumps(steps))
+    code, _ = mysql_child.run("up", folder, failpoint="engine.after_statement:2")
+    assert code == -9
+    _, answer = mysql_child.run("up", folder)
+    assert "error" not in answer, answer
+
+
 def test_killed_after_a_package_body_that_is_then_edited(
     mariadb: Server, make_database: MakeDatabase, tmp_path: Path
 ) -> None:

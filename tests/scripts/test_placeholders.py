@@ -95,3 +95,12 @@ def test_an_unsafe_prefix_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match=r"\{prefix\}"):
         bind(_migration("SELECT * FROM {prefix}t"), {"prefix": value})
     assert validate_identifier_value("prefix", "wp_2$") == "wp_2$"
+
+
+@pytest.mark.parametrize("word", ["skip-if: sql:", "verify-step:", ""])
+def test_behind_a_backslash_that_escapes_nothing(word: str) -> None:
+    """The file's own NO_BACKSLASH_ESCAPES ends the literal, in a step as in its questions."""
+    asked = "SELECT 'C:\\', a FROM {prefx}t WHERE b = 'x'"
+    lines = [f"-- {word} {asked}", "DELETE FROM t"] if word else [asked]
+    migration = _migration("\n".join(["SET sql_mode = 'NO_BACKSLASH_ESCAPES';", *lines]))
+    assert [one.name for one in unknown_placeholders(migration, {"prefix"})] == ["prefx"]

@@ -95,27 +95,31 @@ class SqlMode:
 
 
 class Misread(NamedTuple):
-    """A text that the connection's sql_mode divides otherwise than the file was divided, and by which modes."""
+    """A text that the connection's sql_mode divides otherwise than the file was divided, and by which modes.
+
+    `question`: it is a check, or the step's guard or `-- verify-step`.
+    """
 
     text: Step | Check
     modes: tuple[str, ...]
+    question: bool = False
 
 
 def misread(steps: Iterable[Step], modes: Modes, *, checks: Iterable[Check] = ()) -> Misread | None:
     """The first text whose literals and comments end elsewhere in a connection that begins with `modes`.
 
-    The checks run behind the steps, and by themselves on a connection as it begins.
+    A step's questions are asked in its own mode, checks on a connection as it begins.
     """
     assumed, live = SqlMode(), SqlMode(modes)
     for step in steps:
-        if _differ(step.sql, assumed.quoting, live.quoting):
-            return Misread(step, live.quoting.modes)
+        for text in (step.sql, *step.questions):
+            if _differ(text, assumed.quoting, live.quoting):
+                return Misread(step, live.quoting.modes, question=text is not step.sql)
         assumed.read(step.sql)
         live.read(step.sql)
     for check in checks:
-        for quoting in (live.quoting, SqlMode(modes).quoting):
-            if _differ(check.sql, Quoting(), quoting):
-                return Misread(check, quoting.modes)
+        if _differ(check.sql, Quoting(), SqlMode(modes).quoting):
+            return Misread(check, SqlMode(modes).quoting.modes, question=True)
     return None
 
 

@@ -123,6 +123,14 @@ class Opened:
             self._sql_mode = str(mode)
         return self._sql_mode
 
+    async def begin_mode_again(self) -> None:
+        """Give the connection the mode that it began with: in that one checks are read, here and later."""
+        mode = await self.sql_mode()
+        ((now,),) = await self.connection.fetch("SELECT @@sql_mode")
+        if now != mode:
+            self.soil()
+            await self.connection.execute("SET SESSION sql_mode = %s", (mode,))
+
     async def measure(self) -> None:
         """Read the tenant's size and names, unless they are known.
 

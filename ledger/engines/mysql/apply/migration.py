@@ -14,7 +14,7 @@ from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply import guards, python, steps
 from ledger.engines.mysql.apply.attempt import Attempt
 from ledger.engines.mysql.apply.progress import Progress, merge
-from ledger.engines.mysql.apply.reading import require_section
+from ledger.engines.mysql.apply.reading import may_set_mode, require_section
 from ledger.engines.mysql.lock.marker import Body, require_ledger
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import sync
@@ -97,6 +97,8 @@ async def _bring_to_end(
         kept=body.connection if same else None,
         begun=body.begun if same else None,
     )
+    if work.checks and may_set_mode(work):
+        await opened.sql_mode()
     try:
         if work.python is not None:
             checks = await python.run_module(attempt, body)
@@ -215,6 +217,8 @@ async def _check(attempt: Attempt) -> tuple[CheckResult, ...]:
         return ()
     if attempt.progress.unsaved:
         await attempt.save()
+    if may_set_mode(attempt.work):
+        await attempt.opened.begin_mode_again()
     results = await guards.run_checks(connection, checks, seconds=attempt.seconds())
     if not all(result.passed for result in results):
         await attempt.progress.save(connection, reported=True)

@@ -10,8 +10,15 @@ from collections.abc import Sequence
 
 from ledger.dialects.mysql.sql_mode import Misread, misread
 from ledger.engines.mysql.opened import Opened
+from ledger.engines.work import Work
 from ledger.errors import TenantError
 from ledger.scripts.model import Check, Migration, Section, Step
+
+
+def may_set_mode(work: Work) -> bool:
+    """Whether a migration may leave another sql_mode than it found; what a routine sets ends with it."""
+    texts = (step.sql for step in work.section.steps)
+    return work.python is not None or any("sql_mode" in text.lower() for text in texts)
 
 
 async def require_read_alike(
@@ -35,7 +42,8 @@ async def require_section(
     checks: Sequence[Check] = (),
 ) -> None:
     """The same for one section, with what runs after it. Raises TenantError."""
-    texts = [one.sql for one in (*section.steps, *sync)] + [one.sql for one in checks]
+    texts = [text for one in (*section.steps, *sync) for text in (one.sql, *one.questions)]
+    texts += [one.sql for one in checks]
     if not any("\\" in text for text in texts):
         return
     mode = await opened.sql_mode()
@@ -59,12 +67,15 @@ def _named(found: Misread) -> str:
     text = found.text
     if isinstance(text, Check):
         return f"the check {text.name}"
-    return f"step {text.number} ({text.name})"
+    step = f"step {text.number} ({text.name})"
+    return f"a question of {step}" if found.question else step
 
 
 def _hint(opened: Opened, found: Misread, mode: str, *, of_sync: bool) -> str:
-    if isinstance(found.text, Check):
-        return "Write the backslash as CHAR(92); the check is then the same under every sql_mode."
+    if found.question:
+        return (
+            "Write the backslash as CHAR(92); the question is then the same under every sql_mode."
+        )
     if of_sync:
         modes = " or ".join(found.modes)
         return f"Set an sql_mode without {modes} in `session` of {opened.target.source}."

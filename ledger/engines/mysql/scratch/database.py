@@ -49,7 +49,10 @@ async def after(
         raise UnusableError(f"the tenant has more than {TABLES_MAX} tables to copy")
     name = "ledger_scratch_" + lock_name(opened.names.database, opened.names.prefix)[7:31]
     names = objects.Names(database=name, prefix=opened.names.prefix)
+    ((mode,),) = await opened.connection.fetch("SELECT @@sql_mode")
     async with database(opened, name) as other:
+        # The statement, and what SHOW CREATE wrote just now, are read in the mode of the step.
+        await other.execute("SET SESSION sql_mode = %s", (mode,))
         touched = {wanted for _, wanted in pairs}
         await _copy(opened, other, [str(row[0]) for row in tables if row[0] not in touched])
         for kind, wanted in sorted(pairs, key=lambda pair: pair[0] != "table"):
