@@ -5,6 +5,7 @@ from __future__ import annotations
 from ledger.api import Ledger
 from ledger.api.status import Status, TenantStatus
 from ledger.api.verify import VerifyReport
+from ledger.blame.find import Blamed
 from ledger.doctor.report import DoctorReport
 from ledger.errors import (
     BackupError,
@@ -49,6 +50,7 @@ from ledger.maintain.report import MaintainReport
 from ledger.rehearse.report import RehearsalReport
 from ledger.requests import (
     Baseline,
+    Blame,
     Doctor,
     Import,
     Maintain,
@@ -72,6 +74,7 @@ from ledger.requests import (
     Resolve,
     Restore,
     Rollback,
+    Show,
     Unlock,
     Validate,
     Verify,
@@ -80,11 +83,15 @@ from ledger.requests import (
 from ledger.requests.base import Request
 from ledger.runner.outcome import Outcome
 from ledger.schema import Schema
+from ledger.show.event import ShownEvent
+from ledger.show.migration import ShownMigration
 from ledger.stats.gather import Stats
 
 __all__ = [
     "BackupError",
     "Baseline",
+    "Blame",
+    "Blamed",
     "ChainBrokenError",
     "CheckFailedError",
     "ChecksumMismatchError",
@@ -139,6 +146,9 @@ __all__ = [
     "RunReport",
     "Schema",
     "ScriptError",
+    "Show",
+    "ShownEvent",
+    "ShownMigration",
     "Stats",
     "Status",
     "StepFailedError",

@@ -6,19 +6,16 @@ a tenant's failure is an outcome in the report, what concerns the whole is raise
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ledger import requests as ask
-from ledger.api.connection import Connection
+from ledger.api.audits import Audits
 from ledger.calls.tenants import gone_tenants
 from ledger.engines.base import Target
 from ledger.errors import UsageError
-from ledger.events import Recorded
 from ledger.fleet.state import load_fleet
 from ledger.requests.base import Request, takes
 from ledger.stores.base import Head
@@ -43,7 +40,7 @@ if TYPE_CHECKING:
     from ledger.stats.gather import Stats
 
 
-class Ledger(Connection):
+class Ledger(Audits):
     """One configuration's ledger and fleet.
 
     Use it as `async with Ledger.open(…) as ledger`, or for a single call as
@@ -341,22 +338,10 @@ class Ledger(Connection):
             self.gone = gone_tenants(look.fleet, look.chosen.found, names)
             return await read_status(look, self.gone)
 
-    @takes(ask.ReadHistory)
-    async def history(self, request: ask.ReadHistory) -> AsyncIterator[Recorded]:
-        """Events in seq order; with `limit` the newest that many."""
-        from ledger.calls.history import history_filter, read_history
-
-        where = history_filter(request)
-        async with self._ready() as ready:
-            await self._require_history(ready, request.tenant)
-            async with aclosing(read_history(ready.store, where, request)) as rows:
-                async for row in rows:
-                    yield row
-
     @takes(ask.ReadRuns)
     async def runs(self, request: ask.ReadRuns) -> list[RunState]:
         """Runs, oldest first; with `limit` the newest that many. Each has its `state`."""
-        from ledger.api.runs import described
+        from ledger.calls.runs import described
 
         async with self._ready() as ready:
             fleet = await load_fleet(ready.store)

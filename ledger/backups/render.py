@@ -11,7 +11,7 @@ from ledger.backups.check import BackupCheck
 from ledger.backups.prune import Pruning
 from ledger.render.columns import Column
 from ledger.render.rows import Format, write_rows
-from ledger.render.text import bytes_text, count_text, short_time
+from ledger.render.text import bytes_text, count_text, time_text
 from ledger.runner.kept import KeptBackup
 
 _BACKUP: Final = (
@@ -91,6 +91,7 @@ def _write(
     """The rows; in a table their times and sizes as a person reads them."""
     if form == "table":
         rows = [
-            row | {"at": short_time(row["at"]), "bytes": bytes_text(row["bytes"])} for row in rows
+            row | {"at": time_text(row["at"], out=out), "bytes": bytes_text(row["bytes"])}
+            for row in rows
         ]
     write_rows(rows, columns, form=form, out=out, empty=empty)

@@ -34,6 +34,8 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "plan": "Show what migrate would do.",
         "status": "Show every tenant's version and state.",
         "history": "Show the recorded events.",
+        "show": "Show an event, or a migration as it ran.",
+        "blame": "Show what brought a table or a column.",
         "runs": "Show the runs.",
         "schema": "Show a tenant's schema.",
         "stats": "Show sizes, growth and slow steps.",

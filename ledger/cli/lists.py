@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from ledger.cli.settings import Settings
-from ledger.errors import NewerLedgerError
 from ledger.events import Recorded
 from ledger.render.columns import Column
+from ledger.render.events import what_of
 from ledger.render.rows import RowWriter, write_json, write_rows
-from ledger.render.text import count_text, one_line, short_time
+from ledger.render.text import count_text, one_line, time_text
 
 if TYPE_CHECKING:
     from ledger.api.status import Status
@@ -46,7 +46,7 @@ def status(
         rows = [msgspec.to_builtins(tenant) for tenant in made.tenants[:limit]]
         if settings.format == "table":
             for row in rows:
-                row["last_event_at"] = short_time(row["last_event_at"])
+                row["last_event_at"] = time_text(row["last_event_at"], out=sys.stdout)
         write_rows(rows, _STATUS, form=settings.format, out=sys.stdout, empty="No tenants.")
         if settings.format == "table":
             counts = ", ".join(f"{count:,} {state}" for state, count in made.summary.items())
@@ -119,50 +119,13 @@ async def history(settings: Settings, events: AsyncIterator[Recorded]) -> int:
 def _event_row(row: Recorded) -> dict[str, Any]:
     return {
         "seq": row.seq,
-        "at": short_time(row.at),
+        "at": time_text(row.at, out=sys.stdout),
         "type": row.type,
         "tenant": row.tenant,
-        "what": _what(row),
+        "what": what_of(row),
         "run": row.run,
         "actor": row.actor,
     }
-
-
-def _what(row: Recorded) -> str:
-    """Nothing of a newer version's event: only that knows what its fields mean. Raises ChainBrokenError."""
-    try:
-        _ = row.data
-    except NewerLedgerError:
-        return ""
-    return what_happened(row.document())
-
-
-def what_happened(body: dict[str, Any]) -> str:
-    """The fields of an event's body that a person wants first, on one line."""
-    migration = body.get("migration")
-    ref = migration if isinstance(migration, dict) else body
-    words = []
-    if ref.get("set") and ref.get("version"):
-        words.append(f"{ref['set']}/{ref['version']}")
-    if "step" in body:
-        words.append(f"{body['step']}/{body['of']}" if "of" in body else f"step {body['step']}")
-    for key in ("task", "table", "name", "path", "message", "detail", "kind", "how", "reason"):
-        if body.get(key) and not (key == "name" and ref is not body):
-            words.append(one_line(str(body[key])))
-    if landed := body.get("landed"):
-        words.append(f"(steps landed: {', '.join(map(str, landed))})")
-    if "checks" in body:
-        passed = sum(bool(check.get("passed")) for check in body["checks"])
-        words.append(f"{passed} of {len(body['checks'])} checks")
-    if "plans" in body:
-        changed = [one["name"] for one in body["plans"] if one["how"] in ("changed", "broken")]
-        words.append(f"{len(changed)} of {count_text(len(body['plans']), 'query plan')} changed")
-        words += [one_line(name) for name in changed]
-    if "outcomes" in body:
-        words += [f"{count} {result}" for result, count in body["outcomes"].items()]
-    if "tenants" in body:
-        words.append(f"{body.get('command', '')} {count_text(body['tenants'], 'tenant')}".strip())
-    return " ".join(words)
 
 
 _RUNS: Final = (
@@ -188,8 +151,8 @@ def runs(settings: Settings, found: Sequence[RunState]) -> int:
             counts = ", ".join(f"{count} {result}" for result, count in run.outcomes.items())
             row["outcomes"] = f"{counts} (interrupted)" if run.interrupted else counts
             row["state"] = run.state
-            row["started_at"] = short_time(run.started_at)
-            row["finished_at"] = short_time(run.finished_at) or "not yet"
+            row["started_at"] = time_text(run.started_at, out=sys.stdout)
+            row["finished_at"] = time_text(run.finished_at, out=sys.stdout) or "not yet"
         rows.append(row)
     write_rows(rows, _RUNS, form=settings.format, out=sys.stdout, empty="No runs yet.")
     return 0

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
+from ledger.dialects.columns import NO_COLUMN, created_columns
 from ledger.dialects.findings import Finding
 from ledger.dialects.kinds import Lost, StatementKind, Unsettled
 from ledger.dialects.split import Script, Statement
@@ -58,6 +59,7 @@ class Dialect(ABC):
     statements in several lines, and says how a routine's body is delimited (or is empty). `adds_keys`:
     primary and unique keys can be added to a table. `named_checks`: the text of a check, as the database
     reports it, begins with its name and a colon. `own_space`: a qualifier that means the tenant itself.
+    `no_column`: words that begin a part of CREATE TABLE's list that is no column.
     """
 
     name: DialectName
@@ -67,6 +69,7 @@ class Dialect(ABC):
     named_checks: bool = False
     routine_hint: str = ""
     own_space: str = ""
+    no_column: frozenset[str] = NO_COLUMN
 
     @abstractmethod
     def split(self, text: str, *, file: str) -> Script:
@@ -89,6 +92,10 @@ class Dialect(ABC):
     def classify(self, sql: str) -> StatementKind:
         """The kind of one statement; `other` for one that is not known."""
         return classify(sql, self.syntax)
+
+    def created_columns(self, sql: str) -> tuple[str, ...]:
+        """The columns that a CREATE TABLE lists; none where they come from a query or from another table."""
+        return created_columns(sql, self.syntax, self.no_column)
 
     def dump_hint(self, head: str, *, line: str = "", wide: bool = False) -> str:
         """What to do about a dump whose bytes are no text: `wide`, since it is UTF-16; else those after `line`.

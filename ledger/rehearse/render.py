@@ -17,7 +17,7 @@ from ledger.render.text import (
     count_text,
     one_line,
     seconds_text,
-    short_time,
+    time_text,
     write_lines,
 )
 
@@ -75,7 +75,7 @@ def _write_text(report: RehearsalReport, *, out: TextIO, quiet: bool) -> None:
     shown = [made for made in report.tenants if not quiet or made.result in failed]
     if quiet and not shown:
         return
-    write_rows((_row(made) for made in shown), _COLUMNS, form="table", out=out)
+    write_rows((_row(made, out) for made in shown), _COLUMNS, form="table", out=out)
     symbols = Symbols(out)
     for made in shown:
         write_lines(_story(made, symbols), out=out)
@@ -84,13 +84,13 @@ def _write_text(report: RehearsalReport, *, out: TextIO, quiet: bool) -> None:
         write_lines([*notes, _summary(report)], out=out)
 
 
-def _row(made: Rehearsal) -> dict[str, Any]:
+def _row(made: Rehearsal, out: TextIO) -> dict[str, Any]:
     at = made.source_at
     sizes = [bytes_text(size) for size in (made.bytes_before, made.bytes_after) if size is not None]
     return {
         "tenant": made.tenant,
         "result": made.result,
-        "source": f"{made.source} {short_time(at)}" if at else made.source,
+        "source": f"{made.source} {time_text(at, out=out)}" if at else made.source,
         "count": len(made.migrations),
         "up": _time(made.migrate_us),
         "down": _down(made),

@@ -10,6 +10,8 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
 from typing import Final, TextIO
 
 from ledger.events import HIDDEN
@@ -110,9 +112,16 @@ def bare_step_name(name: str) -> str:
     return _OWN_NUMBER.sub("", one_line(name))
 
 
-def short_time(at: str | None) -> str:
-    """A recorded time to the second: `2026-11-21 23:10:04` (UTC)."""
-    return (at or "")[:19].replace("T", " ")
+def time_text(at: str | None, *, out: TextIO) -> str:
+    """A recorded time to the second: on a terminal local, `2026-11-22 00:10:04+01:00`, else
+    `2026-11-21T23:10:04Z`. Empty for none.
+    """
+    if not at:
+        return ""
+    if out.isatty():
+        with suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(at).astimezone().isoformat(" ", "seconds")
+    return f"{at[:19]}Z"
 
 
 def shell_word(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from ledger.errors import UsageError
+from ledger.requests.audits import Blame as Blame
+from ledger.requests.audits import Show as Show
 from ledger.requests.base import Count, File, Number, Request, Tenants, Word, patterns
 
 How = Literal["auto", "script", "backup"]

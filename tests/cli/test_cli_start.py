@@ -56,6 +56,8 @@ def test_without_configuration_every_command_says_what_to_type(
         "maintain": ["--all-tenants", "--task", "optimize"],
         "rehearse": ["--all-tenants"],
         "schema": ["x"],
+        "show": ["1"],
+        "blame": ["x", "--tenant", "x"],
     }
     ended = terminal.run(name, *needed.get(name, []))
     assert ended.code == 2 and ended.out == ""

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from ledger.api.runs import run_word
+from ledger.calls.runs import run_word
 from ledger.projections import RunState
 from ledger.runner.holder import this_holder
 from tests.faults.conftest import MakeWorld

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from ledger.dialects.base import Dialect, Holder
+from ledger.dialects.columns import NO_COLUMN
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql import dumps
 from ledger.dialects.mysql.lint import findings
@@ -39,6 +40,7 @@ class Mysql(Dialect):
     adds_keys = True
     named_checks = True
     routine_hint = "; a routine with several statements stands between DELIMITER $$ and DELIMITER ;"
+    no_column = NO_COLUMN | {"INDEX", "KEY", "FULLTEXT", "SPATIAL", "PERIOD", "VECTOR"}
 
     split = staticmethod(split_mysql)
     relation = staticmethod(relation)

@@ -1,0 +1,1 @@
+"""`blame`: which migration brought a table or a column, and what changed it since."""

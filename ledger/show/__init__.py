@@ -1,0 +1,1 @@
+"""`show`: an event or a migration, as the ledger keeps it."""
