@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_before_begin_nothing_is_locked(make_world: MakeWorld) -> None:
     for turn in range(1, 4):
         world, running = stopped(make_world, f"engine.before_begin:{turn}")
         for path in (world.root / "ledger.db", world.file("a"), world.file("b")):
-            with sqlite3.connect(path, isolation_level=None, timeout=0) as database:
+            with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("ROLLBACK")
         running.send(signal.SIGCONT)
