@@ -40,11 +40,9 @@ def step(number: int) -> ev.StepApplied:
     )
 
 
-def new(tenant: str, event: ev.AnyEvent) -> ev.NewEvent:
-    """With an event id of its own."""
-    return ev.NewEvent(
-        event_id=f"{next(_numbers):032x}", event=event, run=RUN, actor=ACTOR, tenant=tenant
-    )
+def new(event: ev.AnyEvent) -> ev.NewEvent:
+    """By the bench's run."""
+    return ev.NewEvent(event=event, run=RUN, actor=ACTOR)
 
 
 def life(tenant: str) -> Append:
@@ -63,14 +61,14 @@ def life(tenant: str) -> Append:
         ev.Validated(passed=True, set=REF.set, version=REF.version, fingerprint="f" * 64),
         ev.Completed(command="migrate", migration=REF, duration_us=2500),
     ]
-    return Append(stream=f"tenant/{tenant}", events=tuple(new(tenant, event) for event in happened))
+    return Append(stream=f"tenant/{tenant}", events=tuple(new(event) for event in happened))
 
 
 def steps(tenant: str, count: int) -> Append:
     """One request of `count` events."""
     return Append(
         stream=f"tenant/{tenant}",
-        events=tuple(new(tenant, step(number)) for number in range(count)),
+        events=tuple(new(step(number)) for number in range(count)),
     )
 
 

@@ -9,11 +9,14 @@ reached. `--tenants` is the number of tenants whose life is replayed (16 events 
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import anyio
+import msgspec
 
 from bench import raw_ledger
 from bench.child import Orders
@@ -24,7 +27,9 @@ from bench.known_peers import SETUP, VENV_PYTHON
 from bench.measure import median, ratio
 from bench.options import Options
 from bench.report import Report, Table, TargetRow, main, unmeasured
-from ledger.drivers.url import MysqlUrl, SecretSource
+from bench.server import Server
+from ledger.api.verify import verify_store
+from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
 from ledger.fleet.state import load_fleet, replay_fleet, save_fleet
 from ledger.stores.base import Append
 from ledger.stores.store import Store
@@ -33,7 +38,6 @@ BATCHES = (1, 10, 100, 1000)
 APPENDERS = (1, 8, 64, 256)
 EVENTS_EACH = 4
 SEED_BATCH = 64
-TARGET_APPENDERS = (8, 64, 256)
 
 
 def loop_run(work: Callable[[], Awaitable[None]]) -> None:
@@ -128,31 +132,61 @@ async def by_appenders(engine: str, folder: Path, options: Options) -> list[Line
     return lines
 
 
-async def replays(
-    engine: str, folder: Path, options: Options
-) -> tuple[list[Reading], list[Reading], list[tuple[str, str]], int]:
-    """A history of whole lives: replayed, projected, loaded from its projection."""
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured on a history of whole lives."""
+
+    events: int
+    replayed: list[Reading]
+    raw: list[Reading]
+    verified: list[Reading]
+    bytes_each: float
+    facts: list[tuple[str, str]]
+
+
+async def history(engine: str, folder: Path, options: Options) -> History:
+    """A history of whole lives: replayed, verified, projected, loaded from its projection."""
     count = options.pick(quick=20, modest=6250, full=62_500)
-    facts = []
     with ledger_url(engine, folder, options) as (url, secret):
         async with new_store(url, secret) as store:
-            events = await seed(store, count)
-            ours, raw = [], []
+            requests = [life(f"t{number}") for number in range(count)]
+            await append_together(store, requests, SEED_BATCH)
+            events = (await store.head()).seq
+            bytes_each = bytes_on_disk(url, options) / events
+            await raw_ledger.fill(url, requests)
+            ours, raw, verified = [], [], []
             for _ in range(options.rounds()):
                 began = time.perf_counter()
                 fleet = await replay_fleet(store)
                 ours.append(Reading(seconds=(time.perf_counter() - began) / events))
                 assert len(fleet.tenants) == count + 1
                 raw.append(await raw_ledger.replay(url))
+                began = time.perf_counter()
+                report = await verify_store(store, anchor=None, rebuild=False)
+                verified.append(Reading(seconds=(time.perf_counter() - began) / events))
+                assert report.events == events and report.bad_seq is None
             facts = await projections(store, url, secret, count)
-    return ours, raw, facts, events
+    return History(
+        events=events,
+        replayed=ours,
+        raw=raw,
+        verified=verified,
+        bytes_each=bytes_each,
+        facts=facts,
+    )
 
 
-async def seed(store: Store, count: int) -> int:
-    """Append the lives of `count` tenants."""
-    requests = [life(f"t{number}") for number in range(count)]
-    await append_together(store, requests, SEED_BATCH)
-    return sum(len(request.events) for request in requests)
+def bytes_on_disk(url: Url, options: Options) -> int:
+    """All of the ledger: its file after a checkpoint, or its tables with their indexes."""
+    if isinstance(url, SqliteUrl):
+        with closing(sqlite3.connect(url.path)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return Path(url.path).stat().st_size
+    server = Server.parse(options.server)
+    ((size,),) = server.query(
+        "SELECT SUM(FILE_SIZE) FROM information_schema.INNODB_SYS_TABLESPACES"
+        f" WHERE NAME LIKE '{url.database}/%'"
+    )
+    return int(size)
 
 
 async def projections(
@@ -219,25 +253,71 @@ def line_table(engine: str, lines: list[Line]) -> Table:
     )
 
 
-def append_row(engine: str, lines: list[Line]) -> TargetRow:
-    """The worst of the concurrent lines, and what a lone append got."""
-    together = {
-        appenders: ratio(raw, ours).median
-        for appenders, (_, ours, raw, _) in zip(APPENDERS, lines, strict=True)
-    }
-    worst = min(together[appenders] for appenders in TARGET_APPENDERS)
-    formed = lines[-1][3] > EVENTS_EACH
-    shown = ", ".join(f"{appenders}: {value:.2f}" for appenders, value in together.items())
-    return TargetRow(
-        key=f"append-{engine}",
-        what=f"append from concurrent tenants, {engine} ledger",
-        target="≥ 0.7 x raw at the batch reached",
-        measured=f"{worst:.2f} (tenants at once: {shown})",
-        met=worst >= 0.7 and formed,
-        value=worst,
-        note=f"batches of {lines[-1][3]:.0f} events form with {APPENDERS[-1]} tenants;"
-        f" a lone append waits for nobody: {1e6 * median(lines[0][1]) * EVENTS_EACH:.0f} us",
-    )
+APPEND_TARGETS = {
+    "sqlite": (0.7, 0.8, 0.8, 0.8),
+    "mysql": (0.6, 0.9, 1.0, 1.0),
+}
+"""Of raw, by the tenants at once of APPENDERS."""
+REPLAY_TARGETS = {"sqlite": 1.0, "mysql": 1.2}
+VERIFY_TARGET = 400_000
+BYTES_TARGET = 190
+
+
+def append_rows(engine: str, lines: list[Line]) -> list[TargetRow]:
+    """A row for each number of tenants at once."""
+    rows = []
+    for appenders, target, line in zip(APPENDERS, APPEND_TARGETS[engine], lines, strict=True):
+        _, ours, raw, batch = line
+        found = ratio(raw, ours)
+        rows.append(
+            TargetRow(
+                key=f"append-{engine}-{appenders}",
+                what=f"append, {appenders} tenants at once, {engine} ledger",
+                target=f"≥ {target} x raw inserts at the batch reached",
+                measured=str(found),
+                met=found.median >= target,
+                value=found.median,
+                note=f"batches of {batch:.0f} events",
+            )
+        )
+    return rows
+
+
+def history_rows(engine: str, found: History) -> list[TargetRow]:
+    """Replay, verify and the bytes of an event."""
+    replay = ratio(found.raw, found.replayed)
+    verified = 1 / median(found.verified)
+    target = REPLAY_TARGETS[engine]
+    note = "" if found.events >= 1_000_000 else f"{found.events:,} events"
+    return [
+        TargetRow(
+            key=f"replay-{engine}",
+            what=f"replay, {engine} ledger",
+            target=f"≥ {target} x raw msgspec + fold",
+            measured=str(replay),
+            met=replay.median >= target,
+            value=replay.median,
+            note=note,
+        ),
+        TargetRow(
+            key=f"verify-{engine}",
+            what=f"verify, {engine} ledger",
+            target=f"≥ {VERIFY_TARGET:,} events/s",
+            measured=f"{verified:,.0f}",
+            met=verified >= VERIFY_TARGET,
+            value=verified,
+            note=note,
+        ),
+        TargetRow(
+            key=f"bytes-{engine}",
+            what=f"bytes on disk an event, with indexes, {engine} ledger",
+            target=f"≤ {BYTES_TARGET}",
+            measured=f"{found.bytes_each:.0f}",
+            met=found.bytes_each <= BYTES_TARGET,
+            value=found.bytes_each,
+            note=note,
+        ),
+    ]
 
 
 def run(options: Options) -> Report:
@@ -248,31 +328,23 @@ def run(options: Options) -> Report:
     async def one(engine: str, folder: Path) -> None:
         batched = await by_batch(engine, folder, options)
         together = await by_appenders(engine, folder, options)
-        ours, raw, facts, events = await replays(engine, folder, options)
+        found = await history(engine, folder, options)
         tables.append(line_table(engine, batched + together))
-        found = ratio(raw, ours)
-        row = ("replay", f"ours {1 / median(ours):,.0f}/s, raw {1 / median(raw):,.0f}/s")
-        title = f"Replay of {events:,} events and projections, {engine}"
-        tables.append(Table(title=title, columns=("what", "measured"), rows=(row, *facts)))
-        targets.append(append_row(engine, together))
-        targets.append(
-            TargetRow(
-                key=f"replay-{engine}",
-                what=f"replay, {engine} ledger",
-                target="≥ 0.8 x raw msgspec + fold",
-                measured=str(found),
-                met=found.median >= 0.8,
-                value=found.median,
-                note="" if events >= 1_000_000 else f"{events:,} events",
-            )
+        row = (
+            "replay",
+            f"ours {1 / median(found.replayed):,.0f}/s, raw {1 / median(found.raw):,.0f}/s",
         )
+        title = f"Replay of {found.events:,} events and projections, {engine}"
+        columns = ("what", "measured")
+        tables.append(Table(title=title, columns=columns, rows=(row, *found.facts)))
+        targets.extend([*append_rows(engine, together), *history_rows(engine, found)])
 
     with work_folder(options) as folder:
         for engine in options.engines:
             why = no_server(options) if engine == "mysql" else None
             if why is not None:
                 targets.append(
-                    unmeasured("append-mysql", "append, mysql ledger", "≥ 0.7 x raw", why)
+                    unmeasured("append-mysql-1", "append, mysql ledger", "≥ 0.6 x raw", why)
                 )
                 continue
             loop_run(lambda engine=engine: one(engine, folder))  # type: ignore[misc]

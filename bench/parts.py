@@ -10,35 +10,35 @@ from __future__ import annotations
 import sqlite3
 import statistics
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from bench import raw_ledger
 from bench.events import ledger_url, life, new_store, steps
-from bench.ledger import EVENTS_EACH, append_together, seed
+from bench.ledger import EVENTS_EACH, append_together
 from bench.options import Options
 from bench.report import Table
-from ledger import events as ev
-from ledger.drivers.url import SqliteUrl
 from ledger.events import GENESIS_HASH
 from ledger.fleet.state import replay_fleet
-from ledger.projections import Fact, FleetState
-from ledger.stores.base import PAGE_EVENTS, Append, Head, Prepared
-from ledger.stores.chain import FACT_COLUMNS, Row, chain_batch, prepare
+from ledger.projections import FleetState
+from ledger.stores.base import PAGE_EVENTS, Append, Filter, Head, Prepared, Row
+from ledger.stores.chain import chain_batch, prepare
+from ledger.stores.filters import pages
+from ledger.stores.known import KINDS, Known
+from ledger.stores.reading import Reader
 from ledger.stores.schema import EVENTS, HEAD, create_table
 from ledger.stores.sqlite import SPELLING, TRIGGERS
+from ledger.stores.store import Store
 
+AT = 1_767_225_600_000_000
 APPENDERS = 64
 BATCH = 128
 """Events a transaction: what forms by itself with so many tenants at once."""
 
 OURS = create_table(EVENTS, SPELLING)
 HEAD_TABLE = create_table(HEAD, SPELLING)
-INSERT_TRIGGER = TRIGGERS[2]
-NO_ID_INDEX = OURS.replace(",\n    UNIQUE (event_id)", "")
-ROW = f"({', '.join('?' * raw_ledger.COLUMNS)})"
+INSERT_TRIGGER = next(text for text in TRIGGERS if "events_refuse_replace" in text)
 
 Times = dict[str, list[float]]
 """Seconds per event, a reading a round."""
@@ -63,7 +63,8 @@ def insert(path: Path, tables: Sequence[str], rows: list[Row], times: Times, nam
         spent = committed = 0.0
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
-            sql = f"INSERT INTO {table} VALUES {', '.join([ROW] * len(part))}"
+            marks = f"({', '.join('?' * len(rows[0]))})"
+            sql = f"INSERT INTO {table} VALUES {', '.join([marks] * len(part))}"
             values = [value for row in part for value in row]
             began = time.perf_counter()
             database.execute("BEGIN IMMEDIATE")
@@ -80,12 +81,12 @@ def insert(path: Path, tables: Sequence[str], rows: list[Row], times: Times, nam
 
 def chain(batch: list[Prepared], size: int) -> list[Row]:
     """Rows, hashed, as the store makes them, so many events at a time."""
-    head, versions, rows = Head(seq=0, hash=GENESIS_HASH), dict[str, int](), list[Row]()
+    head, known, rows = Head(seq=0, hash=GENESIS_HASH), Known(), list[Row]()
+    known.learn([(-kind, 0, None, None) for kind in KINDS])
     each = max(1, size // EVENTS_EACH)
     for start in range(0, len(batch), each):
-        chained = chain_batch(head, batch[start : start + each], versions, raw_ledger.AT)
+        chained = chain_batch(head, batch[start : start + each], known, AT)
         head = chained.head
-        versions.update(chained.versions)
         rows += chained.rows
     return rows
 
@@ -104,7 +105,6 @@ async def append_parts(folder: Path, options: Options, told: list[Table]) -> Non
         with timed(times, "chain", events):
             rows = chain(batch, BATCH)
         insert(path, [raw_ledger.TABLE], raw_ledger.rows_of(requests), times, "raw")
-        insert(path, [NO_ID_INDEX, HEAD_TABLE, head], rows, times, "versions only")
         insert(path, [OURS, HEAD_TABLE, head], rows, times, "no trigger")
         insert(path, [OURS, HEAD_TABLE, head, INSERT_TRIGGER], rows, times, "insert")
         with ledger_url("sqlite", folder, options) as (url, secret):
@@ -121,7 +121,6 @@ async def append_parts(folder: Path, options: Options, told: list[Table]) -> Non
             ("encode and check", us["encode"]),
             ("number, hash, make rows", us["chain"]),
             ("insert: raw's table, its rows", us["raw"]),
-            ("insert: ours, neither the index on event_id nor the trigger", us["versions only"]),
             ("insert: ours without the trigger that refuses REPLACE", us["no trigger"]),
             ("insert: ours", us["insert"]),
             ("commit, with its sync", us["commit"]),
@@ -132,27 +131,28 @@ async def append_parts(folder: Path, options: Options, told: list[Table]) -> Non
     )
 
 
-async def replay_parts(folder: Path, options: Options, told: list[Table]) -> None:
+async def replay_parts(engine: str, folder: Path, options: Options, told: list[Table]) -> None:
     """Tell microseconds an event."""
     times: Times = {}
-    with ledger_url("sqlite", folder, options) as (url, secret):
-        assert isinstance(url, SqliteUrl)
+    with ledger_url(engine, folder, options) as (url, secret):
         async with new_store(url, secret) as store:
             lives = {"quick": 20, "modest": 3000, "full": 12_500}[options.size]
-            events = await seed(store, lives)
+            requests = [life(f"t{number}") for number in range(lives)]
+            await append_together(store, requests, APPENDERS)
+            await raw_ledger.fill(url, requests)
+            events = lives * len(requests[0].events)
             for _ in range(options.rounds()):
                 with timed(times, "whole", events):
                     await replay_fleet(store)
                 times.setdefault("raw", []).append((await raw_ledger.replay(url)).seconds)
-                _replay_once(Path(url.path), events, times)
+                await _replay_once(store, events, times)
     us = {name: statistics.median(readings) * 1e6 for name, readings in times.items()}
     tell(
         told,
-        f"A replay of ours, {len(life('t').events)} events a tenant, sqlite ledger",
+        f"A replay of ours, {len(life('t').events)} events a tenant, {engine} ledger",
         (
-            ("read: raw's four columns", us["read four"]),
-            (f"read: ours, {len(FACT_COLUMNS)} columns", us["read"]),
-            ("decode", us["decode"]),
+            ("read", us["read"]),
+            ("names, and decode what differs", us["facts"]),
             ("fold", us["fold"]),
             ("ours as it is", us["whole"]),
             ("raw as it is: read, decode, a fold into five numbers", us["raw"]),
@@ -160,39 +160,22 @@ async def replay_parts(folder: Path, options: Options, told: list[Table]) -> Non
     )
 
 
-def _replay_once(path: Path, events: int, times: Times) -> None:
-    with closing(sqlite3.connect(path)) as database:
-
-        def pages(columns: str, one: Callable[[list[Fact]], None]) -> float:
-            spent, after = 0.0, 0
-            sql = f"SELECT {columns} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
-            while True:
-                began = time.perf_counter()
-                rows = database.execute(sql, (after, PAGE_EVENTS)).fetchall()
-                spent += time.perf_counter() - began
-                if rows:
-                    one(rows)
-                    after = rows[-1][0]
-                if len(rows) < PAGE_EVENTS:
-                    return spent / events
-
-        fleet, decoded, folded = FleetState(), 0.0, 0.0
-
-        def fold(rows: list[Fact]) -> None:
-            nonlocal decoded, folded
-            began = time.perf_counter()
-            # As a fold does it: none of them is kept.
-            deque(ev.decode_bodies([row[6] for row in rows]), maxlen=0)
-            between = time.perf_counter()
-            # Decodes once more: what is left of it is the fold.
-            fleet.fold_facts(rows)
-            decoded += between - began
-            folded += time.perf_counter() - between - (between - began)
-
-        times.setdefault("read four", []).append(pages("seq, version, at, body", lambda rows: None))
-        times.setdefault("read", []).append(pages(", ".join(FACT_COLUMNS), fold))
-    times.setdefault("decode", []).append(decoded / events)
-    times.setdefault("fold", []).append(folded / events)
+async def _replay_once(store: Store, events: int, times: Times) -> None:
+    reader, fleet = Reader(store._database.fetch), FleetState()
+    spent = dict.fromkeys(("read", "facts", "fold"), 0.0)
+    began = time.perf_counter()
+    async for rows in pages(store._database, Filter(), PAGE_EVENTS):
+        read = time.perf_counter()
+        facts = await reader.facts(rows)
+        made = time.perf_counter()
+        fleet.fold_facts(facts)
+        folded = time.perf_counter()
+        spent["read"] += read - began
+        spent["facts"] += made - read
+        spent["fold"] += folded - made
+        began = folded
+    for name, seconds in spent.items():
+        times.setdefault(name, []).append(seconds / events)
 
 
 def tell(told: list[Table], title: str, rows: Sequence[tuple[str, float]]) -> None:

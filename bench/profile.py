@@ -34,13 +34,13 @@ from bench.ours import CONNECTIONS, Product
 from bench.parts import append_parts, replay_parts
 from bench.proxy import CountingProxy
 from bench.report import Report, Table, main
-from bench.server_parts import server_append_parts, server_replay_parts
+from bench.server_parts import server_append_parts
 
 TOP = 40
 HOOK = ROOT / "bench" / "profiling"
 PARTS = {
-    "sqlite": (append_parts, replay_parts),
-    "mysql": (server_append_parts, server_replay_parts),
+    "sqlite": (append_parts, partial(replay_parts, "sqlite")),
+    "mysql": (server_append_parts, partial(replay_parts, "mysql")),
 }
 ROLES = {"run": "the run", "worker": "its workers, added up"}
 _TWO_WORDS = re.compile(r"\(?\w+(?:\s+\w+)?")

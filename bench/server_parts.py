@@ -1,4 +1,4 @@
-"""The parts of an append to a MariaDB ledger and of its replay, as bench.parts times those in SQLite.
+"""The parts of an append to a MariaDB ledger, as bench.parts times those in SQLite.
 
 On one plain connection, one after the other: what the whole costs beyond their sum is the
 event loop, and what the sum costs beyond raw's is the ledger.
@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 from bench import raw_ledger
 from bench.events import ledger_url, new_store, steps
-from bench.ledger import EVENTS_EACH, append_together, seed
+from bench.ledger import EVENTS_EACH, append_together
 from bench.options import Options
 from bench.parts import Times, chain, tell, timed
 from bench.report import Table
-from ledger import events as ev
 from ledger.drivers.url import MysqlUrl
-from ledger.fleet.state import replay_fleet
-from ledger.projections import Fact, FleetState
 from ledger.stores import open_store
-from ledger.stores.base import PAGE_EVENTS
-from ledger.stores.chain import Row, prepare
-from ledger.stores.mysql_sql import SPELLING
+from ledger.stores.base import Row
+from ledger.stores.chain import prepare
 
 APPENDERS = 8
 BATCH = APPENDERS * EVENTS_EACH
-MARKS = ", ".join(["%s"] * raw_ledger.COLUMNS)
 LOCK = "SELECT seq, hash FROM head WHERE id = 1 FOR UPDATE"
 MOVE = "UPDATE head SET seq = %s WHERE id = 1"
 
@@ -45,7 +39,7 @@ async def insert(connection: Any, table: str, rows: list[Row], times: Times, nam
                 await cursor.execute(LOCK)
             marks.append(time.perf_counter())
             await cursor.executemany(
-                f"INSERT INTO {table} VALUES ({MARKS})",
+                f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(rows[0]))})",
                 rows[start : start + BATCH],
             )
             marks.append(time.perf_counter())
@@ -94,7 +88,7 @@ async def server_append_parts(folder: Path, options: Options, told: list[Table])
             ("number, hash, make rows", us["chain"]),
             ("lock the head row", us["ours lock"]),
             ("insert: raw's table, its rows", us["raw insert"]),
-            ("insert: ours, with the index on event_id", us["ours insert"]),
+            ("insert: ours", us["ours insert"]),
             ("move the head row", us["ours move"]),
             ("commit, with its sync: raw", us["raw commit"]),
             ("commit, with its sync: ours", us["ours commit"]),
@@ -103,63 +97,3 @@ async def server_append_parts(folder: Path, options: Options, told: list[Table])
             (f"ours as it is, {APPENDERS} tenants at once, {EVENTS_EACH} events each", us["whole"]),
         ),
     )
-
-
-async def server_replay_parts(folder: Path, options: Options, told: list[Table]) -> None:
-    """Tell microseconds an event."""
-    times: Times = {}
-    with ledger_url("mysql", folder, options) as (url, secret):
-        assert isinstance(url, MysqlUrl)
-        async with new_store(url, secret) as store:
-            lives = {"quick": 20, "modest": 1500, "full": 6250}[options.size]
-            events = await seed(store, lives)
-            connection = await raw_ledger.connect(url)
-            for _ in range(options.rounds()):
-                with timed(times, "whole", events):
-                    await replay_fleet(store)
-                times.setdefault("raw", []).append((await raw_ledger.replay(url)).seconds)
-                for name, columns in (
-                    ("read four", "seq, version, at, body"),
-                    ("read", SPELLING.facts),
-                ):
-                    await _read(connection, columns, name, events, times)
-            connection.close()
-    us = {name: statistics.median(readings) * 1e6 for name, readings in times.items()}
-    tell(
-        told,
-        "A replay of ours, 16 events a tenant, mysql ledger",
-        (
-            ("read: raw's four columns", us["read four"]),
-            ("read: ours, 7 columns", us["read"]),
-            ("decode", us["decode"]),
-            ("fold", us["fold"]),
-            ("ours as it is", us["whole"]),
-            ("raw as it is: read, decode, a fold into five numbers", us["raw"]),
-        ),
-    )
-
-
-async def _read(connection: Any, columns: str, name: str, events: int, times: Times) -> None:
-    fleet, read, decoded, folded, after = FleetState(), 0.0, 0.0, 0.0, 0
-    sql = f"SELECT {columns} FROM events WHERE seq > %s ORDER BY seq LIMIT {PAGE_EVENTS}"
-    async with connection.cursor() as cursor:
-        while True:
-            began = time.perf_counter()
-            await cursor.execute(sql, (after,))
-            rows: list[Fact] = list(await cursor.fetchall())
-            got = time.perf_counter()
-            read += got - began
-            if rows and name == "read":
-                deque(ev.decode_bodies([row[6] for row in rows]), maxlen=0)
-                between = time.perf_counter()
-                # Decodes once more: what is left of it is the fold.
-                fleet.fold_facts(rows)
-                decoded += between - got
-                folded += time.perf_counter() - between - (between - got)
-            if len(rows) < PAGE_EVENTS:
-                break
-            after = rows[-1][0]
-    times.setdefault(name, []).append(read / events)
-    if name == "read":
-        times.setdefault("decode", []).append(decoded / events)
-        times.setdefault("fold", []).append(folded / events)

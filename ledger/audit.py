@@ -1,6 +1,6 @@
-"""Whether a ledger is what was written: the hash chain, recomputed event by event.
+"""Whether a ledger is what was written: the hash chain, recomputed append by append.
 
-Invariant: pure; it is fed events and the head row, in seq order, and names the
+Invariant: pure; it is fed stored rows and the head row, in seq order, and names the
 first seq that does not hold.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from itertools import zip_longest
+from typing import Any, Final
 
 import msgspec
 
@@ -22,9 +23,11 @@ from ledger.events import (
     Recorded,
     RolledBack,
     RunStarted,
-    event_hash,
+    append_hash,
     migrations_in,
 )
+from ledger.events.schema_1 import OldEvent, old_hash
+from ledger.projections import Fact
 
 _HINT: Final = (
     "Somebody changed the ledger from outside: compare it with a copy, "
@@ -54,32 +57,100 @@ def parse_anchor(text: str, *, source: str) -> Anchor:
     return Anchor(seq=int(match[1]), hash=match[2])
 
 
-class ChainCheck:
-    """A walk along the chain: feed all events in seq order, then `finish` with the head row.
+class OldCheck:
+    """A walk along the chain that a ledger had before its schema 2: feed all of it in seq order.
 
-    `anchors` are compared as their seqs go by. `seq` and `hash` are the last event's.
+    `anchors` that it proves are taken away. `seq` and `hash` are the last event's: the new chain
+    begins with that hash.
     """
 
-    def __init__(self, anchors: Iterable[Anchor] = ()) -> None:
+    def __init__(self, anchors: list[Anchor]) -> None:
         self.seq = 0
         self.hash = GENESIS_HASH
-        self._versions: dict[str, int] = {}
+        self._anchors = anchors
+
+    def feed(self, old: Sequence[OldEvent], events: Sequence[Recorded], last_hash: str) -> None:
+        """The next events as they were kept, and as they are stored now. Raises ChainBrokenError."""
+        for was in old:
+            if was[0] != self.seq + 1:
+                raise _broken(self.seq + 1, "it is missing among the events of schema 1")
+            self.seq, self.hash = was[0], old_hash(self.hash, was)
+            proved = Anchor(seq=self.seq, hash=self.hash)
+            if proved in self._anchors:
+                self._anchors.remove(proved)
+        if self.hash != last_hash:
+            raise _broken(self.seq, "the events of schema 1 up to here do not give their hash")
+        for was, row in zip_longest(old, events):
+            if was is None or row is None or not same_as_old(was, row):
+                raise _broken((was or [row.seq])[0], "it is not what it was in schema 1")
+
+
+def same_as_old(was: OldEvent, row: Recorded) -> bool:
+    """Whether an event says what it said in schema 1, in which `tenant` was a column."""
+    seq, stream, version, _, kind, at, run, actor, tenant, body = was
+    return (seq, stream, version, kind, at, run, actor, tenant) == (
+        row.seq,
+        row.stream,
+        row.version,
+        row.type,
+        row.at,
+        row.run,
+        row.actor,
+        row.tenant,
+    ) and {"schema": 1, **msgspec.json.decode(body)} == msgspec.json.decode(row.body)
+
+
+Stored = Sequence[tuple[Any, ...]]
+
+
+class ChainCheck:
+    """A walk along the chain: feed all stored rows in seq order, then `finish` with the head row.
+
+    `anchors` are compared as their seqs go by. `seq` and `hash` are those of the last append's end;
+    `ancestor` is the hash that the chain begins with. What does not hold is located by the append
+    that it belongs to.
+    """
+
+    def __init__(self, anchors: Iterable[Anchor] = (), *, ancestor: str = GENESIS_HASH) -> None:
+        self.seq = 0
+        self.hash = ancestor
+        self._bytes = bytes.fromhex(ancestor)
+        self._open: list[tuple[Any, ...]] = []
+        self._brought: dict[Any, tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]] = {}
+        self._versions: dict[int, int] = {}
         self._anchors: dict[int, list[Anchor]] = {}
         for anchor in anchors:
             self._anchors.setdefault(anchor.seq, []).append(anchor)
         self._compare_anchors()
 
-    def feed(self, events: Sequence[Recorded]) -> None:
-        """Check the next events. Raises ChainBrokenError at the first that does not hold."""
-        for event in events:
-            self._check(event)
-            self.seq, self.hash = event.seq, event.hash
-            self._versions[event.stream] = event.version
-            if self._anchors:
-                self._compare_anchors()
+    def feed(self, rows: Stored, names: Stored = (), parts: Stored = ()) -> None:
+        """Check the next rows of `events`, and what they bring of names (by kind and id) and parts.
+
+        Raises ChainBrokenError at the first append that does not hold.
+        """
+        brought = self._brought
+        for place, some in enumerate((names, parts)):
+            for row in some:
+                brought.setdefault(row[-1], ([], []))[place].append(row)
+        append, before = self._open, self.seq + len(self._open)
+        for row in rows:
+            before += 1
+            if row[0] != before:
+                raise _broken(before, f"event {before} is missing; the next one is {row[0]!r}")
+            append.append(row[:9])
+            if row[9] is not None:
+                names_of, parts_of = brought.pop(append[0][0], ([], []))
+                self._end(append, names_of, parts_of, row[9])
+                append = []
+        self._open = append
+        # An append that goes on in the next page still needs what it brings.
+        if stray := brought.keys() - {row[0] for row in append[:1]}:
+            raise _broken(min(stray), "names or parts are said to have come with it, and did not")
 
     def finish(self, *, head_seq: int, head_hash: str) -> None:
         """Compare with the head row, and with anchors beyond the end. Raises ChainBrokenError."""
+        if self._open:
+            raise _broken(self._open[0][0], "the append that it begins has no end")
         if head_seq > self.seq:
             raise _broken(
                 self.seq + 1, f"the head row counts {head_seq} events, but there are {self.seq}"
@@ -96,30 +167,39 @@ class ChainCheck:
                 f"an anchor was taken at seq {min(self._anchors)}, but the ledger ends before",
             )
 
-    def _check(self, event: Recorded) -> None:
-        expected = self.seq + 1
-        if event.seq != expected:
-            raise _broken(expected, f"event {expected} is missing; the next one is {event.seq!r}")
-        version = self._versions.get(event.stream, 0) + 1
-        if event.version != version:
+    def _end(self, append: Stored, names: Stored, parts: Stored, digest: object) -> None:
+        first, last = append[0][0], append[-1][0]
+        try:
+            self._bytes = append_hash(self._bytes, names, parts, append)
+        except (TypeError, ValueError):
+            # Content that no store ever wrote: a NULL, bytes that are no text.
+            self._bytes = b""
+        if self._bytes != digest:
             raise _broken(
-                event.seq, f"it is version {event.version} of {event.stream}, not {version}"
+                first,
+                "its content does not give its hash"
+                + (f" (one append with the events up to {last})" if last > first else ""),
             )
-        if event.prev_hash != self.hash:
-            raise _broken(event.seq, "its prev_hash is not the hash of the event before it")
-        if event.hash != _recomputed(event):
-            raise _broken(
-                event.seq, f"its content does not give its hash ({event.type} on {event.stream})"
-            )
+        versions = self._versions
+        for seq, stream, version, *_ in append:
+            expected = versions.get(stream, 0) + 1
+            if version != expected:
+                raise _broken(seq, f"it is version {version} of its stream, not {expected}")
+            versions[stream] = version
+        self.seq, self.hash = last, self._bytes.hex()
+        if self._anchors:
+            self._compare_anchors()
 
     def _compare_anchors(self) -> None:
-        for anchor in self._anchors.pop(self.seq, ()):
-            if anchor.hash != self.hash:
-                raise _broken(
-                    anchor.seq,
-                    f"the anchor's hash is {anchor.hash}, and the ledger's {self.hash}: "
-                    "history up to here was rewritten, or this is another ledger",
-                )
+        for seq in [seq for seq in self._anchors if seq <= self.seq]:
+            for anchor in self._anchors.pop(seq):
+                if anchor != Anchor(seq=self.seq, hash=self.hash):
+                    raise _broken(
+                        anchor.seq,
+                        f"the anchor's hash is {anchor.hash}, and the ledger's "
+                        f"{self.hash if anchor.seq == self.seq else 'has no append that ends there'}: "
+                        "history up to here was rewritten, or this is another ledger",
+                    )
 
 
 class BadText(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,22 +234,22 @@ class TextCheck:
         self._seen: set[str] = set()
         self._bad: list[BadText] = []
 
-    def feed(self, events: Sequence[Recorded]) -> None:
+    def feed(self, facts: Iterable[Fact]) -> None:
         """Remember which texts these events need."""
-        for row in events:
-            if row.type not in _NAMING:
+        for row in facts:
+            seq, event = row[0], row[6]
+            if event.__class__ not in _NAMING:
                 continue
-            event = row.data
             if isinstance(event, FleetSeen):
-                self._name(event.fleet, "", "fleet", row.seq)
+                self._name(event.fleet, "", "fleet", seq)
             elif isinstance(event, RunStarted) and event.plan:
-                self._name(event.plan, "", "plan", row.seq)
+                self._name(event.plan, "", "plan", seq)
             for ref in migrations_in(event):
                 for part, sha256 in ref.sources:
-                    self._name(sha256, ref.id, part, row.seq)
+                    self._name(sha256, ref.id, part, seq)
             if isinstance(event, Completed | RolledBack) and event.mark.fingerprint:
                 ref = event.migration
-                self._name(event.mark.fingerprint, ref.id, "schema", row.seq)
+                self._name(event.mark.fingerprint, ref.id, "schema", seq)
 
     def check(self, sha256: str, content: bytes) -> None:
         """Compare one kept text with its key."""
@@ -190,30 +270,10 @@ class TextCheck:
 
 
 _NAMING: Final = frozenset(
-    TYPE_NAMES[kind]
+    kind
     for kind in TYPE_NAMES
     if {"migration", "migrations", "applied", "lost", "fleet", "plan"} & set(kind.__struct_fields__)
 )
-
-
-def _recomputed(event: Recorded) -> str:
-    """The hash its content gives; empty for content that no store ever wrote (a NULL, a number)."""
-    try:
-        return event_hash(
-            event.prev_hash,
-            seq=event.seq,
-            stream=event.stream,
-            version=event.version,
-            event_id=event.event_id,
-            type_name=event.type,
-            at=event.at,
-            run=event.run,
-            actor=event.actor,
-            tenant=event.tenant,
-            body=event.body,
-        )
-    except (TypeError, ValueError):
-        return ""
 
 
 def _broken(seq: int, reason: str) -> ChainBrokenError:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from ledger.api.lint import sets_wanted
-from ledger.audit import BadText, ChainCheck, TextCheck, parse_anchor
+from ledger.audit import Anchor, BadText, ChainCheck, OldCheck, TextCheck, parse_anchor
 from ledger.config import Config
 from ledger.errors import ChainBrokenError, UsageError
 from ledger.fleet.state import rebuild_fleet
@@ -57,19 +57,20 @@ async def verify_store(
     """
     stored_seq, rows = await _stored(store)
     anchors = [parse_anchor(anchor, source="the anchor")] if anchor is not None else []
-    check = ChainCheck(anchors)
     named = TextCheck()
     fleet = FleetState()
     at_stored: dict[str, bytes] | None = {} if stored_seq == 0 else None
     try:
-        async for batch in store.read(Filter()):
-            check.feed(batch)
-            named.feed(batch)
-            before = [row for row in batch if row.seq <= stored_seq]
-            fleet.fold(before)
+        check = ChainCheck(anchors, ancestor=await _old_end(store, anchors))
+        async for page in store.walk():
+            check.feed(page.rows, page.names, page.parts)
+            facts = await store.facts(page)
+            named.feed(facts)
+            before = [row for row in facts if row[0] <= stored_seq]
+            fleet.fold_facts(before)
             if at_stored is None and fleet.seq >= stored_seq:
                 at_stored = dump(fleet, all_keys(fleet))
-            fleet.fold(batch[len(before) :])
+            fleet.fold_facts(facts[len(before) :])
         head = await store.head()
         check.finish(head_seq=head.seq, head_hash=head.hash)
     except ChainBrokenError as broken:
@@ -96,6 +97,16 @@ async def verify_store(
         problems=(*problems, *(one.what for one in bad)),
         rebuilt=rebuild,
     )
+
+
+async def _old_end(store: Store, anchors: list[Anchor]) -> str:
+    """The last hash of the events of schema 1, which are checked; anchors that they prove are taken away."""
+    old = OldCheck(anchors)
+    async for segment in store.old_events():
+        where = Filter(after_seq=old.seq, until_seq=segment.last_seq)
+        events = [event async for some in store.read(where) for event in some]
+        old.feed(segment.events, events, segment.last_hash)
+    return old.hash
 
 
 async def _stored(store: Store) -> tuple[int, list[StoredProjection]]:

@@ -28,7 +28,15 @@ from ledger.events.codec import (
     migrations_in,
     plain_json,
 )
-from ledger.events.envelope import NewEvent, Recorded, envelope_hash, event_hash
+from ledger.events.envelope import (
+    TENANT,
+    NewEvent,
+    Recorded,
+    append_hash,
+    microseconds,
+    tenant_of,
+    time_text,
+)
 from ledger.events.runs import FleetSeen, LeaseRenewed, RunFinished, RunStarted
 from ledger.events.steps import AheadStep, ObjectEffect, StepApplied, StepSkipped, StepStarted
 from ledger.events.tenants import (

@@ -30,7 +30,10 @@ def _body_schema() -> int:
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    """Base of all event bodies. `schema` is the number of the body's shape."""
+    """Base of all event bodies. `schema` is the number of the body's shape.
+
+    Fields that many events share stand first: a ledger keeps that part of a body once (`slim.py`).
+    """
 
     schema: Annotated[int, msgspec.Meta(le=BODY_SCHEMA)] = msgspec.field(
         default_factory=_body_schema

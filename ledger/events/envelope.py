@@ -1,9 +1,11 @@
-"""An event in the ledger: the envelope around its body, and the hash chain."""
+"""An event in the ledger: the envelope around its body, and the hash that chains appends."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -16,19 +18,17 @@ _OBJECT_DECODER: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(dict[st
 
 
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event to be appended. `event_id` (unique, from the caller) makes a retry safe."""
+    """An event to be appended."""
 
-    event_id: str
     event: AnyEvent
     run: str
     actor: str
-    tenant: str | None = None
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
     """An event as it stands in the ledger. `at` is UTC, ISO 8601 with microseconds and `Z`.
 
-    Its fields are the columns of the table of events, in their order.
+    `hash` is given of the last event of its append, and empty elsewhere.
 
     It holds nothing but scalars, so that the garbage collector need not visit it:
     a replay has tens of thousands of them alive at a time.
@@ -37,15 +37,13 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     seq: int
     stream: str
     version: int
-    event_id: str
     type: str
     at: str
     run: str
     actor: str
     tenant: str | None
     body: bytes
-    prev_hash: str
-    hash: str
+    hash: str = ""
 
     @property
     def data(self) -> AnyEvent:
@@ -94,32 +92,51 @@ class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
     body: msgspec.Raw
 
 
-def event_hash(
-    prev_hash: str,
-    *,
-    seq: int,
-    stream: str,
-    version: int,
-    event_id: str,
-    type_name: str,
-    at: str,
-    run: str,
-    actor: str,
-    tenant: str | None,
-    body: bytes,
-) -> str:
-    """SHA-256, in hex, over the previous hash, the envelope as a JSON array, a line feed and the body."""
-    return envelope_hash(
-        (prev_hash, seq, stream, version, event_id, type_name, at, run, actor, tenant), body
-    )
+TENANT: Final = "tenant/"
+"""How the name of a tenant's stream begins."""
+
+
+def tenant_of(stream: str) -> str | None:
+    """The tenant whose stream this is; None for a run's."""
+    return stream[len(TENANT) :] if stream.startswith(TENANT) else None
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def microseconds(moment: datetime) -> int:
+    """A moment as a ledger stores it: microseconds since 1970, UTC."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def time_text(at: int) -> str:
+    """A stored time as UTC, ISO 8601, always with microseconds and `Z`, so that text sorts as time does.
+
+    Raises OverflowError for what is no time.
+    """
+    # Not strftime: it writes the year 999 with three digits.
+    moment = _EPOCH + timedelta(microseconds=at)
+    return moment.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 # A copy of it is a third cheaper than a new one, for which OpenSSL looks the algorithm up.
 _SHA256: Final = hashlib.sha256()
 
 
-def envelope_hash(envelope: tuple[object, ...], body: bytes) -> str:
-    """`event_hash`, of the envelope's fields in its order."""
+def append_hash(
+    before: bytes,
+    names: Sequence[tuple[object, ...]],
+    parts: Sequence[tuple[object, ...]],
+    rows: Sequence[tuple[object, ...]],
+) -> bytes:
+    """SHA-256 over the hash before (32 bytes) and a JSON array of what an append has brought.
+
+    That is three arrays: rows of `event_names` (by kind and id), of `event_parts` (by id) and of
+    `events` (without `hash`), each an array of its columns in their order, in UTF-8 without spaces;
+    in strings, only the quote, the backslash and the characters below U+0020 are escaped.
+    """
     digest = _SHA256.copy()
-    digest.update(b"%b\n%b" % (_ENCODER.encode(envelope), body))
-    return digest.hexdigest()
+    digest.update(before)
+    digest.update(_ENCODER.encode((names, parts, rows)))
+    return digest.digest()

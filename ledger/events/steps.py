@@ -35,10 +35,10 @@ class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
     statement: str
     before: str = ""
     objects: tuple[str, ...] = ()
-    connection_id: int = 0
     ahead: tuple[AheadStep, ...] = ()
-    bytes_before: int | None = None
     reached: int = 0
+    connection_id: int = 0
+    bytes_before: int | None = None
 
 
 class ObjectEffect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -71,14 +71,14 @@ class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):
     of: int
     name: str
     statement: str
-    duration_us: int = 0
-    rows: int | None = None
     recovered: bool = False
     before: str = ""
     after: str = ""
     warnings: tuple[str, ...] = ()
     existed: bool | None = None
     effects: tuple[ObjectEffect, ...] | None = None
+    duration_us: int = 0
+    rows: int | None = None
 
     @property
     def found_existing(self) -> bool:
@@ -109,5 +109,5 @@ class StepSkipped(Event, frozen=True, kw_only=True, tag="step_skipped"):
     of: int
     name: str
     statement: str
-    reason: str
     up_step: int | None = None
+    reason: str

@@ -27,14 +27,14 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     """
 
     command: Command
-    epoch: int
-    holder: Holder
     lease_seconds: float
     engine: str
     direction: Direction = "up"
     migration: MigrationRef | None = None
     steps: int = 0
     reason: str = ""
+    holder: Holder
+    epoch: int
 
 
 class BackupCreated(Event, frozen=True, kw_only=True, tag="backup_created"):
@@ -44,16 +44,16 @@ class BackupCreated(Event, frozen=True, kw_only=True, tag="backup_created"):
     refer to what is not there, of which it holds the definition.
     """
 
+    format: Literal["sqlite", "sql.zst"]
+    covers: str
+    applied: tuple[MigrationRef, ...] = ()
+    left_out: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    fingerprint: str | None = None
     path: str
     bytes: int
     sha256: str
-    format: Literal["sqlite", "sql.zst"]
-    covers: str
-    fingerprint: str | None = None
-    applied: tuple[MigrationRef, ...] = ()
     duration_us: int = 0
-    left_out: tuple[str, ...] = ()
-    broken: tuple[str, ...] = ()
 
 
 class BackupPruned(Event, frozen=True, kw_only=True, tag="backup_pruned"):
@@ -76,10 +76,10 @@ class Validated(Event, frozen=True, kw_only=True, tag="validated"):
     that was not the recorded one.
     """
 
-    passed: bool
-    checks: tuple[CheckResult, ...] = ()
     set: str | None = None
     version: str | None = None
+    passed: bool
+    checks: tuple[CheckResult, ...] = ()
     fingerprint: str | None = None
     against: str = ""
 
@@ -151,21 +151,21 @@ class RolledBack(Event, frozen=True, kw_only=True, tag="rolled_back"):
     """The end event of a migration that was undone by its down steps: its version leaves the applied set."""
 
     migration: MigrationRef
-    duration_us: int
     reason: str = ""
+    duration_us: int
     mark: Mark = Mark()
 
 
 class Restored(Event, frozen=True, kw_only=True, tag="restored"):
     """The end event of a restore: the applied set is again what it was at the backup."""
 
+    applied: tuple[MigrationRef, ...] = ()
+    lost: tuple[MigrationRef, ...] = ()
+    reason: str = ""
     path: str
     sha256: str
     backup_seq: int
-    applied: tuple[MigrationRef, ...] = ()
-    lost: tuple[MigrationRef, ...] = ()
     duration_us: int = 0
-    reason: str = ""
     mark: Mark = Mark()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger.projections.applied import Applied, AppliedSets, joined, without
-from ledger.projections.fleet import FleetState, fact, parse_time
+from ledger.projections.fleet import FleetState, parse_time
 from ledger.projections.fold import Fact
 from ledger.projections.runs import RunState, RunWord, Seen
 from ledger.projections.stored import PROJECTION, all_keys, dump, load

@@ -8,27 +8,17 @@ high-water mark. The structs of this package are changed in place by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
-from typing import Final
 
 import msgspec
 
 from ledger import events as ev
-from ledger.errors import ChainBrokenError
 from ledger.events import Recorded
 from ledger.projections.applied import AppliedSets
 from ledger.projections.fold import TENANT_HANDLERS, Fact
 from ledger.projections.runs import RunState, Seen
 from ledger.projections.tenants import Claim, TenantState
-
-_BODY: Final = itemgetter(6)
-
-
-def fact(row: Recorded) -> Fact:
-    """What a fold needs of an event that was read whole."""
-    return row.seq, row.version, row.at, row.run, row.actor, row.tenant, row.body
 
 
 class FleetState(msgspec.Struct, kw_only=True):
@@ -52,28 +42,24 @@ class FleetState(msgspec.Struct, kw_only=True):
 
     def fold(self, recorded: Iterable[Recorded]) -> None:
         """Take events in, in seq order. Raises NewerLedgerError for what this version does not know."""
-        self.fold_facts([fact(row) for row in recorded])
+        self.fold_facts(
+            [
+                (row.seq, row.version, row.at, row.run, row.actor, row.tenant, row.data)
+                for row in recorded
+            ]
+        )
 
-    def fold_facts(self, facts: Sequence[Fact]) -> None:
-        """`fold`, from what a store's `read_facts` gives. Raises ChainBrokenError, too, naming the seq."""
-        try:
-            self._fold(zip(facts, ev.decode_bodies([*map(_BODY, facts)]), strict=True))
-        except ChainBrokenError:
-            for row in facts:
-                ev.decode_body(_BODY(row), seq=row[0])
-            raise
-
-    def _fold(self, pairs: Iterable[tuple[Fact, ev.AnyEvent]]) -> None:
-        """The one place where events become state."""
+    def fold_facts(self, facts: Iterable[Fact]) -> None:
+        """`fold`, from what a store's `read_facts` gives: the one place where events become state."""
         handlers = TENANT_HANDLERS
         state = TenantState(tenant="")
         last: Fact | None = None
         seq = self.seq
-        for row, event in pairs:
+        for row in facts:
             tenant = row[5]
             seq = row[0]
             if tenant is None:
-                _fold_run(self, row, event)
+                _fold_run(self, row)
                 continue
             # Events come tenant by tenant, more often than not.
             if tenant != state.tenant:
@@ -81,6 +67,7 @@ class FleetState(msgspec.Struct, kw_only=True):
                     state.seq, state.version, state.at = last[:3]
                 state = self._touch(tenant)
             last = row
+            event = row[6]
             handler = handlers.get(event.__class__)
             if handler is not None:
                 handler(self.sets, state, row, event)
@@ -114,8 +101,8 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-def _fold_run(fleet: FleetState, row: Fact, event: ev.AnyEvent) -> None:
-    seq, version, at, name, actor, _, _ = row
+def _fold_run(fleet: FleetState, row: Fact) -> None:
+    seq, version, at, name, actor, _, event = row
     if isinstance(event, ev.FleetSeen):
         fleet.seen[event.scope] = Seen(scope=event.scope, fleet=event.fleet, at=at, seq=seq)
         fleet.touched.add(f"seen/{event.scope}")

@@ -12,9 +12,10 @@ from ledger.events import MigrationRef
 from ledger.projections.applied import AppliedSets, joined, without
 from ledger.projections.tenants import Claim, Failure, OpenIntent, Resolution, TenantState
 
-Fact = tuple[int, int, str, str, str, str | None, bytes | str]
-"""What a fold needs of an event: seq, the stream's version, at, run, actor, tenant and body.
-A plain tuple with the body as bytes or text, as the driver gives it: a replay has millions of them."""
+Fact = tuple[int, int, str, str, str, str | None, ev.AnyEvent]
+"""What a fold needs of an event: seq, the stream's version, at, run, actor, tenant and the decoded body.
+A plain tuple: a replay has millions of them. Of a `step_applied` the body may be that of another that
+shares its step, so that only what says which step it is holds."""
 
 
 def _ended(state: TenantState) -> None:

@@ -18,7 +18,7 @@ from ledger.errors import ConflictError, FencedError, TenantError
 from ledger.events import AnyEvent, NewEvent, Recorded
 from ledger.projections import FleetState, TenantState
 from ledger.runner import logs
-from ledger.runner.holder import boottime_seconds, new_event_id, new_event_ids, this_holder
+from ledger.runner.holder import boottime_seconds, this_holder
 from ledger.runner.references import References
 from ledger.scripts.model import DialectName, Migration
 from ledger.scripts.placeholders import bind
@@ -131,7 +131,7 @@ class RunContext:
         recorded = await self.store.append(
             Append(
                 stream=f"tenant/{tenant}",
-                events=tuple(self._new(event, tenant) for event in events),
+                events=tuple(self._new(event) for event in events),
                 expected=self.state(tenant).version,
                 scripts=tuple(
                     Script(sha256=key, content=text, algorithm=algorithm)
@@ -162,14 +162,7 @@ class RunContext:
         ]
         return Prepared(
             stream=f"tenant/{tenant}",
-            events=tuple(
-                [
-                    (event_id, kind, self.run, self.actor, tenant, body)
-                    for event_id, (kind, body) in zip(
-                        new_event_ids(len(events)), events, strict=True
-                    )
-                ]
-            ),
+            events=tuple([(kind, self.run, self.actor, body) for kind, body in events]),
             size=sum([len(body) for _, body in events]) + sum(len(one.content) for one in new),
             expected=self.state(tenant).version,
             scripts=tuple(new),
@@ -234,7 +227,7 @@ class RunContext:
         recorded = await self.store.append(
             Append(
                 stream=stream,
-                events=tuple(self._new(event, None) for event in events),
+                events=tuple(self._new(event) for event in events),
                 scripts=tuple(Script(sha256=key, content=text) for key, text in scripts.items()),
             )
         )
@@ -290,10 +283,8 @@ class RunContext:
                 self._bound[key] = found
         return found[1]
 
-    def _new(self, event: AnyEvent, tenant: str | None) -> NewEvent:
-        return NewEvent(
-            event_id=new_event_id(), event=event, run=self.run, actor=self.actor, tenant=tenant
-        )
+    def _new(self, event: AnyEvent) -> NewEvent:
+        return NewEvent(event=event, run=self.run, actor=self.actor)
 
     def fold(self, rows: Sequence[Recorded]) -> None:
         """Take in what this run appended."""

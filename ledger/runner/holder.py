@@ -12,7 +12,6 @@ import secrets
 import socket
 import time
 from functools import lru_cache
-from itertools import count, islice
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +22,6 @@ Life = Literal["alive", "gone", "unknown"]
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _active_runs: set[str] = set()
-_event_numbers = count(1)
 
 
 @lru_cache(maxsize=1)
@@ -86,17 +84,6 @@ def new_run_id() -> str:
     """A ULID: 48 bits of milliseconds and 80 random bits in Crockford's base 32, so that ids sort by time."""
     number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
-
-
-def new_event_id() -> str:
-    """Unique over all processes: this process' nonce and a number."""
-    return f"{this_holder().nonce}-{next(_event_numbers):x}"
-
-
-def new_event_ids(number: int) -> list[str]:
-    """So many of them."""
-    nonce = this_holder().nonce
-    return [f"{nonce}-{one:x}" for one in islice(_event_numbers, number)]
 
 
 def actor_name() -> str:

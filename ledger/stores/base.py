@@ -15,7 +15,7 @@ import msgspec
 from ledger.errors import NoLedgerError, StoreUnavailableError
 from ledger.events import NewEvent
 
-LEDGER_SCHEMA = 1
+LEDGER_SCHEMA = 2
 """The number of the ledger's own tables; an older ledger is brought forward when it is opened."""
 
 MAKE_HINT: Final = (
@@ -58,8 +58,8 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     scripts: tuple[Script, ...] = ()
 
 
-Encoded = tuple[str, str, str, str, str | None, bytes]
-"""A new event with its body encoded: event id, type, run, actor, tenant and body.
+Encoded = tuple[str, str, str, bytes]
+"""A new event with its body encoded: type, run, actor and body.
 A plain tuple: every event of every append passes through one."""
 
 
@@ -118,15 +118,17 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 class Spelling(msgspec.Struct, frozen=True, kw_only=True):
     """How a database writes what SQL leaves to each.
 
-    `words` are those of `schema.TABLES`. `as_bytes` reads a text column as bytes; `facts` are the
-    columns of a `Fact`, in its order and with its types. `like` is a condition on a column, and
+    `words` are those of `schema.TABLES`. `as_bytes` reads a text column as bytes. `clock` is the
+    time in a query, which `Connection.moment` reads. `like` is a condition on a column, and
     `pattern` turns `*` and `?` into what it takes. `seq_in_stream` is `seq` where the index of
-    streams shall be used. `lock` ends a SELECT that locks its rows.
+    streams shall be used. `lock` ends a SELECT that locks its rows. `view` is the view of events
+    in words, `event_log`.
     """
 
     words: Mapping[str, str]
     as_bytes: str
-    facts: str
+    clock: str
+    view: str
     like: str
     pattern: Callable[[str], str]
     seq_in_stream: str = "seq"
@@ -156,17 +158,14 @@ class Connection(Protocol):
 
     async def lock_head(self) -> list[Row]:
         """Lock the head row until the transaction ends: its seq and hash, the ledger's schema number
-        (None without one), and the time as events store it. No row if the head row is gone.
+        (None without one), and the time in microseconds since 1970. No row if the head row is gone.
 
         The time may be from before the lock was granted.
         """
         ...
 
-    async def versions(self, streams: Sequence[str]) -> tuple[str, dict[str, int]]:
-        """The time, as events store it, and the last version of each of these streams that has one.
-
-        Both are from after the head row's lock was granted.
-        """
+    def moment(self, clock: object) -> int:
+        """The time in microseconds since 1970, UTC, at which a query read `Spelling.clock`."""
         ...
 
     async def columns(self) -> list[tuple[str, str]]:

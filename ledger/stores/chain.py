@@ -6,39 +6,40 @@ transaction that holds the head row.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Final
 
 import msgspec
 
-from ledger.errors import ChainBrokenError, ConflictError, StoreError
-from ledger.events import TYPE_NAMES, Recorded, envelope_hash, lasting_body
-from ledger.stores.base import Append, Encoded, Head, Prepared, Script
-
-COLUMNS: Final[tuple[str, ...]] = Recorded.__struct_fields__
-"""The columns of `events`, in the order of `Recorded`'s fields, so that a row is `astuple`."""
-
-FACT_COLUMNS: Final = ("seq", "version", "at", "run", "actor", "tenant", "body")
-"""The columns of a projection's `Fact`, in its order."""
+from ledger.errors import ConflictError, StoreError
+from ledger.events import (
+    TYPE_NAMES,
+    Recorded,
+    append_hash,
+    lasting_body,
+    tenant_of,
+    time_text,
+)
+from ledger.events.slim import head as head_of
+from ledger.events.slim import own_part
+from ledger.stores.base import Append, Encoded, Head, Prepared, Row, Script
+from ledger.stores.known import ACTOR, RUN, STREAM, TYPE, Known
 
 STREAM_CHARACTERS: Final = 512
-ID_CHARACTERS: Final = 64
+RUN_CHARACTERS: Final = 64
 ACTOR_CHARACTERS: Final = 255
 
 Outcome = tuple[Recorded, ...] | StoreError
 
-Row = tuple[object, ...]
-"""A row for INSERT, in the order of COLUMNS, with the body as the text that it is stored as."""
-
 
 class Chained(msgspec.Struct, frozen=True, kw_only=True):
-    """What to insert: `outcomes` has one entry per request, `versions` the streams that `rows` extend."""
+    """What to insert, in the order of each table's columns; `outcomes` has one entry per request."""
 
     outcomes: tuple[Outcome, ...]
+    names: list[Row]
+    parts: list[Row]
     rows: list[Row]
     head: Head
-    versions: dict[str, int]
 
 
 def prepare(request: Append) -> Prepared:
@@ -49,24 +50,19 @@ def prepare(request: Append) -> Prepared:
     _refuse_unfit("stream", request.stream, STREAM_CHARACTERS)
     if not request.events and not request.scripts:
         raise StoreError(f"nothing to append to stream {request.stream}")
-    checked: tuple[str, str, str | None] | None = None
+    checked: tuple[str, str] | None = None
     events: list[Encoded] = []
     size = sum(len(script.content) for script in request.scripts)
     for new in request.events:
-        event_id, event = new.event_id, new.event
-        # What `_refuse_unfit` asks, without a call for each event.
-        if not 0 < len(event_id) <= ID_CHARACTERS or event_id[-1] == " " or not event_id.isascii():
-            _refuse_unfit("event_id", event_id, ID_CHARACTERS, ascii_only=True)
-        # Events of one request nearly always share who, where and when: looked at once.
-        if checked != (who := (new.run, new.actor, new.tenant)):
+        event = new.event
+        # Events of one request nearly always share who and where: looked at once.
+        if checked != (who := (new.run, new.actor)):
             checked = who
-            _refuse_unfit("run", new.run, ID_CHARACTERS, ascii_only=True)
+            _refuse_unfit("run", new.run, RUN_CHARACTERS, ascii_only=True)
             _refuse_unfit("actor", new.actor, ACTOR_CHARACTERS)
-            if new.tenant is not None:
-                _refuse_unfit("tenant", new.tenant, STREAM_CHARACTERS)
         body = lasting_body(event)
         size += len(body)
-        events.append((event_id, TYPE_NAMES[event.__class__], *who, body))
+        events.append((TYPE_NAMES[event.__class__], *who, body))
     return Prepared(
         stream=request.stream,
         events=tuple(events),
@@ -86,113 +82,109 @@ def _refuse_unfit(field: str, value: str, limit: int, *, ascii_only: bool = Fals
     )
 
 
-_TYPES: Final = (int, str, int, str, str, str, str, str, str, bytes, str, str)
-_NO_TENANT: Final = (*_TYPES[:8], type(None), *_TYPES[9:])
-
-
-def recorded(rows: Iterable[tuple[Any, ...]]) -> list[Recorded]:
-    """Rows of `events`, columns in the order of COLUMNS and bodies as bytes, as events.
-
-    Raises ChainBrokenError for a column of another type: SQLite keeps whatever is put into one.
-    """
-    events = []
-    for row in rows:
-        kinds = tuple(map(type, row))
-        if kinds != _TYPES and kinds != _NO_TENANT:
-            raise _unreadable(row)
-        events.append(Recorded(*row))
-    return events
-
-
-def _unreadable(row: tuple[Any, ...]) -> ChainBrokenError:
-    seq = row[0] if isinstance(row[0], int) else 0
-    bad = next(
-        column
-        for column, value, kind in zip(COLUMNS, row, _TYPES, strict=True)
-        if type(value) is not kind and (column != "tenant" or value is not None)
-    )
-    return ChainBrokenError(
-        f"event {seq} cannot be read: its {bad} is no {'number' if bad == 'version' else 'text'}",
-        seq=seq,
-        hint="Run `ledger verify`, and put back a copy of the ledger from before.",
-    )
-
-
-def timestamp(moment: datetime) -> str:
-    """UTC, ISO 8601, always with microseconds and `Z`, so that text sorts as time does."""
-    # Not strftime: it writes the year 999 with three digits.
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def streams_of(batch: Sequence[Prepared]) -> list[str]:
-    """Every stream of the batch, once."""
-    return list({prepared.stream: None for prepared in batch})
-
-
-def ids_of(batch: Sequence[Prepared]) -> list[str]:
-    """Every event id of the batch."""
-    return [event[0] for prepared in batch for event in prepared.events]
-
-
-def chain_batch(
-    head: Head,
-    batch: Sequence[Prepared],
-    versions: Mapping[str, int],
-    at: str,
-    *,
-    existing: Mapping[str, Recorded] | None = None,
-) -> Chained:
+def chain_batch(head: Head, batch: Sequence[Prepared], known: Known, at: int) -> Chained:
     """Give each request its versions, seqs and hashes, or its refusal.
 
-    `versions` are the streams' current ones (absent is 0). A request that expects another
-    version gets ConflictError and leaves the others alone. `existing` are the events already
-    recorded under an id of this batch: a request all of whose ids are recorded is a retry, and
-    gets what was recorded; one that mixes recorded and new ids gets StoreError. Without
-    `existing`, whoever inserts the rows proves by the unique index that all ids are new.
+    A request that expects another version than its stream has gets ConflictError and leaves the
+    others alone. `known` has to hold what `Known.missing` asked for, and takes in what is new here,
+    whether or not that comes to be committed. `at` is in microseconds since 1970.
     """
-    moved: dict[str, int] = {}
-    known = dict(existing) if existing is not None else None
     outcomes: list[Outcome] = []
-    rows: list[Row] = []
-    seq, last_hash = head.seq, head.hash
+    chain = Chain(head, known)
     for request in batch:
-        stream, expected = request.stream, request.expected
-        if known and not known.keys().isdisjoint([event[0] for event in request.events]):
-            outcomes.append(_recorded_before(request, known))
-            continue
-        version = moved.get(stream)
-        if version is None:
-            version = versions.get(stream, 0)
+        expected, version = request.expected, known.versions.get(request.stream, 0)
         if expected is not None and expected != version:
-            outcomes.append(ConflictError(stream, expected=expected, found=version))
-            continue
-        mine, last_hash = _extend(request, seq, version, last_hash, at, rows)
-        if known is not None:
-            known.update((event.event_id, event) for event in mine)
-        seq += len(mine)
-        if mine:
-            moved[stream] = version + len(mine)
-        outcomes.append(mine)
+            outcomes.append(ConflictError(request.stream, expected=expected, found=version))
+        elif request.events:
+            outcomes.append(chain.extend(request, version, at))
+        else:
+            outcomes.append(())
     return Chained(
-        outcomes=tuple(outcomes), rows=rows, head=Head(seq=seq, hash=last_hash), versions=moved
+        outcomes=tuple(outcomes),
+        names=chain.names,
+        parts=chain.parts,
+        rows=chain.rows,
+        head=Head(seq=chain.seq, hash=chain.hash.hex()),
     )
 
 
-def _extend(
-    request: Prepared, seq: int, version: int, last_hash: str, at: str, rows: list[Row]
-) -> tuple[tuple[Recorded, ...], str]:
-    """The request's events after `seq`, their rows added to `rows`, and the last one's hash."""
-    stream = request.stream
-    mine: list[Recorded] = []
-    for event_id, type_name, run, actor, tenant, body in request.events:
-        seq += 1
-        version += 1
-        envelope = (seq, stream, version, event_id, type_name, at, run, actor, tenant)
-        hash_ = envelope_hash((last_hash, *envelope), body)
-        mine.append(Recorded(*envelope, body, last_hash, hash_))
-        rows.append((*envelope, body.decode(), last_hash, hash_))
-        last_hash = hash_
-    return tuple(mine), last_hash
+class Chain:
+    """The end of the chain while appends are added to it, and the rows that they bring."""
+
+    def __init__(self, head: Head, known: Known) -> None:
+        self.seq = head.seq
+        self.hash = bytes.fromhex(head.hash)
+        self.names: list[Row] = []
+        self.parts: list[Row] = []
+        self.rows: list[Row] = []
+        self._known = known
+        self._time = 0, time_text(0)
+
+    def extend(self, request: Prepared, version: int, at: int) -> tuple[Recorded, ...]:
+        """The events of a request, chained behind what is there. `at` is in microseconds since 1970."""
+        known = self._known
+        if at != self._time[0]:
+            self._time = at, time_text(at)
+        at_text = self._time[1]
+        stream, tenant = request.stream, tenant_of(request.stream)
+        seq = first = self.seq + 1
+        names: list[Row] = []
+        parts: list[Row] = []
+        stream_id = known.id(STREAM, stream, first, names)
+        types = known.ids[TYPE]
+        who: tuple[str, str] | None = None
+        run_id = actor_id = 0
+        rows: list[Row] = []
+        for kind, run, actor, body in request.events:
+            if who != (run, actor):
+                who = run, actor
+                run_id = known.id(RUN, run, first, names)
+                actor_id = known.id(ACTOR, actor, first, names)
+            type_id = types.get(kind) or known.id(TYPE, kind, first, names)
+            fields = _fields(kind, body)
+            part_id, shared = known.part(type_id, kind, fields, first, parts)
+            version += 1
+            own = own_part(fields, shared)
+            rows.append((seq, stream_id, version, type_id, at, run_id, actor_id, part_id, own))
+            seq += 1
+        names.sort()
+        self.hash = append_hash(self.hash, names, parts, rows)
+        self.seq = last = seq - 1
+        self.names += names
+        self.parts += parts
+        self.rows += [(*row, None) for row in rows[:-1]]
+        self.rows.append((*rows[-1], self.hash))
+        known.versions[stream] = version
+        start = version - len(rows) + 1
+        end = self.hash.hex()
+        return tuple(
+            [
+                Recorded(
+                    first + number,
+                    stream,
+                    start + number,
+                    kind,
+                    at_text,
+                    run,
+                    actor,
+                    tenant,
+                    body,
+                    end if first + number == last else "",
+                )
+                for number, (kind, run, actor, body) in enumerate(request.events)
+            ]
+        )
+
+
+_HEADS: Final = {kind: head_of(kind) for kind in TYPE_NAMES.values()}
+
+
+def _fields(kind: str, body: bytes) -> str:
+    """A body's text without its head and its last brace."""
+    text, head = body.decode(), _HEADS[kind]
+    if not text.startswith(head):
+        raise StoreError(f"the body of an event {kind!r} begins with {text[:80]!r}, not {head!r}")
+    return text[len(head) : -1]
 
 
 def new_scripts(
@@ -206,20 +198,3 @@ def new_scripts(
                 if script.sha256 not in stored:
                     texts.setdefault(script.sha256, script)
     return list(texts.values())
-
-
-def _recorded_before(request: Prepared, known: Mapping[str, Recorded]) -> Outcome:
-    """What a retry gets: exactly what was recorded under its ids, in order, on its stream."""
-    found = [known.get(event[0]) for event in request.events]
-    recorded = tuple(event for event in found if event is not None)
-    first = recorded[0].version
-    if len(recorded) == len(found) and all(
-        event.stream == request.stream and event.version == first + offset
-        for offset, event in enumerate(recorded)
-    ):
-        return recorded
-    return StoreError(
-        f"event id {recorded[0].event_id} was used before, at seq {recorded[0].seq} on stream "
-        f"{recorded[0].stream}, by another append than this one on stream {request.stream}",
-        hint="An event id belongs to one append; give new events new ids.",
-    )

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from ledger.errors import UsageError
+from ledger.events import TENANT, microseconds, time_text
 from ledger.stores.base import Database, Filter, Row, Spelling
-from ledger.stores.chain import timestamp
+from ledger.stores.known import ACTOR, RUN, STREAM, TYPE
+from ledger.stores.reading import COLUMNS
+
+_COLUMNS: Final = ", ".join(COLUMNS)
+_IDS: Final = "SELECT id FROM event_names WHERE kind = ?"
 
 
-async def pages(
-    database: Database, columns: str, where: Filter, batch: int
-) -> AsyncGenerator[list[Row], None]:
-    """Matching rows in seq order; the first of `columns` is `seq`.
+async def pages(database: Database, where: Filter, batch: int) -> AsyncGenerator[list[Row], None]:
+    """Matching rows of `events` in seq order, whose columns are those of the table.
 
     Each list is one query of its own: no transaction stays open between, and others get their turn.
     """
@@ -39,7 +43,7 @@ async def pages(
         after = first - 1
         condition += " AND seq <= ?"
         tail = (last, batch)
-    select = f"SELECT {columns} FROM events WHERE {condition} ORDER BY {order} LIMIT ?"  # noqa: S608
+    select = f"SELECT {_COLUMNS} FROM events WHERE {condition} ORDER BY {order} LIMIT ?"  # noqa: S608
     while True:
         rows = await fetch(select, (*values, after, *tail))
         if rows:
@@ -63,36 +67,40 @@ def conditions(where: Filter, spelling: Spelling) -> tuple[list[str], list[objec
 
     if where.until_seq is not None:
         add("seq <= ?", where.until_seq)
-    if where.stream is not None:
-        add("stream = ?", where.stream)
-    for column, value in (("tenant", where.tenant), ("run", where.run), ("actor", where.actor)):
-        if value is None:
-            continue
-        if column == "run" and not value.isascii():
-            # Runs, like types, are ASCII, and a server would not even compare.
-            add("1 = 0")
-        elif "*" in value or "?" in value:
-            add(spelling.like.format(column=column), spelling.pattern(value))
+
+    def add_name(column: str, kind: int, name: str, before: str = "") -> None:
+        if "*" in name or "?" in name:
+            like = spelling.like.format(column="name")
+            add(f"{column} IN ({_IDS} AND {like})", kind, spelling.pattern(before + name))
         else:
-            add(f"{column} = ?", value)
+            add(f"{column} = ({_IDS} AND name = ?)", kind, before + name)
+
+    if where.stream is not None:
+        add(f"stream = ({_IDS} AND name = ?)", STREAM, where.stream)
+    if where.tenant is not None:
+        add_name("stream", STREAM, where.tenant, TENANT)
+    if where.run is not None:
+        add_name("run", RUN, where.run)
+    if where.actor is not None:
+        add_name("actor", ACTOR, where.actor)
     if where.types:
-        types = [name for name in where.types if name.isascii()] or [""]
-        add(f"type IN ({marks(types)})", *types)
+        add(f"type IN ({_IDS} AND name IN ({marks(where.types)}))", TYPE, *where.types)
     if where.since is not None:
-        add("at >= ?", moment_text(where.since))
+        add("at >= ?", microseconds(_moment(where.since)))
     if where.until is not None:
-        add("at < ?", moment_text(where.until))
+        add("at < ?", microseconds(_moment(where.until)))
     return parts, values
 
 
 def moment_text(text: str) -> str:
-    """The stored spelling of a time: `10:04Z` and `10:04:00.000000Z` do not sort alike as text.
+    """A time in any spelling, as events spell it. Raises UsageError for what is no time."""
+    return time_text(microseconds(_moment(text)))
 
-    Raises UsageError for what is no time.
-    """
+
+def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-        return timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(
             f"{text!r} is not a time",

@@ -111,7 +111,7 @@ def translated(error: DriverError, url: MysqlUrl) -> StoreUnavailableError:
         )
     if error.code in _DENIED:
         hint = (
-            "As an administrator: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, TRIGGER "
+            "As an administrator: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW, DROP, ALTER, TRIGGER "
             f"ON {name} TO {user};"
         )
         return StoreUnavailableError(f"{where} refuses this user: {error}", hint=hint)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.drivers.mysql_errors import QueryError
 from ledger.stores.base import Row, Spelling, Table
-from ledger.stores.chain import timestamp
 from ledger.stores.filters import marks
 from ledger.stores.mysql_server import NO_TRIGGERS, NoTriggersError
-from ledger.stores.schema import TABLES
+from ledger.stores.schema import REFUSING, TABLES
 
 STATEMENT_BYTES: Final = 1024 * 1024
 
@@ -21,6 +19,8 @@ _ASCII: Final = "CHARACTER SET ascii COLLATE ascii_bin"
 _TABLE: Final = (
     "ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin"
 )
+
+_CLOCK: Final = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
 
 
 def _like(pattern: str) -> str:
@@ -34,23 +34,42 @@ SPELLING: Final = Spelling(
         "key": "`key`",
         "position": "BIGINT",
         "number": "INT",
+        "small": "SMALLINT",
         "tiny": "TINYINT",
         "name_128": f"VARCHAR(128) {_UTF8}",
         "name_255": f"VARCHAR(255) {_UTF8}",
         "name_512": f"VARCHAR(512) {_UTF8}",
         "code_32": f"VARCHAR(32) {_ASCII}",
-        "code_64": f"VARCHAR(64) {_ASCII}",
         "digest": f"CHAR(64) {_ASCII}",
-        "time": f"CHAR(27) {_ASCII}",
         "long_text": f"LONGTEXT {_UTF8}",
         "bytes": "LONGBLOB",
+        "raw_digest": "BINARY(32)",
         "table": _TABLE,
         "keyed_table": _TABLE,
         "key_stream_version": " KEY stream_version",
-        "key_event_id": " KEY event_id",
+        "key_name": " KEY kind_name",
     },
     as_bytes="CAST({column} AS BINARY)",
-    facts="seq, version, at, run, actor, tenant, CAST(body AS BINARY)",
+    clock=_CLOCK,
+    view="""
+CREATE VIEW event_log AS
+SELECT events.seq, streams.name AS stream, events.version, types.name AS type,
+    DATE_FORMAT(
+        TIMESTAMPADD(MICROSECOND, events.at, '1970-01-01'), '%Y-%m-%dT%H:%i:%s.%fZ'
+    ) AS at,
+    runs.name AS run, actors.name AS actor,
+    CASE WHEN LEFT(streams.name, 7) = 'tenant/' THEN SUBSTR(streams.name, 8) END AS tenant,
+    CONCAT(
+        '{"type":"', types.name, '","schema":1', COALESCE(event_parts.text, ''),
+        CASE events.body WHEN '{}' THEN '}' ELSE CONCAT(',', SUBSTR(events.body, 2)) END
+    ) AS body,
+    LOWER(HEX(events.hash)) AS hash
+FROM events
+JOIN event_names AS streams ON streams.kind = 1 AND streams.id = events.stream
+JOIN event_names AS types ON types.kind = 4 AND types.id = events.type
+JOIN event_names AS runs ON runs.kind = 2 AND runs.id = events.run
+JOIN event_names AS actors ON actors.kind = 3 AND actors.id = events.actor
+LEFT JOIN event_parts ON event_parts.id = events.part""",
     like="{column} LIKE ? ESCAPE '|'",
     pattern=_like,
     lock="FOR UPDATE",
@@ -60,21 +79,18 @@ TRIGGERS: Final = tuple(
 CREATE TRIGGER IF NOT EXISTS {table}_refuse_{action.lower()} BEFORE {action} ON {table}
 FOR EACH ROW SIGNAL SQLSTATE '45000'
 SET MESSAGE_TEXT = 'the ledger is append-only: {action} on {table} is refused'"""
-    for table in ("events", "scripts")
+    for table in REFUSING
     for action in ("UPDATE", "DELETE")
 )
 
-_HEAD: Final = """
-SELECT head.seq, head.hash, meta.value, UTC_TIMESTAMP(6)
+_HEAD: Final = f"""
+SELECT head.seq, head.hash, meta.value, {_CLOCK}
 FROM head LEFT JOIN meta ON meta.`key` = 'schema'
-WHERE head.id = 1 FOR UPDATE"""
-# A statement of its own, after the lock: its snapshot and its clock are from then.
-_VERSIONS: Final = """
-SELECT NULL, NULL, UTC_TIMESTAMP(6) UNION ALL
-SELECT stream, MAX(version), NULL FROM events WHERE stream IN ({marks}) GROUP BY stream"""
+WHERE head.id = 1 FOR UPDATE"""  # noqa: S608
 _COLUMNS: Final = """
 SELECT table_name, column_name FROM information_schema.columns
 WHERE table_schema = DATABASE() AND table_name IN ({marks}) ORDER BY table_name, ordinal_position"""
+_DENIED: Final = 1142
 _ALREADY_DONE: Final = frozenset({1050, 1060, 1061, 1091, 1359})
 """Table, column, key or trigger is there already, or gone already: an upgrade that was cut short."""
 
@@ -97,14 +113,11 @@ class ServerConnection:
 
     async def lock_head(self) -> list[Row]:
         """See `Connection.lock_head`."""
-        return [(*row, _timestamp(now)) for *row, now in await self._connection.fetch(_HEAD)]
+        return await self._connection.fetch(_HEAD)
 
-    async def versions(self, streams: Sequence[str]) -> tuple[str, dict[str, int]]:
-        wanted = streams or ("",)
-        rows = await self.execute(_VERSIONS.format(marks=marks(wanted)), wanted)
-        now = next(now for _, _, now in rows if now is not None)
-        found = {stream: version for stream, version, _ in rows if stream is not None}
-        return _timestamp(now), found
+    def moment(self, clock: object) -> int:
+        """See `Connection.moment`."""
+        return int(str(clock))
 
     async def columns(self) -> list[tuple[str, str]]:
         """See `Connection.columns`: of tables named like ours: a ledger may share its database with others."""
@@ -118,6 +131,9 @@ class ServerConnection:
         except QueryError as error:
             if statement in TRIGGERS and error.code in NO_TRIGGERS:
                 raise NoTriggersError(error.code, error.message) from error
+            if statement == SPELLING.view and error.code == _DENIED:
+                # A view is for people's queries: a ledger is as good without it.
+                return
             if error.code not in _ALREADY_DONE:
                 raise
 
@@ -154,7 +170,3 @@ def _literal(value: object) -> str:
     if isinstance(value, int):
         return str(int(value))
     raise TypeError(f"no column of the ledger holds a {type(value).__name__}")
-
-
-def _timestamp(now: datetime) -> str:
-    return timestamp(now.replace(tzinfo=UTC))

@@ -7,18 +7,19 @@ an older ledger is brought forward one number at a time and in order; a newer on
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from ledger.errors import ChainBrokenError, NewerLedgerError, StoreError
-from ledger.events import GENESIS_HASH
+from ledger.events import GENESIS_HASH, time_text
 from ledger.stores.base import LEDGER_SCHEMA, Connection, Database, Spelling, Table
 
 SCHEMA_KEY: Final = "schema"
 ID_KEY: Final = "ledger_id"
 CREATED_KEY: Final = "created_at"
+UPGRADING: Final = "upgrading"
 PROJECTION_KEY: Final = "projection_seq:"
 """Keys of `meta`. The last is followed by a projection's name; the value is the seq it stands at."""
 
@@ -58,25 +59,54 @@ EVENTS: Final = Table(
     name="events",
     columns={
         "seq": "{position} PRIMARY KEY",
-        "stream": "{name_512} NOT NULL",
+        "stream": "{number} NOT NULL",
         "version": "{number} NOT NULL",
-        "event_id": "{code_64} NOT NULL",
-        "type": "{code_32} NOT NULL",
-        "at": "{time} NOT NULL",
-        "run": "{code_64} NOT NULL",
-        "actor": "{name_255} NOT NULL",
-        "tenant": "{name_512}",
+        "type": "{small} NOT NULL",
+        "at": "{position} NOT NULL",
+        "run": "{number} NOT NULL",
+        "actor": "{number} NOT NULL",
+        "part": "{number} NOT NULL",
         "body": "{long_text} NOT NULL",
-        "prev_hash": "{digest} NOT NULL",
-        "hash": "{digest} NOT NULL",
+        "hash": "{raw_digest}",
     },
-    constraints=(
-        "UNIQUE{key_stream_version} (stream, version)",
-        "UNIQUE{key_event_id} (event_id)",
-    ),
+    constraints=("UNIQUE{key_stream_version} (stream, version)",),
 )
-TABLES: Final = {table.name: table for table in (META, HEAD, SCRIPTS, PROJECTIONS, EVENTS)}
+NAMES: Final = Table(
+    name="event_names",
+    columns={
+        "kind": "{small} NOT NULL",
+        "id": "{number} NOT NULL",
+        "name": "{name_512} NOT NULL",
+        "seq": "{position} NOT NULL",
+    },
+    constraints=("PRIMARY KEY (kind, id)", "UNIQUE{key_name} (kind, name)"),
+    options="{keyed_table}",
+)
+PARTS: Final = Table(
+    name="event_parts",
+    columns={
+        "id": "{number} PRIMARY KEY",
+        "type": "{small} NOT NULL",
+        "text": "{long_text} NOT NULL",
+        "seq": "{position} NOT NULL",
+    },
+)
+SEGMENTS: Final = Table(
+    name="event_segments",
+    columns={
+        "last_seq": "{position} PRIMARY KEY",
+        "hash": "{digest} NOT NULL",
+        "content": "{bytes} NOT NULL",
+    },
+)
+TABLES: Final = {
+    table.name: table
+    for table in (META, HEAD, SCRIPTS, PROJECTIONS, NAMES, PARTS, SEGMENTS, EVENTS)
+}
 """`meta` comes first: it is there wherever the making of a ledger has begun."""
+
+REFUSING: Final = ("events", "event_names", "event_parts", "event_segments", "scripts")
+"""The tables whose rows the database refuses to change or delete."""
 
 
 class Upgrade(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,9 +134,16 @@ def create_table(table: Table, spelling: Spelling) -> str:
 
 
 async def open_tables(
-    database: Database, *, create: bool, schema: int, upgrades: Sequence[Upgrade]
+    database: Database,
+    *,
+    create: bool,
+    schema: int,
+    upgrades: Sequence[Upgrade],
+    rewrite: Callable[[Database], Awaitable[None]],
 ) -> dict[str, str]:
     """Find the ledger's tables, or make them, and bring older ones to `schema`; the ledger's `meta`.
+
+    `rewrite` brings one from schema 1 to 2, or goes on with that.
 
     Raises NoLedgerError, StoreUnavailableError for another program's tables, and StoreError for
     a schema that no upgrade leads from.
@@ -126,6 +163,9 @@ async def open_tables(
         if not create:
             raise database.missing()
         meta = await database.make(make)
+    if meta[SCHEMA_KEY] == "1" or UPGRADING in meta:
+        await rewrite(database)
+        meta |= {SCHEMA_KEY: "2"}
     if int(meta[SCHEMA_KEY]) < schema:
         meta = await database.make(upgrade)
     return meta
@@ -155,17 +195,23 @@ async def _make_tables(connection: Connection, database: Database) -> dict[str, 
     meta = await _read_meta(connection, database)
     if meta is not None:
         return meta
-    for table in TABLES.values():
-        await connection.change_layout(create_table(table, database.spelling))
-    for trigger in database.triggers:
-        await connection.change_layout(trigger)
+    await make_layout(connection, database.spelling)
+    for statement in (*database.triggers, database.spelling.view):
+        await connection.change_layout(statement)
     if not await connection.execute("SELECT id FROM head"):
         await connection.insert(HEAD, [(1, 0, GENESIS_HASH)])
-    now, _ = await connection.versions([])
+    ((clock,),) = await connection.execute(f"SELECT {database.spelling.clock}")
+    now = time_text(connection.moment(clock))
     meta = {ID_KEY: uuid.uuid4().hex, CREATED_KEY: now, SCHEMA_KEY: str(LEDGER_SCHEMA)}
     for row in meta.items():
         await connection.insert(META, [row], replace=True)
     return meta
+
+
+async def make_layout(connection: Connection, spelling: Spelling) -> None:
+    """Make the tables that are missing, without what guards them."""
+    for table in TABLES.values():
+        await connection.change_layout(create_table(table, spelling))
 
 
 async def _upgrade_tables(

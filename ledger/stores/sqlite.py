@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -19,7 +20,6 @@ from typing import Any, Final, TypeVar
 
 import aiosqlite
 import anyio
-import msgspec
 
 from ledger.drivers.folders import nothing_at, sync_folder
 from ledger.drivers.locks import lock_holders
@@ -27,7 +27,7 @@ from ledger.drivers.sqlite import call, connect
 from ledger.drivers.url import SecretSource, SqliteUrl
 from ledger.errors import DuplicateKeyError, NoLedgerError, StoreUnavailableError
 from ledger.stores.base import MAKE_HINT, Connection, Prepared, Row, Spelling, Table
-from ledger.stores.chain import timestamp
+from ledger.stores.schema import REFUSING
 
 BUSY_SECONDS: Final = 20.0
 """How long a write waits for another process, in short steps that can be cancelled."""
@@ -36,24 +36,38 @@ OTHER_HINT: Final = (
 )
 MEMORY: Final = ":memory:"
 ROWS: Final = (256, 64, 16, 4, 1)
-"""Rows of one INSERT: 256 events have 3,072 parameters; SQLite admits 32,766 (since 3.32)."""
+"""Rows of one INSERT: 256 events have 2,560 parameters; SQLite admits 32,766 (since 3.32)."""
 
 SPELLING: Final = Spelling(
     words={
         "key": "key",
-        **dict.fromkeys(("position", "number", "tiny"), "INTEGER"),
-        **dict.fromkeys(("name_128", "name_255", "name_512", "code_32", "code_64"), "TEXT"),
-        **dict.fromkeys(("digest", "time", "long_text"), "TEXT"),
-        "bytes": "BLOB",
+        **dict.fromkeys(("position", "number", "small", "tiny"), "INTEGER"),
+        **dict.fromkeys(("name_128", "name_255", "name_512", "code_32"), "TEXT"),
+        **dict.fromkeys(("digest", "long_text"), "TEXT"),
+        **dict.fromkeys(("bytes", "raw_digest"), "BLOB"),
         "table": "",
         "keyed_table": "WITHOUT ROWID",
         "key_stream_version": "",
-        "key_event_id": "",
+        "key_name": "",
     },
     as_bytes="CAST({column} AS BLOB)",
-    # SQLite keeps whatever was put into a column; a fold relies on these types, and `verify` on none.
-    facts="seq, CAST(version AS INTEGER), CAST(at AS TEXT), CAST(run AS TEXT), CAST(actor AS TEXT), "
-    "CAST(tenant AS TEXT), CAST(body AS BLOB)",
+    clock="NULL",
+    view="""
+CREATE VIEW IF NOT EXISTS event_log AS
+SELECT events.seq, streams.name AS stream, events.version, types.name AS type,
+    strftime('%Y-%m-%dT%H:%M:%S', events.at / 1000000, 'unixepoch')
+        || printf('.%06dZ', events.at % 1000000) AS at,
+    runs.name AS run, actors.name AS actor,
+    CASE WHEN substr(streams.name, 1, 7) = 'tenant/' THEN substr(streams.name, 8) END AS tenant,
+    '{"type":"' || types.name || '","schema":1' || coalesce(event_parts.text, '')
+        || CASE events.body WHEN '{}' THEN '}' ELSE ',' || substr(events.body, 2) END AS body,
+    lower(hex(events.hash)) AS hash
+FROM events
+JOIN event_names AS streams ON streams.kind = 1 AND streams.id = events.stream
+JOIN event_names AS types ON types.kind = 4 AND types.id = events.type
+JOIN event_names AS runs ON runs.kind = 2 AND runs.id = events.run
+JOIN event_names AS actors ON actors.kind = 3 AND actors.id = events.actor
+LEFT JOIN event_parts ON event_parts.id = events.part""",
     like="{column} GLOB ?",
     pattern=lambda pattern: pattern.replace("[", "[[]"),
     # The `+` keeps the planner from the index of seq.
@@ -68,14 +82,18 @@ CREATE TRIGGER IF NOT EXISTS {table}_refuse_{action.lower()} BEFORE {verb} ON {t
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: {action} on {table} is refused'); END"""
 
 
-# INSERT OR REPLACE deletes without firing DELETE triggers: for events the seq must
-# be beyond the head, and a script that is there already is left as it is.
+# INSERT OR REPLACE deletes without firing DELETE triggers: for events the seq must be beyond the
+# head, names and parts must be new, and a script that is there already is left as it is.
+_THERE: Final = {
+    "events": "NEW.seq <= (SELECT seq FROM head)",
+    "event_names": "EXISTS (SELECT 1 FROM event_names WHERE kind = NEW.kind"
+    " AND (id = NEW.id OR name = NEW.name))",
+    "event_parts": "EXISTS (SELECT 1 FROM event_parts WHERE id = NEW.id)",
+    "event_segments": "EXISTS (SELECT 1 FROM event_segments WHERE last_seq = NEW.last_seq)",
+}
 TRIGGERS: Final = (
-    _refusing("events", "UPDATE"),
-    _refusing("events", "DELETE"),
-    _refusing("events", "REPLACE", "\nWHEN NEW.seq <= (SELECT seq FROM head)"),
-    _refusing("scripts", "UPDATE"),
-    _refusing("scripts", "DELETE"),
+    *(_refusing(table, action) for table in REFUSING for action in ("UPDATE", "DELETE")),
+    *(_refusing(table, "REPLACE", f"\nWHEN {there}") for table, there in _THERE.items()),
     """
 CREATE TRIGGER IF NOT EXISTS scripts_keep_first BEFORE INSERT ON scripts
 WHEN EXISTS (SELECT 1 FROM scripts WHERE sha256 = NEW.sha256)
@@ -83,9 +101,6 @@ BEGIN SELECT RAISE(IGNORE); END""",
 )
 
 _HEAD: Final = "SELECT seq, hash, (SELECT value FROM meta WHERE key = 'schema') FROM head"
-_VERSIONS: Final = """
-SELECT wanted.value, (SELECT max(version) FROM events WHERE stream = wanted.value)
-FROM json_each(?) AS wanted"""
 _COLUMNS: Final = """
 SELECT tables.name, columns.name
 FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
@@ -116,13 +131,11 @@ class _Connection:
 
     async def lock_head(self) -> list[Row]:
         # BEGIN IMMEDIATE has locked it.
-        now = timestamp(datetime.now(UTC))
-        return [(*row, now) for row in self._db.execute(_HEAD)]
+        return [(*row, self.moment(None)) for row in self._db.execute(_HEAD)]
 
-    async def versions(self, streams: Sequence[str]) -> tuple[str, dict[str, int]]:
-        wanted = msgspec.json.encode(streams).decode()
-        rows = self._db.execute(_VERSIONS, (wanted,)).fetchall()
-        return timestamp(datetime.now(UTC)), {stream: last for stream, last in rows if last}
+    def moment(self, clock: object) -> int:
+        # The host's clock: SQLite's own has milliseconds.
+        return time.time_ns() // 1000
 
     async def columns(self) -> list[tuple[str, str]]:
         # Of all tables: a ledger shares its file with no other.

@@ -2,11 +2,12 @@
 
 Invariant: whoever holds the head row, and nobody else, appends, so that `seq` is gapless and in
 commit order; an append is reported only after its commit is durable; one whose outcome got
-lost is settled by event id; nothing is ever changed or deleted.
+lost is settled by the hash of its last row; nothing is ever changed or deleted.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
@@ -29,12 +30,16 @@ from ledger.stores.base import (
     Script,
     StoredProjection,
 )
-from ledger.stores.chain import COLUMNS, Chained, chain_batch, new_scripts, recorded
+from ledger.stores.chain import Chained, chain_batch, new_scripts
 from ledger.stores.filters import marks, pages
+from ledger.stores.known import Known
+from ledger.stores.reading import Reader
 from ledger.stores.schema import (
     EVENTS,
     ID_KEY,
     META,
+    NAMES,
+    PARTS,
     PROJECTION_KEY,
     PROJECTIONS,
     SCHEMA_KEY,
@@ -44,9 +49,11 @@ from ledger.stores.schema import (
     projection_seq,
     refuse_newer,
 )
+from ledger.stores.upgrade import OldEvents, old_events, rewrite_events
+from ledger.stores.walking import Walked, walk
 
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 SCRIPTS_REMEMBERED: Final = 50_000
-STREAMS_REMEMBERED: Final = 50_000
 PAGE_KEYS: Final = 1_000
 """Keys looked up by one query."""
 
@@ -57,7 +64,7 @@ _SET_HEAD: Final = "UPDATE head SET seq = ?, hash = ? WHERE id = 1"
 _SCRIPT: Final = "SELECT {content} FROM scripts WHERE sha256 = ?"
 _SCRIPTS: Final = "SELECT sha256, {content} FROM scripts WHERE sha256 > ? ORDER BY sha256 LIMIT ?"
 _KNOWN_SCRIPTS: Final = "SELECT sha256 FROM scripts WHERE sha256 IN ({marks})"
-_RECORDED: Final = "SELECT {columns} FROM events WHERE event_id IN ({marks})"
+_HASH: Final = "SELECT hash FROM events WHERE seq = ?"
 _LOAD_PROJECTION: Final = """
 SELECT meta.value, projections.key, projections.state
 FROM meta LEFT JOIN projections ON projections.name = ?
@@ -79,22 +86,20 @@ class Store:
         self.appender = Appender(self._commit, refuse=database.refuse)
         self._database = database
         self._schema = schema
-        spelling = database.spelling
-        self._columns = ", ".join(
-            spelling.as_bytes.format(column=column) if column == "body" else column
-            for column in COLUMNS
-        )
-        self._content = spelling.as_bytes.format(column="content")
+        self._content = database.spelling.as_bytes.format(column="content")
         self._scripts: set[str] = set()
-        self._tip = Head(seq=-1, hash="")
-        self._versions: dict[str, int] = {}
-        """What is known of streams as long as `_tip` is the head: where this process has appended."""
+        self._known = Known()
+        self._reader = Reader(database.fetch)
 
     async def open(self, *, create: bool, upgrades: Sequence[Upgrade]) -> None:
         """Find or make the ledger, and bring an older one forward."""
         await self._database.open(create=create)
         meta = await open_tables(
-            self._database, create=create, schema=self._schema, upgrades=upgrades
+            self._database,
+            create=create,
+            schema=self._schema,
+            upgrades=upgrades,
+            rewrite=rewrite_events,
         )
         self.ledger_id = meta[ID_KEY]
 
@@ -108,10 +113,9 @@ class Store:
 
         What `prepare` made of a request elsewhere is neither encoded nor decoded again.
 
-        A lone append waits for nobody. A retry after a lost acknowledgement is
-        recognised by event id and returns what was recorded. Raises
-        ConflictError (the other requests of the same batch are not affected),
-        NewerLedgerError, StoreUnavailableError.
+        A lone append waits for nobody. One whose acknowledgement got lost is looked for, and
+        appended again only if it is not there. Raises ConflictError (the other requests of the
+        same batch are not affected), NewerLedgerError, StoreUnavailableError.
         """
         return await self.appender.append(request)
 
@@ -129,15 +133,29 @@ class Store:
         self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
     ) -> AsyncGenerator[list[Recorded], None]:
         """Matching events in seq order, in lists of at most `batch`."""
-        async for rows in pages(self._database, self._columns, where, batch):
-            yield recorded(rows)
+        async for rows in pages(self._database, where, batch):
+            yield await self._reader.recorded(rows)
 
     async def read_facts(
         self, where: Filter = Filter(), *, batch: int = PAGE_EVENTS
     ) -> AsyncGenerator[list[Fact], None]:
         """As `read`, of each event only what a fold needs."""
-        async for rows in pages(self._database, self._database.spelling.facts, where, batch):
-            yield rows
+        async for rows in pages(self._database, where, batch):
+            yield await self._reader.facts(rows)
+
+    async def walk(self) -> AsyncGenerator[Walked, None]:
+        """The whole ledger as it is stored, for a check of its chain."""
+        async for walked in walk(self._database):
+            yield walked
+
+    async def old_events(self) -> AsyncGenerator[OldEvents, None]:
+        """What a ledger that was upgraded keeps of its events of schema 1, in seq order."""
+        async for old in old_events(self._database):
+            yield old
+
+    async def facts(self, walked: Walked) -> list[Fact]:
+        """What `read_facts` gives of these rows."""
+        return await self._reader.facts(walked.rows)
 
     async def head(self) -> Head:
         """The head row. Raises ChainBrokenError if it is gone."""
@@ -205,21 +223,27 @@ class Store:
         return await self._database.write(save)
 
     async def _commit(self, batch: Sequence[Prepared]) -> Chained:
-        """Append a batch in one transaction. That its event ids are new is what nearly always holds:
-        the unique index proves it, and only where it refuses a row are they looked up.
+        """Append a batch in one transaction. That a stream is new where a request says so is what
+        nearly always holds: the unique index proves it, and only where it refuses a row is that
+        looked up.
         """
+        attempt: Chained | None = None
 
-        async def append(connection: Connection, again: bool) -> Chained:
-            return await self._append(connection, batch, look_up=again)
+        async def append(connection: Connection, again: bool, *, prove: bool = False) -> Chained:
+            nonlocal attempt
+            landed = attempt if again else None
+            attempt = await self._append(connection, batch, landed, prove=prove)
+            return attempt
 
-        async def append_after_look(connection: Connection, _: bool) -> Chained:
-            return await self._append(connection, batch, look_up=True)
+        async def append_after_look(connection: Connection, again: bool) -> Chained:
+            return await append(connection, again, prove=True)
 
         try:
             chained = await self._database.write(append)
         except DuplicateKeyError:
             chained = await self._database.write(append_after_look)
         failpoints.reach("store.after_commit")
+        self._known.settled(chained.head)
         if len(self._scripts) > SCRIPTS_REMEMBERED:
             self._scripts.clear()
         self._scripts.update(
@@ -228,66 +252,46 @@ class Store:
         return chained
 
     async def _append(
-        self, connection: Connection, batch: Sequence[Prepared], *, look_up: bool
+        self,
+        connection: Connection,
+        batch: Sequence[Prepared],
+        attempt: Chained | None,
+        *,
+        prove: bool,
     ) -> Chained:
-        """The batch, chained onto what the ledger holds once the head row is locked, and inserted."""
+        """The batch, chained onto what the ledger holds once the head row is locked, and inserted;
+        or an earlier `attempt`, if that has been committed after all.
+        """
         rows = await connection.lock_head()
-        head = _head(rows)
+        head, at = _head(rows), rows[0][3]
         refuse_newer(int(rows[0][2]), self._schema)
-        chained = None if look_up else await self._chain(connection, head, batch, rows[0][3])
-        if chained is None or any(isinstance(outcome, StoreError) for outcome in chained.outcomes):
-            # A refusal may be that of a retry.
-            streams = list({request.stream: None for request in batch})
-            at, self._versions = await connection.versions(streams)
-            existing = await self._recorded(connection, batch)
-            chained = chain_batch(head, batch, self._versions, at, existing=existing)
+        if attempt is not None and await _landed(connection, attempt):
+            return attempt
+        known = self._known
+        known.move(head)
+        if wanted := known.missing(batch, prove=prove):
+            sql, values = known.question(wanted, self._database.spelling.clock)
+            at = connection.moment(known.learn(await connection.execute(sql, values)))
+        chained = chain_batch(head, batch, known, at)
         for part in _parts(new_scripts(batch, chained.outcomes, self._scripts)):
             await _insert_scripts(connection, part)
         if chained.rows:
+            if chained.names:
+                await connection.insert(NAMES, chained.names)
+            if chained.parts:
+                await connection.insert(PARTS, chained.parts)
             await connection.insert(EVENTS, chained.rows)
             await connection.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
-        self._tip = chained.head
-        self._versions.update(chained.versions)
         failpoints.reach("store.before_commit")
         return chained
 
-    async def _chain(
-        self, connection: Connection, head: Head, batch: Sequence[Prepared], at: str
-    ) -> Chained:
-        """The batch chained without a look at event ids, and without any query where the ledger still
-        ends where this process has left it.
 
-        A stream that is not known then is taken to be new, if the request agrees: the unique
-        index of streams and versions proves it.
-        """
-        known = self._versions
-        if head != self._tip or len(known) > STREAMS_REMEMBERED:
-            known.clear()
-            wanted = [request.stream for request in batch]
-        else:
-            wanted = [
-                request.stream
-                for request in batch
-                if request.stream not in known and (request.expected or not request.events)
-            ]
-        self._tip = head
-        if wanted:
-            at, found = await connection.versions(list(dict.fromkeys(wanted)))
-            known.update(found)
-        return chain_batch(head, batch, known, at)
-
-    async def _recorded(
-        self, connection: Connection, batch: Sequence[Prepared]
-    ) -> dict[str, Recorded]:
-        """What is recorded under the event ids of a batch."""
-        ids = [event[0] for request in batch for event in request.events]
-        existing: dict[str, Recorded] = {}
-        for part in _parts(ids):
-            sql = _RECORDED.format(columns=self._columns, marks=marks(part))
-            existing.update(
-                (event.event_id, event) for event in recorded(await connection.execute(sql, part))
-            )
-        return existing
+async def _landed(connection: Connection, attempt: Chained) -> bool:
+    """Whether the ledger holds this very append: its last hash depends on all that is before it."""
+    if not attempt.rows:
+        return False
+    seq, digest = attempt.rows[-1][0], attempt.rows[-1][-1]
+    return [tuple(row) for row in await connection.execute(_HASH, (seq,))] == [(digest,)]
 
 
 async def _insert_scripts(connection: Connection, scripts: Sequence[Script]) -> None:
@@ -316,7 +320,7 @@ def _head(rows: Sequence[Row]) -> Head:
             hint="Run `ledger verify`, and restore the ledger from a copy.",
         )
     seq, last_hash = rows[0][:2]
-    if isinstance(seq, int) and isinstance(last_hash, str):
+    if isinstance(seq, int) and isinstance(last_hash, str) and _DIGEST.fullmatch(last_hash):
         return Head(seq=seq, hash=last_hash)
     raise ChainBrokenError(
         f"the ledger's head row cannot be read: seq {seq!r}, hash {last_hash!r}",

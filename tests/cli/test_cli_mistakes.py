@@ -281,10 +281,12 @@ def _wait_for_first_step(database: Path) -> None:
     for _ in range(600):
         if database.exists():
             with closing(sqlite3.connect(database)) as connection:
-                tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'")
+                tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'event_log'")
                 if (
                     tables.fetchone()
-                    and connection.execute("SELECT 1 FROM events WHERE type = 'started'").fetchone()
+                    and connection.execute(
+                        "SELECT 1 FROM event_log WHERE type = 'started'"
+                    ).fetchone()
                 ):
                     return
         subprocess.run(["sleep", "0.05"], check=True)

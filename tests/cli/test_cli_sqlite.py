@@ -269,7 +269,7 @@ def test_verify_finds_a_changed_event(terminal: Terminal) -> None:
     sqlite_run(
         database,
         *(f"DROP TRIGGER {name}" for (name,) in triggers),
-        "UPDATE events SET actor = 'nobody' WHERE seq = 4",
+        "UPDATE events SET at = at + 1 WHERE seq = 4",
     )
     ended = terminal.run("verify")
     assert ended.code == 4 and "seq 4" in ended.out

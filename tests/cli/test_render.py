@@ -208,15 +208,12 @@ def recorded(seq: int, event: ev.AnyEvent) -> Recorded:
         seq=seq,
         stream="tenant/acme",
         version=seq,
-        event_id=str(seq),
         type=str(type(event).__struct_config__.tag),
         at="2026-11-21T23:10:04.120311Z",
         run="R",
         actor="ana@host",
         tenant="acme",
         body=msgspec.json.encode(event),
-        prev_hash="",
-        hash="",
     )
 
 

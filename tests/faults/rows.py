@@ -58,7 +58,7 @@ ROWS: Final = (
         15,
         "acknowledgement of a COMMIT lost",
         "no second append",
-        (f"{SERVER}test_a_lost_connection_is_settled_by_event_id",),
+        (f"{SERVER}test_a_lost_connection_is_settled_by_the_hash",),
     ),
     Row(16, "black hole", "deadline", (f"{SERVER}test_a_silent_server_is_given_up",)),
     Row(17, "server that never finishes its handshake", "deadline"),

@@ -115,7 +115,7 @@ def test_a_process_that_was_suspended_makes_no_new_claim(
     world.ok("migrate", "--all-tenants", "--to", "001")
     seq = world.ok("status", "--format", "json").json()["ledger"]["seq"]
     sleeper = Clocked(world, library, 0, wall=False)
-    claims = f"SELECT count(*) FROM events WHERE seq > {seq} AND type = 'started'"
+    claims = f"SELECT count(*) FROM event_log WHERE seq > {seq} AND type = 'started'"
     wait_for(lambda: world.ledger_sql(claims) == [(1,)], "its first claim")
     sleeper.process.send_signal(signal.SIGSTOP)
     sleeper.set(3600)

@@ -208,7 +208,7 @@ def test_what_is_no_event_ends_no_command_as_a_bug(kept: Kept) -> None:
         f"UPDATE scripts SET content = '{schema}' WHERE content LIKE '{{%'",
         "UPDATE meta SET value = 'x' WHERE `key` LIKE 'projection_seq%'",
         "UPDATE head SET hash = 'x'",
-        "UPDATE events SET at = 'x', run = 'y' WHERE seq = 3",
+        "UPDATE events SET at = 9000000000000000000, run = 999 WHERE seq = 3",
     ):
         kept.change(statement)
         assert kept.verify()["problems"]

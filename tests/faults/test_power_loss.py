@@ -216,8 +216,8 @@ class Fleet:
         under_way: dict[str, Applied] = {}
         wrong = []
         events: list[tuple[str, str, str]] = []
-        if self.world.ledger_sql(HAS_TABLE.format("events")):
-            events = self.world.ledger_sql("SELECT type, tenant, body FROM events ORDER BY seq")
+        if self.world.ledger_sql(HAS_TABLE.format("event_log")):
+            events = self.world.ledger_sql("SELECT type, tenant, body FROM event_log ORDER BY seq")
         for kind, tenant, text in events:
             body = json.loads(text)
             one = (tenant, (body.get("migration") or {}).get("version", ""))

@@ -175,7 +175,7 @@ async def test_an_event_that_nobody_could_read_is_not_recorded(tmp_path: Path) -
     await fleet.open().migrate()
     before = await fleet.open().head()
     wrong = ev.DriftDetected(kind="schema", expected=None)  # type: ignore[arg-type]
-    new = ev.NewEvent(event_id="x-1", event=wrong, run="r", actor="a", tenant="t0")
+    new = ev.NewEvent(event=wrong, run="r", actor="a")
     async with fleet.open() as ledger, ledger._ready() as ready:
         with pytest.raises(StoreError, match="drift_detected"):
             await ready.store.append(Append(stream="tenant/t0", events=(new,)))

@@ -83,7 +83,7 @@ def test_an_empty_ledger_in_the_place_of_theirs_says_so_too(place: Place) -> Non
         ended = place.ended(*command.format(place.names[0]).split())
         says_so(ended, command)
     with closing(sqlite3.connect(place.folder / "ledger.db")) as ledger:
-        assert ledger.execute("SELECT type FROM events").fetchall() == []
+        assert ledger.execute("SELECT type FROM event_log").fetchall() == []
 
 
 def test_one_stranger_does_not_stop_the_others(place: Place) -> None:

@@ -58,15 +58,12 @@ class Store:
                 seq=len(self.rows) + number,
                 stream=stream,
                 version=version + number,
-                event_id=f"{run}-{len(self.rows) + number}",
                 type=str(type(event).__struct_config__.tag),
                 at=at(self.clock),
                 run=run,
                 actor=run,
                 tenant=TENANT,
                 body=ev.encode_body(event),
-                prev_hash="",
-                hash="",
             )
             for number, event in enumerate(events, start=1)
         ]

@@ -86,15 +86,12 @@ def record(history: list[tuple[str | None, AnyEvent]]) -> list[Recorded]:
                 seq=seq,
                 stream=stream,
                 version=versions[stream],
-                event_id=f"e{seq}",
                 type=str(event.__struct_config__.tag),
                 at=at,
                 run="r",
                 actor="a",
                 tenant=tenant,
                 body=ev.encode_body(event),
-                prev_hash="",
-                hash="",
             )
         )
     return rows

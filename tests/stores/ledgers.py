@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import uuid
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import msgspec
 
 from ledger.audit import ChainCheck
 from ledger.drivers.url import MysqlUrl, SecretSource, SqliteUrl
-from ledger.events import AnyEvent, LeaseRenewed, NewEvent, Recorded
+from ledger.events import GENESIS_HASH, AnyEvent, LeaseRenewed, NewEvent, Recorded
 from ledger.stores import open_store
 from ledger.stores.base import Append, Filter
 from ledger.stores.store import Store
@@ -59,17 +58,9 @@ def new_event(
     *,
     run: str = "run-1",
     actor: str = "ana@build-7",
-    tenant: str | None = None,
-    event_id: str | None = None,
 ) -> NewEvent:
-    """An event with an id of its own."""
-    return NewEvent(
-        event_id=event_id or uuid.uuid4().hex,
-        event=event or LeaseRenewed(lease_seconds=30),
-        run=run,
-        actor=actor,
-        tenant=tenant,
-    )
+    """An event."""
+    return NewEvent(event=event or LeaseRenewed(lease_seconds=30), run=run, actor=actor)
 
 
 def request(stream: str, count: int = 1, *, expected: int | None = None) -> Append:
@@ -84,9 +75,13 @@ async def read_all(store: Store, where: Filter = Filter(), *, batch: int = 5000)
 
 async def audit(store: Store) -> int:
     """Check the whole chain against the head row; how many events there are."""
-    check = ChainCheck()
-    async for events in store.read():
-        check.feed(events)
+    ancestor = GENESIS_HASH
+    async for old in store.old_events():
+        ancestor = old.last_hash
+    check = ChainCheck(ancestor=ancestor)
+    async for page in store.walk():
+        check.feed(page.rows, page.names, page.parts)
+        assert len(await store.facts(page)) == len(page.rows)
     head = await store.head()
     check.finish(head_seq=head.seq, head_hash=head.hash)
     return check.seq

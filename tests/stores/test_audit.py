@@ -1,4 +1,4 @@
-"""The chain check names the first event that is not what was written."""
+"""The chain check names the first append that is not what was written."""
 
 from __future__ import annotations
 
@@ -11,107 +11,141 @@ from hypothesis import strategies as st
 
 from ledger.audit import Anchor, ChainCheck, TextCheck, parse_anchor
 from ledger.errors import ChainBrokenError, UsageError
-from ledger.events import GENESIS_HASH, Baselined, MigrationRef, Recorded, encode_body
+from ledger.events import GENESIS_HASH, Baselined, MigrationRef
 from ledger.scripts.model import sha256_hex
-from ledger.stores.base import Head
+from ledger.stores.base import Head, Row
 from ledger.stores.chain import chain_batch, prepare
+from ledger.stores.known import Known
+from ledger.stores.reading import COLUMNS
 from tests.stores.ledgers import request
 
 EMPTY = Head(seq=0, hash=GENESIS_HASH)
+Chain = tuple[list[Row], list[Row], list[Row]]
 
 
-def chain(*streams: str) -> list[Recorded]:
-    """A valid chain of one event per name."""
-    batch = [prepare(request(stream)) for stream in streams]
-    at = "2026-11-21T23:10:04.120311Z"
-    chained = chain_batch(EMPTY, batch, {}, at, existing={})
-    return [event for mine in chained.outcomes if isinstance(mine, tuple) for event in mine]
+def chain(*streams: str) -> Chain:
+    """Stored rows of events, names and parts of a valid chain: an append of one event per name, of
+    two per name in capitals."""
+    batch = [prepare(request(stream, 2 if stream.isupper() else 1)) for stream in streams]
+    known = Known()
+    wanted = known.missing(batch, prove=True)
+    known.learn([(-kind, 0, None, None) for kind in wanted])
+    chained = chain_batch(EMPTY, batch, known, 1_795_882_332_257_271)
+    return chained.rows, sorted(chained.names), chained.parts
 
 
-def first_bad(events: list[Recorded], *, head: Recorded | None = None) -> int:
+def end(rows: list[Row]) -> Head:
+    """The head row of these events."""
+    return Head(seq=rows[-1][0], hash=rows[-1][-1].hex()) if rows else EMPTY
+
+
+def first_bad(
+    rows: list[Row], head: Head, names: list[Row] | None = None, *, page: int = 100
+) -> int:
     """Where the check stops; 0 if all is well."""
     check = ChainCheck()
-    end = head or (events[-1] if events else None)
+    names = NAMES if names is None else names
     try:
-        check.feed(events)
-        check.finish(head_seq=end.seq if end else 0, head_hash=end.hash if end else GENESIS_HASH)
+        for start in range(0, len(rows), page):
+            some = rows[start : start + page]
+            first, last = some[0][0], some[-1][0]
+            check.feed(
+                some,
+                [row for row in names if first <= row[-1] <= last],
+                [row for row in PARTS if first <= row[-1] <= last],
+            )
+        check.finish(head_seq=head.seq, head_hash=head.hash)
     except ChainBrokenError as error:
         return error.seq
     return 0
 
 
-CHAIN = chain(*"abacabad")
+ROWS, NAMES, PARTS = chain(*"abAcaBad")
+HEAD = end(ROWS)
+FIRST = {row[0]: row[0] for row in ROWS} | {4: 3, 8: 7}
+"""The first seq of the append that an event is of."""
 OTHER: dict[str, Any] = {
     "seq": 99,
-    "stream": "tenant/x",
+    "stream": 77,
     "version": 9,
-    "event_id": "other",
-    "type": "failed",
-    "at": "2026-11-21T23:10:05.120311Z",
-    "run": "other",
-    "actor": "other",
-    "tenant": "other",
-    "body": b'{"type":"lease_renewed","schema":1,"lease_seconds":31.0}',
-    "prev_hash": "0" * 63 + "1",
-    "hash": "0" * 63 + "1",
+    "type": 9,
+    "at": 7,
+    "run": 9,
+    "actor": 9,
+    "part": 9,
+    "body": '{"lease_seconds":31.0}',
+    "hash": b"1" * 32,
 }
 
 
-def test_a_chain_as_it_was_written_holds() -> None:
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+def test_a_chain_as_it_was_written_holds(page: int) -> None:
     """An empty ledger and an untouched chain pass, fed at once or piece by piece."""
-    assert first_bad([]) == 0
-    assert first_bad(CHAIN) == 0
-    check = ChainCheck([Anchor(seq=3, hash=CHAIN[2].hash), Anchor(seq=0, hash=GENESIS_HASH)])
-    for event in CHAIN:
-        check.feed([event])
-    check.finish(head_seq=8, head_hash=CHAIN[-1].hash)
+    assert first_bad([], EMPTY) == 0
+    assert first_bad(ROWS, HEAD, page=page) == 0
+    second = Anchor(seq=2, hash=ROWS[1][-1].hex())
+    check = ChainCheck([second, Anchor(seq=0, hash=GENESIS_HASH)])
+    check.feed(ROWS, NAMES, PARTS)
+    check.finish(head_seq=HEAD.seq, head_hash=HEAD.hash)
 
 
-@given(index=st.integers(0, len(CHAIN) - 1), field=st.sampled_from(sorted(OTHER)))
+@given(index=st.integers(0, len(ROWS) - 1), field=st.sampled_from(sorted(OTHER)))
 def test_any_changed_field_is_located(index: int, field: str) -> None:
-    """Whichever field of whichever event is changed, its seq is named (for seq: the one missing)."""
-    events = list(CHAIN)
-    events[index] = msgspec.structs.replace(events[index], **{field: OTHER[field]})
-    assert first_bad(events, head=CHAIN[-1]) == index + 1
+    """Whichever field of whichever event is changed, its append is named (for seq: the one missing)."""
+    rows = list(ROWS)
+    changed = list(rows[index])
+    changed[COLUMNS.index(field)] = OTHER[field]
+    rows[index] = tuple(changed)
+    found = first_bad(rows, HEAD)
+    assert found in (index + 1, FIRST[index + 1])
 
 
-@given(index=st.integers(0, len(CHAIN) - 1))
+@given(index=st.integers(0, len(NAMES) - 1), field=st.integers(0, 3))
+def test_any_changed_name_is_located(index: int, field: int) -> None:
+    """A name is chained with the append that brought it."""
+    names = list(NAMES)
+    changed = list(names[index])
+    changed[field] = "other" if field == 2 else 9
+    names[index] = tuple(changed)
+    assert first_bad(ROWS, HEAD, names) == min(NAMES[index][-1], changed[-1])
+
+
+@given(index=st.integers(0, len(ROWS) - 1))
 def test_a_missing_event_is_located(index: int) -> None:
     """A deleted event is named, the last one through the head row."""
-    assert first_bad(CHAIN[:index] + CHAIN[index + 1 :], head=CHAIN[-1]) == index + 1
+    assert first_bad(ROWS[:index] + ROWS[index + 1 :], HEAD) == index + 1
 
 
 def test_values_that_no_store_writes_are_a_broken_chain() -> None:
-    """NULLs and numbers put in by hand are located, not a crash of the check."""
-    for field in ("body", "at", "hash"):
-        for value in (None, 7):
-            events = list(CHAIN)
-            events[3] = msgspec.structs.replace(events[3], **{field: value})
-            assert first_bad(events, head=CHAIN[-1]) == 4
+    """NULLs and bytes put in by hand are located, not a crash of the check."""
+    for place in range(1, 9):
+        for value in (None, b"\xff", 1.5):
+            rows = list(ROWS)
+            rows[1] = (*rows[1][:place], value, *rows[1][place + 1 :])
+            assert first_bad(rows, HEAD) == 2
 
 
 def test_a_head_row_that_was_edited_is_noticed() -> None:
     """A head row behind the events, or with another hash, breaks the chain at its end."""
-    assert first_bad(CHAIN, head=CHAIN[5]) == 7
-    assert first_bad(CHAIN, head=msgspec.structs.replace(CHAIN[-1], hash="1" * 64)) == 8
+    assert first_bad(ROWS, end(ROWS[:6])) == 7
+    assert first_bad(ROWS, msgspec.structs.replace(HEAD, hash="1" * 64)) == HEAD.seq
 
 
 def test_a_rewritten_history_is_caught_by_an_anchor() -> None:
     """A chain that was forged as a whole is consistent; an anchor from before tells."""
-    forged = chain(*"abacabad")
-    assert first_bad(forged) == 0
-    with pytest.raises(ChainBrokenError, match="history up to here was rewritten") as caught:
-        ChainCheck([Anchor(seq=4, hash=CHAIN[3].hash)]).feed(forged)
-    assert caught.value.seq == 4
+    for anchor in (Anchor(seq=2, hash="a" * 64), Anchor(seq=3, hash=ROWS[3][-1].hex())):
+        with pytest.raises(ChainBrokenError, match="history up to here was rewritten") as caught:
+            ChainCheck([anchor]).feed(ROWS, NAMES, PARTS)
+        assert caught.value.seq == anchor.seq
     check = ChainCheck([Anchor(seq=20, hash="a" * 64)])
-    check.feed(forged)
+    check.feed(ROWS, NAMES, PARTS)
     with pytest.raises(ChainBrokenError, match="anchor was taken at seq 20"):
-        check.finish(head_seq=8, head_hash=forged[-1].hash)
+        check.finish(head_seq=HEAD.seq, head_hash=HEAD.hash)
 
 
 def test_an_anchor_reads_back() -> None:
     """The printed line is the anchor; anything else is a usage error."""
-    anchor = Anchor(seq=5, hash=CHAIN[4].hash)
+    anchor = Anchor(seq=5, hash=ROWS[4][-1].hex())
     assert parse_anchor(f"{anchor}\n", source="the file x") == anchor
     with pytest.raises(UsageError, match="the file x is not an anchor"):
         parse_anchor("5 abc", source="the file x")
@@ -127,10 +161,8 @@ def test_a_kept_text_is_its_key() -> None:
         sources=(("file", sha256_hex("SELECT 1")), ("down", sha256_hex("SELECT 2"))),
     )
     event = Baselined(migrations=(ref,))
-    body = encode_body(event)
-    row = msgspec.structs.replace(CHAIN[0], seq=4, type="baselined", body=body)
     check = TextCheck()
-    check.feed([row])
+    check.feed([(4, 1, "", "run", "actor", "acme", event)])
     check.check(sha256_hex("SELECT 1"), b"SELECT 1")
     check.check(sha256_hex("SELECT 3"), b"SELECT 4")
     other, missing = check.finish()

@@ -58,9 +58,9 @@ async def store(place: Place) -> AsyncIterator[Store]:
                 BODIES[index % 3],
                 run=f"run-{index % 4}",
                 actor=f"{NAMES[index % 7]}@host",
-                tenant=name if index % 5 else None,
             )
-            await opened.append(Append(stream=f"tenant/{name}", events=(event,)))
+            kind = "tenant" if index % 5 else "run"
+            await opened.append(Append(stream=f"{kind}/{name}", events=(event,)))
         yield opened
 
 

@@ -10,7 +10,7 @@ import pymysql
 import pytest
 
 from ledger.errors import ChainBrokenError, NewerLedgerError, StoreUnavailableError
-from ledger.events import event_hash
+from ledger.events import append_hash
 from ledger.stores.base import Append, Script
 from ledger.stores.store import Store
 from tests.conftest import MakeDatabase
@@ -40,7 +40,7 @@ async def fill(place: Place, count: int = 6) -> None:
     async with place.open() as store:
         for index in range(count):
             script = Script(sha256="a" * 64, content="SELECT 1")
-            events = (new_event(tenant="acme"),)
+            events = (new_event(),)
             await store.append(
                 Append(stream=f"tenant/{index % 2}", events=events, scripts=(script,))
             )
@@ -56,9 +56,13 @@ async def broken_at(place: Place) -> int:
 
 def drop_triggers(place: Place) -> None:
     """What somebody does first who wants to change history."""
-    for table in ("events", "scripts"):
-        for action in ("update", "delete"):
-            place.execute(f"DROP TRIGGER {table}_refuse_{action}")
+    place.execute(
+        *(
+            f"DROP TRIGGER {table}_refuse_{action}"
+            for table in ("events", "event_names", "event_parts", "scripts")
+            for action in ("update", "delete")
+        )
+    )
 
 
 async def test_two_stores_on_one_ledger_take_turns(place: Place) -> None:
@@ -115,7 +119,7 @@ async def test_many_may_make_the_ledger_at_once(place: Place) -> None:
         assert await audit(store) == 6
 
 
-@pytest.mark.parametrize("table", ["events", "scripts"])
+@pytest.mark.parametrize("table", ["events", "event_names", "event_parts", "scripts"])
 @pytest.mark.parametrize(
     ("action", "statement"),
     [
@@ -128,7 +132,7 @@ async def test_update_and_delete_are_refused(
 ) -> None:
     """The database itself refuses to change or delete events and scripts, and says why."""
     await fill(place)
-    column = {"events": "actor", "scripts": "content"}[table]
+    column = {"events": "body", "scripts": "content", "event_names": "name"}.get(table, "text")
     with pytest.raises(
         (sqlite3.IntegrityError, pymysql.err.OperationalError),
         match=f"append-only: {action} on {table} is refused",
@@ -142,8 +146,16 @@ async def test_update_and_delete_are_refused(
 async def test_replace_cannot_rewrite(place: Place) -> None:
     """REPLACE, which deletes and inserts, does not get round that."""
     await fill(place)
-    with pytest.raises((sqlite3.IntegrityError, pymysql.err.OperationalError), match="append-only"):
-        place.execute("REPLACE INTO events SELECT * FROM events WHERE seq = 3")
+    for replacement in (
+        "REPLACE INTO events SELECT * FROM events WHERE seq = 3",
+        "REPLACE INTO event_names SELECT * FROM event_names WHERE id = 1",
+        "REPLACE INTO event_names SELECT kind, 99, name, seq FROM event_names WHERE id = 1",
+        "REPLACE INTO event_parts SELECT * FROM event_parts WHERE id = 1",
+    ):
+        with pytest.raises(
+            (sqlite3.IntegrityError, pymysql.err.OperationalError), match="append-only"
+        ):
+            place.execute(replacement)
     try:
         place.execute(f"REPLACE INTO scripts VALUES ('{'a' * 64}', 'sha256', 'SELECT 2')")
     except pymysql.err.OperationalError as error:
@@ -156,10 +168,12 @@ async def test_replace_cannot_rewrite(place: Place) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "body = replace(body, '30', '31')",
-        "actor = 'mallory'",
-        "tenant = NULL",
-        "at = '2020-01-01T00:00:00.000000Z'",
+        "body = '{\"lease_seconds\":31}'",
+        "actor = 2",
+        "stream = 3",
+        "at = at + 1",
+        "part = 0",
+        "hash = NULL",
     ],
 )
 async def test_an_edited_event_is_located(place: Place, change: str) -> None:
@@ -170,26 +184,36 @@ async def test_an_edited_event_is_located(place: Place, change: str) -> None:
     assert await broken_at(place) == 4
 
 
+@pytest.mark.parametrize(
+    ("change", "seq"),
+    [
+        ("UPDATE event_names SET name = 'tenant/other' WHERE name = 'tenant/1'", 2),
+        ("UPDATE event_names SET name = 'mallory' WHERE kind = 3", 1),
+        ("UPDATE event_names SET seq = 3 WHERE name = 'tenant/1'", 2),
+        ("UPDATE event_parts SET text = ',\"lease_seconds\":31'", 1),
+        ("INSERT INTO event_names VALUES (3, 2, 'mallory', 4)", 4),
+        ("INSERT INTO event_parts VALUES (2, 1, 'x', 9)", 9),
+        ("DELETE FROM event_names WHERE name = 'tenant/1'", 2),
+    ],
+)
+async def test_edited_names_and_parts_are_located(place: Place, change: str, seq: int) -> None:
+    """What events refer to is chained with the append that brought it."""
+    await fill(place)
+    drop_triggers(place)
+    place.execute(change)
+    assert await broken_at(place) == seq
+
+
 async def test_an_event_edited_with_its_hash_is_located(place: Place) -> None:
     """Somebody who recomputes the hash breaks the link of the next event instead."""
     await fill(place)
     async with place.open() as store:
-        event = (await read_all(store))[3]
-    forged = event_hash(
-        event.prev_hash,
-        seq=event.seq,
-        stream=event.stream,
-        version=event.version,
-        event_id=event.event_id,
-        type_name=event.type,
-        at=event.at,
-        run=event.run,
-        actor="mallory",
-        tenant=event.tenant,
-        body=event.body,
-    )
+        pages = [page async for page in store.walk()]
+    rows = pages[0].rows
+    row = (*rows[3][:4], 7, *rows[3][5:9])
+    forged = append_hash(rows[2][9], [], [], [row]).hex()
     drop_triggers(place)
-    place.execute(f"UPDATE events SET actor = 'mallory', hash = '{forged}' WHERE seq = 4")
+    place.execute(f"UPDATE events SET at = 7, hash = X'{forged}' WHERE seq = 4")
     assert await broken_at(place) == 5
 
 
@@ -223,10 +247,7 @@ async def test_an_event_from_a_newer_version_is_named(place: Place) -> None:
     """An event type that this version does not know can be listed; decoding raises NewerLedgerError."""
     await fill(place)
     drop_triggers(place)
-    place.execute(
-        "UPDATE events SET type = 'quantum_leapt', "
-        'body = \'{"type":"quantum_leapt","schema":7}\' WHERE seq = 2'
-    )
+    place.execute("UPDATE event_names SET name = 'quantum_leapt' WHERE kind = 4")
     async with place.open() as store:
         events = await read_all(store)
         assert events[1].type == "quantum_leapt"
@@ -241,7 +262,7 @@ async def test_a_newer_ledger_is_read_only(place: Place) -> None:
     """
     async with place.open() as opened:
         await opened.append(request("tenant/a"))
-        place.execute("UPDATE meta SET value = '999' WHERE value = '1'")
+        place.execute("UPDATE meta SET value = '999' WHERE value = '2'")
         with pytest.raises(NewerLedgerError, match="schema 999"):
             await opened.append(request("tenant/a"))
     async with place.open(create=False) as store:

@@ -19,16 +19,16 @@ from tests.servers import Server, queries, query
 from tests.stores.ledgers import Place, audit, request, server_place, sqlite_place
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-NUMBERS = range(1, LEDGER_SCHEMA + 1)
+NUMBERS = range(1, LEDGER_SCHEMA)
 ADD_NOTE = Upgrade(
-    to=2,
+    to=3,
     statements=(
         "CREATE TABLE notes (id INTEGER PRIMARY KEY)",
         "ALTER TABLE notes ADD COLUMN note VARCHAR(10)",
     ),
 )
 BROKEN = Upgrade(
-    to=3, statements=("CREATE TABLE extra (id INTEGER)", "ALTER TABLE nowhere ADD x INTEGER")
+    to=4, statements=("CREATE TABLE extra (id INTEGER)", "ALTER TABLE nowhere ADD x INTEGER")
 )
 
 
@@ -43,8 +43,8 @@ def mysql_schema(server: Server, database: str) -> dict[str, str]:
     """Every table and trigger as the server describes it."""
     schema = {}
     for (table,) in query(server, "SHOW TABLES", database=database):
-        ((_, text),) = query(server, f"SHOW CREATE TABLE `{table}`", database=database)
-        schema[str(table)] = str(text)
+        ((_, text, *_),) = query(server, f"SHOW CREATE TABLE `{table}`", database=database)
+        schema[str(table)] = str(text).replace(database, "")
     for name, action, table, statement, timing, *_ in query(
         server, "SHOW TRIGGERS", database=database
     ):
@@ -101,18 +101,18 @@ async def test_an_upgrade_of_a_file_is_one_transaction(tmp_path: Path) -> None:
         await store.append(request("tenant/a"))
     upgrades = (*UPGRADES, BROKEN, ADD_NOTE)
     with pytest.raises(StoreUnavailableError, match="nowhere"):
-        async with open_store(place.url, schema=3, upgrades=upgrades):
+        async with open_store(place.url, schema=4, upgrades=upgrades):
             pass
-    assert place.execute("SELECT value FROM meta WHERE key = 'schema'") == [("1",)]
+    assert place.execute("SELECT value FROM meta WHERE key = 'schema'") == [("2",)]
     assert place.execute("SELECT name FROM sqlite_master WHERE name IN ('notes', 'extra')") == []
-    async with open_store(place.url, schema=2, upgrades=upgrades) as store:
+    async with open_store(place.url, schema=3, upgrades=upgrades) as store:
         await store.append(request("tenant/a"))
         assert await audit(store) == 2
     place.execute("INSERT INTO notes (id, note) VALUES (1, 'kept')")
-    async with open_store(place.url, schema=2, upgrades=upgrades):
+    async with open_store(place.url, schema=3, upgrades=upgrades):
         pass
     assert place.execute("SELECT note FROM notes") == [("kept",)]
-    await refuses_appends_from_schema_1(place)
+    await refuses_appends_from_schema_2(place)
 
 
 async def test_an_upgrade_on_a_server_is_finished_by_the_next(
@@ -126,18 +126,18 @@ async def test_an_upgrade_on_a_server_is_finished_by_the_next(
     upgrades = (*UPGRADES, BROKEN, ADD_NOTE)
     for _ in range(2):
         with pytest.raises(StoreUnavailableError, match="nowhere"):
-            async with open_store(place.url, sql_server.secret, schema=3, upgrades=upgrades):
+            async with open_store(place.url, sql_server.secret, schema=4, upgrades=upgrades):
                 pass
-        assert place.execute("SELECT value FROM meta WHERE `key` = 'schema'") == [("2",)]
+        assert place.execute("SELECT value FROM meta WHERE `key` = 'schema'") == [("3",)]
     place.execute("CREATE TABLE nowhere (id INTEGER)")
-    async with open_store(place.url, sql_server.secret, schema=3, upgrades=upgrades) as store:
+    async with open_store(place.url, sql_server.secret, schema=4, upgrades=upgrades) as store:
         await store.append(request("tenant/a"))
         assert await audit(store) == 2
     place.execute("INSERT INTO notes (id, note) VALUES (1, 'kept')")
-    await refuses_appends_from_schema_1(place)
+    await refuses_appends_from_schema_2(place)
 
 
-async def refuses_appends_from_schema_1(place: Place) -> None:
+async def refuses_appends_from_schema_2(place: Place) -> None:
     """The upgraded ledger is a newer one for the version before."""
     async with place.open(create=False) as store:
         with pytest.raises(NewerLedgerError):
@@ -151,6 +151,6 @@ async def test_a_hole_in_the_upgrades_is_an_error(tmp_path: Path) -> None:
     assert isinstance(place.url, SqliteUrl)
     async with place.open():
         pass
-    with pytest.raises(StoreError, match="no way from it to schema 2"):
-        async with open_store(place.url, schema=3, upgrades=(BROKEN,)):
+    with pytest.raises(StoreError, match="no way from it to schema 3"):
+        async with open_store(place.url, schema=4, upgrades=(BROKEN,)):
             pass
