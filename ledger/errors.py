@@ -42,7 +42,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypedDict, Unpack
 
 GOES_ON: Final[dict[str, str]] = {
     "restore": "ledger restore --tenant NAME",
@@ -59,6 +59,16 @@ def chosen(tenant: str) -> str:
 def for_tenant(hint: str, tenant: str | None) -> str:
     """A hint whose commands name the tenant. As they are written, hints say NAME: alike for all tenants."""
     return hint if tenant is None else hint.replace("--tenant NAME", chosen(tenant))
+
+
+class Where(TypedDict, total=False):
+    """The keywords of every error beside its message; see LedgerError."""
+
+    hint: str
+    tenant: str | None
+    migration: str | None
+    file: str | None
+    line: int | None
 
 
 class LedgerError(Exception):
@@ -232,20 +242,9 @@ class StepFailedError(TenantError):
     code = "step_failed"
 
     def __init__(
-        self,
-        message: str,
-        *,
-        step: int,
-        database_code: str = "",
-        hint: str = "",
-        tenant: str | None = None,
-        migration: str | None = None,
-        file: str | None = None,
-        line: int | None = None,
+        self, message: str, *, step: int, database_code: str = "", **where: Unpack[Where]
     ) -> None:
-        super().__init__(
-            message, hint=hint, tenant=tenant, migration=migration, file=file, line=line
-        )
+        super().__init__(message, **where)
         self.step = step
         self.database_code = database_code
 
@@ -292,10 +291,9 @@ class MarkerMismatchError(TenantError):
         *,
         missing: tuple[str, ...] = (),
         extra: tuple[str, ...] = (),
-        hint: str = "",
-        tenant: str | None = None,
+        **where: Unpack[Where],
     ) -> None:
-        super().__init__(message, hint=hint, tenant=tenant)
+        super().__init__(message, **where)
         self.missing = missing
         self.extra = extra
 
@@ -323,15 +321,9 @@ class InDoubtError(TenantError):
         *,
         step: int,
         evidence: dict[str, str],
-        hint: str = "",
-        tenant: str | None = None,
-        migration: str | None = None,
-        file: str | None = None,
-        line: int | None = None,
+        **where: Unpack[Where],
     ) -> None:
-        super().__init__(
-            message, hint=hint, tenant=tenant, migration=migration, file=file, line=line
-        )
+        super().__init__(message, **where)
         self.step = step
         self.evidence = evidence
 

@@ -10,7 +10,7 @@ from ledger.calls.tenants import Chosen
 from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.fleet.fanout import each_target
-from ledger.fleet.progress import Unwatched
+from ledger.fleet.progress import Progress
 from ledger.fleet.report import RunReport
 from ledger.plan import Catalogue
 from ledger.requests import Import, PlanImport
@@ -57,7 +57,7 @@ async def plan_import(call: Call, request: PlanImport) -> tuple[Importing, ...]:
             plan,
             command="import",
             parallel=call.bounds.parallel,
-            progress=Unwatched(),
+            progress=Progress(),
             outcome=lambda _: ("planned", ""),
         )
     )

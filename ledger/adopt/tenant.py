@@ -5,7 +5,6 @@ Invariant: the other tool's tables are read and never written.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -19,16 +18,13 @@ from ledger.errors import (
     UnreachableError,
     for_tenant,
 )
-from ledger.events import MigrationRef
+from ledger.events import Mark, MigrationRef
 from ledger.plan import Catalogue
 from ledger.requests import PlanImport
-from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
-from ledger.runner.held import claimed
-from ledger.runner.marker import refuse_forgetting
-from ledger.runner.outcome import Outcome, failure
+from ledger.runner.outcome import Outcome, Result
+from ledger.runner.tenant import count_as_applied, outcome_of
 from ledger.scripts.foreign import SOURCES, Mapped, map_history
-from ledger.scripts.model import Migration
 
 
 class Importing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,53 +68,19 @@ async def import_tenant(
     ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, asked: PlanImport
 ) -> Outcome:
     """Count what the tool calls applied as applied; the tenant's marker says so too."""
-    began = time.perf_counter_ns()
-    try:
+
+    async def act() -> Outcome:
         mapped, source, notes = await _read(engine, target, catalogue, asked)
         bound = [ctx.bound(migration, target.variables) for migration in mapped.migrations]
-        while True:
-            have = {ref.key for ref in ctx.state(target.name).applied}
-            new = [migration for migration in bound if migration.ref.key not in have]
-            if not new:
-                break
-            try:
-                await _adopt(ctx, engine, target, catalogue, new, source)
-                break
-            except StateChangedError:
-                continue
-    except LedgerError as error:
-        return failure(target.name, error, duration_us=_since(began))
-    applied = ctx.state(target.name).applied
-    return Outcome(
-        tenant=target.name,
-        result="imported" if new else "current",
-        migrations=tuple(one.id for one in new),
-        version=applied[-1].version if applied else None,
-        duration_us=_since(began),
-        warnings=notes,
-    )
 
+        def event(refs: tuple[MigrationRef, ...], mark: Mark) -> ev.Imported:
+            return ev.Imported(migrations=refs, source=source, mark=mark)
 
-async def _adopt(
-    ctx: RunContext,
-    engine: Engine,
-    target: Target,
-    catalogue: Catalogue,
-    new: Sequence[Migration],
-    source: str,
-) -> None:
-    contents = {sha: text for one in new for sha, text in one.contents.items()}
-    async with (
-        engine.open(target) as session,
-        claimed(ctx, engine, target, session, contents=contents) as held,
-    ):
-        refs: list[MigrationRef] = [*ctx.state(target.name).applied, *(one.ref for one in new)]
-        await refuse_forgetting(held, refs)
-        mark = await session.adopt(refs, epoch=held.epoch, ledger=ctx.ledger_id)
-        await held.end(
-            ev.Imported(migrations=tuple(one.ref for one in new), source=source, mark=mark),
-            news=await held.counted(engine, catalogue, mark, refs),
-        )
+        new = await count_as_applied(ctx, engine, target, catalogue, bound, event)
+        result: Result = "imported" if new else "current"
+        return Outcome(tenant=target.name, result=result, migrations=new, warnings=notes)
+
+    return await outcome_of(ctx, target, act)
 
 
 async def _read(
@@ -203,7 +165,3 @@ async def _require_free(
             tenant=target.name,
             hint=f"Wait for it to end, or let {asked.source} release the lock.",
         )
-
-
-def _since(began_ns: int) -> int:
-    return (time.perf_counter_ns() - began_ns) // 1000

@@ -32,7 +32,7 @@ from ledger.errors import (
     UsageError,
     WrongLedgerError,
 )
-from ledger.fleet.progress import Progress, Unwatched
+from ledger.fleet.progress import Progress
 from ledger.fleet.signals import Signals
 from ledger.fleet.state import load_fleet
 from ledger.projections import FleetState
@@ -69,7 +69,7 @@ class Connection:
         self._secrets = Secrets()
         self.config = with_secrets(config, self._secrets)
         self.actor = actor or actor_name()
-        self.progress: Progress = progress or Unwatched()
+        self.progress: Progress = progress or Progress()
         self.signals: Signals | None = None
         self.lost: tuple[Lost, ...] = ()
         self.gone: tuple[str, ...] = ()

@@ -76,11 +76,6 @@ def quote_identifier(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def escape_like(text: str) -> str:
-    r"""Text for a LIKE pattern in which it stands for itself (with the default escape `\`)."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
 class MysqlConnection:
     """One direct session. Not for two tasks at once.
 

@@ -16,6 +16,7 @@ from ledger.fleet.progress import Progress
 from ledger.fleet.report import RunReport
 from ledger.fleet.signals import GRACE_SECONDS
 from ledger.runner.context import RunContext
+from ledger.runner.facts import elapsed_us
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.skipped import record_outcome
 
@@ -125,7 +126,7 @@ class Ongoing:
             outcomes=tuple(
                 self._outcomes.get(target.name) or self._not_run(target) for target in self._targets
             ),
-            duration_us=(time.perf_counter_ns() - self._began_ns) // 1000,
+            duration_us=elapsed_us(self._began_ns),
             interrupted=self.interrupted,
         )
 

@@ -10,7 +10,7 @@ from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError
 from ledger.fleet.fanout import each_target
 from ledger.fleet.planning import Decisions, FleetPlan, PlannedMigration, PlannedStep, TenantPlan
-from ledger.fleet.progress import Unwatched
+from ledger.fleet.progress import Progress
 from ledger.plan import Catalogue
 from ledger.scripts.model import Migration
 from ledger.scripts.placeholders import bind
@@ -53,7 +53,7 @@ async def with_syncs(
         one,
         command="plan",
         parallel=parallel,
-        progress=Unwatched(),
+        progress=Progress(),
         outcome=lambda _: ("planned", ""),
     )
     made |= {tenant.tenant: tenant for tenant in read}

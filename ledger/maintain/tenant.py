@@ -22,6 +22,7 @@ from ledger.maintain.report import TenantMaintenance, failed
 from ledger.requests import Maintain, Task
 from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
+from ledger.runner.facts import elapsed_us
 from ledger.runner.held import Held
 
 SAMPLES = 5
@@ -56,7 +57,7 @@ async def look_at_tenant(
                 )
     except LedgerError as error:
         return failed(target.name, task, error)
-    return msgspec.structs.replace(seen, duration_us=_since(began))
+    return msgspec.structs.replace(seen, duration_us=elapsed_us(began))
 
 
 async def maintain_tenant(
@@ -85,7 +86,7 @@ async def maintain_tenant(
                 continue
     except LedgerError as error:
         return failed(target.name, request.task, error)
-    return msgspec.structs.replace(done, duration_us=_since(began))
+    return msgspec.structs.replace(done, duration_us=elapsed_us(began))
 
 
 async def find_orphans(session: Session) -> tuple[Orphans, ...]:
@@ -190,7 +191,3 @@ async def _until_none(held: Held, batch: int) -> tuple[ev.Upkept, ...]:
     return tuple(
         ev.Upkept(table=table, constraint=name, rows=count) for (table, name), count in rows.items()
     )
-
-
-def _since(began_ns: int) -> int:
-    return (time.perf_counter_ns() - began_ns) // 1000

@@ -12,7 +12,6 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from ledger import events as ev
 from ledger.calls.discovery import Engines
 from ledger.calls.opened import Look, Opened, new_engines
 from ledger.engines.base import Engine, Target
@@ -27,6 +26,7 @@ from ledger.rehearse.place import private_folder, scratch_ledger
 from ledger.rehearse.report import Rehearsal, RehearsalReport, not_rehearsed
 from ledger.rehearse.tenant import rehearse_tenant
 from ledger.requests import Rehearse, Source
+from ledger.runner.facts import backup_created
 from ledger.runner.kept import KeptBackup, kept_backups
 from ledger.runner.references import kept_schema
 from ledger.schema import Schema
@@ -191,14 +191,7 @@ async def _copied(
             deadline_seconds=deadline_seconds,
             pending=[migration.id for migration in catalogue.order],
         )
-    backup = ev.BackupCreated(
-        path=str(copy.path),
-        bytes=copy.bytes,
-        sha256=copy.sha256,
-        format=copy.format,
-        covers=copy.covers,
-        fingerprint=copy.fingerprint,
-        applied=tuple(entry.ref for entry in marker.entries if entry.state == "applied"),
-    )
+    applied = tuple(entry.ref for entry in marker.entries if entry.state == "applied")
+    backup = backup_created(copy, applied)
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return KeptBackup(seq=0, at=now, tenant=target.name, run="", backup=backup)

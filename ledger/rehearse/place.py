@@ -13,7 +13,7 @@ from typing import Final
 
 from ledger.config import Config
 from ledger.drivers.url import IN_MEMORY
-from ledger.fleet.progress import Unwatched
+from ledger.fleet.progress import Progress
 from ledger.projections import FleetState
 from ledger.runner.context import RunContext, Settings
 from ledger.runner.holder import new_run_id
@@ -43,7 +43,7 @@ async def scratch_ledger(config: Config, folder: Path) -> AsyncIterator[RunConte
             command="migrate",
             run=new_run_id(),
             actor="rehearsal",
-            watcher=Unwatched(),
+            watcher=Progress(),
         )
 
 

@@ -21,6 +21,7 @@ from ledger.projections import Applied
 from ledger.rehearse.outside import refuse_outside, refuse_reaching
 from ledger.rehearse.report import Rehearsal, Rehearsed
 from ledger.runner.context import RunContext
+from ledger.runner.facts import elapsed_us
 from ledger.runner.kept import KeptBackup
 from ledger.runner.migrate import migrate_tenant
 from ledger.runner.outcome import Outcome
@@ -189,7 +190,7 @@ class _Stage:
                 _only(migration.ref),
                 by="script",
             )
-            took = (time.perf_counter_ns() - began) // 1000
+            took = elapsed_us(began)
             spent += took
             if not outcome.ok:
                 done[number] = msgspec.structs.replace(rehearsed, down="fails", down_us=took)

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 from ledger.fleet.progress import Progress
 from ledger.render.columns import width_of
@@ -28,12 +28,11 @@ SHOWN_RUNNING: Final = 8
 """So many running tenants are named below the bar; the others are counted."""
 
 
-class View(Progress, Protocol):
+class View(Progress):
     """A progress that is on a stream."""
 
     def restore(self) -> None:
         """Put the terminal in order, for a process that ends at once: waits for nothing."""
-        ...
 
 
 def make_view(
@@ -50,7 +49,7 @@ def make_view(
     return LineView(stderr, quiet=quiet, verbose=verbose, log_format=log_format)
 
 
-class LineView:
+class LineView(View):
     """One line a tenant; with `verbose` one a step too, with `quiet` only what failed."""
 
     def __init__(
@@ -67,9 +66,6 @@ class LineView:
     def run_started(self, total: int, command: str) -> None:
         """Remember the total, for `[3/100]`."""
         self._total, self._finished = total, 0
-
-    def tenant_started(self, name: str) -> None:
-        """Nothing: the line comes at the end."""
 
     def step(self, name: str, number: int, of: int, step_name: str, skipped: str = "") -> None:
         """A line if there are many tenants; the story of a single one follows at its end."""
@@ -123,12 +119,6 @@ class LineView:
         if not self._quiet:
             self._write("info", text, event="message")
 
-    def close(self) -> None:
-        """Nothing is left open."""
-
-    def restore(self) -> None:
-        """Nothing was changed."""
-
     @property
     def _in_story(self) -> bool:
         """The story of a single tenant comes at its end, whole: see story.py."""
@@ -149,7 +139,7 @@ def _step_line(
     return f"{name}: {sign} step {number}/{of} {bare_step_name(step_name)}{reason}"
 
 
-class BarView:
+class BarView(View):
     """One bar for the fleet, the tenants now running with their step, failures as they happen.
 
     With `verbose`, each step and each tenant that is done stays above the bar.

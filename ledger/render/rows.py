@@ -11,7 +11,7 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
 
@@ -20,7 +20,6 @@ from ledger.render.terminal import write_terminal_table
 from ledger.render.text import cell, csv_cell, plain_json
 
 Format = Literal["table", "json", "jsonl", "csv"]
-FORMATS: Final[tuple[Format, ...]] = ("table", "json", "jsonl", "csv")
 
 
 class RowWriter:

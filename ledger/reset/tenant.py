@@ -6,7 +6,6 @@ what the recorded migrations did not make is not touched.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -20,11 +19,9 @@ from ledger.plan import Catalogue
 from ledger.projections import Applied
 from ledger.reset.dropping import DropList, decide_drops
 from ledger.runner import backups
-from ledger.runner.claim import StateChangedError
 from ledger.runner.context import RunContext
-from ledger.runner.held import claimed
 from ledger.runner.kept import kept_migration
-from ledger.runner.outcome import Outcome, failure
+from ledger.runner.outcome import Outcome
 from ledger.runner.ran import (
     Ran,
     fold_python,
@@ -34,6 +31,7 @@ from ledger.runner.ran import (
     not_at_their_end,
     what_ran,
 )
+from ledger.runner.tenant import opened_and_claimed, outcome_of
 from ledger.scripts.created import Ownership, fold_section
 from ledger.scripts.model import Migration, Step
 
@@ -80,74 +78,50 @@ async def mark_tenant(
     sets: frozenset[str],
 ) -> Outcome:
     """Change what counts as applied, in the ledger and in the tenant's marker, and nothing else."""
-    began = time.perf_counter_ns()
     contents = {sha: text for migration in up_to for sha, text in migration.contents.items()}
-    try:
-        while True:
-            refs = marked_refs(ctx.state(target.name).applied, up_to, sets=sets)
-            try:
-                async with (
-                    engine.open(target) as session,
-                    claimed(ctx, engine, target, session, contents=contents) as held,
-                ):
-                    mark = await session.adopt(refs, epoch=held.epoch, ledger=ctx.ledger_id)
-                    await held.end(
-                        ev.Reset(mode="mark_only", applied=refs, reason=ctx.reason, mark=mark),
-                        news=await held.counted(engine, catalogue, mark, refs),
-                    )
-                break
-            except StateChangedError:
-                continue
-    except LedgerError as error:
-        return failure(target.name, error, duration_us=_since(began))
-    return Outcome(
-        tenant=target.name,
-        result="reset",
-        version=refs[-1].version if refs else None,
-        duration_us=_since(began),
-    )
+
+    async def act() -> Outcome:
+        refs = marked_refs(ctx.state(target.name).applied, up_to, sets=sets)
+        async with opened_and_claimed(ctx, engine, target, contents=contents) as held:
+            mark = await held.session.adopt(refs, epoch=held.epoch, ledger=ctx.ledger_id)
+            await held.end(
+                ev.Reset(mode="mark_only", applied=refs, reason=ctx.reason, mark=mark),
+                news=await held.counted(engine, catalogue, mark, refs),
+            )
+        return Outcome(tenant=target.name, result="reset")
+
+    return await outcome_of(ctx, target, act)
 
 
 async def drop_tenant(
     ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue
 ) -> Outcome:
     """Back the tenant up, drop everything its migrations created, and count nothing as applied."""
-    began = time.perf_counter_ns()
-    try:
-        while True:
-            try:
-                async with (
-                    engine.open(target) as session,
-                    claimed(ctx, engine, target, session, direction="down") as held,
-                ):
-                    comparison = await held.look(engine, catalogue)
-                    chosen = await _what_to_drop(ctx, engine, target, session, catalogue)
-                    saved = await backups.take(
-                        ctx, target, session, label="pre_reset", now=datetime.now(UTC)
-                    )
-                    mark = await session.drop(
-                        chosen.objects, epoch=held.epoch, ledger=ctx.ledger_id
-                    )
-                    dropped = tuple(item.name for item in chosen.objects)
-                    was = ctx.state(target.name).applied
-                    await held.end(
-                        ev.Reset(mode="drop_all", dropped=dropped, reason=ctx.reason, mark=mark),
-                        news=await comparison.after(mark, None, was, ()),
-                    )
-                break
-            except StateChangedError:
-                continue
-    except LedgerError as error:
-        return failure(target.name, error, duration_us=_since(began))
-    count = len(dropped)
-    return Outcome(
-        tenant=target.name,
-        result="reset",
-        message=f"{count} object{'' if count == 1 else 's'} dropped",
-        duration_us=_since(began),
-        backup=saved.path,
-        warnings=(*chosen.left, *comparison.warnings),
-    )
+
+    async def act() -> Outcome:
+        async with opened_and_claimed(ctx, engine, target, direction="down") as held:
+            comparison = await held.look(engine, catalogue)
+            chosen = await _what_to_drop(ctx, engine, target, held.session, catalogue)
+            saved = await backups.take(
+                ctx, target, held.session, label="pre_reset", now=datetime.now(UTC)
+            )
+            mark = await held.session.drop(chosen.objects, epoch=held.epoch, ledger=ctx.ledger_id)
+            dropped = tuple(item.name for item in chosen.objects)
+            was = ctx.state(target.name).applied
+            await held.end(
+                ev.Reset(mode="drop_all", dropped=dropped, reason=ctx.reason, mark=mark),
+                news=await comparison.after(mark, None, was, ()),
+            )
+        count = len(dropped)
+        return Outcome(
+            tenant=target.name,
+            result="reset",
+            message=f"{count} object{'' if count == 1 else 's'} dropped",
+            backup=saved.path,
+            warnings=(*chosen.left, *comparison.warnings),
+        )
+
+    return await outcome_of(ctx, target, act)
 
 
 async def plan_drop(
@@ -256,7 +230,3 @@ async def _bound(
 ) -> Migration:
     migration = await kept_migration(ctx, ref, engine.dialect, catalogue)
     return ctx.bound(migration, target.variables)
-
-
-def _since(began_ns: int) -> int:
-    return (time.perf_counter_ns() - began_ns) // 1000

@@ -22,6 +22,7 @@ from ledger.engines.checks import shortened
 from ledger.engines.kinds import KINDS
 from ledger.errors import BackupError, ConfigError, FencedError
 from ledger.runner.context import RunContext
+from ledger.runner.facts import backup_created, elapsed_us
 from ledger.scripts.model import Migration
 from ledger.stores.base import Filter
 
@@ -217,18 +218,7 @@ async def take(
     except BaseException:
         one.withdraw()
         raise
-    created = ev.BackupCreated(
-        path=str(backup.path),
-        bytes=backup.bytes,
-        sha256=backup.sha256,
-        format=backup.format,
-        covers=backup.covers,
-        fingerprint=backup.fingerprint,
-        applied=ctx.state(target.name).applied,
-        duration_us=(time.perf_counter_ns() - began) // 1000,
-        left_out=backup.left_out,
-        broken=backup.broken,
-    )
+    created = backup_created(backup, ctx.state(target.name).applied, duration_us=elapsed_us(began))
     try:
         await ctx.record_claimed(target.name, [created])
     except FencedError:

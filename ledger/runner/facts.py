@@ -1,8 +1,11 @@
-"""What an engine did, as events. Pure, so that a worker makes the same as the runner."""
+"""What an engine did, as events: a worker makes the same as the runner."""
 
 from __future__ import annotations
 
+import time
+
 from ledger import events as ev
+from ledger.engines.base import Backup
 from ledger.engines.work import Done, Intent, StepResult
 from ledger.projections import OpenIntent
 
@@ -40,6 +43,29 @@ def step_event(
         existed=result.existed,
         effects=result.effects,
     )
+
+
+def backup_created(
+    backup: Backup, applied: tuple[ev.MigrationRef, ...], *, duration_us: int = 0
+) -> ev.BackupCreated:
+    """The event of a backup of a tenant on which these migrations are applied."""
+    return ev.BackupCreated(
+        path=str(backup.path),
+        bytes=backup.bytes,
+        sha256=backup.sha256,
+        format=backup.format,
+        covers=backup.covers,
+        fingerprint=backup.fingerprint,
+        applied=applied,
+        duration_us=duration_us,
+        left_out=backup.left_out,
+        broken=backup.broken,
+    )
+
+
+def elapsed_us(began_ns: int) -> int:
+    """Microseconds since `time.perf_counter_ns` was `began_ns`."""
+    return (time.perf_counter_ns() - began_ns) // 1000
 
 
 def as_intent(was: OpenIntent) -> Intent:

@@ -30,7 +30,7 @@ from ledger.runner import backups, explain
 from ledger.runner.claim import StateChangedError, at_work, require_free
 from ledger.runner.comparison import Comparison, News, View
 from ledger.runner.context import Begun, RunContext
-from ledger.runner.facts import completed, validated
+from ledger.runner.facts import completed, elapsed_us, validated
 from ledger.runner.held import Held, claimed
 from ledger.runner.marker import (
     believe_marker,
@@ -115,7 +115,7 @@ class _Migrating:
         return self._ctx.state(self._target.name)
 
     def _elapsed_us(self) -> int:
-        return (time.perf_counter_ns() - self._began_ns) // 1000
+        return elapsed_us(self._began_ns)
 
     def outcome(self) -> Outcome:
         """The outcome where nothing is left to do."""

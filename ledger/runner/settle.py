@@ -10,14 +10,14 @@ from ledger import events as ev
 from ledger import failpoints
 from ledger.engines.base import Engine, Target
 from ledger.errors import ConflictError, FencedError, LedgerError, TenantError
-from ledger.events import MigrationRef
+from ledger.events import Mark, MigrationRef
 from ledger.plan import Catalogue
 from ledger.projections import Claim
-from ledger.runner.claim import StateChangedError, require_free
+from ledger.runner.claim import require_free
 from ledger.runner.context import RunContext
-from ledger.runner.held import claimed
-from ledger.runner.marker import refuse_forgetting
-from ledger.runner.outcome import Outcome, failure
+from ledger.runner.facts import elapsed_us
+from ledger.runner.outcome import Outcome, Result, failure
+from ledger.runner.tenant import count_as_applied, outcome_of
 from ledger.scripts.model import Migration
 
 UNLOCK_ATTEMPTS = 5
@@ -32,60 +32,16 @@ async def baseline_tenant(
     migrations: Sequence[Migration],
 ) -> Outcome:
     """Count `migrations` as applied without running them; the tenant's marker says so too."""
-    began = time.perf_counter_ns()
-    try:
-        while True:
-            applied = ctx.state(target.name).applied
-            have = {ref.key for ref in applied}
-            new = [migration for migration in migrations if migration.ref.key not in have]
-            if not new:
-                return _outcome(ctx, target, "current", began)
-            try:
-                await _adopt(ctx, engine, target, catalogue, new)
-                break
-            except StateChangedError:
-                continue
-    except LedgerError as error:
-        return failure(target.name, error, duration_us=(time.perf_counter_ns() - began) // 1000)
-    return _outcome(ctx, target, "baselined", began, tuple(one.id for one in new))
 
+    def event(refs: tuple[MigrationRef, ...], mark: Mark) -> ev.Baselined:
+        return ev.Baselined(migrations=refs, reason=ctx.reason, mark=mark)
 
-async def _adopt(
-    ctx: RunContext,
-    engine: Engine,
-    target: Target,
-    catalogue: Catalogue,
-    new: Sequence[Migration],
-) -> None:
-    contents = {sha: text for one in new for sha, text in one.contents.items()}
-    async with (
-        engine.open(target) as session,
-        claimed(ctx, engine, target, session, contents=contents) as held,
-    ):
-        refs: list[MigrationRef] = [*ctx.state(target.name).applied, *(one.ref for one in new)]
-        await refuse_forgetting(held, refs)
-        mark = await session.adopt(refs, epoch=held.epoch, ledger=ctx.ledger_id)
-        await held.end(
-            ev.Baselined(migrations=tuple(one.ref for one in new), reason=ctx.reason, mark=mark),
-            news=await held.counted(engine, catalogue, mark, refs),
-        )
+    async def act() -> Outcome:
+        new = await count_as_applied(ctx, engine, target, catalogue, migrations, event)
+        result: Result = "baselined" if new else "current"
+        return Outcome(tenant=target.name, result=result, migrations=new)
 
-
-def _outcome(
-    ctx: RunContext,
-    target: Target,
-    result: Literal["current", "baselined"],
-    began_ns: int,
-    migrations: tuple[str, ...] = (),
-) -> Outcome:
-    applied = ctx.state(target.name).applied
-    return Outcome(
-        tenant=target.name,
-        result=result,
-        migrations=migrations,
-        version=applied[-1].version if applied else None,
-        duration_us=(time.perf_counter_ns() - began_ns) // 1000,
-    )
+    return await outcome_of(ctx, target, act)
 
 
 async def unlock_tenant(ctx: RunContext, engine: Engine, target: Target) -> Outcome:
@@ -99,14 +55,14 @@ async def unlock_tenant(ctx: RunContext, engine: Engine, target: Target) -> Outc
     except LedgerError as error:
         error.message += "; the claim was not ended"
         error.hint = f"{error.hint} The claim ends by itself when its lease runs out.".strip()
-        return failure(target.name, error, duration_us=(time.perf_counter_ns() - began) // 1000)
+        return failure(target.name, error, duration_us=elapsed_us(began))
     if ended is None:
         return Outcome(tenant=target.name, result="current", message="nothing held it")
     return Outcome(
         tenant=target.name,
         result="unlocked",
         message=f"the claim of {ended.actor} (run {ended.run}) was ended",
-        duration_us=(time.perf_counter_ns() - began) // 1000,
+        duration_us=elapsed_us(began),
     )
 
 

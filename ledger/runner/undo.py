@@ -21,11 +21,13 @@ from ledger.runner import backups
 from ledger.runner.claim import StateChangedError
 from ledger.runner.comparison import Comparison, View
 from ledger.runner.context import RunContext
+from ledger.runner.facts import elapsed_us
 from ledger.runner.held import Held, claimed
 from ledger.runner.kept import KeptBackup
 from ledger.runner.marker import believe_marker, take_up
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.past import Past, ids, last_with, past
+from ledger.runner.tenant import opened_and_claimed, outcome_of
 from ledger.runner.ways import WayBack, ways_back
 from ledger.scripts.model import Migration
 
@@ -75,13 +77,13 @@ async def rollback_tenant(
     left = standing(ctx.state(target.name))
     undone = tuple(ref.id for ref in reversed(before) if ref not in left)
     if failed is not None:
-        return failure(target.name, failed, done=undone, duration_us=_since(began))
+        return failure(target.name, failed, done=undone, duration_us=elapsed_us(began))
     return Outcome(
         tenant=target.name,
         result="rolled_back" if undone else "current",
         migrations=undone,
         version=applied[-1].version if applied else None,
-        duration_us=_since(began),
+        duration_us=elapsed_us(began),
         backup=saved[-1] if saved else None,
         warnings=tuple(dict.fromkeys(warnings)),
     )
@@ -94,10 +96,6 @@ async def _look_how_far(
     async with claimed(ctx, engine, target, session) as held:
         await believe_marker(held, catalogue)
         await take_up(held)
-
-
-def _since(began_ns: int) -> int:
-    return (time.perf_counter_ns() - began_ns) // 1000
 
 
 async def _undo(
@@ -232,27 +230,15 @@ async def restore_tenant(
     ctx: RunContext, engine: Engine, target: Target, catalogue: Catalogue, kept: KeptBackup
 ) -> Outcome:
     """Restore one backup of the tenant."""
-    began = time.perf_counter_ns()
-    warnings: list[str] = []
-    try:
-        while True:
-            try:
-                async with (
-                    engine.open(target) as session,
-                    claimed(ctx, engine, target, session, direction="down") as held,
-                ):
-                    warnings += await bring_back(held, kept, engine, catalogue)
-                break
-            except StateChangedError:
-                continue
-    except LedgerError as error:
-        return failure(target.name, error, duration_us=_since(began))
-    applied = ctx.state(target.name).applied
-    return Outcome(
-        tenant=target.name,
-        result="restored",
-        version=applied[-1].version if applied else None,
-        duration_us=_since(began),
-        backup=kept.backup.path,
-        warnings=tuple(warnings),
-    )
+
+    async def act() -> Outcome:
+        async with opened_and_claimed(ctx, engine, target, direction="down") as held:
+            warnings = await bring_back(held, kept, engine, catalogue)
+        return Outcome(
+            tenant=target.name,
+            result="restored",
+            backup=kept.backup.path,
+            warnings=tuple(warnings),
+        )
+
+    return await outcome_of(ctx, target, act)

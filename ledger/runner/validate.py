@@ -26,6 +26,7 @@ from ledger.projections import TenantState
 from ledger.runner.claim import require_free
 from ledger.runner.comparison import Comparison, View
 from ledger.runner.context import RunContext
+from ledger.runner.facts import elapsed_us
 from ledger.runner.kept import kept_migration
 from ledger.runner.marker import in_part
 from ledger.runner.past import ids, last_with, past
@@ -105,7 +106,7 @@ async def validate_tenant(
             message=where + error.message,
             hint=for_tenant(error.hint, target.name),
         )
-    return msgspec.structs.replace(finding, duration_us=(time.perf_counter_ns() - began) // 1000)
+    return msgspec.structs.replace(finding, duration_us=elapsed_us(began))
 
 
 async def _settled(

@@ -22,7 +22,6 @@ class Walked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def walk(config: Config, tenant: str, *, require_down: bool) -> Walked:
-    """See Tenant.walk."""
     both_ways: list[str] = []
     only_up: list[str] = []
     async with Ledger.open(config, actor="test") as ledger:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from ledger.drivers.mysql import connect, escape_like, quote_identifier
+from ledger.drivers.mysql import connect, quote_identifier
 from ledger.drivers.mysql_errors import (
     ConnectionLostError,
     ConnectRefusedError,
@@ -192,9 +192,8 @@ async def _free_soon(release: anyio.Event) -> None:
 
 
 def test_names_are_quoted() -> None:
-    """Identifiers and LIKE patterns stand for themselves."""
+    """Identifiers stand for themselves."""
     assert quote_identifier("a`b") == "`a``b`"
-    assert escape_like("wp_2_%\\") == "wp\\_2\\_\\%\\\\"
     for bad in ("", "a\0b"):
         with pytest.raises(ValueError):
             quote_identifier(bad)

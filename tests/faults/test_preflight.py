@@ -8,7 +8,7 @@ from ledger.api import Ledger
 from ledger.calls.call import Call, begin
 from ledger.errors import PreflightError
 from ledger.events import Mark
-from ledger.fleet.progress import Unwatched
+from ledger.fleet.progress import Progress
 from ledger.fleet.run import Bounds
 from tests.conftest import MakePrivateMariadb
 from tests.faults.conftest import MakeWorld
@@ -95,12 +95,12 @@ async def test_backups_that_will_not_fit_are_refused(make_world: MakeWorld) -> N
     world.ok("migrate", "--all-tenants", "--to", "001")
     before = len(world.history())
     async with Ledger.open(world.root / "ledger.toml") as ledger, ledger._ready() as ready:
-        ctx, chosen = await begin(ready, "migrate", ["*"], actor="me", progress=Unwatched())
+        ctx, chosen = await begin(ready, "migrate", ["*"], actor="me", progress=Progress())
         ctx.fleet.tenants["a"].mark = Mark(fingerprint="f", bytes=1 << 60)
 
         async def never(*_: object) -> None:
             raise AssertionError("nothing may be begun")
 
         with pytest.raises(PreflightError, match="backups of this run need"):
-            await Call(ready, ctx, chosen, Bounds(), Unwatched()).run(never)  # type: ignore[arg-type]
+            await Call(ready, ctx, chosen, Bounds(), Progress()).run(never)  # type: ignore[arg-type]
     assert len(world.history()) == before

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from ledger.api import Ledger
-from ledger.fleet.progress import Unwatched
+from ledger.fleet.progress import Progress
 from tests.conftest import MakeDatabase
 from tests.servers import Server
 
 
-class Order(Unwatched):
+class Order(Progress):
     """The tenants in the order in which they were done with, and the most at once."""
 
     def __init__(self) -> None:

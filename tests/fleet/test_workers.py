@@ -19,7 +19,7 @@ import pytest
 
 from ledger import events as ev
 from ledger import failpoints
-from ledger.fleet.progress import Unwatched
+from ledger.fleet.progress import Progress
 from tests.fleet.world import TAGS, Fleet, types
 
 WORKERS = "workers = 2\n"
@@ -292,7 +292,7 @@ async def test_a_lease_that_is_over_ends_the_run_and_not_its_patience(tmp_path: 
     assert {"lease ran out" in outcome.message for outcome in report.outcomes} == {True}
 
 
-class _Watch(Unwatched):
+class _Watch(Progress):
     """Remembers which tenants began, as often as they did, and which had ended by then."""
 
     def __init__(self) -> None:

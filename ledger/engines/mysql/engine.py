@@ -163,7 +163,6 @@ class MysqlEngine:
         statement_bytes: int,
         statements: Sequence[str] = (),
     ) -> Sequence[Probe]:
-        """See Engine.preflight."""
         first = targets[0]
         try:
             async with self._server(first) as connection:
@@ -188,7 +187,6 @@ class MysqlEngine:
             await connection.aclose()
 
     async def tenants(self, source: TenantSource, *, alone: bool) -> Sequence[Named]:
-        """See Engine.tenants."""
         if not isinstance(source.url, MysqlUrl):
             raise TypeError(f"the MySQL engine cannot search {source.url}")
         return await find(source, source.url, lambda url, sql: self.query(url, source.secret, sql))

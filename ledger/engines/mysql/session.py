@@ -58,7 +58,6 @@ class MysqlSession:
     async def apply(
         self, work: Work, journal: Journal, *, known: frozenset[str] = frozenset()
     ) -> Done:
-        """See Session.apply."""
         with translated(self._target, f"apply {work.ref.id}"):
             return await migration.apply(self._opened, work, journal, known)
 
@@ -81,7 +80,6 @@ class MysqlSession:
             return await opened.reader.mark(opened.connection)
 
     async def drop(self, objects: Sequence[Owned], *, epoch: int, ledger: str) -> Mark:
-        """See Session.drop."""
         with translated(self._target, "drop"):
             await self._opened.fence(epoch=epoch, ledger=ledger)
             try:
@@ -96,12 +94,10 @@ class MysqlSession:
             return await guards.run_checks(self._opened.connection, checks)
 
     async def explain(self, queries: Sequence[str]) -> tuple[Plan, ...]:
-        """See Session.explain."""
         with translated(self._target, "explain the queries"):
             return await explain(self._opened.connection, queries)
 
     async def schema(self) -> Schema:
-        """See Session.schema."""
         with translated(self._target, "read the schema"):
             return (await self._opened.reader.state(self._opened.connection)).schema
 
@@ -117,19 +113,16 @@ class MysqlSession:
             return (await sync.make(self._opened, tuple(sync.schema_steps(steps)))).schema
 
     async def mark(self) -> Mark:
-        """See Session.mark."""
         opened = self._opened
         with translated(self._target, "read the schema"):
             return (await opened.lineage.read(opened.reader, opened.connection, opened.origin)).mark
 
     def maintenance(self) -> MysqlMaintenance:
-        """See Session.maintenance."""
         return MysqlMaintenance(self._opened)
 
     async def backup(
         self, destination: Path, *, deadline_seconds: float, pending: Sequence[str] = ()
     ) -> Backup:
-        """See Session.backup."""
         with translated(self._target, "back up"):
             return await backups.backup(
                 self._opened, destination, deadline_seconds=deadline_seconds, pending=pending
@@ -151,7 +144,6 @@ class MysqlSession:
         fingerprint: str = "",
         unmade: list[str] | None = None,
     ) -> Mark:
-        """See Session.restore."""
         with translated(self._target, "restore"):
             await self._opened.fence(epoch=epoch, ledger=ledger)
             try:

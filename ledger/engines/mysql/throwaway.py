@@ -36,7 +36,6 @@ class ThrowawayDatabase:
         )
 
     def query(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
-        """See Throwaway."""
         with closing(_connect(self._url, self._secret, self.name)) as connection:
             with connection.cursor() as cursor:
                 cursor.execute(sql, tuple(parameters) or None)

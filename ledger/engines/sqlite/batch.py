@@ -38,7 +38,6 @@ class SqliteBatch:
         self._descriptors = Descriptors()
 
     def open(self, target: Target) -> SqliteBatchTenant:
-        """See Batch.open."""
         path = path_of(target)
         require_file(target, path)
         database = sqlite3.connect(
@@ -80,7 +79,6 @@ class SqliteBatchTenant:
     def apply(
         self, work: Work, stop: Stop, *, known: frozenset[str]
     ) -> tuple[Sequence[StepResult], Done]:
-        """See BatchTenant.apply."""
         self._database.set_progress_handler(stop.is_set, OPERATIONS)
         attempt = Attempt(self._inside, work)
         go_on(stop)
@@ -90,7 +88,6 @@ class SqliteBatchTenant:
     def backup(
         self, destination: Path, stop: Stop, *, epoch: int, ledger: str, expected: frozenset[str]
     ) -> Backup:
-        """See BatchTenant.backup."""
         database, tenant = self._database, self._inside.tenant
         database.set_progress_handler(stop.is_set, OPERATIONS)
         with snapshot(database):
@@ -101,7 +98,6 @@ class SqliteBatchTenant:
         return write(self._inside, database, destination, stop)
 
     def close(self) -> None:
-        """See BatchTenant.close."""
         self._database.close()
 
 

@@ -164,7 +164,6 @@ class SqliteEngine:
             raise unusable(error, tenant=target.name, doing=f"read {path}", path=path) from error
 
     async def tenants(self, source: TenantSource, *, alone: bool) -> Sequence[Named]:
-        """See Engine.tenants."""
         return await anyio.to_thread.run_sync(partial(find, source, alone=alone))
 
     def foreign_table(

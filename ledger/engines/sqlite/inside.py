@@ -90,7 +90,6 @@ class Inside:
         database.execute(f"PRAGMA foreign_keys = {'ON' if wanted else 'OFF'}")
 
     def header(self) -> Header | None:
-        """See Descriptors.header."""
         return self._descriptors.header(self.path)
 
     def _old_header(self) -> bool:

@@ -144,7 +144,6 @@ class SqliteSession:
         return await self._opened.run(read, doing="run the checks", stop=stop)
 
     async def explain(self, queries: Sequence[str]) -> tuple[Plan, ...]:
-        """See Session.explain."""
         return await self._opened.read(
             lambda database: explain(database, queries), doing="explain the queries"
         )
@@ -177,13 +176,11 @@ class SqliteSession:
         return await self._opened.run(self._inside.mark, doing="read the schema")
 
     def maintenance(self) -> SqliteMaintenance:
-        """See ledger.engines.base.Session.maintenance."""
         return SqliteMaintenance(self._opened)
 
     async def backup(
         self, destination: Path, *, deadline_seconds: float, pending: Sequence[str] = ()
     ) -> Backup:
-        """See ledger.engines.base.Session.backup."""
         return await backups.backup(self._opened, destination, deadline_seconds=deadline_seconds)
 
     async def require_restorable(self, backup: Path, *, sha256: str) -> None:

@@ -29,7 +29,6 @@ class ThrowawayFile:
         )
 
     def query(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
-        """See Throwaway."""
         with closing(sqlite3.connect(self._path, isolation_level=None)) as database:
             if self._application is not None:
                 equip(database, self._application)

@@ -109,7 +109,6 @@ class Processes:
 
     @property
     def workers(self) -> int:
-        """See Executor."""
         return len(self._living)
 
     @property
@@ -117,7 +116,6 @@ class Processes:
         return [worker for worker in self._workers if not worker.gone]
 
     def set_up(self, setup: Setup) -> None:
-        """See Executor."""
         lanes = max(1, setup.lanes // len(self._workers))
         for worker in self._workers:
             worker.queue(msgspec.structs.replace(setup, lanes=lanes))
@@ -155,7 +153,6 @@ class Processes:
         return worker
 
     def results(self) -> list[Result]:
-        """See Executor."""
         results, self._results = self._results, []
         return results
 
@@ -170,11 +167,9 @@ class Processes:
                 await worker.kill()
 
     def wake(self) -> None:
-        """See Executor."""
         self._news.set()
 
     async def cancel(self) -> None:
-        """See Executor."""
         for worker in self._workers:
             await worker.kill()
 

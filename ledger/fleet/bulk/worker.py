@@ -27,7 +27,7 @@ from ledger.engines.batch import Batch, BatchTenant
 from ledger.engines.work import Work
 from ledger.events import encode_body
 from ledger.fleet.bulk.messages import Frames, Order, Result, Setup, Task, frame
-from ledger.runner.facts import completed, step_event, validated
+from ledger.runner.facts import backup_created, completed, elapsed_us, step_event, validated
 from ledger.runner.holder import boottime_seconds
 from ledger.schema import encode_schema
 
@@ -112,7 +112,7 @@ class Worker:
             finally:
                 with self._lock:
                     self._busy -= 1
-            took_us = (time.perf_counter_ns() - began) // 1000
+            took_us = elapsed_us(began)
             self._report(result._replace(took_us=took_us))
 
     def _report(self, result: Result) -> None:
@@ -173,7 +173,7 @@ class Worker:
         results, done = tenant.apply(work, stop, known=frozenset(self._sent))
         of = len(task.section.steps)
         steps = [step_event(task.ref, "up", result, of=of) for result in results]
-        took_us = (time.perf_counter_ns() - began) // 1000
+        took_us = elapsed_us(began)
         ends = (
             validated(task.ref, done),
             completed(self._setup.command, task.ref, done, duration_us=took_us),
@@ -205,16 +205,7 @@ class Worker:
             ledger=self._setup.ledger_id,
             expected=task.expected,
         )
-        created = ev.BackupCreated(
-            path=str(saved.path),
-            bytes=saved.bytes,
-            sha256=saved.sha256,
-            format=saved.format,
-            covers=saved.covers,
-            fingerprint=saved.fingerprint,
-            applied=task.applied,
-            duration_us=(time.perf_counter_ns() - began) // 1000,
-        )
+        created = backup_created(saved, task.applied, duration_us=elapsed_us(began))
         return Result(order.number, "", _encoded((created,)), backup=str(saved.path))
 
 

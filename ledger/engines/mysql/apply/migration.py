@@ -26,7 +26,6 @@ from ledger.scripts.touching import Touched, touched
 
 
 async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[str]) -> Done:
-    """See Session.apply."""
     remembered = await opened.fenced(epoch=work.epoch, ledger=work.ledger)
     require_ledger(remembered, ledger=work.ledger, tenant=opened.tenant)
     require_expected(remembered.entries.values(), work.ref, work.expected, tenant=opened.tenant)

@@ -52,7 +52,6 @@ WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'SYSTEM VERSIONED'
 async def backup(
     opened: Opened, destination: Path, *, deadline_seconds: float, pending: Sequence[str]
 ) -> Backup:
-    """See Session.backup."""
     connection, prefix = opened.connection, opened.names.prefix
     own = await opened.reader.listing(connection)
     listing = await opened.reader.listing(connection, also=_about_to_change(opened, pending))

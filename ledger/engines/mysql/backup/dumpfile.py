@@ -108,5 +108,4 @@ def read_through(path: Path, *, sql_bytes: int) -> None:
 
 
 def check(path: Path) -> None:
-    """See engines.backups.Check."""
     read_through(path, sql_bytes=read_contents(path).sql_bytes)

@@ -85,7 +85,6 @@ class MysqlMaintenance:
         return tables, tuple(notes)
 
     async def references(self) -> tuple[Reference, ...]:
-        """See Maintenance.references."""
         opened = self._opened
         with translated(opened.target, "read the foreign keys"):
             own = (await opened.reader.listing(opened.connection)).tables
@@ -121,7 +120,6 @@ class MysqlMaintenance:
         return tuple(str(row[0]) for row in rows)
 
     async def orphans(self, reference: Reference, *, samples: int) -> Orphans:
-        """See Maintenance.orphans."""
         opened = self._opened
         with translated(opened.target, "look for orphans"):
             source = f"FROM {named(reference.table)} AS c WHERE {CONDITIONS.orphaned(reference)}"
@@ -173,7 +171,6 @@ class MysqlMaintenance:
         return [row for row in wanted if not await fetch(sql, row)]
 
     async def archivable(self, table: str, column: str) -> Archivable:
-        """See Maintenance.archivable."""
         opened = self._opened
         prefix = opened.names.prefix
         with translated(opened.target, "read the table"):
@@ -213,7 +210,6 @@ class MysqlMaintenance:
             )
 
     async def old(self, what: Archivable, *, before: datetime) -> Old:
-        """See Maintenance.old."""
         condition, values = is_old(what, before)
         free = CONDITIONS.unreferred(what)
         with translated(self._opened.target, "count old rows"):
@@ -228,7 +224,6 @@ class MysqlMaintenance:
     async def lines(
         self, what: Archivable, *, before: datetime, after: bytes | None, limit: int
     ) -> list[bytes]:
-        """See Maintenance.lines."""
         condition, values = is_old(what, before)
         key = CONDITIONS.columns(what.key, of="t")
         chosen = CONDITIONS.columns(what.columns, of="t")
@@ -248,7 +243,6 @@ class MysqlMaintenance:
     async def remove(
         self, what: Archivable, lines: Sequence[bytes], *, epoch: int, ledger: str
     ) -> tuple[int, int]:
-        """See Maintenance.remove."""
         connection = self._opened.connection
         keys = [values_of(line, what.key) for line in lines]
         key = CONDITIONS.columns(what.key, of="t")

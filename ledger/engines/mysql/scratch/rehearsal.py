@@ -47,7 +47,6 @@ OF_THE_SERVER: Final = frozenset({"information_schema", "mysql", "performance_sc
 
 @asynccontextmanager
 async def scratch(target: Target, *, connect_seconds: float) -> AsyncIterator[Scratch]:
-    """See Engine.scratch."""
     url = target.url
     if not isinstance(url, MysqlUrl):
         raise TypeError(f"the MySQL engine cannot open {url}")

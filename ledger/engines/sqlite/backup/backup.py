@@ -165,7 +165,6 @@ def seal(path: Path) -> tuple[str, int]:
 
 
 def check(path: Path) -> None:
-    """See engines.backups.Check."""
     verify(path, threading.Event())
 
 

@@ -104,12 +104,9 @@ class SqliteMaintenance:
             ) from error
 
     async def references(self) -> tuple[Reference, ...]:
-        """See Maintenance.references."""
         return await self._opened.read(references, doing="read the foreign keys")
 
     async def orphans(self, reference: Reference, *, samples: int) -> Orphans:
-        """See Maintenance.orphans."""
-
         def count(database: sqlite3.Connection) -> Orphans:
             where = CONDITIONS.orphaned(reference)
             table = named(reference.table)
@@ -129,8 +126,6 @@ class SqliteMaintenance:
         return await self._opened.read(count, doing="look for orphans")
 
     async def mend(self, reference: Reference, *, limit: int, epoch: int, ledger: str) -> int:
-        """See Maintenance.mend."""
-
         def write(database: sqlite3.Connection) -> int:
             key = key_of(database, reference.table) if without_rowid(database, reference) else ()
             names = CONDITIONS.columns(key) or "rowid"
@@ -171,8 +166,6 @@ class SqliteMaintenance:
         return await self._opened.read(read, doing="read the table")
 
     async def old(self, what: Archivable, *, before: datetime) -> Old:
-        """See Maintenance.old."""
-
         def count(database: sqlite3.Connection) -> Old:
             column = f"t.{quoted(what.column)}"
             old, free = IS_OLD.format(c=column), CONDITIONS.unreferred(what)
@@ -188,8 +181,6 @@ class SqliteMaintenance:
     async def lines(
         self, what: Archivable, *, before: datetime, after: bytes | None, limit: int
     ) -> list[bytes]:
-        """See Maintenance.lines."""
-
         def read(database: sqlite3.Connection) -> list[bytes]:
             key = CONDITIONS.columns(what.key, of="t")
             chosen = CONDITIONS.columns(what.columns, of="t")
@@ -216,7 +207,6 @@ class SqliteMaintenance:
     async def remove(
         self, what: Archivable, lines: Sequence[bytes], *, epoch: int, ledger: str
     ) -> tuple[int, int]:
-        """See Maintenance.remove."""
         table = named(what.table)
         same = " AND ".join(f"t.{quoted(column)} IS ?" for column in what.key)
         chosen = CONDITIONS.columns(what.columns, of="t")
