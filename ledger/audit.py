@@ -261,8 +261,8 @@ class TextCheck:
 
     def finish(self) -> tuple[BadText, ...]:
         """All that are changed or missing, in the order in which events name them."""
-        lost = [one for key, one in self._named.items() if key not in self._seen]
-        return tuple(sorted((*self._bad, *lost), key=lambda one: (one.seq, one.sha256)))
+        lost = [named for key, named in self._named.items() if key not in self._seen]
+        return tuple(sorted((*self._bad, *lost), key=lambda text: (text.seq, text.sha256)))
 
     def _name(self, sha256: str, migration: str, part: str, seq: int) -> None:
         if sha256 not in self._named:

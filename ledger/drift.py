@@ -48,13 +48,21 @@ def compare(expected: Schema, found: Schema) -> tuple[Change, ...]:
         before = pairs.get(table.name)
         if before is not None:
             changes += _inside(before, table)
-    kinds = sorted({one.kind for one in (*expected.definitions, *found.definitions)})
+    kinds = sorted({definition.kind for definition in (*expected.definitions, *found.definitions)})
     for kind in kinds:
         changes += _keyed(
             kind,
-            {one.name: one for one in expected.definitions if one.kind == kind},
-            {one.name: one for one in found.definitions if one.kind == kind},
-            lambda one: one.text,
+            {
+                definition.name: definition
+                for definition in expected.definitions
+                if definition.kind == kind
+            },
+            {
+                definition.name: definition
+                for definition in found.definitions
+                if definition.kind == kind
+            },
+            lambda definition: definition.text,
         )
     return tuple(changes)
 
@@ -67,11 +75,11 @@ def visible(schema: Schema, ignored: Sequence[str], *, prefix: str = "") -> Sche
     """
     if not ignored:
         return schema
-    patterns = [one.lower() for one in ignored]
+    patterns = [pattern.lower() for pattern in ignored]
 
     def hidden(name: str) -> bool:
-        names = {name.replace("{prefix}", one).lower() for one in (prefix, "")}
-        return any(fnmatchcase(one, pattern) for one in names for pattern in patterns)
+        names = {name.replace("{prefix}", start).lower() for start in (prefix, "")}
+        return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
     return without(schema, hidden)
 
@@ -79,8 +87,10 @@ def visible(schema: Schema, ignored: Sequence[str], *, prefix: str = "") -> Sche
 def without(schema: Schema, gone: Callable[[str], bool]) -> Schema:
     """The schema without the objects whose names are `gone`. A table goes with all that is its own."""
     return Schema(
-        tables=tuple(one for one in schema.tables if not gone(one.name)),
-        definitions=tuple(one for one in schema.definitions if not gone(one.name)),
+        tables=tuple(table for table in schema.tables if not gone(table.name)),
+        definitions=tuple(
+            definition for definition in schema.definitions if not gone(definition.name)
+        ),
     )
 
 
@@ -198,11 +208,11 @@ def agreed(votes: Counter[str]) -> str:
 
 
 def _tables(schema: Schema) -> dict[str, Table]:
-    return {one.name: one for one in schema.tables}
+    return {table.name: table for table in schema.tables}
 
 
 def _definitions(schema: Schema) -> dict[tuple[str, str], Definition]:
-    return {(one.kind, one.name): one for one in schema.definitions}
+    return {(definition.kind, definition.name): definition for definition in schema.definitions}
 
 
 def _objects(schema: Schema) -> dict[tuple[str, str], object]:
@@ -211,7 +221,7 @@ def _objects(schema: Schema) -> dict[tuple[str, str], object]:
     for table in schema.tables:
         found["table", table.name] = table
         for kind, of in _PARTS.items():
-            found |= {(kind, f"{table.name}.{name}"): one for name, one in of(table).items()}
+            found |= {(kind, f"{table.name}.{name}"): text for name, text in of(table).items()}
     return found
 
 
@@ -254,8 +264,8 @@ def _inside(before: Table, after: Table) -> Iterator[Change]:
     for kind, of in _PARTS.items():
         yield from _keyed(
             kind,
-            {prefix + name: one for name, one in of(before).items()},
-            {prefix + name: one for name, one in of(after).items()},
+            {prefix + name: text for name, text in of(before).items()},
+            {prefix + name: text for name, text in of(after).items()},
             _part_text,
         )
 
@@ -266,12 +276,12 @@ def _index_name(index: Index) -> str:
 
 
 _PARTS: Final[Mapping[str, Callable[[Table], Mapping[str, Any]]]] = {
-    "column": lambda table: {one.name: one for one in table.columns},
-    "index": lambda table: {_index_name(one): one for one in table.indexes},
+    "column": lambda table: {column.name: column for column in table.columns},
+    "index": lambda table: {_index_name(index): index for index in table.indexes},
     "foreign key": lambda table: {
-        one.name or ",".join(one.columns): one for one in table.foreign_keys
+        key.name or ",".join(key.columns): key for key in table.foreign_keys
     },
-    "check": lambda table: {one: one for one in table.checks},
+    "check": lambda table: {check: check for check in table.checks},
 }
 """What a table consists of, by kind and name."""
 
@@ -310,4 +320,4 @@ def cluster(drifted: Iterable[tuple[str, Sequence[Change]]]) -> tuple[Cluster, .
     clusters = [
         Cluster(changes=changes, tenants=tuple(sorted(names))) for changes, names in groups.items()
     ]
-    return tuple(sorted(clusters, key=lambda one: (-len(one.tenants), one.tenants)))
+    return tuple(sorted(clusters, key=lambda cluster: (-len(cluster.tenants), cluster.tenants)))

@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 LEAST_SAMPLES: Final = 5
-"""So many tenants must have been measured before their sizes are believed to matter."""
+"""How many tenants must have been measured before their sizes count."""
 
 LEAST_CORRELATION: Final = 0.7
 """Pearson's, between size and duration; below it the size does not explain the time."""
@@ -82,8 +82,8 @@ def estimate(
             low_seconds=manifest_seconds,
             high_seconds=manifest_seconds,
         )
-    durations = sorted(one.duration_us / 1e6 for one in taken)
-    sized = [(one.bytes, one.duration_us / 1e6) for one in taken if one.bytes]
+    durations = sorted(sample.duration_us / 1e6 for sample in taken)
+    sized = [(sample.bytes, sample.duration_us / 1e6) for sample in taken if sample.bytes]
     if bytes_now and size_explains(sized):
         rates = sorted(seconds / size for size, seconds in sized)
         # What every tenant costs, however small: the least that was ever seen.
@@ -121,9 +121,9 @@ def size_explains(sized: Sequence[tuple[int, float]]) -> bool:
 
 def together(lanes: Sequence[Lane], *, parallel: int) -> FleetEstimate:
     """All tenants of all lanes: no shorter than the longest one, nor than its lane, nor than all of it."""
-    tenants = [one for lane in lanes for one in lane.estimates]
-    unknown = sum(any(each.seconds is None for each in one) for one in tenants)
-    if not tenants or all(each.seconds is None for one in tenants for each in one):
+    tenants = [estimates for lane in lanes for estimates in lane.estimates]
+    unknown = sum(any(each.seconds is None for each in tenant) for tenant in tenants)
+    if not tenants or all(each.seconds is None for tenant in tenants for each in tenant):
         return FleetEstimate(parallel=parallel, tenants=len(tenants), unknown=unknown)
     middle, low, high = (
         _makespan(lanes, parallel, part) for part in ("seconds", "low_seconds", "high_seconds")
@@ -141,7 +141,9 @@ def together(lanes: Sequence[Lane], *, parallel: int) -> FleetEstimate:
 def _makespan(lanes: Sequence[Lane], parallel: int, part: str) -> float:
     longest, total, narrowest = 0.0, 0.0, 0.0
     for lane in lanes:
-        each = [sum(getattr(one, part) or 0.0 for one in tenant) for tenant in lane.estimates]
+        each = [
+            sum(getattr(estimate, part) or 0.0 for estimate in tenant) for tenant in lane.estimates
+        ]
         longest = max(longest, *each) if each else longest
         total += sum(each)
         narrowest = max(narrowest, sum(each) / max(1, min(lane.width, parallel)))

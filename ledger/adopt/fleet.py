@@ -35,7 +35,11 @@ def require_known(asked: PlanImport, chosen: Chosen) -> None:
         )
     if any(target.server for target in chosen.targets):
         validate_identifier_value("registry", asked.registry or "", source="--registry")
-    sets = {one.name for catalogue in chosen.catalogues.values() for one in catalogue.sets}
+    sets = {
+        migration_set.name
+        for catalogue in chosen.catalogues.values()
+        for migration_set in catalogue.sets
+    }
     if asked.set_name is not None and asked.set_name not in sets:
         raise UsageError(
             f"no set is named {asked.set_name!r}", hint=f"There are: {', '.join(sorted(sets))}."

@@ -138,7 +138,7 @@ async def _rows(
         ]
         if not found:
             return None
-        lacks = [one for one in (*columns, order) if one and one.lower() not in found]
+        lacks = [column for column in (*columns, order) if column and column.lower() not in found]
         if lacks or (without and without.lower() in found):
             what = f"has no column {lacks[0]}" if lacks else f"has a column {without}"
             raise TenantError(

@@ -55,7 +55,7 @@ def with_secrets(config: Config, secrets: Secrets) -> Config:
         config,
         secret=kept(config.secret),
         tenants=tuple(
-            msgspec.structs.replace(one, secret=kept(one.secret)) for one in config.tenants
+            msgspec.structs.replace(source, secret=kept(source.secret)) for source in config.tenants
         ),
     )
 
@@ -202,7 +202,7 @@ class Connection:
 
         What is wrong with the tenants themselves is not said here.
         """
-        known = [name for name, one in fleet.tenants.items() if one.mark is not None]
+        known = [name for name, state in fleet.tenants.items() if state.mark is not None]
         if tenants == "*" and known:
             return
         try:

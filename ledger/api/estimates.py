@@ -20,7 +20,7 @@ async def with_estimates(
     plan: FleetPlan, store: Store, fleet: FleetState, chosen: Chosen, *, parallel: int
 ) -> FleetPlan:
     """The plan, with how long each migration took elsewhere, and all of it together."""
-    wanted = {one.id for tenant in plan.tenants for one in tenant.migrations}
+    wanted = {migration.id for tenant in plan.tenants for migration in tenant.migrations}
     samples = await _samples(store, wanted)
     made: dict[tuple[str, int | None, float | None], Estimate] = {}
     tenants = []
@@ -28,14 +28,14 @@ async def with_estimates(
         mark = fleet.tenant(tenant.tenant).mark
         size = mark.bytes if mark is not None else None
         estimates = []
-        for one in tenant.migrations:
-            key = (one.id, size, one.estimated_seconds)
+        for migration in tenant.migrations:
+            key = (migration.id, size, migration.estimated_seconds)
             if key not in made:
                 made[key] = estimate(
-                    one.id,
-                    samples.get(one.id, ()),
+                    migration.id,
+                    samples.get(migration.id, ()),
                     bytes_now=size,
-                    manifest_seconds=one.estimated_seconds,
+                    manifest_seconds=migration.estimated_seconds,
                 )
             estimates.append(made[key])
         tenants.append(msgspec.structs.replace(tenant, estimates=tuple(estimates)))

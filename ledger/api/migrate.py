@@ -101,7 +101,7 @@ def with_unanswered(plan: FleetPlan, chosen: Chosen) -> FleetPlan:
 
     So a fleet of which a part could not be asked for its tenants is never called current.
     """
-    strangers = {one.tenant: one for one in chosen.strangers}
+    strangers = {stranger.tenant: stranger for stranger in chosen.strangers}
 
     def refused(row: TenantPlan) -> TenantPlan:
         stranger = strangers.get(row.tenant)
@@ -117,15 +117,15 @@ def with_unanswered(plan: FleetPlan, chosen: Chosen) -> FleetPlan:
 
     lost = [
         TenantPlan(
-            tenant=one.source,
-            engine=one.engine,
+            tenant=lost_source.source,
+            engine=lost_source.engine,
             version=None,
-            problem=str(one.error)
-            if one.aside
-            else f"it did not answer, and may have tenants: {one.error}",
-            hint=one.error.hint,
+            problem=str(lost_source.error)
+            if lost_source.aside
+            else f"it did not answer, and may have tenants: {lost_source.error}",
+            hint=lost_source.error.hint,
         )
-        for one in chosen.found.lost
+        for lost_source in chosen.found.lost
     ]
     return msgspec.structs.replace(plan, tenants=(*map(refused, plan.tenants), *lost))
 
@@ -166,7 +166,7 @@ async def _run(
         """Made once for all tenants for which the same was decided."""
         pending = decisions.of(target.name, call.catalogue(target)).pending
         if id(pending) not in refs:
-            refs[id(pending)] = tuple(one.ref for one in pending)
+            refs[id(pending)] = tuple(migration.ref for migration in pending)
         return refs[id(pending)]
 
     async def work(target: Target, catalogue: Catalogue) -> Outcome:

@@ -19,11 +19,13 @@ async def baseline(call: Call, request: Baseline) -> RunReport:
     ctx, catalogues = call.ctx, call.chosen.catalogues
     alone = others(catalogues, request.to)
     wanted = {
-        id(one): up_to(one, request.to) for name, one in catalogues.items() if name not in alone
+        id(each_catalogue): up_to(each_catalogue, request.to)
+        for name, each_catalogue in catalogues.items()
+        if name not in alone
     }
 
     async def work(target: Target, catalogue: Catalogue) -> Outcome:
-        bound = [ctx.bound(one, target.variables) for one in wanted[id(catalogue)]]
+        bound = [ctx.bound(migration, target.variables) for migration in wanted[id(catalogue)]]
         return await baseline_tenant(ctx, call.engine(target), target, catalogue, bound)
 
     return await call.run(
@@ -31,7 +33,7 @@ async def baseline(call: Call, request: Baseline) -> RunReport:
         [target for target in call.targets if target.name not in alone],
         target_version=request.to,
         notes=left_alone(alone, request.to),
-        work_of=lambda target: [one.ref for one in wanted[id(call.catalogue(target))]],
+        work_of=lambda target: [migration.ref for migration in wanted[id(call.catalogue(target))]],
     )
 
 
@@ -42,7 +44,7 @@ async def unlock(call: Call) -> RunReport:
         return await unlock_tenant(call.ctx, call.engine(target), target)
 
     return await call.run(
-        work, [one for one in call.targets if call.ctx.state(one.name).claim is not None]
+        work, [target for target in call.targets if call.ctx.state(target.name).claim is not None]
     )
 
 

@@ -116,7 +116,7 @@ def build_status(
     """
     decisions = Decisions(fleet, options)
     rows: list[TenantStatus] = []
-    strangers = {one.tenant: one for one in chosen.strangers}
+    strangers = {stranger.tenant: stranger for stranger in chosen.strangers}
     for target in chosen.targets:
         if target.name in strangers:
             error = strangers[target.name].error
@@ -172,7 +172,9 @@ def _rows(
     for one_set in catalogue.sets:
         name = one_set.name
         applied = tuple(ref.version for ref in state.applied if ref.set == name)
-        pending = tuple(one.ref.version for one in decision.pending if one.ref.set == name)
+        pending = tuple(
+            migration.ref.version for migration in decision.pending if migration.ref.set == name
+        )
         rows.append(
             TenantStatus(
                 tenant=target.name,
@@ -217,12 +219,16 @@ def _target(one_set: MigrationSet) -> str | None:
     """Where a run without --to stops."""
     if one_set.target is not None or not one_set.migrations:
         return one_set.target
-    return max(one_set.migrations, key=lambda one: one.key).ref.version
+    return max(one_set.migrations, key=lambda migration: migration.key).ref.version
 
 
 def _highest(applied: tuple[str, ...], name: str, catalogue: Catalogue) -> str | None:
     """The highest applied version by number, whether its file is still there or not."""
-    keys = {one.ref.version: one.key for one in catalogue.order if one.ref.set == name}
+    keys = {
+        migration.ref.version: migration.key
+        for migration in catalogue.order
+        if migration.ref.set == name
+    }
     return max(
         applied, key=lambda version: keys.get(version) or version_key(version) or (), default=None
     )

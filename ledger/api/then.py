@@ -43,7 +43,7 @@ async def status_then(ready: Opened, names: Sequence[str], at: str, *, choose: C
     options = ready.options()
     if recorded is None:
         today = await choose(ready, names)
-        targets = tuple(one for one in today.targets if fleet.tenant(one.name).version)
+        targets = tuple(target for target in today.targets if fleet.tenant(target.name).version)
         chosen = msgspec.structs.replace(today, targets=targets, found=Found(targets=targets))
     else:
         options = msgspec.structs.replace(options, out_of_order=recorded.out_of_order)
@@ -64,7 +64,7 @@ async def status_then(ready: Opened, names: Sequence[str], at: str, *, choose: C
 async def _recorded(ready: Opened, fleet: FleetState) -> RecordedFleet | None:
     """The fleet as this configuration last recorded it; where it never did, as any other did."""
     own = fleet.seen.get(scope_of(ready.config))
-    seen = own or max(fleet.seen.values(), key=lambda one: one.seq, default=None)
+    seen = own or max(fleet.seen.values(), key=lambda row: row.seq, default=None)
     if seen is None:
         return None
     return read_fleet(await kept_text(ready.store, seen.fleet, "fleet"))
@@ -73,7 +73,7 @@ async def _recorded(ready: Opened, fleet: FleetState) -> RecordedFleet | None:
 def _chosen(
     ready: Opened, fleet: FleetState, recorded: RecordedFleet, names: Sequence[str]
 ) -> Chosen:
-    catalogues = [catalogue_of(one) for one in recorded.catalogues]
+    catalogues = [catalogue_of(sets) for sets in recorded.catalogues]
     targets: list[Target] = []
     followed: dict[str, Catalogue] = {}
     for name, engine, index in recorded.tenants:
@@ -83,7 +83,9 @@ def _chosen(
         state = fleet.tenant(name)
         followed[name] = _applied(state, engine) if index == UNKNOWN else catalogues[index]
     for pattern in names:
-        if pattern != "*" and not any(fnmatch.fnmatchcase(one.name, pattern) for one in targets):
+        if pattern != "*" and not any(
+            fnmatch.fnmatchcase(target.name, pattern) for target in targets
+        ):
             raise UnknownTenantError(
                 f"there was no tenant {pattern!r} then",
                 hint="`ledger history` shows when tenants came and went (fleet_seen).",

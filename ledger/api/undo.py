@@ -79,10 +79,10 @@ def pick_backup(
     Raises UnknownTenantError where there is none.
     """
     fitting = [
-        one
-        for one in backups
-        if (wanted is None or wanted in (one.seq, one.backup.path))
-        and (before is None or one.at < before)
+        kept
+        for kept in backups
+        if (wanted is None or wanted in (kept.seq, kept.backup.path))
+        and (before is None or kept.at < before)
     ]
     if not fitting:
         raise UnknownTenantError(

@@ -17,7 +17,7 @@ from ledger.runner.validate import Finding
 async def validate(call: Call, request: Validate) -> ValidationReport:
     """Validate every chosen tenant. One of another ledger, and a source that did not answer, is not valid."""
     chosen = call.chosen
-    strange = {one.tenant for one in chosen.strangers}
+    strange = {stranger.tenant for stranger in chosen.strangers}
     against = None
     if request.schema is not None:
         dialects = frozenset(target.engine for target in chosen.targets)
@@ -35,9 +35,9 @@ async def validate(call: Call, request: Validate) -> ValidationReport:
     return msgspec.structs.replace(
         report,
         findings=(
-            *(_not_asked(one.tenant, one.error) for one in chosen.strangers),
+            *(_not_asked(stranger.tenant, stranger.error) for stranger in chosen.strangers),
             *report.findings,
-            *(_not_asked(one.source, one.error) for one in chosen.found.lost),
+            *(_not_asked(lost.source, lost.error) for lost in chosen.found.lost),
         ),
     )
 

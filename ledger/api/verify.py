@@ -94,7 +94,7 @@ async def verify_store(
         projections=len(rows),
         texts=kept,
         bad_texts=bad,
-        problems=(*problems, *(one.what for one in bad)),
+        problems=(*problems, *(text.what for text in bad)),
         rebuilt=rebuild,
     )
 
@@ -131,12 +131,12 @@ async def _put_back(
     store: Store, bad: tuple[BadText, ...], source: TextSource | None
 ) -> tuple[BadText, ...]:
     """Keep the missing texts again that `source` has; what is still bad."""
-    missing = {one.sha256 for one in bad if one.found is None}
+    missing = {text.sha256 for text in bad if text.found is None}
     texts = await source(frozenset(missing)) if source is not None and missing else {}
     if texts:
         scripts = tuple(Script(sha256=key, content=text) for key, text in texts.items())
         await store.append(Append(stream="texts", events=(), scripts=scripts))
-    return tuple(one for one in bad if one.sha256 not in texts)
+    return tuple(text for text in bad if text.sha256 not in texts)
 
 
 def _differences(

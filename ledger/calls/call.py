@@ -120,8 +120,10 @@ async def _with_kept(ctx: RunContext, chosen: Chosen) -> Chosen:
         if more:
             found[target.name] = {**target.touches, **more}
     targets = tuple(
-        msgspec.structs.replace(one, touches=found[one.name]) if one.name in found else one
-        for one in chosen.targets
+        msgspec.structs.replace(target, touches=found[target.name])
+        if target.name in found
+        else target
+        for target in chosen.targets
     )
     return msgspec.structs.replace(chosen, targets=targets) if found else chosen
 
@@ -168,9 +170,11 @@ class Call:
         self.bounds.failure_budget(len(todo))
         todo.sort(key=lambda target: failed_before(ctx, target))
         outcomes = {target.name: _current(ctx, target) for target in chosen.targets}
-        strangers = {one.tenant: one for one in chosen.strangers}
+        strangers = {stranger.tenant: stranger for stranger in chosen.strangers}
         if ctx.command not in TAKING_OVER:
-            outcomes |= {name: failure(name, one.error) for name, one in strangers.items()}
+            outcomes |= {
+                name: failure(name, stranger.error) for name, stranger in strangers.items()
+            }
             todo = [target for target in todo if target.name not in strangers]
         for lost in chosen.found.lost:
             outcomes[lost.source] = failure(lost.source, lost.error)
@@ -188,9 +192,11 @@ class Call:
                 options=options,
                 bulk=bulk,
                 beginning=await self._beginning(todo, work_of, target_version, options or {}),
-                apart=[one for one in outcomes.values() if not one.ok],
+                apart=[outcome for outcome in outcomes.values() if not outcome.ok],
             )
-            outcomes.update((one.tenant, _taken_over(one, strangers)) for one in made.outcomes)
+            outcomes.update(
+                (outcome.tenant, _taken_over(outcome, strangers)) for outcome in made.outcomes
+            )
             await save_after_run(ctx)
         elif not strangers and (seen := await news_of_fleet(ctx, chosen)) is not None:
             await ctx.record_fleet(seen[0], scripts={seen[1].sha256: seen[1].text})
@@ -251,9 +257,9 @@ def _statements(
     wanted = {(ref.set, ref.version) for ref in work_of(target)}
     return tuple(
         step.sql
-        for one in chosen.catalogues[target.name].order
-        if (one.ref.set, one.ref.version) in wanted
-        for step in (*one.up.steps, *one.sync)
+        for migration in chosen.catalogues[target.name].order
+        if (migration.ref.set, migration.ref.version) in wanted
+        for step in (*migration.up.steps, *migration.sync)
     )
 
 
@@ -307,7 +313,7 @@ def _taken_over(outcome: Outcome, strangers: Mapping[str, Stranger]) -> Outcome:
 
 def _longest(chosen: Chosen) -> int:
     """The size of the longest statement that may run, in bytes."""
-    catalogues = {id(one): one for one in chosen.catalogues.values()}.values()
+    catalogues = {id(catalogue): catalogue for catalogue in chosen.catalogues.values()}.values()
     texts = {
         len(step.sql): step.sql
         for catalogue in catalogues
@@ -337,8 +343,8 @@ async def changed_tenants(ready: Opened, fleet: FleetState, chosen: Chosen) -> s
             key = id(state.applied)
             if key not in ids:
                 ids[key] = tuple(ref.id for ref in state.applied)
-            one = Seen(target=target, mark=state.mark, applied=ids[key])
-            seen.setdefault(target.engine, []).append(one)
+            last = Seen(target=target, mark=state.mark, applied=ids[key])
+            seen.setdefault(target.engine, []).append(last)
     changed = {
         target.name
         for target in chosen.targets

@@ -60,7 +60,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def answered(self) -> bool:
         """Whether all sources did, so that a tenant that none of them names is gone."""
-        return all(one.aside for one in self.lost)
+        return all(lost.aside for lost in self.lost)
 
 
 class Engines:
@@ -115,12 +115,12 @@ async def discover(config: Config, engines: Engines) -> Found:
                     raise ConfigError(
                         f"two tenants are named {target.name!r}: {_place(other)} ({other.source})"
                         f" and {_place(target)} ({target.source})",
-                        hint='Tell them apart with name = "something-{name}" in one of the sources.',
+                        hint='Give them different names with name = "something-{name}" in one of the sources.',
                     )
                 targets[target.name] = target
                 _require_apart(places.setdefault((*place, target.prefix), target), target)
     _require_no_whole(places)
-    if not targets and lost and all(one.aside for one in lost):
+    if not targets and lost and all(source.aside for source in lost):
         raise ConfigError(f"{lost[0].source}: {lost[0].error.message}", hint=lost[0].error.hint)
     ordered = tuple(targets[name] for name in sorted(targets))
     return Found(targets=_with_neighbours(ordered), lost=tuple(lost))
@@ -174,7 +174,7 @@ def _require_no_whole(places: Mapping[tuple[object, ...], Target]) -> None:
 
 
 def _with_neighbours(targets: Sequence[Target]) -> tuple[Target, ...]:
-    """Tell each prefix tenant the longer prefixes of others in its database (`wp_` and `wp_2_`)."""
+    """Give each prefix tenant the longer prefixes of others in its database (`wp_` and `wp_2_`)."""
     prefixes: dict[tuple[object, ...], list[str]] = {}
     for target in targets:
         if target.prefix:
@@ -204,20 +204,20 @@ def choose(found: Found, patterns: Sequence[str]) -> tuple[Target, ...]:
     chosen: dict[str, Target] = {}
     for pattern in patterns:
         matching = [
-            one
-            for one in found.targets
-            if one.name == pattern or fnmatch.fnmatchcase(one.name, pattern)
+            target
+            for target in found.targets
+            if target.name == pattern or fnmatch.fnmatchcase(target.name, pattern)
         ]
         if not matching:
-            names = [one.name for one in found.targets]
+            names = [target.name for target in found.targets]
             unasked = "".join(
-                f"; {one.source}{'' if one.aside else ' did not answer'}: {one.error}"
-                for one in found.lost
+                f"; {lost.source}{'' if lost.aside else ' did not answer'}: {lost.error}"
+                for lost in found.lost
             )
             raise UnknownTenantError(
                 f"no tenant matches {pattern!r}{unasked}", hint=_known_names(pattern, names)
             )
-        chosen.update((one.name, one) for one in matching)
+        chosen.update((target.name, target) for target in matching)
     return tuple(chosen[name] for name in sorted(chosen))
 
 

@@ -50,7 +50,7 @@ async def rollback_chooser(call: Call, request: PlanRollback) -> Choose:
     settled: dict[str, frozenset[tuple[str, str]]] = {}
 
     def choose(target: Target, catalogue: Catalogue) -> Callable[[Applied], Sequence[MigrationRef]]:
-        migrations = {(one.ref.set, one.ref.version): one for one in catalogue.order}
+        migrations = {(each.ref.set, each.ref.version): each for each in catalogue.order}
         if target.name in done:
             settled[target.name] = frozenset()
         if target.name not in settled:
@@ -71,7 +71,7 @@ async def rollback_chooser(call: Call, request: PlanRollback) -> Choose:
 async def _taken_back(ctx: RunContext) -> frozenset[str]:
     """Tenants that the newest runs took back by one, if these runs did not come to their end."""
     done: set[str] = set()
-    for run in sorted(ctx.fleet.runs.values(), key=lambda one: one.started_at, reverse=True):
+    for run in sorted(ctx.fleet.runs.values(), key=lambda run: run.started_at, reverse=True):
         if run.command in ASIDE:
             continue
         if run.command != "rollback" or run.target is not None or not _cut_short(run):
@@ -98,7 +98,7 @@ def _cut_short(run: RunState) -> bool:
 async def _require_known(ctx: RunContext, chosen: Chosen, version: str, *, applied: bool) -> None:
     """Raises UsageError for a version that is not `applied`; or, without that, never was and cannot be."""
     states = [ctx.state(target.name) for target in chosen.targets]
-    refs = {ref for one in states for ref in (one.applied if applied else standing(one))}
+    refs = {ref for state in states for ref in (state.applied if applied else standing(state))}
     if _named(refs, version):
         return
     names = sorted(ref.id for ref in refs)
@@ -107,8 +107,8 @@ async def _require_known(ctx: RunContext, chosen: Chosen, version: str, *, appli
             f"version {version} is not applied on any of the chosen tenants",
             hint="Applied: " + (", ".join(names) or "nothing") + ".",
         )
-    catalogues = {id(one): one for one in chosen.catalogues.values()}.values()
-    if _named([one.ref for catalogue in catalogues for one in catalogue.order], version):
+    catalogues = {id(catalogue): catalogue for catalogue in chosen.catalogues.values()}.values()
+    if _named([each.ref for catalogue in catalogues for each in catalogue.order], version):
         return
     async for rows in ctx.store.read(Filter(types=("completed", "rolled_back"))):
         if any(concerns(row, version) for row in rows):

@@ -72,7 +72,7 @@ async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[st
     if list(patterns) != ["*"]:
         # What cannot be a tenant is none of those that were asked for by name.
         found = msgspec.structs.replace(
-            found, lost=tuple(one for one in found.lost if not one.aside)
+            found, lost=tuple(lost for lost in found.lost if not lost.aside)
         )
     loaded = await load_catalogues(config, targets)
     catalogues: dict[str, Catalogue] = {}
@@ -84,7 +84,7 @@ async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[st
         followed.append(
             msgspec.structs.replace(
                 target,
-                sets=tuple(one.name for one in catalogue.sets),
+                sets=tuple(migration_set.name for migration_set in catalogue.sets),
                 touches=touches.of(target, catalogue) if target.prefix else {},
             )
         )
@@ -125,7 +125,7 @@ def gone_tenants(fleet: FleetState, found: Found, patterns: Sequence[str]) -> tu
 
 def matches_any(name: str, patterns: Iterable[str]) -> bool:
     """Whether one of the names or globs means this tenant."""
-    return any(name == one or fnmatch.fnmatchcase(name, one) for one in patterns)
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 _Key = tuple[DialectName, tuple[Path, ...]]
@@ -145,15 +145,15 @@ async def load_catalogues(config: Config, targets: Sequence[Target]) -> dict[_Ke
         dialect, folders = key
         sets: dict[str, MigrationSet] = {}
         for folder in folders:
-            for name, one in (
+            for name, migration_set in (
                 await load_sets(folder, dialect, allow_python=config.allow_python)
             ).items():
                 if name in sets:
                     raise ConfigError(
-                        f"two migration sets are named {name!r}: {sets[name].path} and {one.path}",
+                        f"two migration sets are named {name!r}: {sets[name].path} and {migration_set.path}",
                         hint="Rename one of the folders.",
                     )
-                sets[name] = one
+                sets[name] = migration_set
         ordered = tuple(sets[name] for name in sorted(sets))
         catalogues[key] = Catalogue(sets=ordered, order=order_sets(ordered))
     return catalogues
@@ -170,7 +170,9 @@ class Touches:
         others = {name: value for name, value in target.variables.items() if name != "prefix"}
         key = (id(catalogue), tuple(sorted(others.items())))
         if key not in self._known:
-            self._known[key] = {one.id: touched_by(one, others) for one in catalogue.order}
+            self._known[key] = {
+                migration.id: touched_by(migration, others) for migration in catalogue.order
+            }
         return self._known[key]
 
 
@@ -198,9 +200,9 @@ def wrong_ledger(
     strangers: Sequence[Stranger], *, total: int, ledger: str, missing: bool = False
 ) -> WrongLedgerError:
     """What to say of them before anything else, with the likely cause first."""
-    names = [one.tenant for one in strangers]
+    names = [stranger.tenant for stranger in strangers]
     shown = ", ".join(names[:NAMES_SHOWN]) + (" …" if len(names) > NAMES_SHOWN else "")
-    owners = sorted({one.owner for one in strangers})
+    owners = sorted({stranger.owner for stranger in strangers})
     which = f"another ledger ({owners[0]})" if len(owners) == 1 else f"{len(owners)} other ledgers"
     belong = "belongs" if len(names) == 1 else "belong"
     here = f"there is no ledger at {ledger}" if missing else f"{ledger} knows nothing of them"

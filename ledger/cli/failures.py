@@ -88,8 +88,8 @@ def _cause(error: BaseException) -> BaseException:
     """Of a group of errors the one to print: ours before others', the first of them."""
     if not isinstance(error, BaseExceptionGroup):
         return error
-    leaves = [_cause(one) for one in error.exceptions]
-    ours = [one for one in leaves if isinstance(one, LedgerError)]
+    leaves = [_cause(inner) for inner in error.exceptions]
+    ours = [leaf for leaf in leaves if isinstance(leaf, LedgerError)]
     return (ours or leaves)[0]
 
 

@@ -23,7 +23,7 @@ async def new_migration(config: Config, name: str, set_name: str | None) -> Path
     for folder, dialect in folders.items():
         if folder.exists():
             found = await find_sets(folder)
-            sets |= {one: (path, dialect) for one, path in found.items()}
+            sets |= {file: (path, dialect) for file, path in found.items()}
     path, dialect = _choose(folders, sets, set_name)
     return await write_new(path, name, dialect=dialect, now=datetime.now(UTC))
 

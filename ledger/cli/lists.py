@@ -171,14 +171,14 @@ _FINDINGS: Final = (
 def findings(settings: Settings, found: Sequence[Finding]) -> int:
     """What lint found; 4 if any of it is an error."""
     if settings.format == "table":
-        for one in found:
+        for finding in found:
             sys.stdout.write(
-                f"{one_line(one.file)}:{one.line}: {one.severity}: {one_line(one.message)}"
-                f" [{one.rule}]\n"
+                f"{one_line(finding.file)}:{finding.line}: {finding.severity}: {one_line(finding.message)}"
+                f" [{finding.rule}]\n"
             )
-            if one.hint:
-                sys.stdout.write(f"    {one_line(one.hint)}\n")
-        errors = sum(one.severity == "error" for one in found)
+            if finding.hint:
+                sys.stdout.write(f"    {one_line(finding.hint)}\n")
+        errors = sum(finding.severity == "error" for finding in found)
         warnings = len(found) - errors
         if not settings.quiet:
             sys.stdout.write(
@@ -188,9 +188,9 @@ def findings(settings: Settings, found: Sequence[Finding]) -> int:
             )
     else:
         write_rows(
-            (msgspec.to_builtins(one) for one in found),
+            (msgspec.to_builtins(finding) for finding in found),
             _FINDINGS,
             form=settings.format,
             out=sys.stdout,
         )
-    return CHECK_FOUND if any(one.severity == "error" for one in found) else 0
+    return CHECK_FOUND if any(finding.severity == "error" for finding in found) else 0

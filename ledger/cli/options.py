@@ -150,7 +150,9 @@ def chosen(*, all_tenants: bool, tenants: Sequence[str]) -> str | tuple[str, ...
 def parallel_option(function: F) -> F:
     """Add --parallel."""
     kind = click.IntRange(min=1)
-    return click.option("--parallel", type=kind, metavar="N", help="So many at once.")(function)
+    return click.option("--parallel", type=kind, metavar="N", help="Maximum tenants at once.")(
+        function
+    )
 
 
 def by_option(text: str) -> Callable[[F], F]:

@@ -140,7 +140,7 @@ def verified(settings: Settings, made: VerifyReport) -> int:
         sys.stdout.write(f"{texts} verified\n")
     elif made.bad_seq is not None:
         sys.stdout.write(f"First bad event: seq {made.bad_seq}\n")
-    if any(one.found is None for one in made.bad_texts) and not made.rebuilt:
+    if any(text.found is None for text in made.bad_texts) and not made.rebuilt:
         sys.stdout.write(f"{_MISSING_TEXTS}\n")
     elif made.bad_texts:
         sys.stdout.write(f"{_CHANGED_TEXTS}\n")

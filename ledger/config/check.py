@@ -108,11 +108,11 @@ def _problems(value: object, kind: Any, path: Path) -> Iterator[Problem]:
 
 def _of_union(value: object, kind: msgspec.inspect.UnionType, path: Path) -> Iterator[Problem]:
     """By the member whose kind the value has; there is at most one."""
-    fitting = [one for one in kind.types if _fits(value, one)]
+    fitting = [member for member in kind.types if _fits(value, member)]
     if fitting:
         yield from _problems(value, fitting[0], path)
     else:
-        yield WrongKind(path, tuple(_PLAIN[type(one)] for one in kind.types), _got(value))
+        yield WrongKind(path, tuple(_PLAIN[type(member)] for member in kind.types), _got(value))
 
 
 def _fits(value: object, kind: Any) -> bool:

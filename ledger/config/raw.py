@@ -104,8 +104,8 @@ def _wanted(problem: WrongKind | WrongChoice | BeyondLimit) -> str:
     if isinstance(problem, BeyondLimit):
         bound = problem.bound
         return f"{LIMITS[problem.limit]} {int(bound) if bound == int(bound) else bound}"
-    wanted = tuple(one for one in problem.wanted if one != "null")
-    words = " or ".join(KINDS[one] for one in wanted)
+    wanted = tuple(name for name in problem.wanted if name != "null")
+    words = " or ".join(KINDS[name] for name in wanted)
     if set(wanted) == {"str", "array"}:
         words = "a string or a list of strings"
     return f"{words}, not {KINDS[problem.got]}"

@@ -223,7 +223,7 @@ def _application(
     return Application(
         source=source,
         functions=raw.functions or "",
-        extensions=tuple(_extension(one, origin) for one in raw.extensions or ()),
+        extensions=tuple(_extension(extension, origin) for extension in raw.extensions or ()),
         folder=str(origin.base),
     )
 

@@ -62,9 +62,13 @@ async def examine(config: Config, request: Doctor, progress: Progress) -> Doctor
         chosen = await choose_tenants(config, ready.engines, request.patterns)
         findings += [
             _finding(
-                "tenant", "source", "failed", f"{one.source}: {one.error.message}", one.error.hint
+                "tenant",
+                "source",
+                "failed",
+                f"{lost.source}: {lost.error.message}",
+                lost.error.hint,
             )
-            for one in chosen.found.lost
+            for lost in chosen.found.lost
         ]
         strangers = await find_strangers(ready.engines, chosen.targets, fleet, ledger_id or NONE)
         if strangers and (missing or ledger_id):
@@ -73,8 +77,10 @@ async def examine(config: Config, request: Doctor, progress: Progress) -> Doctor
             )
             # Neither `init` nor `migrate` is the way out, as it is said of a ledger that is not there yet.
             findings = [
-                msgspec.structs.replace(one, hint="") if missing and one.area == "ledger" else one
-                for one in findings
+                msgspec.structs.replace(finding, hint="")
+                if missing and finding.area == "ledger"
+                else finding
+                for finding in findings
             ]
             findings.insert(0, _finding("ledger", "tenants", "failed", wrong.message, wrong.hint))
         findings += _backups(config, chosen, fleet)
@@ -93,7 +99,9 @@ async def examine(config: Config, request: Doctor, progress: Progress) -> Doctor
             progress=progress,
             outcome=lambda found: ("valid" if found.fine else "invalid", ""),
         )
-    findings += [_of_tenant(one.tenant, probe) for one in examined for probe in one.probes]
+    findings += [
+        _of_tenant(checked.tenant, probe) for checked in examined for probe in checked.probes
+    ]
     return DoctorReport(findings=tuple(findings), tenants=len(examined))
 
 
@@ -114,7 +122,9 @@ def _of_tenant(tenant: str, probe: Probe) -> Finding:
 
 def _host(config: Config) -> list[Finding]:
     versions = f"Python {platform.python_version()}, {', '.join(library_versions())}"
-    warnings = [_finding("host", "configuration", "warning", one) for one in config.warnings]
+    warnings = [
+        _finding("host", "configuration", "warning", warning) for warning in config.warnings
+    ]
     return [_finding("host", "versions", "ok", versions), *warnings]
 
 
@@ -181,7 +191,7 @@ def _folder(folder: Path) -> Finding:
     try:
         info = folder.lstat()
     except FileNotFoundError:
-        parent = next(one for one in folder.parents if one.exists())
+        parent = next(parent for parent in folder.parents if parent.exists())
         if os.access(parent, os.W_OK):
             return _finding("backups", "folder", "ok", f"{folder} will be made")
         return _finding(

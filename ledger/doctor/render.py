@@ -28,7 +28,7 @@ def write_doctor(
     """The report as text, one JSON document, or a row a finding. `verbose` shows what is fine of tenants too;
     with `quiet` there is nothing but what failed.
     """
-    rows = [msgspec.to_builtins(one) for one in report.findings]
+    rows = [msgspec.to_builtins(finding) for finding in report.findings]
     if form == "json":
         document = {"sound": report.sound, "tenants": report.tenants, "summary": report.summary}
         write_json({**document, "findings": rows}, out=out)
@@ -44,18 +44,22 @@ def doctor_lines(
 ) -> Iterator[str]:
     """The host, the ledger and the backups whole; of tenants what is not fine, and how many are."""
     signs = {"ok": symbols.done, "warning": "!", "failed": symbols.failed}
-    for one in report.findings:
-        if quiet and one.level != "failed":
+    for finding in report.findings:
+        if quiet and finding.level != "failed":
             continue
-        if one.area == "tenant" and one.level == "ok" and not verbose:
+        if finding.area == "tenant" and finding.level == "ok" and not verbose:
             continue
-        where = one.tenant or one.area
-        yield f"{signs[one.level]} {one_line(where)}: {one.check}: {one_line(one.detail)}"
-        if one.hint and one.level != "ok":
-            yield f"    hint: {one_line(one.hint)}"
+        where = finding.tenant or finding.area
+        yield f"{signs[finding.level]} {one_line(where)}: {finding.check}: {one_line(finding.detail)}"
+        if finding.hint and finding.level != "ok":
+            yield f"    hint: {one_line(finding.hint)}"
     if quiet:
         return
-    wrong = {one.tenant for one in report.findings if one.tenant and one.level == "failed"}
+    wrong = {
+        finding.tenant
+        for finding in report.findings
+        if finding.tenant and finding.level == "failed"
+    }
     counts = report.summary
     yield (
         f"{count_text(report.tenants, 'tenant')} examined, {report.tenants - len(wrong):,} sound; "

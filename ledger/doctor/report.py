@@ -31,14 +31,14 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sound(self) -> bool:
         """Whether nothing failed; warnings are no failures."""
-        return all(one.level != "failed" for one in self.findings)
+        return all(finding.level != "failed" for finding in self.findings)
 
     @property
     def summary(self) -> dict[str, int]:
         """How many findings of each level."""
         counts: dict[str, int] = {"ok": 0, "warning": 0, "failed": 0}
-        for one in self.findings:
-            counts[one.level] += 1
+        for finding in self.findings:
+            counts[finding.level] += 1
         return counts
 
     @property

@@ -70,7 +70,7 @@ def _compare(found: Diagnosis, state: TenantState, ledger_id: str) -> tuple[Prob
         )
         if names
     ]
-    # A run that works on it just now, or was killed, is no disagreement: the next one settles it.
+    # A run that works on it now, or was killed, is no disagreement: the next one settles it.
     level: Level = "warning" if state.claim is not None else "failed"
     return (
         Probe(

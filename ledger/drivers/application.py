@@ -131,8 +131,8 @@ def equip(database: sqlite3.Connection, application: Application) -> None:
 
 def equip_all(database: sqlite3.Connection, applications: Sequence[Application]) -> None:
     """See `equip`."""
-    for one in applications:
-        equip(database, one)
+    for application in applications:
+        equip(database, application)
 
 
 def _extend(database: sqlite3.Connection, application: Application) -> None:

@@ -1,4 +1,4 @@
-"""Who holds the lock that a statement waited for in vain, as far as this account may see."""
+"""Who holds the lock that a statement timed out on, as far as this account may see."""
 
 from __future__ import annotations
 

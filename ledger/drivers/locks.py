@@ -1,7 +1,7 @@
 """Which processes hold locks on a SQLite file, for a message that names them.
 
 Invariant: the file is not opened; closing it would drop this process' own locks on it.
-What the system does not tell (no /proc, another host's process) is left out.
+What the system does not report (no /proc, another host's process) is left out.
 """
 
 from __future__ import annotations

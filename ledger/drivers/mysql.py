@@ -157,7 +157,7 @@ class MysqlConnection:
     async def columns(self, sql: str) -> list[tuple[int, int]]:
         """Run one query and return the protocol's type and flags of each column of its answer."""
         await self._run(sql, None, seconds=None)
-        return [(one.type_code, one.flags) for one in self._raw._result.fields or ()]
+        return [(field.type_code, field.flags) for field in self._raw._result.fields or ()]
 
     async def executemany(
         self, sql: str, rows: Sequence[Sequence[object]], *, seconds: float | None = None

@@ -168,7 +168,7 @@ def lies_still(path: str | Path) -> bool:
     return (
         real.is_file()
         and not os.access(real.parent, os.W_OK)
-        and not any(one.exists() for one in beside)
+        and not any(path.exists() for path in beside)
     )
 
 

@@ -51,6 +51,7 @@ from ledger.events.tenants import (
     Imported,
     LockCleared,
     Maintained,
+    MaintainedTable,
     PlanChange,
     QueryPlan,
     Reset,
@@ -59,6 +60,5 @@ from ledger.events.tenants import (
     RolledBack,
     Started,
     TenantSkipped,
-    Upkept,
     Validated,
 )

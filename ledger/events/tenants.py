@@ -277,7 +277,7 @@ class Reset(Event, frozen=True, kw_only=True, tag="reset"):
     mark: Mark = Mark()
 
 
-class Upkept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MaintainedTable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What maintenance did to one table: `rows` deleted, set to null or archived, by which `constraint`."""
 
     table: str
@@ -294,7 +294,7 @@ class Maintained(Event, frozen=True, kw_only=True, tag="maintained"):
 
     task: Literal["optimize", "orphans", "archive"]
     rows: int = 0
-    tables: tuple[Upkept, ...] = ()
+    tables: tuple[MaintainedTable, ...] = ()
     table: str = ""
     column: str = ""
     before: str = ""

@@ -126,7 +126,7 @@ class FanOut(Generic[A]):
 
     async def _change(self) -> None:
         """Until something may be begun; a server on which no place came free for long gets more of them."""
-        blocked = [one for one in self._waiting() if not one.has_place()]
+        blocked = [server for server in self._waiting() if not server.has_place()]
         with anyio.move_on_after(PATIENCE_SECONDS if blocked else None):
             await self._news.wait()
         self._news = anyio.Event()
@@ -141,10 +141,10 @@ async def each(items: Sequence[A], work: Callable[[A], Awaitable[B]], *, paralle
     """`work` on every item, at most `parallel` at once, in the items' order."""
     results: dict[int, B] = {}
 
-    async def one(number: int) -> None:
+    async def work_on(number: int) -> None:
         results[number] = await work(items[number])
 
-    fan = FanOut(one, parallel)
+    fan = FanOut(work_on, parallel)
     for number in range(len(items)):
         fan.add(number)
     await fan.run()
@@ -167,13 +167,13 @@ async def each_target(
     results: dict[str, A] = {}
     progress.run_started(len(targets), command)
 
-    async def one(target: Target) -> None:
+    async def work_on(target: Target) -> None:
         progress.tenant_started(target.name)
         began = time.perf_counter()
         result = results[target.name] = await work(target)
         progress.tenant_finished(target.name, *outcome(result), time.perf_counter() - began)
 
-    fan = FanOut(one, parallel)
+    fan = FanOut(work_on, parallel)
     for target in targets:
         fan.add(target, width_of(target))
     await fan.run()

@@ -23,7 +23,7 @@ from ledger.plan import (
 from ledger.projections import FleetState
 
 GONE_SHOWN: Final = 5
-"""So many migrations, and tenants, are named in a warning."""
+"""How many migrations, and tenants, a warning names."""
 
 
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):

@@ -99,15 +99,15 @@ def _with_landed(
     landed = {half.id: half.landed for half in halves}
     return tuple(
         msgspec.structs.replace(
-            one,
+            migration,
             steps=tuple(
-                msgspec.structs.replace(step, landed=step.number in landed[one.id])
-                for step in one.steps
+                msgspec.structs.replace(step, landed=step.number in landed[migration.id])
+                for step in migration.steps
             ),
         )
-        if one.id in landed
-        else one
-        for one in planned
+        if migration.id in landed
+        else migration
+        for migration in planned
     )
 
 
@@ -194,7 +194,7 @@ def _describe_way(way: WayBack, applied: Applied) -> PlannedMigration:
             direction="down",
             how=f"backup {way.backup.backup.path}",
             lost=f"everything written since {way.backup.at}, and with it "
-            + ", ".join(sorted("/".join(one) for one in also_undone(applied, way.backup))),
+            + ", ".join(sorted("/".join(key) for key in also_undone(applied, way.backup))),
         )
     return PlannedMigration(
         id=name,

@@ -82,7 +82,7 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
     def scripts(self) -> dict[str, str]:
         """The texts, by SHA-256."""
         texts = (self.plan,) if self.seen is None else (self.plan, self.seen[1])
-        return {one.sha256: one.text for one in texts}
+        return {text.sha256: text.text for text in texts}
 
 
 def kept(value: RecordedFleet | RecordedPlan) -> Kept:
@@ -142,13 +142,14 @@ def _place(places: list[tuple[RecordedSet, ...]], sets: tuple[RecordedSet, ...])
     return places.index(sets)
 
 
-def _recorded(one: MigrationSet) -> RecordedSet:
+def _recorded(migration_set: MigrationSet) -> RecordedSet:
     return RecordedSet(
-        name=one.name,
-        dialect=one.dialect,
-        target=one.target,
+        name=migration_set.name,
+        dialect=migration_set.dialect,
+        target=migration_set.target,
         migrations=tuple(
-            RecordedMigration(ref=_bare(each.ref), depends=each.depends) for each in one.migrations
+            RecordedMigration(ref=_bare(each.ref), depends=each.depends)
+            for each in migration_set.migrations
         ),
     )
 
@@ -172,13 +173,13 @@ def record_plan(
     known: dict[int, int] = {}
     alive: list[object] = []  # An id says which object it is only while that lives.
     tenants: list[tuple[str, int]] = []
-    for one in todo:
-        refs = work_of(one) if work_of is not None else ()
+    for each in todo:
+        refs = work_of(each) if work_of is not None else ()
         index = known.get(id(refs))
         if index is None:
             alive.append(refs)
             index = known[id(refs)] = work.setdefault(tuple(map(_bare, refs)), len(work))
-        tenants.append((one.name, index))
+        tenants.append((each.name, index))
     return RecordedPlan(
         command=command,
         target=target,
@@ -208,12 +209,12 @@ _SOMETHING: Final = Step(number=1, name="", sql="SELECT 1", file="", line=1, sha
 """Stands for the steps, which are kept only once they run."""
 
 
-def _migration(one: RecordedMigration, dialect: DialectName) -> Migration:
+def _migration(migration: RecordedMigration, dialect: DialectName) -> Migration:
     return Migration(
-        ref=one.ref,
-        key=version_key(one.ref.version) or (0,),
-        path=f"{one.ref.id}_{one.ref.name}",
+        ref=migration.ref,
+        key=version_key(migration.ref.version) or (0,),
+        path=f"{migration.ref.id}_{migration.ref.name}",
         up=Section(steps=(_SOMETHING,)),
-        depends=one.depends,
+        depends=migration.depends,
         dialect=dialect,
     )

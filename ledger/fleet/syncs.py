@@ -44,13 +44,13 @@ async def with_syncs(
         if syncs[id(decision)]:
             pending[target.name] = decision.pending
 
-    async def one(target: Target) -> TenantPlan:
+    async def plan_target(target: Target) -> TenantPlan:
         engine = engine_of(target.engine)
         return await _planned(made[target.name], target, pending[target.name], engine)
 
     read = await each_target(
         [target for target in targets if target.name in pending],
-        one,
+        plan_target,
         command="plan",
         parallel=parallel,
         progress=Progress(),

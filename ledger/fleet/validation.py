@@ -88,9 +88,12 @@ async def validate_fleet(
         command="validate",
         parallel=parallel,
         progress=progress,
-        outcome=lambda one: ("valid" if one.valid else one.error or "invalid", one.message),
+        outcome=lambda finding: (
+            "valid" if finding.valid else finding.error or "invalid",
+            finding.message,
+        ),
     )
-    drifted = [(one.tenant, one.changes) for one in ordered if one.changes]
+    drifted = [(finding.tenant, finding.changes) for finding in ordered if finding.changes]
     return ValidationReport(
         findings=tuple(ordered),
         drift=cluster(drifted),

@@ -17,7 +17,7 @@ from ledger.engines.base import Target
 
 START: Final = 2
 TENANTS_A_PLACE: Final = 4
-"""So many tenants for each place are finished before a width is judged."""
+"""How many tenants for each place are finished before a width is judged."""
 
 GAIN: Final = 1.05
 """What twice the width must bring to be kept."""

@@ -209,7 +209,7 @@ async def _one_file(
         event = ev.Maintained(
             task="archive",
             rows=rows,
-            tables=(ev.Upkept(table=what.table, rows=rows),),
+            tables=(ev.MaintainedTable(table=what.table, rows=rows),),
             table=what.table,
             column=column,
             before=file.meta.before,

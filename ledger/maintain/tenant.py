@@ -111,7 +111,7 @@ async def _optimize(
         await held.end(
             ev.Maintained(
                 task="optimize",
-                tables=tuple(ev.Upkept(table=table) for table in tables),
+                tables=tuple(ev.MaintainedTable(table=table) for table in tables),
                 bytes_before=before.bytes,
                 bytes_after=mark.bytes,
                 notes=notes,
@@ -170,7 +170,7 @@ async def _mend(
     )
 
 
-async def _until_none(held: Held, batch: int) -> tuple[ev.Upkept, ...]:
+async def _until_none(held: Held, batch: int) -> tuple[ev.MaintainedTable, ...]:
     """Mend key after key, and again, since a deleted child leaves its own children behind."""
     maintenance = held.session.maintenance()
     references = [
@@ -189,5 +189,6 @@ async def _until_none(held: Held, batch: int) -> tuple[ev.Upkept, ...]:
                 rows[key] = rows.get(key, 0) + count
                 again = True
     return tuple(
-        ev.Upkept(table=table, constraint=name, rows=count) for (table, name), count in rows.items()
+        ev.MaintainedTable(table=table, constraint=name, rows=count)
+        for (table, name), count in rows.items()
     )

@@ -19,12 +19,12 @@ _FROM: Final = {
 def estimate_text(found: Sequence[Estimate]) -> str:
     """One migration on a group of tenants: the range over all of them, and where it comes from."""
     first = found[0]
-    samples = count_text(max(one.samples for one in found), "earlier run")
+    samples = count_text(max(estimate.samples for estimate in found), "earlier run")
     words = _FROM[first.source].format(samples=samples)
     if first.seconds is None:
         return words
-    low = min(one.low_seconds or 0.0 for one in found)
-    high = max(one.high_seconds or 0.0 for one in found)
+    low = min(estimate.low_seconds or 0.0 for estimate in found)
+    high = max(estimate.high_seconds or 0.0 for estimate in found)
     if first.source == "manifest":
         return f"{words} about {seconds_text(first.seconds)}"
     return f"{_range(low, high)}, {words}"

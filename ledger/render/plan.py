@@ -41,8 +41,12 @@ def write_plan(plan: FleetPlan, *, form: Format, out: TextIO, with_sql: bool = F
 def _rows(plan: FleetPlan) -> Iterator[dict[str, Any]]:
     for tenant in plan.tenants:
         row = {"tenant": tenant.tenant, "engine": tenant.engine, "version": tenant.version}
-        for one in tenant.migrations:
-            what = {"migration": one.id, "direction": one.direction, "steps": len(one.steps)}
+        for migration in tenant.migrations:
+            what = {
+                "migration": migration.id,
+                "direction": migration.direction,
+                "steps": len(migration.steps),
+            }
             yield {**row, **what, "problem": tenant.problem}
         if tenant.problem and not tenant.migrations:
             yield {

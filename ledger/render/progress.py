@@ -25,7 +25,7 @@ FINE: Final = GOOD | {"valid"}
 """Every other outcome is a failure, and stays in sight."""
 
 SHOWN_RUNNING: Final = 8
-"""So many running tenants are named below the bar; the others are counted."""
+"""How many running tenants are named below the bar; the others are counted."""
 
 
 class View(Progress):

@@ -128,7 +128,10 @@ def _continue(report: RunReport, again: str) -> Iterator[str]:
     if (
         report.interrupted
         or report.not_run
-        or any(one.result == "unreachable" or one.error in CONTINUED for one in report.failures)
+        or any(
+            failure.result == "unreachable" or failure.error in CONTINUED
+            for failure in report.failures
+        )
     ):
         yield f"To continue: {again}"
 

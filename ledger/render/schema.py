@@ -32,8 +32,8 @@ def _rows(schema: Schema) -> Iterator[dict[str, Any]]:
     for table in schema.tables:
         yield {"kind": "table", "name": table.name, "definition": table.options}
         yield from _parts(table)
-    for one in schema.definitions:
-        yield {"kind": one.kind, "name": one.name, "definition": one.text}
+    for definition in schema.definitions:
+        yield {"kind": definition.kind, "name": definition.name, "definition": definition.text}
 
 
 def _parts(table: Table) -> Iterator[dict[str, Any]]:

@@ -110,7 +110,7 @@ def _ended(event: ev.AnyEvent, symbols: Symbols) -> Iterator[str]:
     elif isinstance(event, ev.LockCleared):
         yield f"{symbols.done} Released the claim: {one_line(event.reason)}"
     elif isinstance(event, ev.DriftDetected) and event.wish:
-        names = ", ".join(one_line(f"{one.kind} {one.name}") for one in event.changes)
+        names = ", ".join(one_line(f"{change.kind} {change.name}") for change in event.changes)
         yield f"  {symbols.skipped} Sync: left as they are: {names}"
     elif isinstance(event, ev.DriftAccepted):
         yield f"{symbols.done} Accepted as it is: {one_line(changes_text(event.changes))}"

@@ -203,7 +203,7 @@ def _errors(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
             if text:
                 name = row[keys.index("tenant")] if "tenant" in keys else row[0]
                 whose.setdefault(text, []).append(name)
-        for text, names in sorted(whose.items(), key=lambda one: -len(one[1])):
+        for text, names in sorted(whose.items(), key=lambda group: -len(group[1])):
             yield ""
             yield f"{count_text(len(names), 'tenant')}: {text}"
             yield from _names(names, width)

@@ -52,7 +52,7 @@ def write_validation(
                 finding, symbols, against=report.against, verbose=verbose and not quiet
             )
             write_lines(lines, out=out)
-        accepted = {one.tenant for one in report.findings if one.accepted}
+        accepted = {finding.tenant for finding in report.findings if finding.accepted}
         for cluster in report.drift:
             as_is = cluster.tenants[0] in accepted
             write_lines(_drift(cluster, report.against, accepted=as_is), out=out)

@@ -118,7 +118,7 @@ def _refused(name: str, value: object, kind: Any) -> UsageError:
 
     found = kinds.type_info(kind)
     takes = found.types if isinstance(found, kinds.UnionType) else (found,)
-    by_type: dict[type, Any] = {type(one): one for one in takes}
+    by_type: dict[type, Any] = {type(taken): taken for taken in takes}
     if kinds.ListType in by_type:
         hint = "Give a name, a pattern with * and ?, or a list of them."
     elif kinds.LiteralType in by_type:

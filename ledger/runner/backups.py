@@ -74,10 +74,10 @@ def make_folder(folder: Path, durable: set[Path]) -> None:
     are those whose names this run has synced: one that was there before may have been made by a
     run that was killed before it could do so. Raises OSError.
     """
-    missing = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for one in reversed(missing):
-        sync_folder(one.parent)
+    for made in reversed(missing):
+        sync_folder(made.parent)
     if not missing and folder not in durable:
         # Who may not look into the folder above it has not made this one either.
         with suppress(PermissionError):
@@ -140,14 +140,14 @@ async def announce(
         planned.append(Announced(path, folder / f".{path.name}.{ctx.run}{UNRECORDED}"))
     found = await anyio.to_thread.run_sync(_prepare_all, ctx.settings.backups, planned, ctx.durable)
     made: list[Announced | BackupError] = []
-    for (target, _), one, left in zip(wanted, planned, found, strict=True):
+    for (target, _), announced, left in zip(wanted, planned, found, strict=True):
         if isinstance(left, BackupError):
             left.tenant = target.name
             made.append(left)
             continue
         if left:
             await _remove_unrecorded(ctx, target, left)
-        made.append(one)
+        made.append(announced)
     return made
 
 
@@ -164,30 +164,30 @@ def _prepare_all(
     folder: Path, planned: Sequence[Announced], durable: set[Path]
 ) -> list[list[Path] | BackupError]:
     """Each one's `_prepare`; their folders are made durable together."""
-    folders = {one.path.parent for one in planned}
+    folders = {announced.path.parent for announced in planned}
     new = any(folder not in durable or not os.path.lexists(folder) for folder in folders)
-    found = [_try_prepare(one) for one in planned]
+    found = [_try_prepare(announced) for announced in planned]
     if new:
         try:
             sync_folder(folder)
         except OSError as error:
-            return [_unwritable(one, error) for one in planned]
+            return [_unwritable(announced, error) for announced in planned]
         durable.update(folders)
     return found
 
 
-def _try_prepare(one: Announced) -> list[Path] | BackupError:
+def _try_prepare(announced: Announced) -> list[Path] | BackupError:
     try:
-        return _prepare(one.path.parent, one.path, one.note)
+        return _prepare(announced.path.parent, announced.path, announced.note)
     except BackupError as error:
         return error
     except OSError as error:
-        return _unwritable(one, error)
+        return _unwritable(announced, error)
 
 
-def _unwritable(one: Announced, error: OSError) -> BackupError:
+def _unwritable(announced: Announced, error: OSError) -> BackupError:
     return BackupError(
-        f"the backup cannot be written to {one.path}: {error.strerror or error}",
+        f"the backup cannot be written to {announced.path}: {error.strerror or error}",
         hint="Check the folder `backups`, its permissions and its free space.",
     )
 
@@ -205,27 +205,27 @@ async def take(
 
     `pending` is what is about to be applied: what it changes is in the backup.
     """
-    (one,) = await announce(ctx, [(target, label)], now=now)
-    if isinstance(one, BackupError):
-        raise one
+    (announced,) = await announce(ctx, [(target, label)], now=now)
+    if isinstance(announced, BackupError):
+        raise announced
     began = time.perf_counter_ns()
     try:
         backup = await session.backup(
-            one.path,
+            announced.path,
             deadline_seconds=ctx.settings.backup_seconds,
             pending=[migration.id for migration in pending],
         )
     except BaseException:
-        one.withdraw()
+        announced.withdraw()
         raise
     created = backup_created(backup, ctx.state(target.name).applied, duration_us=elapsed_us(began))
     try:
         await ctx.record_claimed(target.name, [created])
     except FencedError:
         # It will not be recorded. After another error it may be recorded: the next backup looks.
-        one.withdraw()
+        announced.withdraw()
         raise
-    one.recorded()
+    announced.recorded()
     ctx.watcher.backed_up(target.name, str(backup.path))
     return created
 

@@ -272,7 +272,7 @@ class Comparison:
         if expected is None or before is None:
             return live
         expected, before = (
-            without(one, lambda name: name.lower() in made) for one in (expected, before)
+            without(schema, lambda name: name.lower() in made) for schema in (expected, before)
         )
         reference = carried(expected, before, live)
         first = await view.replay(was)
@@ -280,7 +280,7 @@ class Comparison:
         if first is not None and last is not None:
             reference = replayed(reference, expected, first, last)
         prefix = view.target.prefix
-        named = [(one.kind, _neutral(one.subject, prefix)) for one in guards]
+        named = [(guard.kind, _neutral(guard.subject, prefix)) for guard in guards]
         return tolerated(reference, expected, live, named)
 
 

@@ -23,7 +23,7 @@ def queries_for(
     explain: Mapping[DialectName, tuple[Query, ...]], target: Target, dialect: DialectName
 ) -> tuple[Query, ...]:
     """The tenant's queries, bound. Raises ScriptError."""
-    return tuple(bind_query(one, target.variables, dialect) for one in explain.get(dialect, ()))
+    return tuple(bind_query(query, target.variables, dialect) for query in explain.get(dialect, ()))
 
 
 async def look(session: Session, queries: Sequence[Query]) -> Plans:
@@ -32,7 +32,7 @@ async def look(session: Session, queries: Sequence[Query]) -> Plans:
         found = await session.explain([query.sql for query in queries])
     except LedgerError as error:
         found = tuple(Plan(error=error.message) for _ in queries)
-    return {sha256_hex(one.sql): plan for one, plan in zip(queries, found, strict=True)}
+    return {sha256_hex(query.sql): plan for query, plan in zip(queries, found, strict=True)}
 
 
 def compare(

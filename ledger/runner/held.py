@@ -329,7 +329,7 @@ async def _fail(held: Held, error: LedgerError) -> TenantError:
 
 
 async def _outlive_fence(held: Held, error: FencedError) -> None:
-    """Tell a lost claim from a ledger that was restored from an old backup.
+    """Distinguish a lost claim from a ledger that was restored from an old backup.
 
     In the second case the claim still stands while the tenant remembers a newer
     epoch: the ledger takes that epoch over, so that the next claim is above it.

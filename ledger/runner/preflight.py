@@ -58,10 +58,10 @@ async def preflight(
     """
     problems = await anyio.to_thread.run_sync(_disks, ctx, targets, ledger, parallel)
     problems += await _servers(targets, engine_of, statement_bytes, statements)
-    problems.sort(key=lambda one: (one.level, one.where, one.detail))
+    problems.sort(key=lambda finding: (finding.level, finding.where, finding.detail))
     failed = [problem for problem in problems if problem.level == "failed"]
     if failed:
-        more = "".join(f"\n  {one}" for one in failed)
+        more = "".join(f"\n  {finding}" for finding in failed)
         raise PreflightError(
             f"nothing was begun, since the run would fail:{more}",
             hint="Correct these, then run the same command again.",

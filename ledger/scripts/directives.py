@@ -1,4 +1,4 @@
-"""Directives: comments that tell the ledger something, each on a line of its own before a statement.
+"""Directives: comments that the ledger acts on, each on a line of its own before a statement.
 
 Invariant: only the comments between statements are looked at, so that text in a
 string or a procedure's body is never a directive; a directive that is misspelt,

@@ -15,7 +15,7 @@ from ledger.scripts.version import version_key
 SHORT: Final = 5
 """Up to so many letters a word is one letter away from too many others: only slips of the hand count."""
 PREFIX: Final = 8
-"""So many letters in common, and a value such as `off`, make a word a slip of a longer one."""
+"""How many letters in common, and a value such as `off`, make a word a slip of a longer one."""
 _DASHES: Final = re.compile("[_\u2010-\u2015]")
 _WORD: Final = re.compile(
     r"---?\s*[@+!*]?\s*(?P<word>\w(?:[\w\u2010-\u2015-]*\w)?)(?P<rest>.*)", re.DOTALL

@@ -1,7 +1,7 @@
 """Sizes, growth and slow steps over a fleet, gathered from events.
 
 Invariant: only what was measured counts — a step that was found done after a
-crash, or a size that no engine gave, is left out and not taken for nought.
+crash, or a size that no engine gave, is left out and does not count as 0.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ async def fleet_stats(look: Look, request: ReadStats) -> Stats:
         {name: state.mark for name, state in states.items()},
         migration=request.migration,
         steps=request.steps,
-        in_part={name: tuple(half.id for half in one.halves) for name, one in states.items()},
+        in_part={name: tuple(half.id for half in state.halves) for name, state in states.items()},
     )
 
 
@@ -149,12 +149,12 @@ class Gathering:
             self._size(tenant, marks.get(tenant), in_part.get(tenant, ()))
             for tenant in self._tenants
         ]
-        sizes.sort(key=lambda one: (-(one.bytes or 0), one.tenant))
+        sizes.sort(key=lambda size: (-(size.bytes or 0), size.tenant))
         slow = [self._slow(key) for key in self._steps if _wanted(key[0], migration)]
-        slow.sort(key=lambda one: (-one.median_us, one.migration, one.direction, one.step))
+        slow.sort(key=lambda step: (-step.median_us, step.migration, step.direction, step.step))
         return Stats(
             tenants=len(sizes),
-            total_bytes=sum(one.bytes or 0 for one in sizes),
+            total_bytes=sum(size.bytes or 0 for size in sizes),
             sizes=tuple(sizes),
             growth=tuple(self._one(name) for name in self._lasted if _wanted(name, migration)),
             steps=tuple(slow[:steps]),
@@ -172,7 +172,7 @@ class Gathering:
     def _one(self, migration: str) -> Growth:
         lasted = sorted(self._lasted[migration])
         grew = sorted(self._grew.get(migration, ()))
-        durations, sizes = [one for one, _ in lasted], [one for one, _ in grew]
+        durations, sizes = [tenant for tenant, _ in lasted], [tenant for tenant, _ in grew]
         return Growth(
             migration=migration,
             tenants=len({tenant for _, tenant in lasted}),
@@ -189,7 +189,7 @@ class Gathering:
 
     def _slow(self, key: _Step) -> SlowStep:
         taken = sorted(self._steps[key])
-        durations = [one for one, _ in taken]
+        durations = [tenant for tenant, _ in taken]
         migration, direction, number = key
         return SlowStep(
             migration=migration,

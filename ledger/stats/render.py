@@ -58,13 +58,13 @@ def write_stats(stats: Stats, *, part: Part | None, form: Format, out: TextIO) -
         write_rows(rows, columns, form=form, out=out)
         return
     parts: Sequence[Part] = (part,) if part else ("tenant", "migration", "step")
-    for number, one in enumerate(parts):
-        rows, columns = _part(stats, one)
-        shown = rows[:TENANTS_SHOWN] if one == "tenant" and part is None else rows
+    for number, each in enumerate(parts):
+        rows, columns = _part(stats, each)
+        shown = rows[:TENANTS_SHOWN] if each == "tenant" and part is None else rows
         if number:
             out.write("\n")
-        write_rows(map(_readable, shown), columns, form=form, out=out, empty=_EMPTY[one])
-        if one == "tenant":
+        write_rows(map(_readable, shown), columns, form=form, out=out, empty=_EMPTY[each])
+        if each == "tenant":
             more = len(rows) - len(shown)
             rest = f"… and {more:,} more; " if more else ""
             out.write(f"{rest}{count_text(len(rows), 'tenant')}, {bytes_text(stats.total_bytes)}\n")
@@ -83,7 +83,7 @@ def _part(stats: Stats, part: Part) -> tuple[list[dict[str, Any]], tuple[Column,
         "migration": (stats.growth, _GROWTH),
         "step": (stats.steps, _STEPS),
     }[part]
-    return [msgspec.to_builtins(one) for one in found], columns
+    return [msgspec.to_builtins(row) for row in found], columns
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 def gap(desired: Schema, live: Schema, dialect: Dialect, *, fold_tables: bool) -> Gap:
     """Compare the desired schema with the live one. What only the live one has does not count.
 
-    `fold_tables`: names of tables do not tell A from a.
+    `fold_tables`: the case of letters in names of tables does not count.
     """
 
     def key(table: Table) -> str:

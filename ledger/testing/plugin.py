@@ -147,7 +147,7 @@ def _following(asked: pytest.Config, place: Throwaway, folder: Path) -> Tenant:
     pairs = (line.partition("=") for line in asked.getini("ledger_variables"))
     config = Config(
         base=folder,
-        migrations=tuple(Path(one) for one in folders),
+        migrations=tuple(Path(folder) for folder in folders),
         backups=folder / "backups",
         backup="never",
         url=parse_url(DEFAULT_LEDGER, source="ledger.testing", base=folder)[0],

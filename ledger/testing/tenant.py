@@ -51,7 +51,9 @@ class Tenant:
         Raises AssertionError with the run's message.
         """
         applied = self.applied()
-        if version == "0" or any(version in (one, one.partition("/")[2]) for one in applied):
+        if version == "0" or any(
+            version in (migration, migration.partition("/")[2]) for migration in applied
+        ):
             if applied:
                 self.rollback(to=version)
         else:
@@ -110,7 +112,7 @@ class Tenant:
         exists: bool = True,
     ) -> Column | None:
         """The table has such a column, of this type (capitals do not count), nullable or not."""
-        columns = {one.name.lower(): one for one in self._table(table).columns}
+        columns = {column.name.lower(): column for column in self._table(table).columns}
         found = columns.get(name.lower())
         if exists and found is None:
             raise AssertionError(f"{table} has no column {name}; it has {_names(columns)}")
@@ -133,7 +135,7 @@ class Tenant:
         exists: bool = True,
     ) -> Index | None:
         """The table has such an index, over these columns in this order, unique or not."""
-        indexes = {one.name.lower(): one for one in self._table(table).indexes}
+        indexes = {index.name.lower(): index for index in self._table(table).indexes}
         found = indexes.get(name.lower())
         if exists and found is None:
             raise AssertionError(f"{table} has no index {name}; it has {_names(indexes)}")

@@ -69,5 +69,5 @@ def _require(report: RunReport, migration: Migration, what: str) -> None:
 
 def _require_equal(expected: Schema, found: Schema, migration: Migration, what: str) -> None:
     if changes := compare(expected, found):
-        lines = [f"  {one.kind} {one.name} {one.how}" for one in changes]
+        lines = [f"  {change.kind} {change.name} {change.how}" for change in changes]
         raise AssertionError("\n".join([f"{migration.id}: {what}:", *lines]))

@@ -69,5 +69,7 @@ def _documents(settings: Settings, documents: Sequence[dict[str, Any]]) -> None:
 
 async def _events(ledger: Ledger, patterns: Sequence[str]) -> None:
     async for row in ledger.history():
-        if not patterns or any(fnmatch.fnmatchcase(row.tenant or "", one) for one in patterns):
+        if not patterns or any(
+            fnmatch.fnmatchcase(row.tenant or "", pattern) for pattern in patterns
+        ):
             sys.stdout.write(row.envelope().decode() + "\n")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "--explain",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="Explain this file's queries before and after; tell what changed.",
+    help="Explain this file's queries before and after, and report what changed.",
 )
 @reason_option
 @yes_option

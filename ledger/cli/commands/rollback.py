@@ -47,7 +47,7 @@ def command(
     none is undone by putting back the backup from before it.
     """
     migration, to, run = request["migration"], request["to"], request["run"]
-    if sum(one is not None for one in (migration, to, run)) > 1:
+    if sum(choice is not None for choice in (migration, to, run)) > 1:
         raise click.UsageError("MIGRATION, --to and --run exclude each other.")
     everywhere = all_tenants or (run is not None and not tenants)
     selection = chosen(all_tenants=everywhere, tenants=tenants)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     default=20,
     show_default=True,
     metavar="N",
-    help="So many of the slowest steps.",
+    help="How many of the slowest steps to show.",
 )
 def command(settings: Settings, *, by: Part | None, limit: int, **request: Any) -> Work:
     """Show sizes, growth by migration, and the slowest steps over the fleet.

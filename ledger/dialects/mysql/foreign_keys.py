@@ -34,15 +34,15 @@ def _items(placed: list[Placed]) -> list[list[Placed]]:
     """What stands between the commas of the first parentheses."""
     items: list[list[Placed]] = [[]]
     depth = 0
-    for one in placed:
-        mark = one[2].text if one[2].kind == "other" else ""
+    for key in placed:
+        mark = key[2].text if key[2].kind == "other" else ""
         depth -= mark == ")"
         if depth == 0 and mark == ")":
             break
         if depth == 1 and mark == ",":
             items.append([])
         elif depth:
-            items[-1].append(one)
+            items[-1].append(key)
         depth += mark == "("
     return [item for item in items if item]
 

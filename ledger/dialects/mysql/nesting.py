@@ -170,7 +170,7 @@ def _created(words: Sequence[Token]) -> int | None:
     if not words or words[0].upper != "CREATE":
         return None
     kinds = _GUARDED | _PROGRAMS
-    return next((at for at, one in enumerate(words[:_HEAD_TOKENS]) if one.upper in kinds), None)
+    return next((at for at, word in enumerate(words[:_HEAD_TOKENS]) if word.upper in kinds), None)
 
 
 def _commas(words: Sequence[Token], at: int) -> int:

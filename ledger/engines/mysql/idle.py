@@ -68,8 +68,8 @@ class Idle:
     def _find(self, server: MysqlUrl, target: Target) -> _Kept | None:
         """The youngest that fits, which is then no longer kept."""
         for number in range(len(self._kept) - 1, -1, -1):
-            one = self._kept[number]
-            if one.server == server and one.target.secret == target.secret:
+            kept = self._kept[number]
+            if kept.server == server and kept.target.secret == target.secret:
                 return self._kept.pop(number)
         return None
 

@@ -49,7 +49,7 @@ MOST_AHEAD: Final = 64
 """A worker has orders for so much time ahead, by how long its last ones took, and at most so many."""
 
 TOLERATED: Final = 16
-"""So many may need the fallback; if that is more than a quarter of all, the rest goes there at once."""
+"""How many tenants may need the fallback; beyond it, and a quarter of all, the rest goes there at once."""
 
 
 class Bulk:
@@ -343,7 +343,7 @@ class _Rate:
         self._at = anyio.current_time()
 
     def count(self, number: int) -> None:
-        """So many more just now."""
+        """That many more have ended now."""
         now = anyio.current_time()
         if number and now > self._at:
             self.per_second += (number / (now - self._at) - self.per_second) / 4

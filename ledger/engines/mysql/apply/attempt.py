@@ -136,7 +136,7 @@ class Attempt:
         return rows, warnings
 
     async def try_it(self, step: Step, kind: StatementKind, *, again: bool = False) -> StepResult:
-        """Run a statement, at most ATTEMPTS times while it waits in vain for a lock."""
+        """Run a statement, again up to ATTEMPTS times where it times out on a lock."""
         if is_lock(kind):
             return result_of(
                 step,

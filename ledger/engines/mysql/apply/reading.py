@@ -25,12 +25,12 @@ async def require_read_alike(
     opened: Opened, migrations: Sequence[Migration], *, down: bool
 ) -> None:
     """See Session.require_read_alike."""
-    for one in migrations:
-        section = one.down if down else one.up
+    for migration in migrations:
+        section = migration.down if down else migration.up
         if section is None:
             continue
-        sync, checks = ((), ()) if down else (one.sync, one.checks)
-        await require_section(opened, one.id, section, sync=sync, checks=checks)
+        sync, checks = ((), ()) if down else (migration.sync, migration.checks)
+        await require_section(opened, migration.id, section, sync=sync, checks=checks)
 
 
 async def require_section(
@@ -42,8 +42,8 @@ async def require_section(
     checks: Sequence[Check] = (),
 ) -> None:
     """The same for one section, with what runs after it. Raises TenantError."""
-    texts = [text for one in (*section.steps, *sync) for text in (one.sql, *one.questions)]
-    texts += [one.sql for one in checks]
+    texts = [text for step in (*section.steps, *sync) for text in (step.sql, *step.questions)]
+    texts += [check.sql for check in checks]
     if not any("\\" in text for text in texts):
         return
     mode = await opened.sql_mode()

@@ -184,7 +184,7 @@ async def _called_by_views(
     pattern = _READS_MORE if kind.kind == "dml" else _READS
     if not asks or pattern.search(step.sql) is None:
         return ()
-    words = [one.text.lower() for one in SYNTAX.tokens(step.readable)]
+    words = [token.text.lower() for token in SYNTAX.tokens(step.readable)]
     owners = sorted({word for word, after in pairwise(words) if after == "."})
     places = "".join([", %s"] * len(owners))
     rows = await connection.fetch(VIEWS.replace("{owners}", places), owners)

@@ -49,7 +49,7 @@ async def dump_program(
         programs = [
             program for program in [await _program(name) for name in _NAMES] if program is not None
         ]
-        programs.sort(key=lambda one: one.flavor != server.flavor)
+        programs.sort(key=lambda client: client.flavor != server.flavor)
         if not programs:
             raise BackupError(
                 "neither mariadb-dump nor mysqldump is installed, so that no backup can be made",

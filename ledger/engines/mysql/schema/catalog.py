@@ -104,7 +104,9 @@ async def read(connection: MysqlConnection, listing: Listing, names: Names) -> S
     tables = await _tables(connection, listing, names) if listing.tables else ()
     return Schema(
         tables=tables,
-        definitions=tuple(sorted(definitions, key=lambda one: (one.name, one.kind))),
+        definitions=tuple(
+            sorted(definitions, key=lambda definition: (definition.name, definition.kind))
+        ),
     )
 
 

@@ -119,12 +119,12 @@ def _keys(database: sqlite3.Connection, child: str) -> dict[int, _Key]:
     for number, parent in parents.items():
         columns = database.execute(COLUMNS, (parent,)).fetchall()
         names = tuple(fold(name) for name, _ in columns)
-        primary = [str(name) for name, at in sorted(columns, key=lambda one: one[1]) if at]
+        primary = [str(name) for name, at in sorted(columns, key=lambda row: row[1]) if at]
         given = [
             (column, other or (primary[place] if place < len(primary) else ""))
             for place, (column, other) in enumerate(pairs[number])
         ]
-        given.sort(key=lambda one: names.index(fold(one[1])) if fold(one[1]) in names else -1)
+        given.sort(key=lambda row: names.index(fold(row[1])) if fold(row[1]) in names else -1)
         found[number] = _Key(parent, tuple(given), names)
     return found
 
@@ -197,40 +197,40 @@ def new_since(now: References, before: References) -> tuple[Dangling, ...]:
     return tuple(beyond for each in now.dangling for beyond in _beyond(each, now, before))
 
 
-def _beyond(one: Dangling, now: References, before: References) -> Iterator[Dangling]:
-    alike = [was for was in before.dangling if _refer_to_the_same(one, was, now, before)]
-    if not one.unique:
-        same = [each for each in now.dangling if not each.unique and _same_key(each, one)]
+def _beyond(key: Dangling, now: References, before: References) -> Iterator[Dangling]:
+    alike = [was for was in before.dangling if _refer_to_the_same(key, was, now, before)]
+    if not key.unique:
+        same = [each for each in now.dangling if not each.unique and _same_key(each, key)]
         rows = int(len(same) > sum(not was.unique for was in alike))
-    elif one.keys is None or any(was.keys is None for was in alike):
-        rows = one.rows - sum(was.rows for was in alike if was.unique)
+    elif key.keys is None or any(was.keys is None for was in alike):
+        rows = key.rows - sum(was.rows for was in alike if was.unique)
     else:
         had = Counter[str]()
         for was in alike:
             had.update(was.keys or {})
-        rows = (Counter(one.keys) - had).total()
+        rows = (Counter(key.keys) - had).total()
     if rows > 0:
         yield Dangling(
-            child=one.child, parent=one.parent, columns=one.columns, root=one.root,
-            parent_columns=one.parent_columns, rows=rows, unique=one.unique,
+            child=key.child, parent=key.parent, columns=key.columns, root=key.root,
+            parent_columns=key.parent_columns, rows=rows, unique=key.unique,
         )  # fmt: skip
 
 
-def _same_key(one: Dangling, other: Dangling) -> bool:
-    return (fold(one.parent), one.columns) == (fold(other.parent), other.columns)
+def _same_key(key: Dangling, other: Dangling) -> bool:
+    return (fold(key.parent), key.columns) == (fold(other.parent), other.columns)
 
 
-def _refer_to_the_same(one: Dangling, was: Dangling, now: References, before: References) -> bool:
+def _refer_to_the_same(key: Dangling, was: Dangling, now: References, before: References) -> bool:
     """Whether the two refer to the same columns of the same table, which may be renamed since."""
-    new, old = fold(one.parent), fold(was.parent)
+    new, old = fold(key.parent), fold(was.parent)
     replaced = new not in before.tables and old not in now.tables
-    if new != old and not (one.root and one.root == was.root) and not replaced:
+    if new != old and not (key.root and key.root == was.root) and not replaced:
         return False
-    if len(one.columns) != len(was.columns):
+    if len(key.columns) != len(was.columns):
         return False
     return all(
-        here == there or (here not in was.parent_columns and there not in one.parent_columns)
-        for here, there in zip(one.columns, was.columns, strict=True)
+        here == there or (here not in was.parent_columns and there not in key.parent_columns)
+        for here, there in zip(key.columns, was.columns, strict=True)
     )
 
 
@@ -254,22 +254,22 @@ def violated(
     )
 
 
-def _hint(one: Dangling, before: References) -> str:
-    child, parent = fold(one.child), fold(one.parent)
-    if not one.unique:
+def _hint(key: Dangling, before: References) -> str:
+    child, parent = fold(key.child), fold(key.parent)
+    if not key.unique:
         return "Give them a PRIMARY KEY or a UNIQUE index."
-    if one.parent_columns:
+    if key.parent_columns:
         if (child, parent) in before.keyed:
             return (
                 "Its rows were referred to: keep them, or delete or change what refers to them too."
             )
         return "The foreign key is new: delete or correct the rows that do not meet it in a step before."
     if parent in before.tables:
-        return f"The table {one.parent!r} is gone: change or drop what refers to it too."
+        return f"The table {key.parent!r} is gone: change or drop what refers to it too."
     if (child, parent) in before.keyed or child not in before.tables:
-        return f"There is no table {one.parent!r}: create it first."
+        return f"There is no table {key.parent!r}: create it first."
     return (
-        f"ALTER TABLE … RENAME TO {one.parent} took the references along: create the new table under"
+        f"ALTER TABLE … RENAME TO {key.parent} took the references along: create the new table under"
         " another name, copy the rows, drop the old table, then rename the new one; or write"
         " `PRAGMA legacy_alter_table = ON` before the rename."
     )

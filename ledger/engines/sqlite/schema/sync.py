@@ -92,17 +92,17 @@ def left(desired: Desired, live: Schema) -> tuple[Change, ...]:
     return as_drift(gap(desired.schema, live, SQLITE, fold_tables=True))
 
 
-def _statement(desired: Desired, one: Addition) -> Statement:
+def _statement(desired: Desired, addition: Addition) -> Statement:
     """The statement that adds a column or an index."""
-    table = one.desired.lower()
-    if one.kind == "index":
-        step = next(step for step in desired.steps if _index_of(step) == one.name.lower())
+    table = addition.desired.lower()
+    if addition.kind == "index":
+        step = next(step for step in desired.steps if _index_of(step) == addition.name.lower())
         return Statement(f"Sync: {step.name}", step.sql, step)
     step = next(step for step in desired.steps if table_of(step, SQLITE) == table)
-    text = desired.columns[table, one.name.lower()]
+    text = desired.columns[table, addition.name.lower()]
     return Statement(
-        f"Sync: add column {one.table}.{one.name}",
-        f"ALTER TABLE {quoted(one.table)} ADD COLUMN {text}",
+        f"Sync: add column {addition.table}.{addition.name}",
+        f"ALTER TABLE {quoted(addition.table)} ADD COLUMN {text}",
         step,
     )
 
