@@ -26,7 +26,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "reset": "Go back to a version, or drop what migrations created.",
         "import": "Take over from another migration tool.",
         "maintain": "Optimise tables, clean orphans, archive old rows.",
-        "unlock": "End a claim that nobody will end.",
+        "unlock": "Release a stale lock.",
         "resolve": "Settle a step whose outcome is in doubt.",
     },
     "Look": {
@@ -46,7 +46,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "rehearse": "Try what is pending, forward and back, on copies.",
         "validate": "Run all checks and look for drift.",
         "verify": "Check the ledger's hash chain, texts and projections.",
-        "doctor": "Look whether all is there that a run needs.",
+        "doctor": "Check that everything a run needs is in place.",
         "lint": "Check the migration files.",
     },
 }

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 import anyio
 import msgspec
@@ -293,33 +293,22 @@ class MysqlConnection:
                 await _kill(self._url, self._secret, self.thread_id)
 
 
+class Options(TypedDict, total=False):
+    """Of a connection: see `open_connection`."""
+
+    database: str | None
+    connect_seconds: float
+    query_seconds: float
+    lock_wait_seconds: int
+    session: Sequence[str]
+
+
 @contextlib.asynccontextmanager
 async def connect(
-    url: MysqlUrl,
-    secret: SecretSource = NO_SECRET,
-    *,
-    database: str | None = None,
-    connect_seconds: float = CONNECT_SECONDS,
-    query_seconds: float = QUERY_SECONDS,
-    lock_wait_seconds: int = LOCK_WAIT_SECONDS,
-    session: Sequence[str] = (),
+    url: MysqlUrl, secret: SecretSource = NO_SECRET, **options: Unpack[Options]
 ) -> AsyncIterator[MysqlConnection]:
-    """A session in autocommit mode, utf8mb4, on `database` (or the URL's).
-
-    `connect_seconds` covers everything up to the first usable moment, waiting for a
-    free place on a full server included. A refused password is read from its source
-    once more. `session` statements run at the start. Raises ConnectRefusedError,
-    ConfigError (the secret), and QueryError for a bad `session` statement.
-    """
-    connection = await open_connection(
-        url,
-        secret,
-        database=database,
-        connect_seconds=connect_seconds,
-        query_seconds=query_seconds,
-        lock_wait_seconds=lock_wait_seconds,
-        session=session,
-    )
+    """A session for the block; see `open_connection`."""
+    connection = await open_connection(url, secret, **options)
     try:
         yield connection
     finally:
@@ -337,9 +326,13 @@ async def open_connection(
     session: Sequence[str] = (),
     program: str = PROGRAM,
 ) -> MysqlConnection:
-    """As `connect`, for an owner whose lifetime is not a block; it must call `aclose`.
+    """A session in autocommit mode, utf8mb4, on `database` (or the URL's); its owner must call `aclose`.
 
-    `program` is the name that the server sees for this client.
+    `connect_seconds` covers everything up to the first usable moment, waiting for a
+    free place on a full server included. A refused password is read from its source
+    once more. `session` statements run at the start; `program` is the name that the server sees
+    for this client. Raises ConnectRefusedError, ConfigError (the secret), and QueryError for a
+    bad `session` statement.
     """
     name = database if database is not None else url.database
     password = await read_secret(secret)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--quick", is_flag=True, help="Leave out what reads every row.")
 @parallel_option
 def command(settings: Settings, **request: Any) -> Work:
-    """Look whether everything is there that a run will need. No tenant is written.
+    """Check that everything a run needs is in place. No tenant is written.
 
     Connections, privileges, integrity, foreign keys, disk space, versions, the ledger,
     the backup folder. Ends with 4 if something is wrong.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it is recorded.")
 @yes_option
 def command(settings: Settings, *, yes: bool, **request: Any) -> Work:
-    """End a claim that nobody will end. Its holder, should it live after all, can write no more.
+    """Release a stale lock: end the claim on a tenant. Its holder, if it is still alive, can write no more.
 
     Rarely needed: a claim whose process is gone is taken over by itself.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Compare with this snapshot (JSON, from `ledger schema TENANT --format json`) or SQL file instead.",
 )
-@click.option("--accept", is_flag=True, help="Take what differs for what it should be.")
+@click.option("--accept", is_flag=True, help="Accept what differs as what it should be.")
 @reason_option
 def command(settings: Settings, **request: Any) -> Work:
     """Run the checks of every applied migration and compare the live schema with what it should be.
