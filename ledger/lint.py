@@ -52,7 +52,7 @@ def _unknown_placeholder(migration: Migration, names: Mapping[str, str]) -> Iter
             severity="error",
             file=unknown.file,
             line=unknown.line,
-            message=f"nothing stands for {{{unknown.name}}}",
+            message=f"unknown placeholder {{{unknown.name}}}",
             hint="Add it to `variables`, or write `-- placeholders: off` in a file that means its braces.",
         )
 

@@ -53,7 +53,7 @@ class Place:
             tenants = f'mysql = "{url}"\ndatabases = {self.names!r}'
             if server.password:
                 tenants += f'\npassword_command = ["printf", "%s", "{server.password}"]'
-        # One set serves tenants with and without prefixes here: for these it stands for nothing.
+        # One set serves tenants with and without prefixes here: for these it is empty.
         tenants += '\nprefix = ""'
         terminal.write(
             "ledger.toml", f'migrations = "migrations/app"\n{head}\n[[tenants]]\n{tenants}\n'

@@ -126,7 +126,7 @@ async def _rows(
 ) -> list[tuple[object, ...]] | None:
     """The table's rows, or None if there is no such table. Raises UnreachableError.
 
-    Raises TenantError for a table that has not these columns, or has one that it is to be `without`:
+    Raises TenantError for a table that lacks one of these columns, or has the one that it is to be `without`:
     tools share names of tables, and one's rows mean something else to the other.
     """
     if not table.reachable:
@@ -144,7 +144,7 @@ async def _rows(
             raise TenantError(
                 f"the table {table.shown} {what}: another tool made it",
                 tenant=target.name,
-                hint="Look which tool it was, and name that one with --from.",
+                hint="Find out which tool made it, and name that one with --from.",
             )
         sql = table.rows(columns, order)
         return [row async for row in engine.query(table.url, target.secret, sql)]

@@ -311,7 +311,7 @@ class Ledger(Audits):
             if len(targets) != 1:
                 names = ", ".join(target.name for target in targets[:5])
                 raise UsageError(
-                    f"{request.tenant!r} names {len(targets)} tenants, and a schema is of one",
+                    f"{request.tenant!r} names {len(targets)} tenants, and `schema` shows one",
                     hint=f"Name one of them: {names}.",
                 )
             async with ready.engines[targets[0].engine].open(targets[0]) as session:

@@ -162,5 +162,5 @@ async def _unlink(kept: KeptBackup, target: Target) -> None:
         raise BackupError(
             f"{kept.backup.path} cannot be deleted: {error.strerror or error}",
             tenant=target.name,
-            hint="Correct its rights and run the same command again; it counts as pruned already.",
+            hint="Give this account the right to delete it, and run the command again; it is recorded as pruned.",
         ) from error

@@ -69,7 +69,7 @@ def _require_text(arguments: Sequence[str]) -> None:
         if not (value if named == option else argument) and named != "--reason":
             raise UsageError(
                 f"argument {number}{f' after {named}' if named.startswith('-') else ''} is empty",
-                hint="Look at the variable that was to fill it.",
+                hint="Check the variable that it is taken from.",
             )
         before = argument
 

@@ -181,7 +181,7 @@ def _key_of_kind(raw: RawTenants, table: tuple[str | int, ...], origin: Origin) 
         if getattr(raw, field.name) is not None and field.name not in {key, *allowed}:
             origin.refuse(
                 (*table, field.name),
-                f"means nothing beside {key}",
+                f"has no meaning beside {key}",
                 hint=f"With {key} the keys are {', '.join(sorted(allowed))}.",
             )
     return key

@@ -42,7 +42,7 @@ def migrate_plan(
     warnings: Sequence[str],
     backup: BackupPolicy,
 ) -> FleetPlan:
-    """One row per target, in order. Raises ScriptError for a placeholder that stands for nothing.
+    """One row per target, in order. Raises ScriptError for an unknown placeholder.
 
     `backup` is the policy that says what a rollback will be able to do. Each migration is bound
     and described once for all tenants with the same variables, and tenants for which the same

@@ -90,7 +90,7 @@ def _require_files(root: Path, sets: Sequence[Path]) -> None:
             for name, path in sorted(names.items(), reverse=True)
         ]
         raise ScriptError(
-            f"holds {' and '.join(sorted(names))}: it is one migration, and no set",
+            f"holds {' and '.join(sorted(names))}: it is one migration, not a set",
             file=str(folder),
             hint=f"Move its files into {root}, named after it: {'; '.join(moves)}",
         )

@@ -68,6 +68,6 @@ def _snapshot(data: bytes, path: Path) -> Schema:
         return decode_schema(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path} is no schema snapshot: {error}",
+            f"{path} is not a schema snapshot: {error}",
             hint="Make one with `ledger schema TENANT --format json`.",
         ) from error

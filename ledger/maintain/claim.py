@@ -32,7 +32,7 @@ async def maintenance_claim(
         in_doubt = state.failure is not None and state.failure.in_doubt
         if midway or in_doubt:
             raise TenantError(
-                "stands in the middle of a migration",
+                "is in the middle of a migration",
                 hint="Bring that to its end first: `ledger migrate --tenant NAME`, or"
                 " `ledger resolve --tenant NAME --applied` (`--not-applied`, `--restore`).",
                 tenant=target.name,

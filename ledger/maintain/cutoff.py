@@ -41,7 +41,7 @@ def cutoff_of(request: Maintain, now: datetime) -> Cutoff | None:
     try:
         return Cutoff(table=table, column=column, before=now - age)
     except OverflowError as error:
-        raise UsageError(f"{older_than!r} is longer ago than there are dates") from error
+        raise UsageError(f"{older_than!r} is before the first date that can be written") from error
 
 
 def _age(text: str) -> timedelta:
@@ -54,4 +54,4 @@ def _age(text: str) -> timedelta:
     try:
         return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
     except OverflowError as error:
-        raise UsageError(f"{text!r} is longer ago than there are dates") from error
+        raise UsageError(f"{text!r} is before the first date that can be written") from error

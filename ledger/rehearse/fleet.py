@@ -160,7 +160,7 @@ class _Shared(NamedTuple):
         newest = self.newest.get(target.name)
         if newest is None and self.source == "backup":
             raise UsageError(
-                "it has no backup", hint="Leave --from away, and a copy of the live tenant is made."
+                "it has no backup", hint="Leave --from out: then a copy of the live tenant is made."
             )
         kept = newest or await _copied(
             engine, target, catalogue, folder, deadline_seconds=config.timeouts.backup_seconds

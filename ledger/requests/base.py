@@ -130,9 +130,11 @@ def _refused(name: str, value: object, kind: Any) -> UsageError:
     elif kinds.BoolType in by_type:
         hint = "Give True or False."
     elif value == "":
-        return UsageError(f"{name} is empty", hint="Look at what was to fill it, or leave it out.")
+        return UsageError(
+            f"{name} is empty", hint="Check the variable that it is taken from, or leave it out."
+        )
     else:
         return UsageError(
-            f"{name} is {value!r}, which is no text", hint=f"Give {name} as a string."
+            f"{name} is {value!r}, which is not text", hint=f"Give {name} as a string."
         )
     return UsageError(f"{name} is {value!r}", hint=hint)

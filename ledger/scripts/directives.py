@@ -113,7 +113,7 @@ def _require_prose(comment: str, *, file: str, line: int) -> None:
 
 
 def _require_no_directive(comment: str, *, file: str, line: int) -> None:
-    """Refuse a directive in a comment of another kind, where it says nothing. Raises ScriptError."""
+    """Refuse a directive in a comment of another kind, where it has no effect. Raises ScriptError."""
     said = comment.strip("#/*- \t\n")
     directive = _DIRECTIVE.fullmatch(f"-- {said}")
     if (
@@ -122,7 +122,7 @@ def _require_no_directive(comment: str, *, file: str, line: int) -> None:
         and (directive["valued"] or directive["bare"]) not in _PROSE
     ):
         raise ScriptError(
-            f"a directive in a comment {comment[:2].rstrip()} says nothing: {said[:60]!r}",
+            f"a directive in a comment {comment[:2].rstrip()} has no effect: {said[:60]!r}",
             file=file,
             line=line,
             hint=f"Write -- {said[:60]} on a line of its own.",
@@ -208,7 +208,7 @@ def require_reason(directive: Directive, section: SectionName) -> None:
     """Hold `-- no-steps: WHY` to its form and its place. Raises ScriptError."""
     problem = ""
     if not directive.value:
-        problem = "-- no-steps: says nothing"
+        problem = "-- no-steps: has no value"
     elif section != "up":
         problem = f"-- no-steps: stands in the section {section}"
     if problem:

@@ -125,7 +125,7 @@ def _decode(data: bytes, file: str) -> dict[str, Any]:
         raise ScriptError(
             "the file is empty",
             file=file,
-            hint="Take it away. A shell empties the file of `>` before the command runs: "
+            hint="Delete it. A shell empties the file of `>` before the command runs: "
             "`ledger export --version-json` goes to another one first.",
         )
     try:
@@ -133,7 +133,7 @@ def _decode(data: bytes, file: str) -> dict[str, Any]:
         json.loads(text, parse_float=_Decimal, object_pairs_hook=partial(_refuse_guesses, file))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ScriptError(
-            f"the file is not JSON: {error}", file=file, hint="Correct it, or take it away."
+            f"the file is not JSON: {error}", file=file, hint="Correct or delete it."
         ) from error
     if not isinstance(top, dict):
         raise ScriptError(

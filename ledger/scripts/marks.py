@@ -170,14 +170,14 @@ def _outside(text: str, positions: Sequence[int], dialect: Dialect) -> frozenset
 
 
 def require_no_directive_inside(sql: str, dialect: Dialect, *, file: str, line: int) -> None:
-    """Refuse a statement with a directive among its lines, where it says nothing. Raises ScriptError."""
+    """Refuse a statement with a directive among its lines, where it has no effect. Raises ScriptError."""
     places = [match.end() - 2 for match in _INSIDE.finditer(sql)]
     outside = _outside(sql, places, dialect)
     for at in places:
         if at in outside:
             said = sql[at:].splitlines()[0].strip()
             raise ScriptError(
-                f"{said!r} stands inside a statement, where it says nothing",
+                f"{said!r} stands inside a statement, where it has no effect",
                 file=file,
                 line=line + sql.count("\n", 0, at),
                 hint=f"The statement of line {line} lacks its delimiter before it."

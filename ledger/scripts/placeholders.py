@@ -1,7 +1,7 @@
 """Placeholders: `{prefix}`, `{charset_collate}` and the configured variables.
 
 Invariant: a text is replaced in one pass, so that a value's own braces stay;
-every `{word}` that nothing stands for is an error unless it is inside a string
+every `{word}` that is no variable is an error unless it is inside a string
 literal or a comment (`{prefix}` in a literal too); what a migration does not use costs nothing to bind.
 """
 
@@ -26,7 +26,7 @@ _SAFE: Final = re.compile(r"[A-Za-z0-9_$]*")
 
 
 class Unknown(msgspec.Struct, frozen=True, kw_only=True):
-    """A placeholder that nothing stands for, where it stands."""
+    """A placeholder without a value, and where it stands."""
 
     name: str
     file: str
@@ -153,16 +153,16 @@ def bind_statement(
 def _unknown_error(unknown: Unknown, variables: Mapping[str, str]) -> ScriptError:
     if unknown.name == "prefix":
         return ScriptError(
-            "{prefix} stands for nothing in a tenant that has no table prefix",
+            "the placeholder {prefix} has no value in a tenant that has no table prefix",
             file=unknown.file,
             line=unknown.line,
             hint='Give its [[tenants]] the prefix that its tables have (prefix = "wp_", or prefixes);'
-            ' with prefix = "" it stands for nothing, as meant.',
+            ' with prefix = "" its value is the empty text.',
         )
     near = difflib.get_close_matches(unknown.name, list(variables), n=1, cutoff=0.5)
     known = ", ".join(f"{{{name}}}" for name in sorted(variables)) or "none"
     return ScriptError(
-        f"nothing stands for {{{unknown.name}}}",
+        f"unknown placeholder {{{unknown.name}}}",
         file=unknown.file,
         line=unknown.line,
         hint=(f"Did you mean {{{near[0]}}}? " if near else "")

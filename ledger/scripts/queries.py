@@ -76,6 +76,6 @@ def is_query(sql: str, dialect: Dialect) -> bool:
 
 
 def bind_query(query: Query, variables: Mapping[str, str], dialect: DialectName) -> Query:
-    """The query with its placeholders replaced. Raises ScriptError for one that nothing stands for."""
+    """The query with its placeholders replaced. Raises ScriptError for an unknown one."""
     text = bind_statement(query.sql, variables, dialect=dialect, file=query.file, line=query.line)
     return msgspec.structs.replace(query, sql=text)

@@ -169,7 +169,7 @@ def _note(parsed: Parsed, pending: _Pending, directive: Directive, *, escapes: b
     word, value = directive.word, directive.value
     if word in ("step", "check", "verify-step") and not value:
         raise directive.error(
-            f"-- {word}: says nothing",
+            f"-- {word}: has no value",
             "Write a SELECT after it." if word == "verify-step" else "Write a name after it.",
         )
     if word == "check" and parsed.section != "verify":

@@ -309,7 +309,7 @@ def test_no_prefix_is_an_error(network: Network, statement: str) -> None:
     for command in (["plan"], ["migrate", "--all-tenants"]):
         ended = network.terminal.run(*command, env=network.environment)
         assert ended.code == 2 and 'prefix = "wp_"' in ended.err, ended
-        assert re.search(r"001_notes.sql:[24]: \{prefix\} stands for nothing", ended.err)
+        assert re.search(r"001_notes.sql:[24]: the placeholder \{prefix\} has no value", ended.err)
     assert network.tables() == set()
     network.configure('prefix = ""')
     network.ok("migrate", "--all-tenants")

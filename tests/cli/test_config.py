@@ -223,10 +223,10 @@ ERRORS = {
     "key of another kind": (
         f"{GLOBBED}password_env = 'X'",
         3,
-        "tenants[1].password_env means nothing beside sqlite",
+        "tenants[1].password_env has no meaning beside sqlite",
         "the keys are",
     ),
-    "no databases": (SERVER, 2, "says not which databases", "prefixes"),
+    "no databases": (SERVER, 2, "does not name the databases", "prefixes"),
     "two ways": (f"{SERVER}databases = 'x'\nprefixes = ['y']", 4, "both set", "Keep one"),
     "prefix without database": (f"{SERVER}prefixes = ['y']", 2, "names no database", "DATABASE"),
     "hostile prefix": (

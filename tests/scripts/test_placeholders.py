@@ -57,7 +57,7 @@ def test_an_unknown_placeholder_is_refused(dialect: DialectName, sql: str, line:
     """Outside literals and comments it is an error with its line and the nearest known name."""
     migration = _migration(sql, dialect)
     assert [one.name for one in unknown_placeholders(migration, {"prefix"})] == ["prefx"]
-    with pytest.raises(ScriptError, match=r"nothing stands for \{prefx\}") as caught:
+    with pytest.raises(ScriptError, match=r"unknown placeholder \{prefx\}") as caught:
         bind(migration, {"prefix": "a_"})
     assert caught.value.line == line
     assert caught.value.hint.startswith("Did you mean {prefix}?")

@@ -28,7 +28,7 @@ def test_names_lines_and_placeholders(dialect: DialectName) -> None:
     assert [(one.name, one.line) for one in queries] == [("by name", 3), ("newest first", 6)]
     bound = bind_query(queries[0], {"prefix": "wp_"}, dialect)
     assert bound.sql == "SELECT * FROM wp_users WHERE name = 'a;b'"
-    with pytest.raises(ScriptError, match="stands for nothing") as caught:
+    with pytest.raises(ScriptError, match="has no value") as caught:
         bind_query(queries[1], {"other": "x"}, dialect)
     assert (caught.value.file, caught.value.line) == ("q.sql", 6)
 

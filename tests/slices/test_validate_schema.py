@@ -127,10 +127,10 @@ def test_schema_lists_objects(files: Terminal) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"tables": 7}', "is no schema snapshot"),
+        ('{"tables": 7}', "is not a schema snapshot"),
         ("CREATE TABLE t (a TEXT DEFAULT 'x);", "schema.x:1"),
         ("-- nothing\n", "holds no statement"),
-        ("CREATE TABLE {t} (a INT);", "nothing stands for {t}"),
+        ("CREATE TABLE {t} (a INT);", "unknown placeholder {t}"),
     ],
 )
 def test_a_file_that_is_neither_is_refused(files: Terminal, content: str, message: str) -> None:

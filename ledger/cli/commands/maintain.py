@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 @click.option("--table", metavar="TABLE", help="archive: the table.")
 @click.option("--column", metavar="COLUMN", help="archive: the column that says how old a row is.")
 @click.option("--older-than", metavar="AGE", help="archive: such as 90d (s, m, h, d, w).")
-@click.option("--apply", is_flag=True, help="orphans, archive: make the changes, not only report them.")
+@click.option(
+    "--apply", is_flag=True, help="orphans, archive: make the changes, not only report them."
+)
 @click.option(
     "--batch", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows at a time."
 )

@@ -58,7 +58,9 @@ def command(
     what was interrupted goes on from where it stood. -y is accepted and not needed.
     """
     if dry_run and request["explain"]:
-        raise click.UsageError("--explain looks before and after a run: leave --dry-run out.")
+        raise click.UsageError(
+            "--explain compares query plans from before and after a run: leave --dry-run out."
+        )
     request |= {
         "backup": "never" if no_backup else None,
         "out_of_order": out_of_order or None,

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @click.option("--out-of-order", is_flag=True, help="Plan versions that come late, too.")
 @click.option("--estimate", is_flag=True, help="Say how long it will take, by earlier runs.")
 @click.option(
-    "--parallel", type=click.IntRange(min=1), metavar="N", help="Estimate so many at once."
+    "--parallel",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Estimate with at most N tenants at once.",
 )
 def command(settings: Settings, *, out_of_order: bool, **request: Any) -> Work:
     """Show what migrate would do, for all tenants unless some are chosen. Nothing is touched."""

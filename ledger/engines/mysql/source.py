@@ -58,7 +58,7 @@ def _databases(raw: RawTenants, url: MysqlUrl, refuse: Refuse) -> dict[str, Any]
     if not raw.databases and url.database is None:
         refuse(
             "mysql",
-            "says not which databases",
+            "does not name the databases",
             hint='Add databases = "tenant_%", or prefixes, or name one database in the URL.',
         )
     if isinstance(raw.databases, str) and raw.databases:
