@@ -361,9 +361,9 @@ class Ledger(Audits):
     @takes(ask.Doctor)
     async def doctor(self, request: ask.Doctor) -> DoctorReport:
         """Whether all is there that a run will need; no tenant is written, and no event."""
-        from ledger.doctor.examine import examine
+        from ledger.doctor.fleet import doctor
 
-        return await examine(self.config, request, self.progress)
+        return await doctor(self.config, request, self.progress)
 
     async def lint(self) -> list[Finding]:
         """What is wrong, or risky, in the migration files; needs no ledger and no tenant."""

@@ -62,7 +62,7 @@ def doctor_lines(
     }
     counts = report.summary
     yield (
-        f"{count_text(report.tenants, 'tenant')} examined, {report.tenants - len(wrong):,} sound; "
+        f"{count_text(report.tenants, 'tenant')} checked, {report.tenants - len(wrong):,} sound; "
         f"{counts['ok']:,} checks ok, {count_text(counts['warning'], 'warning')},"
         f" {counts['failed']:,} failed."
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ledger.engines.diagnosis import Level
+from ledger.engines.probes import Level
 
 Area = Literal["host", "ledger", "backups", "tenant"]
 

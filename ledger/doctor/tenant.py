@@ -1,4 +1,4 @@
-"""One tenant examined for `doctor`: what its engine finds, and whether its marker fits the ledger.
+"""One tenant checked for `doctor`: what its engine finds, and whether its marker fits the ledger.
 
 Nothing is written, neither to the tenant nor to the ledger, and no claim is needed.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import msgspec
 
 from ledger.engines.base import Engine, Target
-from ledger.engines.diagnosis import Diagnosis, Level, Probe
 from ledger.engines.entries import FOREIGN_HINT
+from ledger.engines.probes import Level, Probe, Probed
 from ledger.errors import LedgerError
 from ledger.projections import TenantState
 
 
-class Examined(msgspec.Struct, frozen=True, kw_only=True):
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """What was found of one tenant. `fine` is true when no probe failed; a warning is no failure."""
 
     tenant: str
@@ -27,15 +27,15 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
         return all(probe.level != "failed" for probe in self.probes)
 
 
-async def examine_tenant(
+async def check_tenant(
     engine: Engine, target: Target, state: TenantState, ledger_id: str, *, quick: bool
-) -> Examined:
+) -> Checked:
     """Every probe of the tenant; one that cannot be reached has one that says so.
 
     `ledger_id` is empty where the ledger itself could not be read: then there is nothing to compare.
     """
     try:
-        found = await engine.diagnose(target, quick=quick)
+        found = await engine.probe(target, quick=quick)
     except LedgerError as error:
         probes: tuple[Probe, ...] = (
             Probe(check="connection", level="failed", detail=error.message, hint=error.hint),
@@ -44,10 +44,10 @@ async def examine_tenant(
         probes = (Probe(check="connection", detail=str(target.url)), *found.probes)
         if ledger_id:
             probes += _compare(found, state, ledger_id)
-    return Examined(tenant=target.name, engine=target.engine, probes=probes)
+    return Checked(tenant=target.name, engine=target.engine, probes=probes)
 
 
-def _compare(found: Diagnosis, state: TenantState, ledger_id: str) -> tuple[Probe, ...]:
+def _compare(found: Probed, state: TenantState, ledger_id: str) -> tuple[Probe, ...]:
     if found.applied is None:
         return ()
     if found.ledger not in ("", ledger_id):

@@ -16,10 +16,10 @@ import msgspec
 
 from ledger.drivers.application import Application
 from ledger.drivers.url import SecretSource, Url
-from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.foreign import ForeignTable
 from ledger.engines.maintain import Maintenance
 from ledger.engines.measured import Plan
+from ledger.engines.probes import Probe, Probed
 from ledger.engines.source import Named, TenantSource
 from ledger.engines.work import Done, Journal, Marker, Work
 from ledger.errors import UnreachableError
@@ -269,7 +269,7 @@ class Engine(Protocol):
         """
         ...
 
-    async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:
+    async def probe(self, target: Target, *, quick: bool) -> Probed:
         """Check privileges, version, integrity and marker without writing. Raises UnreachableError.
 
         `quick` leaves out what reads every row.

@@ -17,7 +17,7 @@ import anyio
 import msgspec
 
 from ledger.engines.base import Engine, Target
-from ledger.engines.diagnosis import Probe
+from ledger.engines.probes import Probe
 from ledger.errors import PreflightError, TenantError
 from ledger.runner.context import RunContext
 

@@ -1,4 +1,4 @@
-"""The contract of what only looks: diagnose, explain, and the sizes around a migration."""
+"""The contract of what only looks: probe, explain, and the sizes around a migration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from ledger.drivers.url import MysqlUrl, SqliteUrl
 from ledger.engines.base import Engine, Target
-from ledger.engines.diagnosis import Diagnosis, Probe
+from ledger.engines.probes import Probe, Probed
 from ledger.errors import UnreachableError
 from tests.engines.adapters import ADAPTERS, Adapter, make_adapter
 from tests.engines.work import LEDGER, Journal, work
@@ -38,7 +38,7 @@ def target(adapter: Adapter) -> Target:
     return adapter.target()
 
 
-def not_ok(found: Diagnosis) -> list[Probe]:
+def not_ok(found: Probed) -> list[Probe]:
     """What is not fine; a test server may do without syncs, and is told so."""
     return [one for one in found.probes if one.level != "ok" and one.check != "durability"]
 
@@ -47,13 +47,13 @@ async def test_a_sound_tenant_has_nothing_that_failed(
     engine: Engine, target: Target, adapter: Adapter
 ) -> None:
     """Before its first migration and after it: no failed probe, and the marker as it is."""
-    found = await engine.diagnose(target, quick=False)
+    found = await engine.probe(target, quick=False)
     assert not_ok(found) == []
     assert (found.applied, found.ledger, found.epoch) == (frozenset(), "", 0)
     assert adapter.rows(target, "SELECT 1") == [(1,)] and adapter.tables(target) == set()
     async with engine.open(target) as session:
         await session.apply(work(ITEMS), Journal())
-    found = await engine.diagnose(target, quick=True)
+    found = await engine.probe(target, quick=True)
     assert not_ok(found) == []
     assert (found.applied, found.ledger, found.epoch) == (frozenset({"app/1"}), LEDGER, 1)
 
@@ -62,7 +62,7 @@ async def test_looking_takes_no_claim_from_a_runner(engine: Engine, target: Targ
     """A tenant that another session works on can be looked at, and the fence stays."""
     async with engine.open(target) as session:
         await session.fence(epoch=3, ledger=LEDGER)
-        found = await engine.diagnose(target, quick=False)
+        found = await engine.probe(target, quick=False)
         assert found.epoch == 3
         await session.apply(work(ITEMS, epoch=3), Journal())
 
@@ -70,7 +70,7 @@ async def test_looking_takes_no_claim_from_a_runner(engine: Engine, target: Targ
 async def test_configured_statements_are_not_run(engine: Engine, target: Target) -> None:
     """A `session` statement may change a tenant, or fail: doctor runs none."""
     target = msgspec.structs.replace(target, session=("THIS IS NO SQL",))
-    assert not_ok(await engine.diagnose(target, quick=True)) == []
+    assert not_ok(await engine.probe(target, quick=True)) == []
 
 
 async def test_a_tenant_that_is_not_there_is_not_made(engine: Engine, target: Target) -> None:
@@ -84,7 +84,7 @@ async def test_a_tenant_that_is_not_there_is_not_made(engine: Engine, target: Ta
         gone = msgspec.structs.replace(target, url=other, create=True)
     for _ in range(2):
         with pytest.raises(UnreachableError) as caught:
-            await engine.diagnose(gone, quick=True)
+            await engine.probe(gone, quick=True)
         assert caught.value.tenant == target.name
 
 

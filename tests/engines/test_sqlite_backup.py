@@ -138,7 +138,7 @@ class TestBackup:
         assert _own(path, "SELECT name FROM places ORDER BY name") == [("b",), ("A",)]
         assert _own(path, "SELECT name FROM places WHERE doubled(size) = 4") == [("b",)]
         assert _own(path, "PRAGMA integrity_check") == [("ok",)]
-        looked = await SqliteEngine().diagnose(target_for(path), quick=False)
+        looked = await SqliteEngine().probe(target_for(path), quick=False)
         assert {probe.level for probe in looked.probes} == {"ok"}
 
     @pytest.mark.parametrize("damaged", ["items_name", "places_name", "places"])
@@ -166,7 +166,7 @@ class TestBackup:
         with path.open("r+b") as file:
             file.seek(36)
             file.write((5).to_bytes(4, "big"))
-        looked = await SqliteEngine().diagnose(target_for(path), quick=False)
+        looked = await SqliteEngine().probe(target_for(path), quick=False)
         assert "failed" in {probe.level for probe in looked.probes}
 
     async def test_needs_room(self, path: Path, tmp_path: Path) -> None:

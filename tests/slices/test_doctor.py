@@ -68,7 +68,7 @@ def test_a_sound_fleet(terminal: Terminal) -> None:
          "backups.folder", "backups.disk"), "ok",
     )  # fmt: skip
     told = terminal.ok("doctor").out
-    assert "aiosqlite" in told and "2 tenants examined, 2 sound" in told and "acme:" not in told
+    assert "aiosqlite" in told and "2 tenants checked, 2 sound" in told and "acme:" not in told
     assert "✓ acme: integrity: integrity_check: ok" in terminal.ok("doctor", "-v").out
     assert "quick_check" in terminal.ok("doctor", "-v", "--quick").out
     assert terminal.ok("doctor", "--format", "csv").out.startswith("area,tenant,check,level")
@@ -136,7 +136,7 @@ def test_broken_tenants_are_named(terminal: Terminal) -> None:
     assert ("beta", "integrity") in found
     told = terminal.run("doctor").out
     assert "✗ acme: foreign_keys: 2 rows of child refer to no row of users" in told
-    assert "hint: " in told and "3 tenants examined, 0 sound" in told
+    assert "hint: " in told and "3 tenants checked, 0 sound" in told
 
 
 def test_marker_and_ledger_that_disagree(terminal: Terminal) -> None:

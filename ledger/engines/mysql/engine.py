@@ -18,11 +18,10 @@ from ledger.drivers.mysql import quote_identifier
 from ledger.drivers.mysql_errors import ConnectRefusedError, DriverError, QueryError
 from ledger.drivers.url import MysqlUrl, SecretSource, Url
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target, within_limit
-from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.foreign import ForeignTable, literal
 from ledger.engines.mysql.apply.attempt import ATTEMPTS
-from ledger.engines.mysql.doctor.diagnose import diagnose
 from ledger.engines.mysql.doctor.preflight import prepare
+from ledger.engines.mysql.doctor.probe import probe
 from ledger.engines.mysql.idle import Idle
 from ledger.engines.mysql.lock.peek import different, owners
 from ledger.engines.mysql.opened import Opened
@@ -32,6 +31,7 @@ from ledger.engines.mysql.session import MysqlSession
 from ledger.engines.mysql.shared import Shared
 from ledger.engines.mysql.source import find
 from ledger.engines.mysql.trouble import translated, unreachable
+from ledger.engines.probes import Probe, Probed
 from ledger.engines.source import Named, TenantSource
 from ledger.errors import LedgerError, UnreachableError
 from ledger.scripts.model import DialectName
@@ -174,15 +174,15 @@ class MysqlEngine:
         except LedgerError as error:
             raise UnreachableError(error.message, hint=error.hint, tenant=first.name) from error
 
-    async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:
-        """See Engine.diagnose; the configured session statements are not run."""
+    async def probe(self, target: Target, *, quick: bool) -> Probed:
+        """See Engine.probe; the configured session statements are not run."""
         url = _database_of(target)
         plain = msgspec.structs.replace(target, session=(), create=False, for_restore=False)
         connection = await self._connect(plain, url)
         try:
             with translated(target, "look at it"):
                 names = Names(database=url.database or "", prefix=target.prefix)
-                return await diagnose(connection, target, names, self._shared, quick=quick)
+                return await probe(connection, target, names, self._shared, quick=quick)
         finally:
             await connection.aclose()
 

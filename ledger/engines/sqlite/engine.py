@@ -19,16 +19,16 @@ import msgspec
 from ledger.drivers.sqlite import call, connect, looking
 from ledger.drivers.url import SecretSource, SqliteUrl, Url
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target, within_limit
-from ledger.engines.diagnosis import Diagnosis, Probe
 from ledger.engines.foreign import ForeignTable, literal
+from ledger.engines.probes import Probe, Probed
 from ledger.engines.source import Named, TenantSource
 from ledger.engines.sqlite.connection import equip_for
-from ledger.engines.sqlite.diagnose import diagnose
 from ledger.engines.sqlite.folders import remove_database
 from ledger.engines.sqlite.inside import Inside
 from ledger.engines.sqlite.marker import read_owner
 from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.peek import Descriptors, differs, may_have, open_files
+from ledger.engines.sqlite.probe import probe
 from ledger.engines.sqlite.schema.introspect import SchemaCache
 from ledger.engines.sqlite.session import SqliteSession
 from ledger.engines.sqlite.source import find
@@ -145,8 +145,8 @@ class SqliteEngine:
         """A file has no server; disks are checked by the runner."""
         return ()
 
-    async def diagnose(self, target: Target, *, quick: bool) -> Diagnosis:
-        """See Engine.diagnose; the file is opened for reading only."""
+    async def probe(self, target: Target, *, quick: bool) -> Probed:
+        """See Engine.probe; the file is opened for reading only."""
         path = path_of(target)
         read_only = msgspec.structs.replace(target, create=False)
         try:
@@ -154,7 +154,7 @@ class SqliteEngine:
             equipped = partial(equip_for, target=target)
             async with looking(path, busy_timeout_ms=5000, prepare=equipped) as connection:
                 return await call(
-                    connection, lambda database: diagnose(database, target, path, quick=quick)
+                    connection, lambda database: probe(database, target, path, quick=quick)
                 )
         except FileNotFoundError as error:
             raise _missing(target, path) from error

@@ -11,9 +11,9 @@ from typing import Final
 from ledger.drivers.mysql import MysqlConnection
 from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.base import Target
-from ledger.engines.diagnosis import Probe
 from ledger.engines.mysql.doctor.grants import missing
 from ledger.engines.mysql.scratch import leftovers
+from ledger.engines.probes import Probe
 
 VARIABLES: Final = """
 SHOW GLOBAL VARIABLES WHERE Variable_name IN (

@@ -19,11 +19,11 @@ from ledger.calls.opened import Opened, opened
 from ledger.calls.tenants import Chosen, choose_tenants, find_strangers, wrong_ledger
 from ledger.config import Config
 from ledger.doctor.report import Area, DoctorReport, Finding
-from ledger.doctor.tenant import examine_tenant
+from ledger.doctor.tenant import check_tenant
 from ledger.drivers.folders import nothing_at
 from ledger.drivers.url import IN_MEMORY
 from ledger.drivers.versions import library_versions
-from ledger.engines.diagnosis import Level, Probe
+from ledger.engines.probes import Level, Probe
 from ledger.errors import (
     StoreError,
     for_tenant,
@@ -41,7 +41,7 @@ LEDGER_BYTES: Final = 64 * 1024 * 1024
 """So much room should be left where the ledger lies: some hundred thousand events."""
 
 
-async def examine(config: Config, request: Doctor, progress: Progress) -> DoctorReport:
+async def doctor(config: Config, request: Doctor, progress: Progress) -> DoctorReport:
     """Look at everything, also where some of it cannot be reached. Raises UsageError, ScriptError."""
     findings = _host(config)
     fleet, ledger_id, missing = FleetState(), "", False
@@ -85,9 +85,9 @@ async def examine(config: Config, request: Doctor, progress: Progress) -> Doctor
             findings.insert(0, _finding("ledger", "tenants", "failed", wrong.message, wrong.hint))
         findings += _backups(config, chosen, fleet)
         whose = NONE if missing else ledger_id
-        examined = await each_target(
+        checked = await each_target(
             chosen.targets,
-            lambda target: examine_tenant(
+            lambda target: check_tenant(
                 ready.engines[target.engine],
                 target,
                 fleet.tenant(target.name),
@@ -99,10 +99,8 @@ async def examine(config: Config, request: Doctor, progress: Progress) -> Doctor
             progress=progress,
             outcome=lambda found: ("valid" if found.fine else "invalid", ""),
         )
-    findings += [
-        _of_tenant(checked.tenant, probe) for checked in examined for probe in checked.probes
-    ]
-    return DoctorReport(findings=tuple(findings), tenants=len(examined))
+    findings += [_of_tenant(tenant.tenant, probe) for tenant in checked for probe in tenant.probes]
+    return DoctorReport(findings=tuple(findings), tenants=len(checked))
 
 
 def _finding(area: Area, check: str, level: Level, detail: str, hint: str = "") -> Finding:

@@ -27,7 +27,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: str = ""
 
 
-class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+class Probed(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant as it was found. `applied` are `set/version` ids of its marker, `ledger` is the id of its ledger.
 
     Both are None where the marker could not be read; `ledger` is empty before the first migration.
@@ -45,15 +45,15 @@ def quoted(findings: Sequence[str], *, by: str = "; ") -> str:
     return by.join(findings[:SHOWN]) + more
 
 
-def diagnosed(probes: Sequence[Probe], marker: Marker | Exception, *, table: str) -> Diagnosis:
+def probed(probes: Sequence[Probe], marker: Marker | Exception, *, table: str) -> Probed:
     """The probes and one of the marker, or of why it cannot be read."""
     if isinstance(marker, Exception):
         hint = f"Compare the table {table} with a backup's; `ledger restore --tenant NAME` brings one back."
         unread = Probe(check="marker", level="failed", detail=str(marker), hint=hint)
-        return Diagnosis(probes=(*probes, unread))
+        return Probed(probes=(*probes, unread))
     applied = frozenset(entry.ref.id for entry in marker.entries if entry.state == "applied")
     detail = f"{len(applied)} applied, epoch {marker.epoch}" if marker.epoch else "none yet"
-    return Diagnosis(
+    return Probed(
         probes=(*probes, Probe(check="marker", detail=detail)),
         applied=applied,
         ledger=marker.ledger,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.engines.base import Target
-from ledger.engines.diagnosis import SHOWN, Diagnosis, Probe, diagnosed, quoted
+from ledger.engines.probes import SHOWN, Probe, Probed, probed, quoted
 from ledger.engines.sqlite.marker import read_marker
 from ledger.engines.sqlite.soundness import find_damage
 from ledger.engines.sqlite.trouble import described
@@ -24,7 +24,7 @@ from ledger.scripts.model import MARKER_TABLE
 LEAST_VERSION: Final = (3, 35, 0)
 
 
-def diagnose(database: sqlite3.Connection, target: Target, path: str, *, quick: bool) -> Diagnosis:
+def probe(database: sqlite3.Connection, target: Target, path: str, *, quick: bool) -> Probed:
     """In the connection's thread: everything that reading shows.
 
     Raises sqlite3.Error for a file that is no database at all.
@@ -42,7 +42,7 @@ def diagnose(database: sqlite3.Connection, target: Target, path: str, *, quick: 
         marker = read_marker(database, tenant=target.name)
     except (TenantError, sqlite3.Error) as error:
         marker = error
-    return diagnosed(probes, marker, table=MARKER_TABLE)
+    return probed(probes, marker, table=MARKER_TABLE)
 
 
 def _version() -> Probe:

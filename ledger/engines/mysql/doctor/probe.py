@@ -11,7 +11,6 @@ from typing import Final
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.base import Target
-from ledger.engines.diagnosis import SHOWN, Diagnosis, Probe, diagnosed, quoted
 from ledger.engines.mysql.backup.clients import dump_program
 from ledger.engines.mysql.doctor import preflight
 from ledger.engines.mysql.doctor.grants import SCRATCH_DATABASES, may_make_scratch, missing
@@ -20,6 +19,7 @@ from ledger.engines.mysql.schema.introspect import SchemaReader
 from ledger.engines.mysql.schema.objects import Names
 from ledger.engines.mysql.scratch import leftovers
 from ledger.engines.mysql.shared import Shared
+from ledger.engines.probes import SHOWN, Probe, Probed, probed, quoted
 from ledger.engines.work import Marker
 from ledger.errors import TenantError
 
@@ -35,9 +35,9 @@ WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'Inn
 """
 
 
-async def diagnose(
+async def probe(
     connection: MysqlConnection, target: Target, names: Names, shared: Shared, *, quick: bool
-) -> Diagnosis:
+) -> Probed:
     """Everything that reading shows. Raises DriverError if the connection goes away."""
     table = MarkerTable(target)
     grants = [str(row[0]) for row in await connection.fetch("SHOW GRANTS")]
@@ -53,7 +53,7 @@ async def diagnose(
         marker = as_marker(await table.read(connection, bodies=True))
     except (QueryError, TenantError) as error:
         marker = error
-    return diagnosed(probes, marker, table=table.name)
+    return probed(probes, marker, table=table.name)
 
 
 def _version(connection: MysqlConnection) -> Probe:
