@@ -43,13 +43,14 @@ SCRIPTS = {
     "plan": "a large fleet with a long history",
     "ledger": "append, replay, projections; beside raw SQL and the eventsourcing package",
     "split": "splitting scripts into statements",
+    "markers": "bytes of the marker in a tenant, beside a bare table",
     "memory": "peak memory as the fleet grows",
     "startup": "what a command costs before it does anything",
     "scale": "time per tenant and memory from 100 to 10,000 tenants, with a plot",
     "syncs": "syncs per tenant, counted by strace",
     "profile": "where a tenant's microseconds go",
 }
-WITH_TARGETS = ("migrate", "noop", "plan", "ledger", "split", "memory", "startup")
+WITH_TARGETS = ("migrate", "noop", "plan", "ledger", "split", "markers", "memory", "startup")
 
 
 def measure(name: str, options: Options) -> Report:

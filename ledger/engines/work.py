@@ -21,12 +21,13 @@ MORE_TIME = (
 """What to do about a migration whose statements took too long."""
 
 
-class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True):
+class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the tenant itself remembers of a migration.
 
     `state` is `applied`, or `running` while only `step` of its steps have landed
     (non-transactional engines). `steps` and `checks` are results as they were, so
-    that events lost in a crash can be written again; `measured` is from before the first step.
+    that events lost in a crash can be written again; `measured` is from before the first step. All
+    three go once the ledger has those events (ledger.engines.entries.settled).
     `touches` is what a Python migration's statements made, found and changed, where an engine keeps it.
     """
 
@@ -45,12 +46,14 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """The marker table's content: the fence and one entry per migration. `ledger` is the ledger's id.
 
     A tenant without the table has epoch 0 and no entries. `unfinished` is the command that was
-    interrupted in the middle of replacing or dropping the tenant's content.
+    interrupted in the middle of replacing or dropping the tenant's content. `longer` are applied
+    entries of which more is stored than a settled one needs, without that.
     """
 
     epoch: int = 0
     ledger: str = ""
     entries: tuple[MarkerEntry, ...] = ()
+    longer: tuple[MarkerEntry, ...] = ()
     unfinished: Literal["", "restore", "reset"] = ""
 
 

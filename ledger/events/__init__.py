@@ -38,7 +38,14 @@ from ledger.events.envelope import (
     time_text,
 )
 from ledger.events.runs import FleetSeen, LeaseRenewed, RunFinished, RunStarted
-from ledger.events.steps import AheadStep, ObjectEffect, StepApplied, StepSkipped, StepStarted
+from ledger.events.steps import (
+    AheadStep,
+    ObjectEffect,
+    StepApplied,
+    StepSkipped,
+    StepStarted,
+    found_existing,
+)
 from ledger.events.tenants import (
     BackupCreated,
     BackupPruned,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -83,9 +83,28 @@ class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):
     @property
     def found_existing(self) -> bool:
         """`existed`, also of a step that an older version recorded, in whose warnings alone it stands."""
-        if self.existed is not None:
-            return self.existed
-        return any(map(_OLD_EXISTED.match, self.warnings))
+        return found_existing(self)
+
+
+class Existing(Protocol):
+    """A step that says whether it found its object there."""
+
+    @property
+    def existed(self) -> bool | None:
+        """As in StepApplied."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """As in StepApplied."""
+        ...
+
+
+def found_existing(step: Existing) -> bool:
+    """What `existed` says; of a step that an older version did, what its warnings say."""
+    if step.existed is not None:
+        return step.existed
+    return any(map(_OLD_EXISTED.match, step.warnings))
 
 
 _OLD_EXISTED: Final = re.compile(

@@ -48,7 +48,7 @@ def _shop(make_world: MakeWorld) -> World:
     """One tenant with a reference that dangles from long ago, before a file that breaks another."""
     world = make_world("sqlite", tenants=("a",), migrations={"001_shop.sql": SHOP})
     world.ok(*MIGRATE)
-    world.sql("a", OLD)  # type: ignore[attr-defined]
+    world.sql("a", OLD)
     (world.root / "migrations" / "002_breaks.sql").write_text(BREAKS)
     return world
 
@@ -63,9 +63,9 @@ def test_a_broken_reference_is_refused_however_often(make_world: MakeWorld, agai
         assert ended.code == 3
         assert REFUSED in ended.out + ended.err
         assert "Its steps have landed" in ended.out + ended.err
-    world.sql("a", "DELETE FROM purchases WHERE id = 2")  # type: ignore[attr-defined]
+    world.sql("a", "DELETE FROM purchases WHERE id = 2")
     world.ok(*MIGRATE)
-    assert world.sql("a", "SELECT id FROM purchases") == [(1,), (3,)]  # type: ignore[attr-defined]
+    assert world.sql("a", "SELECT id FROM purchases") == [(1,), (3,)]
 
 
 @pytest.mark.fault(51)
@@ -150,7 +150,7 @@ def test_what_a_killed_attempt_made_is_not_the_applications(
     world = make_world(on, migrations={"001_own.sql": OWN})
     for name in world.tenants:
         table = f"{world.place(name)[1]}theirs"  # type: ignore[attr-defined]
-        world.sql(name, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")  # type: ignore[attr-defined]
+        world.sql(name, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
     world.run(*MIGRATE, failpoint=f"{point}:{count}")
     world.ok(*MIGRATE)
     assert world.history("--type", "step_skipped") == []

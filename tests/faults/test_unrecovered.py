@@ -91,7 +91,7 @@ def test_a_looking_command_sees_what_was_committed(
     world = world_with(make_world, mode, migrated=True)
     for _ in range(2):
         world.ok(*command)
-    found = world.sql("a", "SELECT count(*), min(words) = max(words) FROM bulk")  # type: ignore[attr-defined]
+    found = world.sql("a", "SELECT count(*), min(words) = max(words) FROM bulk")
     assert found == [(500, 1)]
 
 

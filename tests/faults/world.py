@@ -126,6 +126,10 @@ class World:
         """What every tenant holds, the marker apart."""
         raise NotImplementedError
 
+    def sql(self, tenant: str, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements in the tenant's database behind the product's back; the last one's rows."""
+        raise NotImplementedError
+
     def history(self, *arguments: str) -> list[dict[str, Any]]:
         """The recorded events."""
         return self.ok("history", "--format", "jsonl", *arguments).lines()
@@ -213,7 +217,7 @@ class SqliteWorld(World):
         return self.root / "data" / f"{tenant}.db"
 
     def sql(self, tenant: str, *statements: str) -> list[tuple[Any, ...]]:
-        """Run statements behind the product's back; the last one's rows."""
+        """By sqlite3."""
         return sqlite_sql(self.file(tenant), *statements)
 
     def ledger_sql(self, *statements: str) -> list[tuple[Any, ...]]:
@@ -303,7 +307,7 @@ class ServerWorld(World):
         return (self.whole, "") if tenant == "whole" else (self.shared, f"{tenant}_")
 
     def sql(self, tenant: str, *statements: str) -> list[tuple[Any, ...]]:
-        """Run statements in the tenant's database behind the product's back; the last one's rows."""
+        """By PyMySQL."""
         return self._sql(self.place(tenant)[0], *statements)
 
     def ledger_sql(self, *statements: str) -> list[tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -194,5 +195,21 @@ def test_what_version_json_calls_created_and_no_statement_creates_stays(place: P
     place.migration("version.json", json.dumps(said))
     place.ok("migrate", "--tenant", first)
     assert ("called" in place.objects(first)) == (place.engine != "sqlite")
+
+
+def test_a_ledger_put_back_from_a_copy_does_not_forget_what_was_found(place: Place) -> None:
+    """What only the marker still knows of a settled migration keeps the application's table, and no more."""
+    first, second = place.names
+    ledger = place.folder / "ledger.db"
+    desired = "-- migrate:sync\nCREATE TABLE wanted (id INTEGER PRIMARY KEY);\n"
+    found = place.migration("001_found.sql", FOUND + desired)
+    place.migration("002_last.sql", "CREATE TABLE two (id INTEGER PRIMARY KEY);")
+    place.ok("migrate", "--tenant", second)
+    copy = shutil.copy(ledger, place.folder / "copy.db")
+    place.ok("migrate", "--all-tenants")
+    for left in place.folder.glob("ledger.db-*"):
+        left.unlink()
+    shutil.copy(copy, ledger)
+    found.unlink()
     drop_all(place, first)
     assert place.objects(first) == {"mine", "shared"}

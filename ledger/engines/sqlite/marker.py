@@ -7,14 +7,14 @@ opened with BEGIN IMMEDIATE, so that fence, statements and entry commit as one.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from typing import Final
 
 import msgspec
 
 from ledger.drivers.url import file_uri
-from ledger.engines.entries import adopted, require_epoch, require_own
+from ledger.engines.entries import StoredRef, adopted, require_epoch, require_own, settled
 from ledger.engines.work import Marker, MarkerEntry, Work
 from ledger.errors import TenantError
 from ledger.events import MigrationRef
@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS main.ledger_marker (
 ) WITHOUT ROWID
 """
 """`id` is SET/VERSION and `body` the entry as JSON; in the one row with the empty `id`,
-`epoch` is the fence and `body` the ledger's id."""
+`epoch` is the fence and `body` the ledger's id. WITHOUT ROWID: a page holds 13 settled entries, and there is
+no second tree for the key."""
 
 HAS_MARKER: Final = """
 SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = 'ledger_marker'
@@ -38,8 +39,21 @@ PUT_ROW: Final = "INSERT OR REPLACE INTO main.ledger_marker (id, epoch, body) VA
 DELETE_ROW: Final = "DELETE FROM main.ledger_marker WHERE id = ?"
 DELETE_ENTRIES: Final = "DELETE FROM main.ledger_marker WHERE id <> ''"
 
+
+class _Stored(MarkerEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """An entry as its row has it."""
+
+    ref: StoredRef
+
+    @property
+    def entry(self) -> MarkerEntry:
+        """The entry itself."""
+        fields = {name: getattr(self, name) for name in MarkerEntry.__struct_fields__}
+        return MarkerEntry(**fields | {"ref": self.ref.ref})
+
+
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(MarkerEntry)
+_DECODER: Final = msgspec.json.Decoder(_Stored)
 
 
 def has_marker(database: sqlite3.Connection) -> bool:
@@ -52,13 +66,13 @@ def read_marker(database: sqlite3.Connection, *, tenant: str) -> Marker:
     if not has_marker(database):
         return Marker()
     epoch, ledger = 0, ""
-    entries = []
+    entries, longer = [], []
     for row_id, row_epoch, body in database.execute(READ_MARKER):
         if row_id == "":
             epoch, ledger = row_epoch, body
             continue
         try:
-            entries.append(_DECODER.decode(body))
+            stored = _DECODER.decode(body)
         except (msgspec.DecodeError, TypeError) as error:
             raise TenantError(
                 f"the marker entry {row_id!r} cannot be read: {error}",
@@ -66,7 +80,12 @@ def read_marker(database: sqlite3.Connection, *, tenant: str) -> Marker:
                 "`ledger restore --tenant NAME`.",
                 tenant=tenant,
             ) from error
-    return Marker(epoch=epoch, ledger=ledger, entries=tuple(entries))
+        entry = stored.entry
+        entries.append(entry)
+        short = settled(entry)
+        if entry.state == "applied" and (short != entry or stored.ref.sources):
+            longer.append(short)
+    return Marker(epoch=epoch, ledger=ledger, entries=tuple(entries), longer=tuple(longer))
 
 
 def read_owner(path: str) -> str:
@@ -101,7 +120,15 @@ def put_fence(
 
 def put_entry(database: sqlite3.Connection, entry: MarkerEntry) -> None:
     """Write a migration's entry."""
-    database.execute(PUT_ROW, (entry.ref.id, entry.epoch, _ENCODER.encode(entry).decode()))
+    stored = msgspec.structs.replace(entry, ref=StoredRef.of(entry.ref))
+    database.execute(PUT_ROW, (entry.ref.id, entry.epoch, _ENCODER.encode(stored).decode()))
+
+
+def put_settled(database: sqlite3.Connection, marker: Marker, recorded: Collection[str]) -> None:
+    """Shorten the entries of migrations that the ledger has `recorded` as applied (ids)."""
+    for entry in marker.longer:
+        if entry.ref.id in recorded:
+            put_entry(database, entry)
 
 
 def drop_entry(database: sqlite3.Connection, ref: MigrationRef) -> None:

@@ -20,6 +20,7 @@ from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.dialect import MYSQL
 from ledger.drivers.mysql import MysqlConnection
 from ledger.drivers.mysql_errors import DriverError
+from ledger.engines.entries import decides_ownership, with_sync
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
 from ledger.engines.mysql.lock.marker import Begun, Body, MarkerTable
@@ -56,6 +57,7 @@ class Progress:
         self._table = table
         self._saved_step = step
         self._kept: list[StepResult] = []
+        self._recorded = 0
         self._unreported: list[StepResult] = []
         self._keeps_all = work.python is not None
         self._measured_saved = False
@@ -235,13 +237,16 @@ class Progress:
         """The last write: applied, or (down) forgotten."""
         failpoints.reach("engine.before_marker")
         if self._work.direction == "up":
+            steps = with_sync(self._kept, self._work) if self.of else tuple(self._kept)
+            recorded = filter(decides_ownership, steps[: self._recorded])
             body = Body(
-                steps=tuple(self._kept),
+                steps=(*recorded, *steps[self._recorded :]),
                 checks=checks,
                 measured=self.measured,
                 touches=self.touches,
             )
-            await self._table.put(connection, self.entry(applied=True), body)
+            entry = self.entry(applied=True)
+            await self._table.put(connection, entry, body, recorded=self._work.expected)
             if connection.in_transaction:
                 await connection.commit()
         else:
@@ -274,7 +279,9 @@ class Progress:
                 except (DriverError, TenantError) as second:
                     error.add_note(f"and the marker could not be written: {second}")
             raise
+        self._recorded = len(self._kept)
         if len(self._kept) > RESULTS_MAX and not self._keeps_all:
+            self._recorded = 0
             self._kept.clear()
 
     async def intend_within(self, step: Step, connection_id: int) -> None:

@@ -21,6 +21,7 @@ from ledger.drivers.mysql import NO_DEADLINE, quote_identifier
 from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.backups import require_sha256
 from ledger.engines.checks import require_fingerprint
+from ledger.engines.entries import settled
 from ledger.engines.mysql.backup import broken_views
 from ledger.engines.mysql.backup.container import (
     BrokenView,
@@ -145,7 +146,10 @@ async def _replace_entries(opened: Opened, contents: Contents, *, epoch: int) ->
     await opened.table.replace_all(
         opened.connection,
         [
-            msgspec.structs.replace(entry, epoch=min(entry.epoch, epoch))
+            msgspec.structs.replace(
+                settled(entry) if entry.state == "applied" else entry,
+                epoch=min(entry.epoch, epoch),
+            )
             for entry in contents.entries
         ],
         epoch=epoch,

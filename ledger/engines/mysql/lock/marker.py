@@ -6,7 +6,7 @@ the same statement or transaction, so that a fenced predecessor changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.base import Target
-from ledger.engines.entries import fenced, require_own
+from ledger.engines.entries import StoredRef, fenced, require_own, settled
 from ledger.engines.measured import Measured
 from ledger.engines.mysql.apply.connection import Kept
 from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
@@ -41,6 +41,7 @@ empty `id`, `epoch` is the fence and `ref` says who set it. The ORACLE mode of a
 BODY a keyword."""
 
 READ: Final = "SELECT id, epoch, state, direction, step, ref, {body} FROM {marker} ORDER BY id"
+APPLIED_BODIES: Final = "IF(state = 'applied', `body`, '')"
 READ_BODY: Final = "SELECT `body` FROM {marker} WHERE id = %s"
 INSERT_FENCE: Final = """
 INSERT INTO {marker} (id, epoch, state, direction, step, ref, `body`)
@@ -53,6 +54,16 @@ SELECT %s, fence.epoch, %s, %s, %s, %s, %s
 FROM {marker} AS fence WHERE fence.id = '' AND fence.epoch = %s
 FOR UPDATE
 """
+PUT_ENTRIES: Final = """
+REPLACE INTO {marker} (id, epoch, state, direction, step, ref, `body`)
+SELECT entry.id, entry.epoch, entry.state, entry.direction, entry.step, entry.ref, entry.`body`
+FROM {marker} AS fence
+JOIN ({entries}) AS entry
+WHERE fence.id = '' AND fence.epoch = %s
+FOR UPDATE
+"""
+"""In one statement, so that what is settled costs no round trip of its own."""
+ONE_ENTRY: Final = "SELECT %s AS id, %s AS epoch, %s AS state, %s AS direction, %s AS step, %s AS ref, %s AS `body`"
 LOCK_FENCE: Final = "SELECT epoch FROM {marker} WHERE id = '' FOR UPDATE"
 DELETE_ENTRY: Final = "DELETE FROM {marker} WHERE id = %s"
 DELETE_ENTRIES: Final = "DELETE FROM {marker} WHERE id <> ''"
@@ -123,6 +134,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def all_touches(self) -> Touched:
         """What is known of its statements; of a bare name, that it is not the migration's own."""
+        if not self.touched:
+            return self.touches
         return self.touches | Touched(found=frozenset(self.touched))
 
 
@@ -137,7 +150,7 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _FENCE: Final = msgspec.json.Decoder(Fence)
-_REF: Final = msgspec.json.Decoder(MigrationRef)
+_REF: Final = msgspec.json.Decoder(StoredRef)
 _BODY: Final = msgspec.json.Decoder(Body)
 
 
@@ -155,19 +168,26 @@ def owner_of(ref: str) -> str:
 
 
 class MarkerTable:
-    """The statements of one tenant's marker. Raises what the connection raises, and the errors named."""
+    """The statements of one tenant's marker. Raises what the connection raises, and the errors named.
+
+    It remembers which applied entries are stored longer than settled ones need be.
+    """
 
     def __init__(self, target: Target) -> None:
         self.tenant = target.name
         self.name = marker_name(target)
         self._quoted = quote_identifier(self.name)
+        self._longer: dict[str, MarkerEntry] = {}
 
     def _sql(self, template: str) -> str:
         return template.replace("{marker}", self._quoted)
 
     async def read(self, connection: MysqlConnection, *, bodies: bool = False) -> Remembered:
-        """What the tenant remembers; nothing without the table. Raises TenantError if unreadable."""
-        sql = self._sql(READ).replace("{body}", "`body`" if bodies else "''")
+        """What the tenant remembers; nothing without the table. Raises TenantError if unreadable.
+
+        Entries that are not applied come without what their body holds, unless with `bodies`.
+        """
+        sql = self._sql(READ).replace("{body}", "`body`" if bodies else APPLIED_BODIES)
         try:
             rows = await connection.fetch(sql)
         except QueryError as error:
@@ -176,14 +196,15 @@ class MarkerTable:
             raise
         epoch, fence = 0, Fence()
         entries: dict[str, MarkerEntry] = {}
+        self._longer.clear()
         for row_id, row_epoch, state, direction, step, ref, body in rows:
             try:
                 if row_id == "":
                     epoch, fence = row_epoch, _FENCE.decode(ref)
                     continue
-                kept = _BODY.decode(body) if body else Body()
-                entries[row_id] = MarkerEntry(
-                    ref=_REF.decode(ref),
+                kept, stored = _BODY.decode(body) if body else Body(), _REF.decode(ref)
+                entries[row_id] = entry = MarkerEntry(
+                    ref=stored.ref,
                     state="applied" if state == "applied" else "running",
                     direction="down" if direction == "down" else "up",
                     step=step,
@@ -192,6 +213,9 @@ class MarkerTable:
                     checks=kept.checks,
                     touches=kept.all_touches,
                 )
+                short = settled(entry)
+                if state == "applied" and (kept != _plain(short) or stored.sources):
+                    self._longer[row_id] = short
             except msgspec.DecodeError as error:
                 raise TenantError(
                     f"the marker entry {row_id!r} in table {self.name} cannot be read: {error}",
@@ -228,27 +252,37 @@ class MarkerTable:
                     raise fenced(found.epoch, epoch, tenant=self.tenant)
         return msgspec.structs.replace(found, exists=True, epoch=epoch, fence=fence)
 
-    async def put(self, connection: MysqlConnection, entry: MarkerEntry, body: Body) -> None:
-        """Write an entry under its epoch. Raises FencedError if the fence has another by now.
+    async def put(
+        self,
+        connection: MysqlConnection,
+        entry: MarkerEntry,
+        body: Body,
+        *,
+        recorded: Collection[str] = (),
+    ) -> None:
+        """Write an entry under its epoch; those that the ledger has `recorded` as applied (ids) are shortened.
 
         The JSON goes as hexadecimal, so that no SET NAMES or sql_mode of a migration
-        can change it.
+        can change it. Raises FencedError if the fence has another epoch by now.
         """
-        changed = await connection.execute(
-            self._sql(PUT_ENTRY),
-            (
-                entry.ref.id.encode(),
-                entry.state,
-                entry.direction,
-                entry.step,
-                _ENCODE(entry.ref),
-                _ENCODE(body),
-                entry.epoch,
-            ),
-        )
+        longer = [one for name, one in self._longer.items() if name in recorded]
+        rows = [_row(entry, body), *(_row(one, _plain(one)) for one in longer)]
+        if longer:
+            sql = PUT_ENTRIES.replace("{entries}", " UNION ALL ".join([ONE_ENTRY] * len(rows)))
+            values = [value for row in rows for value in row]
+        else:
+            sql = PUT_ENTRY
+            values = [value for number, value in enumerate(rows[0]) if number != 1]
+        changed = await connection.execute(self._sql(sql), (*values, entry.epoch))
         if not changed:
             found = await self.read(connection)
             raise fenced(found.epoch, entry.epoch, tenant=self.tenant)
+        for one in longer:
+            del self._longer[one.ref.id]
+        if entry.state == "applied":
+            self._longer[entry.ref.id] = settled(
+                msgspec.structs.replace(entry, steps=body.steps, touches=body.touches)
+            )
 
     async def lock_fence(self, connection: MysqlConnection, *, epoch: int) -> None:
         """Inside a transaction: hold the fence row to its end. Raises FencedError."""
@@ -276,22 +310,28 @@ class MarkerTable:
         await connection.begin()
         await self.lock_fence(connection, epoch=epoch)
         await connection.execute(self._sql(DELETE_ENTRIES))
-        rows = [
-            (
-                entry.ref.id.encode(),
-                entry.epoch,
-                entry.state,
-                entry.direction,
-                entry.step,
-                _ENCODE(entry.ref),
-                _ENCODE(Body(steps=entry.steps, checks=entry.checks, touches=entry.touches)),
-            )
-            for entry in entries
-        ]
-        for row in rows:
-            await connection.execute(self._sql(PUT_PLAIN), row)
+        for entry in entries:
+            await connection.execute(self._sql(PUT_PLAIN), _row(entry, _plain(entry)))
         await connection.execute(self._sql(RAISE_FENCE), (epoch, _ENCODE(fence), epoch))
         await connection.commit()
+
+
+def _plain(entry: MarkerEntry) -> Body:
+    """The body of an entry of which nothing else is known."""
+    return Body(steps=entry.steps, checks=entry.checks, touches=entry.touches)
+
+
+def _row(entry: MarkerEntry, body: Body) -> tuple[bytes | int | str, ...]:
+    """The columns in their order."""
+    return (
+        entry.ref.id.encode(),
+        entry.epoch,
+        entry.state,
+        entry.direction,
+        entry.step,
+        _ENCODE(StoredRef.of(entry.ref)),
+        _ENCODE(body),
+    )
 
 
 def as_marker(found: Remembered) -> Marker:

@@ -15,7 +15,7 @@ import msgspec
 
 from ledger import failpoints
 from ledger.engines.checks import require_checks
-from ledger.engines.entries import require_expected
+from ledger.engines.entries import require_expected, with_sync
 from ledger.engines.measured import Measured, References
 from ledger.engines.sqlite.apply.references import any_dangles, dangling, new_since, violated
 from ledger.engines.sqlite.apply.settings import require_effect, set_in_new_file
@@ -28,6 +28,7 @@ from ledger.engines.sqlite.marker import (
     own_entry,
     put_entry,
     put_fence,
+    put_settled,
     read_marker,
 )
 from ledger.engines.sqlite.opened import Opened
@@ -284,6 +285,7 @@ class Attempt:
             self.checks += results
         go_on(self.stop)
         failpoints.reach("engine.before_marker")
+        put_settled(database, self.marker, work.expected)
         if work.direction == "down":
             drop_entry(database, work.ref)
         else:
@@ -295,7 +297,7 @@ class Attempt:
                     direction="up",
                     step=len(self.results),
                     epoch=work.epoch,
-                    steps=tuple(self.results),
+                    steps=with_sync(self.results, work) if work.sync else tuple(self.results),
                     checks=self.checks,
                     measured=msgspec.structs.replace(self.measured, references=None),
                 ),
