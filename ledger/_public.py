@@ -6,6 +6,7 @@ from ledger.api import Ledger
 from ledger.api.status import Status, TenantStatus
 from ledger.api.verify import VerifyReport
 from ledger.blame.find import Blamed
+from ledger.diff.compare import FleetDiff
 from ledger.doctor.report import DoctorReport
 from ledger.errors import (
     BackupError,
@@ -51,6 +52,7 @@ from ledger.rehearse.report import RehearsalReport
 from ledger.requests import (
     Baseline,
     Blame,
+    Diff,
     Doctor,
     Import,
     Maintain,
@@ -98,6 +100,7 @@ __all__ = [
     "ClaimHeldError",
     "ConfigError",
     "ConflictError",
+    "Diff",
     "DiskFullError",
     "Doctor",
     "DoctorReport",
@@ -105,6 +108,7 @@ __all__ = [
     "EmptyMigrationError",
     "Event",
     "FencedError",
+    "FleetDiff",
     "ForeignLedgerError",
     "Import",
     "InDoubtError",

@@ -14,10 +14,11 @@ from ledger.api.connection import Connection
 from ledger.calls.opened import Opened
 from ledger.errors import LedgerError
 from ledger.events import Recorded
-from ledger.requests.base import takes
+from ledger.requests.base import patterns, takes
 
 if TYPE_CHECKING:
     from ledger.blame.find import Blamed
+    from ledger.diff.compare import FleetDiff
     from ledger.show.event import ShownEvent
     from ledger.show.migration import ShownMigration
 
@@ -55,6 +56,15 @@ class Audits(Connection):
         async with self._ready() as ready:
             await self._require_history(ready, request.tenant)
             return await blame(ready.store, request, await self._variables(ready, request.tenant))
+
+    @takes(ask.Diff)
+    async def diff(self, request: ask.Diff) -> FleetDiff:
+        """What changed between two times, by version and by tenant, as `status` at both times has it."""
+        from ledger.api.between import diff
+
+        async with self._ready() as ready:
+            names = patterns(request.tenants)
+            return await diff(ready, request, names, choose=self._choose)
 
     async def _variables(self, ready: Opened, tenant: str) -> Mapping[str, str]:
         """What placeholders mean on the tenant; nothing where no source names it any more, or none answers."""

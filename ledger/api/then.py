@@ -33,12 +33,22 @@ Choose = Callable[[Opened, Sequence[str]], Awaitable[Chosen]]
 async def status_then(ready: Opened, names: Sequence[str], at: str, *, choose: Choose) -> Status:
     """The status as it was at the time `at`, of the tenants that `names` mean.
 
+    Raises UnknownTenantError, ChainBrokenError.
+    """
+    moment = moment_text(at)
+    fleet = await replay_fleet(ready.store, until=moment)
+    return await status_of(ready, fleet, names, moment, choose=choose)
+
+
+async def status_of(
+    ready: Opened, fleet: FleetState, names: Sequence[str], moment: str, *, choose: Choose
+) -> Status:
+    """The status by a `fleet` that holds the events before the `moment`.
+
     Where no run had recorded the fleet by then, `choose` gives today's; those of its tenants count
     that had events. Raises UnknownTenantError, ChainBrokenError.
     """
-    moment = moment_text(at)
     store = ready.store
-    fleet = await replay_fleet(store, until=moment)
     recorded = await _recorded(ready, fleet)
     options = ready.options()
     if recorded is None:

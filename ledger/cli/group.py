@@ -35,6 +35,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "status": "Show every tenant's version and state.",
         "history": "Show the recorded events.",
         "show": "Show an event, or a migration as it ran.",
+        "diff": "Show what changed between two times.",
         "blame": "Show what brought a table or a column.",
         "runs": "Show the runs.",
         "schema": "Show a tenant's schema.",

@@ -6,6 +6,7 @@ from typing import Literal
 
 from ledger.errors import UsageError
 from ledger.requests.audits import Blame as Blame
+from ledger.requests.audits import Diff as Diff
 from ledger.requests.audits import Show as Show
 from ledger.requests.base import Count, File, Number, Request, Tenants, Word, patterns
 

@@ -1,8 +1,8 @@
-"""What can be asked of the past: events, migrations as they ran, and where objects come from."""
+"""What can be asked of the past: events, migrations as they ran, where objects come from, and what changed."""
 
 from __future__ import annotations
 
-from ledger.requests.base import Count, Request, Word
+from ledger.requests.base import Count, Request, Tenants, Word
 
 
 class Show(Request, frozen=True):
@@ -23,3 +23,12 @@ class Blame(Request, frozen=True):
     method = "blame"
     name: Word
     tenant: Word
+
+
+class Diff(Request, frozen=True, kw_only=True):
+    """What changed over the tenants between two times; `until` is now where it is not given."""
+
+    method = "diff"
+    since: Word
+    until: Word | None = None
+    tenants: Tenants = "*"

@@ -58,6 +58,7 @@ def test_without_configuration_every_command_says_what_to_type(
         "schema": ["x"],
         "show": ["1"],
         "blame": ["x", "--tenant", "x"],
+        "diff": ["--from", "1d"],
     }
     ended = terminal.run(name, *needed.get(name, []))
     assert ended.code == 2 and ended.out == ""

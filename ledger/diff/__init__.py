@@ -1,0 +1,1 @@
+"""`diff`: what changed over the fleet between two times."""
