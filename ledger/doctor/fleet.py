@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import stat
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +32,7 @@ from ledger.fleet.progress import Progress
 from ledger.fleet.state import load_fleet
 from ledger.projections import FleetState
 from ledger.requests import Doctor
+from ledger.runner.backups import unsafe_folder
 
 NONE: Final = "none here"
 """In the place of the id of a ledger that is not there: every marker belongs to another one."""
@@ -196,16 +196,9 @@ def _folder(folder: Path) -> Finding:
             "backups", "folder", "failed", f"{folder} cannot be made: {parent} cannot be written",
             "Set `backups` to a folder that can be written.",
         )  # fmt: skip
-    if not stat.S_ISDIR(info.st_mode):
-        return _finding(
-            "backups", "folder", "failed", f"{folder} is a symbolic link or a file",
-            "Set `backups` to the folder itself.",
-        )  # fmt: skip
-    if info.st_uid != os.geteuid() or info.st_mode & 0o077:
-        return _finding(
-            "backups", "folder", "failed",
-            f"{folder} can be read by others (mode {info.st_mode & 0o777:o})", f"chmod 700 {folder}",
-        )  # fmt: skip
+    if (unsafe := unsafe_folder(folder, info)) is not None:
+        what, hint = unsafe
+        return _finding("backups", "folder", "failed", f"{folder} {what}", hint)
     if not os.access(folder, os.W_OK):
         return _finding(
             "backups", "folder", "failed", f"{folder} cannot be written", f"chmod 700 {folder}"

@@ -55,16 +55,19 @@ def prepare_folder(ctx: RunContext) -> None:
             f"the backup folder {folder} cannot be made: {error.strerror}",
             hint="Set `backups` to a folder that can be written.",
         ) from error
+    if (unsafe := unsafe_folder(folder, info)) is not None:
+        what, hint = unsafe
+        raise ConfigError(f"the backup folder {folder} {what}", hint=hint)
+
+
+def unsafe_folder(folder: Path, info: os.stat_result) -> tuple[str, str] | None:
+    """What is wrong with a backup folder that is there, and what to do; None for a safe one."""
     if not stat.S_ISDIR(info.st_mode):
-        raise ConfigError(
-            f"the backup folder {folder} is not a folder of its own (a symbolic link, or a file)",
-            hint="Set `backups` to the folder itself.",
-        )
+        what = "is not a folder of its own (a symbolic link, or a file)"
+        return what, "Set `backups` to the folder itself."
     if info.st_uid != os.geteuid() or info.st_mode & 0o077:
-        raise ConfigError(
-            f"the backup folder {folder} can be read by others (mode {info.st_mode & 0o777:o})",
-            hint=f"chmod 700 {folder}",
-        )
+        return f"can be read by others (mode {info.st_mode & 0o777:o})", f"chmod 700 {folder}"
+    return None
 
 
 def make_folder(folder: Path, durable: set[Path]) -> None:
