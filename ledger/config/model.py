@@ -14,19 +14,12 @@ from ledger.dialects.steps import DialectName
 from ledger.drivers.url import SecretSource, Url
 from ledger.engines.kinds import DEFAULT
 from ledger.engines.source import TenantSource
+from ledger.requests import BackupPolicy
 
 MAX_SECONDS: Final = 31_536_000.0
 """A year. What is longer is a slip of the finger, and "for ever" (`inf`) has no place in an event's JSON."""
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
-Backing = Literal["always", "each", "auto", "never"]
-"""When a tenant is backed up before a run changes it.
-
-`always`: before every run that applies something. `each`: before every migration, so
-that each can be undone from a backup alone. `auto`: when a pending
-migration's manifest requires it, or it is destructive. `never`.
-"""
-
 OutOfOrder = Literal["error", "apply"]
 """What to do with a pending version lower than one already applied."""
 
@@ -61,7 +54,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     url: Url
     path: Path | None = None
     secret: SecretSource = SecretSource()
-    backup: Backing = "always"
+    backup: BackupPolicy = "always"
     parallel: int = 16
     workers: int | Literal["auto"] = "auto"
     variables: dict[str, str] = {}

@@ -21,10 +21,11 @@ from ledger.config.check import (
     WrongKind,
     find_problem,
 )
-from ledger.config.model import Backing, OutOfOrder, Seconds, Timeouts
+from ledger.config.model import OutOfOrder, Seconds, Timeouts
 from ledger.drivers.url import DEFAULT_LEDGER
 from ledger.engines.source import Positive, RawTenants, Strings, Variables
 from ledger.errors import ConfigError
+from ledger.requests import BackupPolicy
 
 WorkerCount = Annotated[int, msgspec.Meta(ge=0)] | Literal["auto"]
 
@@ -35,7 +36,7 @@ class RawConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     url: str = DEFAULT_LEDGER
     migrations: str | Strings = "migrations"
     backups: str = "backups"
-    backup: Backing = "always"
+    backup: BackupPolicy = "always"
     parallel: Positive = 16
     workers: WorkerCount = "auto"
     variables: Variables = {}

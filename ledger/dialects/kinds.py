@@ -131,6 +131,11 @@ class StatementKind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         """Whether it creates an object and does not fail where one of that name is there already."""
         return self.verb == "CREATE" and (self.guarded or self.replaces) and not self.temporary
 
+    @property
+    def writes_schema(self) -> bool:
+        """Whether it lets the statements after it write the schema's own table (SQLite)."""
+        return self.kind == "pragma" and self.target.rpartition(".")[2].lower() == "writable_schema"
+
     def makes(self, *objects: str) -> bool:
         """Whether it creates an object of one of these kinds."""
         return self.verb == "CREATE" and self.object in objects

@@ -119,15 +119,16 @@ class Ongoing:
         self._end(outcome, time.perf_counter() - began)
 
     def report(self) -> RunReport:
-        """What has become of every tenant so far."""
+        """What has become of every tenant so far. A signal that found all of them done has cut nothing short."""
+        outcomes = tuple(
+            self._outcomes.get(target.name) or self._not_run(target) for target in self._targets
+        )
         return RunReport(
             run=self.ctx.run,
             command=self.ctx.command,
-            outcomes=tuple(
-                self._outcomes.get(target.name) or self._not_run(target) for target in self._targets
-            ),
+            outcomes=outcomes,
             duration_us=elapsed_us(self._began_ns),
-            interrupted=self.interrupted,
+            interrupted=self.interrupted and any(map(_is_left, outcomes)),
         )
 
     def _not_run(self, target: Target) -> Outcome:
@@ -137,3 +138,7 @@ class Ongoing:
             message=self.stopped or "the run ended before its turn",
             hint="Run the same command again; it goes on from there.",
         )
+
+
+def _is_left(outcome: Outcome) -> bool:
+    return outcome.result == "not_run" or outcome.error == "interrupted"

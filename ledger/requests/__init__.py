@@ -12,6 +12,12 @@ from ledger.requests.base import Count, File, Number, Request, Tenants, Word, pa
 
 How = Literal["auto", "script", "backup"]
 BackupPolicy = Literal["always", "each", "auto", "never"]
+"""When a tenant is backed up before a run changes it.
+
+`always`: before every run that applies something. `each`: before every migration, so
+that each can be undone from a backup alone. `auto`: when a pending
+migration's manifest requires it, or it is destructive. `never`.
+"""
 Task = Literal["optimize", "orphans", "archive"]
 Source = Literal["auto", "backup", "live"]
 

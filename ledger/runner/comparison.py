@@ -321,10 +321,11 @@ async def _replay(view: View, refs: Sequence[MigrationRef]) -> Schema | None:
         if migration.python is not None or migration.path.endswith(".py") or migration.sync:
             return None
         for step in migration.up.steps:
-            if dialect.classify(step.readable).kind in ROWS:
+            kind = dialect.classify(step.readable)
+            if kind.kind in ROWS:
                 continue
             # Rows decide: of such a guard, and of what is written into a schema's own table.
-            if "writable_schema" in step.sql.lower():
+            if kind.writes_schema:
                 return None
             if step.skip_if is not None:
                 if step.skip_if.kind == "sql":

@@ -276,3 +276,7 @@ def _may_pass(error: DriverError) -> bool:
     if isinstance(error, ConnectRefusedError):
         return error.code in _COMES_BACK
     return isinstance(error, (ConnectionLostError, QueryTimeoutError)) or error.code in _GAVE_WAY
+
+
+make_database: Final = ServerDatabase
+"""What `open_store` looks for in a module of this name."""

@@ -372,3 +372,7 @@ def _translated(error: sqlite3.Error, path: str) -> StoreUnavailableError:
     duplicate = isinstance(error, sqlite3.IntegrityError)
     kind = DuplicateKeyError if duplicate else StoreUnavailableError
     return kind(f"the ledger {path} {what}: {error}", hint=hint)
+
+
+make_database: Final = FileDatabase
+"""What `open_store` looks for in a module of this name."""

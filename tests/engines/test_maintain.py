@@ -99,7 +99,7 @@ async def test_a_row_that_is_referred_to_stays(
 async def test_a_fenced_runner_changes_nothing(
     adapter: Adapter, engine: Engine, target: Target
 ) -> None:
-    """Once a newer claim has passed, neither orphans nor old rows are touched."""
+    """Once a newer claim has passed, neither orphans nor old rows are touched, and no table is optimised."""
     async with engine.open(target) as session:
         await session.fence(epoch=1, ledger=LEDGER)
         maintenance = session.maintenance()
@@ -114,6 +114,8 @@ async def test_a_fenced_runner_changes_nothing(
             await maintenance.remove(what, lines, epoch=1, ledger=LEDGER)
         with pytest.raises(FencedError):
             await maintenance.mend(reference, limit=1, epoch=1, ledger=LEDGER)
+        with pytest.raises(FencedError):
+            await maintenance.optimize(epoch=1, ledger=LEDGER, deadline_seconds=60)
         with pytest.raises(TenantError, match="another ledger"):
             await maintenance.remove(what, lines, epoch=2, ledger="f" * 32)
     assert len(adapter.rows(target, ROWS)) == 5

@@ -582,6 +582,31 @@ class TestFailures:
             await _back_up(engine, tenant, tmp_path)
         assert "client" in caught.value.hint
 
+    @pytest.mark.parametrize("when", ["asked", "dumping"])
+    async def test_a_program_that_cannot_be_started(
+        self,
+        engine: MysqlEngine,
+        tenant: Tenant,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        when: str,
+    ) -> None:
+        """It is the program that is named, and not the file that it was to write."""
+        _in_place_of_dump(tmp_path, monkeypatch, "exit 1")
+        folder = tmp_path / "backups"
+        folder.mkdir()
+        if when == "dumping":
+            with pytest.raises(BackupError, match="exit code 1"):
+                await _back_up(engine, tenant, folder)
+        for program in (tmp_path / "programs").iterdir():
+            program.write_bytes(b"\x7fELF of another machine")
+        with pytest.raises(
+            BackupError, match="dump cannot be started: exec format error"
+        ) as caught:
+            await _back_up(engine, tenant, folder)
+        assert "PATH" in caught.value.hint
+        assert list(folder.iterdir()) == []
+
     async def test_symlink_is_not_followed(
         self, engine: MysqlEngine, tenant: Tenant, tmp_path: Path
     ) -> None:

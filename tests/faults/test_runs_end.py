@@ -55,6 +55,45 @@ def test_a_killed_run_is_abandoned_with_what_it_had_done(
     assert "abandoned" in world.ok("runs").out
 
 
+DONE_FIRST = {
+    "migrate": ("migrated", ("migrate", "--all-tenants", "--to", "001"), "engine.before_marker:2"),
+    "rollback": ("rolled_back", ("rollback", "--all-tenants", "-y"), "engine.before_marker:2"),
+    "restore": ("restored", ("restore", "--all-tenants", "-y"), "runner.after_claim:2"),
+    "reset": ("rolled_back", ("reset", "--all-tenants", "--to", "0", "-y"), "engine.before_marker:3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", DONE_FIRST)
+def test_a_killed_run_whose_first_tenant_was_done(command: str, make_world: MakeWorld) -> None:
+    """It is counted as what it is; typed again, the command takes it no further."""
+    done, arguments, point = DONE_FIRST[command]
+    world = make_world("sqlite", head="parallel = 1\n")
+    if command != "migrate":
+        world.ok("migrate", "--all-tenants", "--to", "002")
+    assert world.run(*arguments, failpoint=point).killed
+    left = {"not_run": len(world.tenants) - 2} if len(world.tenants) > 2 else {}
+    (killed, *_) = reversed(runs(world))
+    assert killed["outcomes"] == {done: 1, "interrupted": 1, **left}
+    world.ok(*arguments)
+    rows = world.ok("status", "--format", "json").json()["tenants"]
+    applied = {"migrate": ["001"], "rollback": ["001"], "restore": [], "reset": []}[command]
+    assert [row["applied"] for row in rows] == [applied] * len(world.tenants)
+
+
+def test_a_run_that_was_killed_since_was_at_work_then(make_world: MakeWorld) -> None:
+    """`status --at` goes by the lease of then, and not by the processes of today."""
+    world = make_world("sqlite", head="parallel = 1\n")
+    assert world.run(*ALL, failpoint="runner.after_claim").killed
+    events = world.ok("history", "--type", "started", "--format", "jsonl").lines()
+    then = datetime.fromisoformat(events[-1]["at"]) + timedelta(seconds=1)
+    rows = world.ok("status", "--at", then.isoformat(), "--format", "json").json()["tenants"]
+    assert [row["state"] for row in rows].count("running") == 1
+    (lock,) = [row["lock"] for row in rows if row["lock"]]
+    assert lock["run"] == events[-1]["run"]
+    rows = world.ok("status", "--format", "json").json()["tenants"]
+    assert [row["lock"] for row in rows if row["lock"]] == []
+
+
 def test_a_run_lives_as_long_as_its_process_or_its_lease() -> None:
     """On this host the process tells, elsewhere the lease by the ledger's clock."""
     now = datetime.now(UTC)

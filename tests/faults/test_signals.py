@@ -22,13 +22,16 @@ UPDATE {prefix}slow SET y = y + 1;
 SLEEPING = "INSERT%SLEEP"
 
 
-def begun(make_world: MakeWorld, *, seconds: float) -> tuple[ServerWorld, Program]:
-    """A run of one tenant at a time that stands in the slow statement of its first."""
+def begun(
+    make_world: MakeWorld, *, seconds: float, one: bool = False
+) -> tuple[ServerWorld, Program]:
+    """A run of one tenant at a time (of `one` only) that stands in the slow statement of its first."""
     world = make_world(
         "mariadb", head="parallel = 1\n", migrations={"001_slow.sql": SLOW % seconds}
     )
     assert isinstance(world, ServerWorld)
-    running = world.start(*ALL)
+    chosen = ("migrate", "--tenant", sorted(world.tenants)[0]) if one else ALL
+    running = world.start(*chosen)
     wait_for(lambda: world.running(SLEEPING), "the statement to run")
     return world, running
 
@@ -61,6 +64,18 @@ def test_the_first_signal_finishes_what_is_in_hand(
     runs = world.ok("runs", "--format", "json").json()
     assert "interrupted" in str(runs)
     converges(world)
+
+
+@pytest.mark.fault("SIGINT")
+def test_a_signal_during_the_last_tenant(make_world: MakeWorld) -> None:
+    """It comes to its end, and nothing is left to continue: the command has done what it was to do."""
+    world, running = begun(make_world, seconds=1.5, one=True)
+    running.send(signal.SIGINT)
+    ended = running.wait()
+    assert ended.code == 0, ended
+    assert "stopped by SIGINT" in ended.err and "1 migrated" in ended.out
+    assert "To continue" not in ended.out + ended.err
+    assert world.ok("runs", "--format", "json").json()[-1]["state"] == "finished"
 
 
 @pytest.mark.fault("SIGINT")

@@ -198,3 +198,31 @@ def test_on_a_server_too(engine: str, tmp_path: Path, make_place: MakePlace) -> 
     found = place.ok("status", "--at", then, "--format", "json").json()
     assert found["basis"] == "recorded"
     assert [(row["state"], row["pending"]) for row in found["tenants"]] == [("current", [])] * 2
+
+
+async def test_a_tenant_that_was_not_chosen_keeps_its_own_migrations(tmp_path: Path) -> None:
+    """As they were when a run last chose it; of one that came since only what it has applied is known."""
+    fleet = Fleet(tmp_path, tenants=1)
+    others = [tmp_path / "others" / f"{name}.db" for name in ("o1", "o2")]
+    for folder in ("others", "its_own"):
+        (tmp_path / folder).mkdir()
+    for version in ("001", "002"):
+        path = tmp_path / "its_own" / f"{version}_own.sql"
+        path.write_text(f"CREATE TABLE own_{version} (id INTEGER);\n")
+    fleet.config.write_text(
+        fleet.config.read_text() + '[[tenants]]\nsqlite = "others/*.db"\nmigrations = "its_own"\n'
+    )
+    others[0].touch()
+    await fleet.open().migrate(to="001")
+    others[1].touch()
+    fleet.run("t9", "CREATE TABLE mine (id)")
+    await fleet.open().migrate(["t*"])
+    then = await moment(fleet.open())
+    (tmp_path / "its_own" / "002_own.sql").unlink()
+    await fleet.open().migrate()
+    found = await fleet.open().status(at=then)
+    assert [(row.tenant, row.set, row.pending) for row in found.tenants] == [
+        ("o1", "its_own", ("002",)),
+        ("t0", "migrations", ()),
+        ("t9", "migrations", ()),
+    ]

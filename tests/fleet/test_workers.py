@@ -230,6 +230,47 @@ async def test_the_first_failure_stops_workers_too(tmp_path: Path) -> None:
     assert {row.lock for row in (await fleet.open().status()).tenants} == {None}
 
 
+class Ends(Progress):
+    """Keeps how each tenant ended."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, str] = {}
+
+    def tenant_finished(self, name: str, outcome: str, detail: str, seconds: float) -> None:
+        self.of[name] = f"{outcome}: {detail}"
+
+
+async def test_a_cancelled_run_that_cannot_record_its_end_says_so(tmp_path: Path) -> None:
+    """Each claim that stays open is reported as that, with the reason."""
+    fleet = Fleet(tmp_path, tenants=3, extra=WORKERS)
+    await fleet.open().migrate()
+    fleet.write("002_slow.sql", SLOW)
+    ends = Ends()
+    with anyio.CancelScope() as scope:
+
+        async def cancel() -> None:
+            with anyio.fail_after(30):
+                while len(
+                    [row async for row in fleet.open().history(type="started", migration="002")]
+                ) < 3:  # fmt: skip
+                    await anyio.sleep(0.02)
+            with closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
+                database.execute(
+                    "CREATE TRIGGER no_more BEFORE INSERT ON events"
+                    " BEGIN SELECT RAISE(ABORT, 'nothing more is taken'); END"
+                )
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(cancel)
+            ledger = fleet.open()
+            ledger.progress = ends
+            await ledger.migrate()
+    assert sorted(ends.of) == ["t0", "t1", "t2"]
+    for said in ends.of.values():
+        assert "could not be recorded" in said and "nothing more is taken" in said
+
+
 async def test_a_cancelled_run_ends_its_workers_and_its_claims(tmp_path: Path) -> None:
     """What was in hand is rolled back, its claims end with an event, and the next run goes on."""
     fleet = Fleet(tmp_path, tenants=6, extra=WORKERS)

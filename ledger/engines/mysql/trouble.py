@@ -17,7 +17,7 @@ from ledger.drivers.mysql_errors import (
     QueryTimeoutError,
 )
 from ledger.engines.base import Target
-from ledger.errors import StepFailedError, TenantError, UnreachableError
+from ledger.errors import LockedError, StepFailedError, TenantError, UnreachableError
 from ledger.scripts.model import Step
 
 NO_SUCH_TABLE: Final = 1146
@@ -64,6 +64,15 @@ def lost(error: DriverError, target: Target, doing: str = "") -> UnreachableErro
     )
 
 
+def locked(error: QueryError, target: Target, doing: str, *, stays: str = "") -> LockedError:
+    """Another connection has kept a lock; `stays` says what of the work is done already."""
+    return LockedError(
+        f"{doing}: another connection has kept a lock for too long ({error.message}){stays}",
+        hint="End what holds it (SHOW FULL PROCESSLIST shows the connections), then run the command again.",
+        tenant=target.name,
+    )
+
+
 @contextmanager
 def translated(target: Target, doing: str = "") -> Iterator[None]:
     """Driver errors that the block does not handle leave as TenantError."""
@@ -74,6 +83,8 @@ def translated(target: Target, doing: str = "") -> Iterator[None]:
     except (ConnectionLostError, QueryTimeoutError) as error:
         raise lost(error, target, doing) from error
     except QueryError as error:
+        if error.code == LOCK_WAIT:
+            raise locked(error, target, doing) from error
         hint = "Run the command again; if it stays so, see the server's own log."
         if error.code in NO_PRIVILEGE:
             hint = "Grant the account the privilege that the message names."

@@ -80,7 +80,7 @@ def marks_connection(sql: str) -> bool:
 @lru_cache(maxsize=2048)
 def writes_schema(sql: str) -> bool:
     """Whether the statement lets later ones write sqlite_master itself, which SQLite does not read again."""
-    return first_words(sql)[0] == "PRAGMA" and "writable_schema" in sql.lower()
+    return SQLITE.classify(sql).writes_schema
 
 
 @lru_cache(maxsize=2048)

@@ -167,13 +167,7 @@ class Bulk:
         ctx = self._ctx
         batch = await self._durable(batch, queue)
         requests = [self._request(tenant) for tenant in batch]
-        outcomes: Sequence[tuple[Recorded, ...] | StoreError]
-        try:
-            outcomes = await ctx.store.append_all(requests)
-        except StoreError as error:
-            outcomes = [error] * len(batch)
-        if rows := [row for each in outcomes if isinstance(each, tuple) for row in each]:
-            ctx.fold(rows)
+        outcomes = await self._append(requests)
         going: list[BulkTenant] = []
         for tenant, request, outcome in zip(batch, requests, outcomes, strict=True):
             if isinstance(outcome, tuple):
@@ -189,6 +183,19 @@ class Bulk:
                 queue.finished(failed, tenant.seconds)
         await self._announce(going, queue)
         await self._order(going)
+
+    async def _append(
+        self, requests: Sequence[Prepared]
+    ) -> Sequence[tuple[Recorded, ...] | StoreError]:
+        """What became of each, in one append; what is recorded is folded."""
+        outcomes: Sequence[tuple[Recorded, ...] | StoreError]
+        try:
+            outcomes = await self._ctx.store.append_all(requests)
+        except StoreError as error:
+            outcomes = [error] * len(requests)
+        if rows := [row for each in outcomes if isinstance(each, tuple) for row in each]:
+            self._ctx.fold(rows)
+        return outcomes
 
     async def _durable(self, batch: Sequence[BulkTenant], queue: BulkQueue) -> Sequence[BulkTenant]:
         """Those whose commits no power loss can undo, before the ledger says anything of them."""
@@ -310,29 +317,40 @@ class Bulk:
 
     async def _interrupt(self, queue: BulkQueue) -> None:
         """The work is ended at once; the claims of what was worked on end with an event."""
-        ctx = self._ctx
         tenants = list(self._claimed.values())
+        requests = [self._interrupted(tenant) for tenant in tenants]
+        unrecorded: dict[str, StoreError | None] = dict.fromkeys(self._claimed)
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_SECONDS):
             await self._executor.cancel()
-            requests = []
-            for tenant in tenants:
-                name = tenant.target.name
-                error = interrupted(name)
-                event = failed_event(
-                    ctx.command,
-                    error,
-                    migration=tenant.migration.ref,
-                    direction="up",
-                    duration_us=tenant.worked_us,
-                )
-                requests.append(ctx.prepared(name, [("failed", ev.encode_body(event))]))
-                if tenant.announced is not None:
-                    tenant.announced.withdraw()
-                outcome = failure(name, error, done=tuple(tenant.done))
-                outcome = msgspec.structs.replace(outcome, error="interrupted")
-                queue.finished(outcome, tenant.seconds)
-            if requests:
-                await ctx.store.append_all(requests)
+            outcomes = await self._append(requests) if requests else ()
+            for tenant, appended in zip(tenants, outcomes, strict=True):
+                if isinstance(appended, StoreError):
+                    unrecorded[tenant.target.name] = appended
+                else:
+                    del unrecorded[tenant.target.name]
+        for tenant in tenants:
+            name = tenant.target.name
+            if tenant.announced is not None:
+                tenant.announced.withdraw()
+            error = interrupted(name)
+            if name in unrecorded:
+                why = unrecorded[name] or "the ledger did not answer in time"
+                error.message += f"; and that could not be recorded: {why}"
+            outcome = failure(name, error, done=tuple(tenant.done))
+            outcome = msgspec.structs.replace(outcome, error="interrupted")
+            queue.finished(outcome, tenant.seconds)
+
+    def _interrupted(self, tenant: BulkTenant) -> Prepared:
+        """The end of a claim whose work was cut short."""
+        name = tenant.target.name
+        event = failed_event(
+            self._ctx.command,
+            interrupted(name),
+            migration=tenant.migration.ref,
+            direction="up",
+            duration_us=tenant.worked_us,
+        )
+        return self._ctx.prepared(name, [("failed", ev.encode_body(event))])
 
 
 class _Rate:

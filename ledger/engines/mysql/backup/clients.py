@@ -46,10 +46,16 @@ async def dump_program(
     search = os.environ.get("PATH", os.defpath)
     key = (server.flavor, search)
     if key not in found:
-        programs = [
-            program for program in [await _program(name) for name in _NAMES] if program is not None
-        ]
+        programs: list[DumpProgram] = []
+        refused: list[BackupError] = []
+        for path in filter(None, map(shutil.which, _NAMES)):
+            try:
+                programs += await _asked(path)
+            except OSError as error:
+                refused.append(cannot_start(path, error, tenant=tenant))
         programs.sort(key=lambda client: client.flavor != server.flavor)
+        if not programs and refused:
+            raise refused[0]
         if not programs:
             raise BackupError(
                 "neither mariadb-dump nor mysqldump is installed, so that no backup can be made",
@@ -63,10 +69,17 @@ async def dump_program(
 _NAMES: Final = ("mariadb-dump", "mysqldump")
 
 
-async def _program(name: str) -> DumpProgram | None:
-    path = shutil.which(name)
-    if path is None:
-        return None
+def cannot_start(path: str, error: OSError, *, tenant: str) -> BackupError:
+    """The error for a dump program that the system does not start."""
+    return BackupError(
+        f"the dump program {path} cannot be started: {(error.strerror or str(error)).lower()}",
+        hint="Install it again, or put another one before it in PATH; or run with --no-backup.",
+        tenant=tenant,
+    )
+
+
+async def _asked(path: str) -> list[DumpProgram]:
+    """The program, if it gives its version. Raises OSError if it cannot be started."""
     with anyio.move_on_after(VERSION_SECONDS):
         done = await anyio.run_process(
             [path, "--no-defaults", "--version"],
@@ -75,10 +88,11 @@ async def _program(name: str) -> DumpProgram | None:
             env=clean_environment(),
         )
         if done.returncode == 0:
-            return DumpProgram(
-                path=path, flavor="mariadb" if b"MariaDB" in done.stdout else "mysql"
+            flavor: Literal["mariadb", "mysql"] = (
+                "mariadb" if b"MariaDB" in done.stdout else "mysql"
             )
-    return None
+            return [DumpProgram(path=path, flavor=flavor)]
+    return []
 
 
 def clean_environment() -> dict[str, str]:

@@ -18,7 +18,12 @@ from ledger.drivers.mysql import quote_identifier
 from ledger.drivers.mysql_errors import SERVER_FULL
 from ledger.drivers.secrets import read_secret
 from ledger.drivers.url import Secret
-from ledger.engines.mysql.backup.clients import DumpProgram, clean_environment, defaults_file
+from ledger.engines.mysql.backup.clients import (
+    DumpProgram,
+    cannot_start,
+    clean_environment,
+    defaults_file,
+)
 from ledger.engines.mysql.backup.container import CHUNK_BYTES, Writer
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema.model import Listing
@@ -97,12 +102,15 @@ async def _attempt(
     """One run of the program. False if the server had no place for it and this was not the `last`."""
     password = await read_secret(opened.target.secret)
     with defaults_file(opened.url, password) as (options, descriptors):
-        process = await anyio.open_process(
-            [program.path, f"--defaults-file={options}", *arguments],
-            stdin=subprocess.DEVNULL,
-            env=clean_environment(),
-            pass_fds=descriptors,
-        )
+        try:
+            process = await anyio.open_process(
+                [program.path, f"--defaults-file={options}", *arguments],
+                stdin=subprocess.DEVNULL,
+                env=clean_environment(),
+                pass_fds=descriptors,
+            )
+        except OSError as error:
+            raise cannot_start(program.path, error, tenant=opened.tenant) from error
         try:
             return await _pump(opened, process, writer, password, last=last)
         finally:

@@ -36,6 +36,7 @@ from ledger.engines.mysql.drop import drop_object
 from ledger.engines.mysql.lock.fence import with_restoring
 from ledger.engines.mysql.lock.marker import RoutineGrant
 from ledger.engines.mysql.opened import Opened
+from ledger.engines.mysql.trouble import LOCK_WAIT, locked
 from ledger.errors import RestoreError
 
 READ_FENCE_EVERY: Final = 64
@@ -214,6 +215,13 @@ async def _feed(opened: Opened, backup: Path, contents: Contents, *, epoch: int)
             try:
                 await connection.execute(sql, seconds=NO_DEADLINE)
             except QueryError as error:
+                if error.code == LOCK_WAIT:
+                    raise locked(
+                        error,
+                        opened.target,
+                        "restore",
+                        stays="; the tenant holds a part of the backup",
+                    ) from error
                 raise RestoreError(
                     f"statement {number} of the backup ({_head(sql)}) was refused: {error}",
                     hint="Correct what the message names and run the restore again; the tenant holds "

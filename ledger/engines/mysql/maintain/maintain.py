@@ -17,6 +17,7 @@ import anyio
 from ledger import failpoints
 from ledger.drivers.mysql import Row
 from ledger.drivers.mysql import quote_identifier as quoted
+from ledger.engines.entries import require_epoch
 from ledger.engines.maintain import (
     Archivable,
     Old,
@@ -72,10 +73,12 @@ class MysqlMaintenance:
         """OPTIMIZE TABLE and ANALYZE TABLE, one table after the other."""
         opened = self._opened
         with translated(opened.target, "optimize"):
-            await self._require_ours(ledger)
+            await self._require_ours(ledger, epoch=epoch)
             tables = (await opened.reader.listing(opened.connection)).tables
             notes: list[str] = []
             for table in tables:
+                # No lock outlives such a statement: the fence is asked for before each table.
+                await self._require_ours(ledger, epoch=epoch)
                 for verb in ("OPTIMIZE", "ANALYZE"):
                     rows = await opened.connection.fetch(
                         f"{verb} TABLE {quoted(table)}", seconds=deadline_seconds
@@ -302,16 +305,17 @@ class MysqlMaintenance:
         await self._opened.connection.execute(SETTINGS)
         self._opened.soil()
 
-    async def _require_ours(self, ledger: str) -> None:
+    async def _require_ours(self, ledger: str, *, epoch: int) -> None:
         found = await self._opened.table.read(self._opened.connection)
         require_ledger(found, ledger=ledger, tenant=self._tenant)
+        require_epoch(found.epoch, epoch, tenant=self._tenant)
 
     @asynccontextmanager
     async def _transaction(self, *, epoch: int, ledger: str, doing: str) -> AsyncIterator[None]:
         """One transaction under the fence; rolled back, and the server waited for, if it fails."""
         opened = self._opened
         with translated(opened.target, doing):
-            await self._require_ours(ledger)
+            await self._require_ours(ledger, epoch=epoch)
             await self._set_up()
             await opened.connection.begin()
             try:
