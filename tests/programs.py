@@ -8,6 +8,7 @@ to start: the command's own, installed one, streams that are closed, signals bef
 from __future__ import annotations
 
 import atexit
+import io
 import json
 import os
 import select
@@ -17,11 +18,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import pytest
 
+from ledger.cli import invoke
 from tests.servers import ROOT
 from tests.zygote import Request
 
@@ -169,6 +173,18 @@ def start(
 def run(module: str, *arguments: str, seconds: float = PROGRAM_SECONDS, **more: Any) -> Ended:
     """Start a program (see `start`) and wait for its end."""
     return start(module, *arguments, **more).wait(seconds)
+
+
+def here(*arguments: str, cwd: Path, environment: Mapping[str, str]) -> Ended:
+    """The command `ledger` in this process: what it costs to look. Not while an event loop runs."""
+    written = io.BytesIO(), io.BytesIO()
+    out, err = (io.TextIOWrapper(one, "utf-8", write_through=True) for one in written)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(cwd)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        code = invoke(arguments)
+    return Ended(code, *(one.getvalue().decode(errors="backslashreplace") for one in written))
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = PROGRAM_SECONDS) -> None:
