@@ -242,6 +242,8 @@ class TextCheck:
                 continue
             if isinstance(event, FleetSeen):
                 self._name(event.fleet, "", "fleet", seq)
+                for sha256 in event.follows if event.partial else ():
+                    self._name(sha256, "", "fleet", seq)
             elif isinstance(event, RunStarted) and event.plan:
                 self._name(event.plan, "", "plan", seq)
             for ref in migrations_in(event):

@@ -12,6 +12,7 @@ import anyio
 import msgspec
 
 from ledger import events as ev
+from ledger.calls.discovery import exact_names
 from ledger.calls.history import require_history
 from ledger.calls.opened import Look, Opened, opened
 from ledger.calls.tenants import (
@@ -34,7 +35,7 @@ from ledger.errors import (
 )
 from ledger.fleet.progress import Progress
 from ledger.fleet.signals import Signals
-from ledger.fleet.state import load_fleet
+from ledger.fleet.state import knows_some, load_fleet
 from ledger.projections import FleetState
 from ledger.requests import BackupPolicy
 from ledger.requests.base import File, Tenants, Word, patterns, require
@@ -142,7 +143,7 @@ class Connection:
                 ready = await stack.enter_async_context(self._open(create=False))
             except NoLedgerError:
                 async with self._empty() as empty:
-                    await self._require_right(empty, FleetState())
+                    await self._require_right(empty)
                 raise
             yield ready
 
@@ -192,21 +193,19 @@ class Connection:
     async def _refuse_strangers(self, tenants: Tenants) -> None:
         """Without a ledger: raises WrongLedgerError if one of the tenants belongs to another."""
         async with self._empty() as ready:
-            await self._require_right(ready, FleetState(), tenants)
+            await self._require_right(ready, tenants)
 
-    async def _require_right(
-        self, ready: Opened, fleet: FleetState, tenants: Tenants = "*"
-    ) -> None:
+    async def _require_right(self, ready: Opened, tenants: Tenants = "*") -> None:
         """For calls that read events alone: raises WrongLedgerError where this ledger has ended nothing
         on any tenant, or knows none of `tenants`, and another one has.
 
         What is wrong with the tenants themselves is not said here.
         """
-        known = [name for name, state in fleet.tenants.items() if state.mark is not None]
-        if tenants == "*" and known:
+        if tenants == "*" and await knows_some(ready.store):
             return
         try:
             chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
+            fleet = await _fleet_of(ready, chosen)
             await self._with_strangers(ready, chosen, fleet, refuse=True)
         except WrongLedgerError:
             raise
@@ -215,14 +214,17 @@ class Connection:
 
     async def _require_history(self, ready: Opened, tenant: str | None) -> None:
         """Raises UnknownTenantError, or WrongLedgerError where another ledger knows the tenant."""
-        fleet = await load_fleet(ready.store)
         if tenant is None:
-            await self._require_right(ready, fleet)
+            await self._require_right(ready)
+            return
+        store = ready.store
+        names = exact_names([tenant])
+        if names and (await load_fleet(store, names)).tenants:
             return
         try:
-            require_history(fleet, tenant)
+            require_history(await load_fleet(store), tenant)
         except UnknownTenantError:
-            await self._require_right(ready, fleet, tenant)
+            await self._require_right(ready, tenant)
             raise
 
     async def _with_strangers(
@@ -283,11 +285,16 @@ class Connection:
     async def _look(self, tenants: Tenants) -> AsyncIterator[Look]:
         """A call that changes nothing: the tenants, and what the ledger knows of them."""
         async with self._reading() as ready:
-            fleet = await load_fleet(ready.store)
-            chosen = await self._with_strangers(ready, await self._choose(ready, tenants), fleet)
-            yield Look(ready, fleet, chosen)
+            chosen = await self._choose(ready, tenants)
+            fleet = await _fleet_of(ready, chosen)
+            yield Look(ready, fleet, await self._with_strangers(ready, chosen, fleet))
 
     async def _choose(self, ready: Opened, tenants: Tenants) -> Chosen:
         chosen = await choose_tenants(self.config, ready.engines, patterns(tenants))
         self.lost = chosen.found.lost
         return chosen
+
+
+async def _fleet_of(ready: Opened, chosen: Chosen) -> FleetState:
+    """What the ledger knows of the chosen tenants; of all, unless those were found by their names."""
+    return await load_fleet(ready.store, () if chosen.found.whole else chosen.names)

@@ -16,7 +16,7 @@ from ledger.api.audits import Audits
 from ledger.calls.tenants import gone_tenants
 from ledger.engines.base import Target
 from ledger.errors import UsageError
-from ledger.fleet.state import load_fleet
+from ledger.fleet.state import load_runs
 from ledger.requests.base import Request, takes
 from ledger.stores.base import Head
 
@@ -276,7 +276,7 @@ class Ledger(Audits):
         async with self._ready() as ready:
             kept = await kept_backups(ready.store)
             if not kept:
-                await self._require_right(ready, await load_fleet(ready.store))
+                await self._require_right(ready)
             names = tenants_named(kept, request.patterns)
             try:
                 chosen = await self._choose(ready, request.tenants)
@@ -344,11 +344,9 @@ class Ledger(Audits):
         from ledger.calls.runs import described
 
         async with self._ready() as ready:
-            fleet = await load_fleet(ready.store)
-            await self._require_right(ready, fleet)
-            runs = sorted(fleet.runs.values(), key=lambda run: (run.started_at, run.run))
-            newest = runs[-request.limit :] if request.limit else runs
-            return await described(ready.store, newest, now=await ready.store.now())
+            await self._require_right(ready)
+            runs = await load_runs(ready.store, newest=request.limit)
+            return await described(ready.store, runs, now=await ready.store.now())
 
     @takes(ask.ReadStats)
     async def stats(self, request: ask.ReadStats) -> Stats:

@@ -14,15 +14,15 @@ import msgspec
 from ledger.api.status import Status, build_status
 from ledger.calls.discovery import Found
 from ledger.calls.opened import Opened
+from ledger.calls.seen import seen_fleet
 from ledger.calls.tenants import Chosen, matches_any, scope_of
 from ledger.drivers.url import NOWHERE
 from ledger.engines.base import Target
 from ledger.errors import UnknownTenantError
-from ledger.fleet.recorded import UNKNOWN, RecordedFleet, RecordedSet, catalogue_of, read_fleet
+from ledger.fleet.recorded import UNKNOWN, RecordedFleet, RecordedSet, catalogue_of
 from ledger.fleet.state import replay_fleet
 from ledger.plan import Catalogue, standing
 from ledger.projections import FleetState, TenantState, parse_time
-from ledger.runner.kept import kept_text
 from ledger.scripts.model import DialectName
 from ledger.stores.base import Filter, Head
 from ledger.stores.filters import moment_text
@@ -49,7 +49,7 @@ async def status_of(
     that had events. Raises UnknownTenantError, ChainBrokenError.
     """
     store = ready.store
-    recorded = await _recorded(ready, fleet)
+    recorded = await _recorded(ready, fleet, moment)
     options = ready.options()
     if recorded is None:
         today = await choose(ready, names)
@@ -71,13 +71,13 @@ async def status_of(
     return msgspec.structs.replace(status, basis="today" if recorded is None else "recorded")
 
 
-async def _recorded(ready: Opened, fleet: FleetState) -> RecordedFleet | None:
+async def _recorded(ready: Opened, fleet: FleetState, moment: str) -> RecordedFleet | None:
     """The fleet as this configuration last recorded it; where it never did, as any other did."""
     own = fleet.seen.get(scope_of(ready.config))
     seen = own or max(fleet.seen.values(), key=lambda row: row.seq, default=None)
     if seen is None:
         return None
-    return read_fleet(await kept_text(ready.store, seen.fleet, "fleet"))
+    return await seen_fleet(ready.store, seen, until=moment)
 
 
 def _chosen(

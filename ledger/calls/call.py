@@ -9,22 +9,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ledger import events as ev
-from ledger import projections
+from ledger.calls.discovery import discover
 from ledger.calls.opened import Opened
+from ledger.calls.seen import is_seen, news_of_fleet
 from ledger.calls.tenants import Chosen, Stranger, choose_tenants
 from ledger.config import MAX_SECONDS
 from ledger.engines.base import Engine, Seen, Target
-from ledger.errors import ChainBrokenError, ConfigError, LedgerError
+from ledger.errors import ConfigError, LedgerError
 from ledger.fleet.progress import Progress
-from ledger.fleet.recorded import (
-    Beginning,
-    Kept,
-    RecordedFleet,
-    kept,
-    read_fleet,
-    record_fleet,
-    record_plan,
-)
+from ledger.fleet.recorded import Beginning, kept, record_plan
 from ledger.fleet.report import RunReport
 from ledger.fleet.run import Bounds, failed_before, run_fleet
 from ledger.fleet.state import load_fleet, save_after_run
@@ -34,7 +27,6 @@ from ledger.requests import BackupPolicy
 from ledger.runner.backups import prepare_folder
 from ledger.runner.context import RunContext, Settings
 from ledger.runner.holder import new_run_id
-from ledger.runner.kept import kept_text
 from ledger.runner.outcome import Outcome, failure
 from ledger.runner.preflight import preflight
 
@@ -73,11 +65,18 @@ async def begin(
             f"lease_seconds is {config.lease_seconds}",
             hint=f"Give seconds, more than 0 and at most {MAX_SECONDS:.0f}.",
         )
-    chosen = await choose_tenants(config, ready.engines, patterns)
+    chosen, fleet = await _chosen(ready, patterns, runs=command == "rollback")
+
+    async def peers() -> tuple[Sequence[Target], FleetState]:
+        if fleet.whole:
+            return chosen.found.targets, fleet
+        found = await discover(config, ready.engines)
+        return found.targets, await load_fleet(ready.store)
+
     ctx = RunContext(
         store=ready.store,
         ledger_id=ready.store.ledger_id,
-        fleet=await load_fleet(ready.store),
+        fleet=fleet,
         settings=Settings(
             backups=config.backups,
             backup=backup or config.backup,
@@ -92,9 +91,27 @@ async def begin(
         actor=actor,
         watcher=progress,
         reason=reason,
-        peers=chosen.found.targets,
+        peers=peers,
     )
+    states = [ctx.state(target.name) for target in chosen.targets]
+    if any(one.adopted and not one.reference for one in states):
+        await ctx.references.ask_peers()
     return ctx, await _with_kept(ctx, chosen)
+
+
+async def _chosen(
+    ready: Opened, patterns: Sequence[str], *, runs: bool
+) -> tuple[Chosen, FleetState]:
+    """The tenants, and what the ledger knows of them; of the whole fleet, unless some are named and follow
+    what was recorded when it was last seen: then of those alone, whatever its size.
+    """
+    chosen = await choose_tenants(ready.config, ready.engines, patterns)
+    if not chosen.found.whole:
+        fleet = await load_fleet(ready.store, chosen.names, runs=runs)
+        if is_seen(chosen, fleet.seen.get(chosen.scope)):
+            return chosen, fleet
+        chosen = await choose_tenants(ready.config, ready.engines, patterns, whole=True)
+    return chosen, await load_fleet(ready.store)
 
 
 async def _with_kept(ctx: RunContext, chosen: Chosen) -> Chosen:
@@ -198,8 +215,9 @@ class Call:
                 (outcome.tenant, _taken_over(outcome, strangers)) for outcome in made.outcomes
             )
             await save_after_run(ctx)
-        elif not strangers and (seen := await news_of_fleet(ctx, chosen)) is not None:
-            await ctx.record_fleet(seen[0], scripts={seen[1].sha256: seen[1].text})
+        elif chosen.found.whole and not strangers and (seen := await news_of_fleet(ctx, chosen)):
+            ((event, text),) = seen
+            await ctx.record_fleet(event, scripts={text.sha256: text.text})
             await save_after_run(ctx)
         return msgspec.structs.replace(
             made,
@@ -238,7 +256,7 @@ class Call:
             self.ctx.command,
             todo,
             work_of,
-            fleet=seen[1].sha256 if seen is not None else last.fleet if last is not None else "",
+            fleet=seen[0][0].fleet if seen else last.fleet if last is not None else "",
             target=target_version,
             options=options,
         )
@@ -261,45 +279,6 @@ def _statements(
         if (migration.ref.set, migration.ref.version) in wanted
         for step in (*migration.up.steps, *migration.sync)
     )
-
-
-async def news_of_fleet(ctx: RunContext, chosen: Chosen) -> tuple[ev.FleetSeen, Kept] | None:
-    """What is to be recorded of which tenants there are and what they follow, unless that is what was last seen.
-
-    Not where a source did not answer: its tenants are not gone.
-    """
-    if not chosen.found.answered:
-        return None
-    last = ctx.fleet.seen.get(chosen.scope)
-    before = None
-    if last is not None and len(chosen.known) < len(chosen.found.targets):
-        before = await _seen_before(ctx, last)
-    fleet = record_fleet(
-        chosen.found.targets, chosen.known, before, out_of_order=chosen.out_of_order
-    )
-    now = kept(fleet)
-    if last is not None and last.fleet == now.sha256:
-        return None
-    if last is not None and before is None:
-        before = await _seen_before(ctx, last)
-    old = before.names if before is not None else fleet.names
-    event = ev.FleetSeen(
-        scope=chosen.scope,
-        fleet=now.sha256,
-        tenants=len(fleet.tenants),
-        previous=last.fleet if last is not None else "",
-        came=tuple(sorted(fleet.names - old)),
-        gone=tuple(sorted(old - fleet.names)),
-    )
-    return event, now
-
-
-async def _seen_before(ctx: RunContext, last: projections.Seen) -> RecordedFleet | None:
-    """What was last seen; None for a text that is missing or was changed, which `verify` names."""
-    try:
-        return read_fleet(await kept_text(ctx.store, last.fleet, "fleet"))
-    except ChainBrokenError:
-        return None
 
 
 def _taken_over(outcome: Outcome, strangers: Mapping[str, Stranger]) -> Outcome:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -37,6 +37,9 @@ from ledger.scripts.placeholders import validate_identifier_value
 
 MAX_NAME: Final = 128
 SOURCES_AT_ONCE: Final = 16
+NAMES_AT_ONCE: Final = 64
+"""Tenants that are asked for one by one; for more, all are asked for at once."""
+GLOB: Final = frozenset("*?[]")
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +55,14 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """All tenants by name, the sources that did not answer, and what cannot be a tenant."""
+    """All tenants by name, the sources that did not answer, and what cannot be a tenant.
+
+    Without `whole` only some were asked for, and nothing follows from a tenant's absence.
+    """
 
     targets: tuple[Target, ...]
     lost: tuple[Lost, ...] = ()
+    whole: bool = True
 
     @property
     def answered(self) -> bool:
@@ -82,10 +89,10 @@ class Engines:
         self._open.clear()
 
 
-async def discover(config: Config, engines: Engines) -> Found:
-    """Ask every source.
+async def discover(config: Config, engines: Engines, only: Collection[str] | None = None) -> Found:
+    """Ask every source: for all tenants, or for those of these names, which costs the same in any fleet.
 
-    Raises ConfigError for repeated names and repeated databases, for unsafe names where the
+    More may come than those. Raises ConfigError for repeated names and repeated databases, for unsafe names where the
     configuration itself has them or where there are no others, and for an application's
     functions that cannot be imported.
     """
@@ -96,7 +103,10 @@ async def discover(config: Config, engines: Engines) -> Found:
             load(source.application)
     own = config.url.place
     places: dict[tuple[object, ...], Target] = {}
-    for source, found in zip(config.tenants, await _all_sources(config, engines), strict=True):
+    if only is not None:
+        only = _natural_names(config.tenants, only)
+    answers = await _all_sources(config, engines, only)
+    for source, found in zip(config.tenants, answers, strict=True):
         if isinstance(found, TenantError):
             lost.append(Lost(source=source.source, engine=source.engine, error=found))
         elif isinstance(found, LedgerError):
@@ -123,15 +133,42 @@ async def discover(config: Config, engines: Engines) -> Found:
     if not targets and lost and all(source.aside for source in lost):
         raise ConfigError(f"{lost[0].source}: {lost[0].error.message}", hint=lost[0].error.hint)
     ordered = tuple(targets[name] for name in sorted(targets))
-    return Found(targets=_with_neighbours(ordered), lost=tuple(lost))
+    return Found(targets=_with_neighbours(ordered), lost=tuple(lost), whole=only is None)
 
 
-async def _all_sources(config: Config, engines: Engines) -> list[list[Target | Lost] | LedgerError]:
+def _natural_names(
+    sources: Sequence[TenantSource], names: Collection[str]
+) -> frozenset[str] | None:
+    """What the tenants of these names are called in their sources; None where only asking for all settles that.
+
+    Each source is asked for all of them, so that one that gives the same database another name is noticed.
+    """
+    if len(sources) > 1 and sum(bool(one.prefix) or one.kind == "prefixes" for one in sources) > 1:
+        # They may have each other's neighbours.
+        return None
+    found: set[str] = set()
+    for source in sources:
+        before, template, after = source.name.partition("{name}")
+        if not template or template in after:
+            return None
+        found.update(
+            name[len(before) : len(name) - len(after)]
+            for name in names
+            if len(name) > len(before) + len(after)
+            and name.startswith(before)
+            and name.endswith(after)
+        )
+    return frozenset(found)
+
+
+async def _all_sources(
+    config: Config, engines: Engines, only: Collection[str] | None
+) -> list[list[Target | Lost] | LedgerError]:
     """What each source names, or its error; a server that does not answer keeps no other waiting."""
 
     async def ask(source: TenantSource) -> list[Target | Lost] | LedgerError:
         try:
-            return [found async for found in _from_source(config, source, engines)]
+            return [found async for found in _from_source(config, source, engines, only)]
         except LedgerError as error:
             return error
 
@@ -194,6 +231,12 @@ def _with_neighbours(targets: Sequence[Target]) -> tuple[Target, ...]:
     return tuple(marked)
 
 
+def exact_names(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The tenants' names, if a few are asked for by name; nothing where others may be meant too."""
+    few = len(patterns) <= NAMES_AT_ONCE and not any(set(one) & GLOB for one in patterns)
+    return tuple(dict.fromkeys(patterns)) if few else ()
+
+
 def choose(found: Found, patterns: Sequence[str]) -> tuple[Target, ...]:
     """The tenants that any of the names or globs matches; each must match one.
 
@@ -233,20 +276,20 @@ def _place(target: Target) -> str:
 
 
 async def _from_source(
-    config: Config, source: TenantSource, engines: Engines
+    config: Config, source: TenantSource, engines: Engines, only: Collection[str] | None
 ) -> AsyncIterator[Target | Lost]:
     if source.kind == "query":
-        async for target in _from_query(config, source, engines):
+        async for target in _from_query(config, source, engines, only):
             yield target
         return
     alone = len(config.tenants) == 1
-    for one in await engines[source.engine].tenants(source, alone=alone):
+    for one in await engines[source.engine].tenants(source, alone=alone, only=only):
         make = partial(_target, config, source, one.name, one.url, prefix=one.prefix)
         yield _apart(source, repr(one.found), make)
 
 
 async def _from_query(
-    config: Config, source: TenantSource, engines: Engines
+    config: Config, source: TenantSource, engines: Engines, only: Collection[str] | None
 ) -> AsyncIterator[Target | Lost]:
     assert source.url is not None and source.query is not None  # noqa: S101 - the loader's promise
     engine = engines[source.engine]
@@ -254,6 +297,8 @@ async def _from_query(
     async for row in engine.query(source.url, source.secret, source.query):
         number += 1
         name, text = (text_of(value) for value in (*row, None, None)[:2])
+        if only is not None and name not in only:
+            continue
         where = f"row {number}"
         yield _apart(source, where, partial(_of_row, config, source, name, text, where=where))
 

@@ -14,7 +14,14 @@ from typing import Final
 
 import msgspec
 
-from ledger.calls.discovery import Engines, Found, choose, discover, require_some
+from ledger.calls.discovery import (
+    Engines,
+    Found,
+    choose,
+    discover,
+    exact_names,
+    require_some,
+)
 from ledger.config import Config
 from ledger.engines.base import Target
 from ledger.engines.entries import FOREIGN_HINT, foreign
@@ -55,6 +62,11 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     out_of_order: bool = False
     strangers: tuple[Stranger, ...] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """The chosen tenants' names."""
+        return [target.name for target in self.targets]
+
 
 def scope_of(config: Config) -> str:
     """A hash of the configuration's file and environment: it differs from others that share the ledger."""
@@ -63,9 +75,16 @@ def scope_of(config: Config) -> str:
     return sha256_hex(f"{config.path.resolve()}\n{config.env or ''}")[:16]
 
 
-async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[str]) -> Chosen:
-    """Discover, choose, and load what the chosen ones follow. Raises UsageError, ScriptError."""
-    found = await discover(config, engines)
+async def choose_tenants(
+    config: Config, engines: Engines, patterns: Sequence[str], *, whole: bool = False
+) -> Chosen:
+    """Discover, choose, and load what the chosen ones follow. Raises UsageError, ScriptError.
+
+    Tenants that are named are asked for by name, unless the `whole` fleet is to be found.
+    """
+    found = await discover(config, engines, None if whole else exact_names(patterns) or None)
+    if not found.whole and not {*patterns} <= {one.name for one in found.targets}:
+        found = await discover(config, engines)
     if not found.lost:
         require_some(found.targets, config)
     targets = choose(found, patterns)
@@ -100,7 +119,7 @@ async def choose_tenants(config: Config, engines: Engines, patterns: Sequence[st
         warnings=tuple(warnings),
         scope=scope_of(config),
         known=catalogues
-        if len(targets) == len(found.targets)
+        if found.whole and len(targets) == len(found.targets)
         else {
             target.name: loaded[key]
             for target in found.targets

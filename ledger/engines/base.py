@@ -7,7 +7,7 @@ together with the step it speaks of wherever the database can do that.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -283,10 +283,13 @@ class Engine(Protocol):
         """
         ...
 
-    async def tenants(self, source: TenantSource, *, alone: bool) -> Sequence[Named]:
+    async def tenants(
+        self, source: TenantSource, *, alone: bool, only: Collection[str] | None = None
+    ) -> Sequence[Named]:
         """The tenants that a source has, by what it lists or by asking. Raises UnreachableError, ConfigError.
 
         If the source stands `alone`, a place that is not there yet may be a fleet without tenants.
+        With `only`, those of these natural names are found without a walk over all others; more may come.
         """
         ...
 

@@ -13,6 +13,9 @@ class FleetSeen(Event, frozen=True, kw_only=True, tag="fleet_seen"):
     `fleet` is the SHA-256 of the kept text that lists all `tenants` with their migrations,
     `previous` that of the one before it; `came` and `gone` are the names of tenants that only one
     of them lists. `scope` distinguishes configurations that share a ledger.
+
+    `follows` are the SHA-256 of what they follow, each once. With `partial` only the tenants in `came`
+    were asked for, by name, and it is a kept text; of all others `fleet` is still what was last seen.
     """
 
     scope: str
@@ -21,6 +24,8 @@ class FleetSeen(Event, frozen=True, kw_only=True, tag="fleet_seen"):
     previous: str = ""
     came: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
+    partial: bool = False
 
 
 class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):

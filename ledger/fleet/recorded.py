@@ -50,6 +50,25 @@ class RecordedFleet(msgspec.Struct, frozen=True, kw_only=True):
         """The tenants' names."""
         return frozenset(name for name, _, _ in self.tenants)
 
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """The SHA-256 of each catalogue that a tenant follows."""
+        pairs = {(engine, index) for _, engine, index in self.tenants if index != UNKNOWN}
+        catalogues = self.catalogues
+        return tuple(
+            sorted(
+                kept(RecordedCatalogue(engine=engine, sets=catalogues[index])).sha256
+                for engine, index in pairs
+            )
+        )
+
+
+class RecordedCatalogue(msgspec.Struct, frozen=True, kw_only=True):
+    """The sets that a tenant of this engine follows."""
+
+    engine: DialectName
+    sets: tuple[RecordedSet, ...]
+
 
 class RecordedPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A run's plan: its tenants in order, each with the index of its `work`, under these options.
@@ -72,20 +91,24 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+News = tuple[FleetSeen, Kept]
+"""What was seen of the fleet, and the text that it names."""
+
+
 class Beginning(msgspec.Struct, frozen=True, kw_only=True):
     """What a run records with its begin, in the same append: its plan, and the fleet if it is news."""
 
     plan: Kept
-    seen: tuple[FleetSeen, Kept] | None = None
+    seen: tuple[News, ...] = ()
 
     @property
     def scripts(self) -> dict[str, str]:
         """The texts, by SHA-256."""
-        texts = (self.plan,) if self.seen is None else (self.plan, self.seen[1])
+        texts = (self.plan, *(text for _, text in self.seen))
         return {text.sha256: text.text for text in texts}
 
 
-def kept(value: RecordedFleet | RecordedPlan) -> Kept:
+def kept(value: RecordedFleet | RecordedCatalogue | RecordedPlan) -> Kept:
     """The value as a text."""
     text = _ENCODER.encode(value).decode()
     return Kept(sha256=sha256_hex(text), text=text)
@@ -96,6 +119,11 @@ def read_fleet(text: str) -> RecordedFleet:
     return _FLEET.decode(text)
 
 
+def read_catalogue(text: str) -> RecordedCatalogue:
+    """The value of a kept text, whose hash was checked."""
+    return _CATALOGUE.decode(text)
+
+
 def read_plan(text: str) -> RecordedPlan:
     """The value of a kept text, whose hash was checked."""
     return _PLAN.decode(text)
@@ -103,6 +131,7 @@ def read_plan(text: str) -> RecordedPlan:
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _FLEET: Final = msgspec.json.Decoder(RecordedFleet)
+_CATALOGUE: Final = msgspec.json.Decoder(RecordedCatalogue)
 _PLAN: Final = msgspec.json.Decoder(RecordedPlan)
 
 
@@ -133,6 +162,28 @@ def record_fleet(
         tenants.append((target.name, target.engine, index))
     return RecordedFleet(
         tenants=tuple(tenants), catalogues=tuple(kept_sets), out_of_order=out_of_order
+    )
+
+
+def record_catalogue(engine: DialectName, catalogue: Catalogue) -> RecordedCatalogue:
+    """What a tenant of this engine follows."""
+    return RecordedCatalogue(
+        engine=engine, sets=tuple(_recorded(each_set) for each_set in catalogue.sets)
+    )
+
+
+def with_followed(fleet: RecordedFleet, followed: Mapping[str, RecordedCatalogue]) -> RecordedFleet:
+    """The fleet with these tenants, whether it has them already or not, as they were seen since."""
+    if not followed:
+        return fleet
+    catalogues = list(fleet.catalogues)
+    tenants = {name: (name, engine, index) for name, engine, index in fleet.tenants}
+    for name, one in followed.items():
+        tenants[name] = (name, one.engine, _place(catalogues, one.sets))
+    return msgspec.structs.replace(
+        fleet,
+        tenants=tuple(tenants[name] for name in sorted(tenants)),
+        catalogues=tuple(catalogues),
     )
 
 

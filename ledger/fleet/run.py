@@ -27,6 +27,7 @@ from ledger.fleet.progress import Progress
 from ledger.fleet.recorded import Beginning
 from ledger.fleet.report import RunReport
 from ledger.fleet.signals import Signals
+from ledger.fleet.state import keep_stored
 from ledger.fleet.width import width_of
 from ledger.runner.context import RunContext
 from ledger.runner.held import RELEASE_SECONDS
@@ -111,6 +112,7 @@ async def run_fleet(
         try:
             async with anyio.create_task_group() as background:
                 background.start_soon(_renew, ctx)
+                background.start_soon(keep_stored, ctx)
                 with run.scope:
                     first = [target for target in targets if target.name not in last]
                     await _work_all(run, first, bounds.parallel, bulk)
@@ -134,9 +136,8 @@ async def _record_beginning(
     options: dict[str, str],
     beginning: Beginning | None,
 ) -> None:
-    seen = beginning.seen if beginning is not None else None
     await ctx.record_run(
-        *((seen[0],) if seen is not None else ()),
+        *(event for event, _ in (beginning.seen if beginning is not None else ())),
         ev.RunStarted(
             command=ctx.command,
             tenants=tenants,

@@ -13,7 +13,7 @@ from pathlib import Path
 from ledger.errors import ConfigError, ScriptError
 from ledger.folder.entries import looks_like_sql
 from ledger.folder.files import is_folder, list_folder
-from ledger.scripts.directions import Reverse, reverse_folder, right_name
+from ledger.scripts.directions import Reverse, may_be_reverse, reverse_folder, right_name
 from ledger.scripts.layouts import FOLDER_PER_MIGRATION
 
 _HOLDS = {"down": "what undoes migrations", "verify": "what checks migrations"}
@@ -38,6 +38,9 @@ def require_forward(root: Path, sets: Sequence[Path], beside: Sequence[Path]) ->
 def require_forward_root(root: Path) -> None:
     """Refuse a folder that is named by itself, if the one it belongs to is beside it. Raises ScriptError."""
     place = root.resolve()
+    if not may_be_reverse(place.name):
+        # Nothing else is looked at: all the tenants may lie in a folder beside it.
+        return
     try:
         names = [folder.name for folder in _with_sql(place.parent)]
     except ConfigError:

@@ -6,5 +6,5 @@ from ledger.projections.applied import Applied, AppliedSets, joined, without
 from ledger.projections.fleet import FleetState, parse_time
 from ledger.projections.fold import Fact
 from ledger.projections.runs import RunState, RunWord, Seen
-from ledger.projections.stored import PROJECTION, all_keys, dump, load
+from ledger.projections.stored import PROJECTION, all_keys, applied_keys, dump, load
 from ledger.projections.tenants import Claim, Failure, Half, OpenIntent, Resolution, TenantState

@@ -24,12 +24,14 @@ from ledger.projections.tenants import Claim, TenantState
 class FleetState(msgspec.Struct, kw_only=True):
     """All tenants and runs as of `seq`; `seen` is what each configuration last saw, by its scope.
 
+    Without `whole` only some tenants and runs are known; what is asked of others is then not here.
     `stored_seq` is where the stored rows stand that it was loaded from, and
     `touched` names those that changed since.
     """
 
     seq: int = 0
     stored_seq: int = 0
+    whole: bool = True
     tenants: dict[str, TenantState] = msgspec.field(default_factory=dict)
     runs: dict[str, RunState] = msgspec.field(default_factory=dict)
     seen: dict[str, Seen] = msgspec.field(default_factory=dict)
@@ -104,7 +106,11 @@ def parse_time(text: str) -> datetime:
 def _fold_run(fleet: FleetState, row: Fact) -> None:
     seq, version, at, name, actor, _, event = row
     if isinstance(event, ev.FleetSeen):
-        fleet.seen[event.scope] = Seen(scope=event.scope, fleet=event.fleet, at=at, seq=seq)
+        if event.partial:
+            return
+        fleet.seen[event.scope] = Seen(
+            scope=event.scope, fleet=event.fleet, at=at, seq=seq, follows=event.follows
+        )
         fleet.touched.add(f"seen/{event.scope}")
         return
     run = fleet.runs.get(name)

@@ -37,10 +37,14 @@ class RunState(msgspec.Struct, kw_only=True, omit_defaults=True):
     state: RunWord = ""
 
 
-class Seen(msgspec.Struct, kw_only=True, frozen=True):
-    """The fleet as one configuration last saw it: the SHA-256 of the kept text that lists it."""
+class Seen(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """The fleet as one configuration last saw it: the SHA-256 of the kept text that lists it.
+
+    `follows` are the SHA-256 of the catalogues that its tenants follow.
+    """
 
     scope: str
     fleet: str
     at: str
     seq: int
+    follows: tuple[str, ...] = ()

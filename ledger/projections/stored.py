@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -55,10 +56,27 @@ def dump(fleet: FleetState, keys: Iterable[str]) -> dict[str, bytes]:
     return rows
 
 
+def applied_keys(rows: Iterable[tuple[str, bytes]]) -> set[str]:
+    """The keys of the applied sets that rows of tenants refer to. Raises ChainBrokenError as `load` does."""
+    with _readable():
+        found = {
+            _TENANT_DECODER.decode(state).applied
+            for key, state in rows
+            if key.startswith("tenant/")
+        }
+    return {f"applied/{digest}" for digest in found if digest}
+
+
 def load(seq: int, rows: Iterable[tuple[str, bytes]]) -> FleetState:
     """The state that `dump` wrote. Raises ChainBrokenError for what it never wrote."""
-    try:
+    with _readable():
         return _load(seq, rows)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
     except (
         msgspec.DecodeError,
         ValueError,

@@ -69,6 +69,8 @@ class View(NamedTuple):
         if known is None:
             return (NOT_KEPT,)
         changes = compare(self.visible(known), self.visible(live))
+        if changes:
+            await references.ask_peers()
         common = references.agreed(self.target, tuple(refs)) if changes else ""
         others = await references.schema(common) if common != expected else None
         if others is not None:

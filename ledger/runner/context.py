@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgspec
 
 from ledger import events as ev
-from ledger.engines.base import Target
 from ledger.errors import ConflictError, FencedError, TenantError
 from ledger.events import AnyEvent, NewEvent, Recorded
 from ledger.projections import FleetState, TenantState
 from ledger.runner import logs
 from ledger.runner.holder import boottime_seconds, this_holder
-from ledger.runner.references import References
+from ledger.runner.references import Peers, References
 from ledger.scripts.model import DialectName, Migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.queries import Query
@@ -75,7 +74,7 @@ class Begun(NamedTuple):
 class RunContext:
     """One run. `fleet` is shared by all its tenants; the event loop's single thread guards it.
 
-    `peers` are all tenants of the configuration, whether the run concerns them or not.
+    `peers` gives all tenants of the configuration, whether the run concerns them or not.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class RunContext:
         actor: str,
         watcher: Watcher,
         reason: str = "",
-        peers: Sequence[Target] = (),
+        peers: Peers | None = None,
     ) -> None:
         self.store = store
         self.ledger_id = ledger_id

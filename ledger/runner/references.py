@@ -25,11 +25,14 @@ CHANGED_HINT: Final = (
 
 _Group = tuple[object, ...]
 
+Peers = Callable[[], Awaitable[tuple[Sequence[Target], FleetState]]]
+"""All tenants of the configuration and their states; asked for once, where a tenant is compared with others."""
+
 
 class References:
-    """The schemas of one run. `peers` are all tenants of the configuration."""
+    """The schemas of one run. `peers` are all tenants of the configuration, with what the ledger knows of them."""
 
-    def __init__(self, store: Store, fleet: FleetState, peers: Sequence[Target] = ()) -> None:
+    def __init__(self, store: Store, fleet: FleetState, peers: Peers | None = None) -> None:
         self._store = store
         self._fleet = fleet
         self._peers = peers
@@ -37,6 +40,21 @@ class References:
         self._schemas: dict[str, Schema] = {}
         self._replays: dict[_Group, Schema | None] = {}
         self._turn = anyio.Lock()
+        self._asking = anyio.Lock()
+
+    async def ask_peers(self) -> None:
+        """Learn what the tenants of the configuration should be; `expected` and `agreed` go by it from then on."""
+        async with self._asking:
+            if self._votes is not None or self._peers is None:
+                return
+            peers, fleet = await self._peers()
+            votes: dict[_Group, Counter[str]] = {}
+            for peer in peers:
+                state = fleet.tenant(peer.name)
+                if state.expected:
+                    group = self._group(state.applied, peer)
+                    votes.setdefault(group, Counter())[state.expected] += 1
+            self._votes = votes
 
     def expected(self, target: Target) -> str:
         """The fingerprint of what the tenant should be, or nothing while that is not known.
@@ -50,15 +68,8 @@ class References:
         return state.expected
 
     def agreed(self, target: Target, applied: Applied) -> str:
-        """What most tenants with this applied set should be, as it was when the run first asked; or nothing."""
-        if self._votes is None:
-            self._votes = {}
-            for peer in self._peers:
-                state = self._fleet.tenant(peer.name)
-                if state.expected:
-                    group = self._group(state.applied, peer)
-                    self._votes.setdefault(group, Counter())[state.expected] += 1
-        return agreed(self._votes.get(self._group(applied, target), Counter()))
+        """What most tenants with this applied set should be, as it was when the peers were asked; or nothing."""
+        return agreed((self._votes or {}).get(self._group(applied, target), Counter()))
 
     def _group(self, applied: Applied, target: Target) -> _Group:
         return id(self._fleet.sets.intern(applied)), *_alike(target)

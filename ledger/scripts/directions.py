@@ -34,6 +34,12 @@ def _tokens(name: str) -> list[str]:
     return found
 
 
+def may_be_reverse(name: str) -> bool:
+    """Whether a folder's name could say a direction, whatever is beside it."""
+    tokens = _tokens(name)
+    return not REVERSE.isdisjoint(tokens) or any(pair.other in tokens for pair in PAIRS)
+
+
 def reverse_folder(name: str, beside: Collection[str]) -> Reverse | None:
     """What a folder's name says, among those beside it; None for one of no direction."""
     tokens = _tokens(name)

@@ -67,8 +67,11 @@ _KNOWN_SCRIPTS: Final = "SELECT sha256 FROM scripts WHERE sha256 IN ({marks})"
 _HASH: Final = "SELECT hash FROM events WHERE seq = ?"
 _LOAD_PROJECTION: Final = """
 SELECT meta.value, projections.key, projections.state
-FROM meta LEFT JOIN projections ON projections.name = ?
+FROM meta LEFT JOIN projections ON projections.name = ?{keys}
 WHERE meta.key = ?"""
+_PROJECTION_KEYS: Final = """
+SELECT projections.key FROM projections
+WHERE name = ? AND projections.key >= ? AND projections.key < ? ORDER BY projections.key DESC"""
 _PROJECTION_META: Final = "SELECT meta.key, meta.value FROM meta WHERE meta.key IN (?, ?) {lock}"
 _DROP_PROJECTION: Final = "DELETE FROM projections WHERE name = ?"
 
@@ -183,11 +186,19 @@ class Store:
         """The clock that stamps events (UTC): the ledger server's, or this host's for a file."""
         return await self._database.now()
 
-    async def load_projection(self, name: str) -> tuple[int, list[StoredProjection]]:
-        """The seq a projection stands at (0 if it was never stored) and its rows, of one moment."""
+    async def load_projection(
+        self, name: str, keys: Sequence[str] | None = None
+    ) -> tuple[int, list[StoredProjection]]:
+        """The seq a projection stands at (0 if it was never stored) and its rows, of one moment.
+
+        With `keys` only those rows, by their index; at most `PAGE_KEYS`.
+        """
+        wanted = () if keys is None else tuple(keys)
+        only = "" if keys is None else f" AND projections.key IN ({marks(wanted) or 'NULL'})"
+        sql = _LOAD_PROJECTION.format(keys=only)
 
         async def load(connection: Connection) -> list[Row]:
-            return await connection.execute(_LOAD_PROJECTION, (name, PROJECTION_KEY + name))
+            return await connection.execute(sql, (name, *wanted, PROJECTION_KEY + name))
 
         rows = await self._database.read(load)
         if not rows:
@@ -195,6 +206,13 @@ class Store:
         return projection_seq(rows[0][0]), [
             StoredProjection(key=key, state=state) for _, key, state in rows if key is not None
         ]
+
+    async def projection_keys(self, name: str, *, prefix: str, limit: int = -1) -> list[str]:
+        """The keys of a projection's rows that begin with `prefix`, the last ones first."""
+        more = (limit,) if limit >= 0 else ()
+        sql = _PROJECTION_KEYS + (" LIMIT ?" if more else "")
+        values = (name, prefix, prefix + "\U0010ffff", *more)
+        return [str(key) for (key,) in await self._database.fetch(sql, values)]
 
     async def save_projection(
         self, name: str, *, base_seq: int, seq: int, changed: Sequence[StoredProjection]

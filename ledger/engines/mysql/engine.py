@@ -5,7 +5,7 @@ Invariant: a database is created only if the target says so; no message holds a 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -186,10 +186,16 @@ class MysqlEngine:
         finally:
             await connection.aclose()
 
-    async def tenants(self, source: TenantSource, *, alone: bool) -> Sequence[Named]:
+    async def tenants(
+        self, source: TenantSource, *, alone: bool, only: Collection[str] | None = None
+    ) -> Sequence[Named]:
         if not isinstance(source.url, MysqlUrl):
             raise TypeError(f"the MySQL engine cannot search {source.url}")
-        return await find(source, source.url, lambda url, sql: self.query(url, source.secret, sql))
+
+        def ask(url: Url, sql: str) -> AsyncIterator[tuple[object, ...]]:
+            return self.query(url, source.secret, sql)
+
+        return await find(source, source.url, ask, only=only)
 
     def foreign_table(
         self, target: Target, table: str, *, registry: str | None = None, usual: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,21 +67,27 @@ def _databases(raw: RawTenants, url: MysqlUrl, refuse: Refuse) -> dict[str, Any]
     return {"kind": "databases", "databases": tuple(raw.databases or single)}
 
 
+_DATABASES: Final = "SELECT schema_name FROM information_schema.schemata"
+_NEEDS_QUOTING: Final = frozenset("'\\")
 STORED_CASE: Final = "SELECT @@lower_case_table_names"
 
 
-async def find(source: TenantSource, url: MysqlUrl, ask: Ask) -> list[Named]:
+async def find(
+    source: TenantSource, url: MysqlUrl, ask: Ask, *, only: Collection[str] | None = None
+) -> list[Named]:
     """The databases or prefixes of a source; see Engine.tenants.
 
     A prefix is as its tables are named: in small letters where the server keeps names so.
     """
     if source.kind == "prefixes":
         prefixes = await _prefixes(source, url, ask)
-        found = [Named(prefix.rstrip("_") or prefix, prefix, url, prefix) for prefix in prefixes]
+        if only is not None:
+            prefixes = _with_longer(prefixes, only)
+        found = [Named(_natural(prefix), prefix, url, prefix) for prefix in prefixes]
     else:
         found = [
             Named(name, name, msgspec.structs.replace(url, database=name), source.prefix)
-            for name in await _named_databases(source, url, ask)
+            for name in await _named_databases(source, url, ask, only)
         ]
     capitals = any(tenant.prefix and tenant.prefix != tenant.prefix.lower() for tenant in found)
     if not capitals or not await _keeps_small_letters(url, ask):
@@ -97,17 +103,38 @@ async def _keeps_small_letters(url: MysqlUrl, ask: Ask) -> bool:
     return [text_of(row[0]) async for row in ask(server, STORED_CASE)] == ["1"]
 
 
-async def _named_databases(source: TenantSource, url: MysqlUrl, ask: Ask) -> list[str]:
+def _natural(prefix: str) -> str:
+    return prefix.rstrip("_") or prefix
+
+
+def _with_longer(prefixes: Sequence[str], only: Collection[str]) -> list[str]:
+    """The prefixes of these names, and the longer ones, whose tables are none of theirs."""
+    wanted = tuple(one for one in prefixes if _natural(one) in only)
+    small = tuple(one.lower() for one in wanted)
+    return [one for one in prefixes if one.lower().startswith(small)] if wanted else []
+
+
+async def _named_databases(
+    source: TenantSource, url: MysqlUrl, ask: Ask, only: Collection[str] | None
+) -> list[str]:
     if source.pattern is None:
-        return list(source.databases)
+        return [name for name in source.databases if only is None or name in only]
     like = source.pattern.replace("'", "''")
-    sql = f"SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE '{like}'"  # noqa: S608
+    # A name by itself is looked up; several at once would have the server walk over all.
+    equal = [""]
+    if only is not None:
+        equal = [f" AND schema_name = '{name}'" for name in only if not _NEEDS_QUOTING & {*name}]
+    if not equal:
+        return []
+    sql = " UNION ALL ".join(f"{_DATABASES} WHERE schema_name LIKE '{like}'{one}" for one in equal)
     server = msgspec.structs.replace(url, database=None)
     names = [text_of(row[0]) async for row in ask(server, sql)]
     return sorted(
         name
         for name in names
-        if name.lower() not in SYSTEM_DATABASES and not name.startswith(SCRATCH_DATABASES)
+        if name.lower() not in SYSTEM_DATABASES
+        and not name.startswith(SCRATCH_DATABASES)
+        and (only is None or name in only)
     )
 
 

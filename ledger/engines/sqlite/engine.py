@@ -7,7 +7,7 @@ nothing but a regular file is ever opened.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -163,8 +163,10 @@ class SqliteEngine:
         except sqlite3.Error as error:
             raise unusable(error, tenant=target.name, doing=f"read {path}", path=path) from error
 
-    async def tenants(self, source: TenantSource, *, alone: bool) -> Sequence[Named]:
-        return await anyio.to_thread.run_sync(partial(find, source, alone=alone))
+    async def tenants(
+        self, source: TenantSource, *, alone: bool, only: Collection[str] | None = None
+    ) -> Sequence[Named]:
+        return await anyio.to_thread.run_sync(partial(find, source, alone=alone, only=only))
 
     def foreign_table(
         self, target: Target, table: str, *, registry: str | None = None, usual: str = ""
