@@ -42,6 +42,7 @@ SCRIPTS = {
     "noop": "nothing to do: seconds beyond start-up, queries a server, noticing a restore",
     "plan": "a large fleet with a long history",
     "ledger": "append, replay, projections; beside raw SQL and the eventsourcing package",
+    "audit": "a large ledger: bytes an event, and what each way of reading it costs",
     "split": "splitting scripts into statements",
     "markers": "bytes of the marker in a tenant, beside a bare table",
     "memory": "peak memory as the fleet grows",
@@ -50,7 +51,17 @@ SCRIPTS = {
     "syncs": "syncs per tenant, counted by strace",
     "profile": "where a tenant's microseconds go",
 }
-WITH_TARGETS = ("migrate", "noop", "plan", "ledger", "split", "markers", "memory", "startup")
+WITH_TARGETS = (
+    "migrate",
+    "noop",
+    "plan",
+    "ledger",
+    "audit",
+    "split",
+    "markers",
+    "memory",
+    "startup",
+)
 
 
 def measure(name: str, options: Options) -> Report:
