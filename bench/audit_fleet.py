@@ -6,7 +6,6 @@ make. Tenants are empty files, as the ledger says: no command finds them changed
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -155,7 +154,6 @@ class _Run:
         self._number = number
         self._migration = next(iter(chosen.catalogues.values())).order[number]
         self._run = new_run_id()
-        self._ids = itertools.count()
 
     async def append(self, events: int) -> None:
         """All of the run, for as many tenants as the ledger is to have events."""
@@ -248,13 +246,7 @@ class _Run:
         return Append(
             stream=f"run/{self._run}" if tenant is None else f"tenant/{tenant}",
             events=tuple(
-                ev.NewEvent(
-                    event_id=f"{self._run}-{next(self._ids):x}",
-                    event=one,
-                    run=self._run,
-                    actor=f"deploy{self._number % ACTORS}@bench",
-                    tenant=tenant,
-                )
+                ev.NewEvent(event=one, run=self._run, actor=f"deploy{self._number % ACTORS}@bench")
                 for one in happened
             ),
         )

@@ -11,19 +11,23 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, TextIO
+from typing import Any, Final, Literal, TextIO
 
 import msgspec
 
 from ledger.render.columns import Column, width_of
-from ledger.render.terminal import write_terminal_table
+from ledger.render.terminal import TerminalTable
 from ledger.render.text import cell, csv_cell, plain_json
 
 Format = Literal["table", "json", "jsonl", "csv"]
 
 
+PAGE_ROWS: Final = 1_000
+"""A table is as wide as so many of its first rows; no more of them are held."""
+
+
 class RowWriter:
-    """Writes rows as they come; a table waits for the last one, to know its widths.
+    """Writes rows as they come; a table waits for some, to know its widths.
 
     `empty` is what a table says when there were no rows.
     """
@@ -37,6 +41,7 @@ class RowWriter:
         self._empty = empty
         self._count = 0
         self._kept: list[list[str]] = []
+        self._table: TerminalTable | PlainTable | None = None
         self._csv = csv.writer(out, lineterminator="\n")
 
     def __enter__(self) -> RowWriter:
@@ -47,6 +52,8 @@ class RowWriter:
     def row(self, row: Mapping[str, Any], *, encoded: bytes | None = None) -> None:
         """Add one row. `encoded` is its JSON where that exists already; keys without a column stay in JSON."""
         if self._form == "table":
+            if len(self._kept) == PAGE_ROWS:
+                self._write_kept(more=True)
             self._kept.append([cell(row.get(column.key)) for column in self._columns])
         elif self._form == "csv":
             self._csv.writerow([_csv_value(row.get(column.key)) for column in self._columns])
@@ -69,13 +76,19 @@ class RowWriter:
         if self._form == "json":
             self._out.write("\n]\n" if self._count else "[]\n")
         elif self._form == "table":
-            self._table()
+            self._write_kept(more=False)
+            if self._table is not None:
+                self._table.end()
+            elif self._empty:
+                self._out.write(self._empty + "\n")
 
-    def _table(self) -> None:
-        if self._kept:
-            write_table(self._columns, self._kept, out=self._out)
-        elif self._empty:
-            self._out.write(self._empty + "\n")
+    def _write_kept(self, *, more: bool) -> None:
+        if self._table is None and self._kept:
+            kind = TerminalTable if self._out.isatty() else PlainTable
+            self._table = kind(self._columns, self._kept, out=self._out, more=more)
+        if self._table is not None:
+            self._table.write(self._kept)
+        self._kept.clear()
 
 
 def _csv_value(value: object) -> object:
@@ -113,21 +126,32 @@ def write_json(value: object, *, out: TextIO) -> None:
     out.write(plain_json(text) + "\n")
 
 
-def write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, out: TextIO) -> None:
-    """A table; on a terminal as wide as that is (terminal.py), elsewhere no column is left out."""
-    if out.isatty():
-        write_terminal_table(columns, rows, out=out)
-    else:
-        _plain_table(columns, rows, out)
+class PlainTable:
+    """Two spaces between columns and none at a line's end; nothing heavy is imported for it.
 
+    As wide as the `first` rows; a wider cell of a later one moves only its own row. No column is left out.
+    """
 
-def _plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], out: TextIO) -> None:
-    """Two spaces between columns and none at a line's end; nothing heavy is imported for it."""
-    lines = [[column.title for column in columns], *rows]
-    widths = [max(width_of(line[index]) for line in lines) for index in range(len(columns))]
-    for line in lines:
-        cells = []
-        for text, width, column in zip(line, widths, columns, strict=True):
-            gap = " " * (width - width_of(text))
-            cells.append(gap + text if column.number else text + gap)
-        out.write("  ".join(cells).rstrip() + "\n")
+    def __init__(
+        self, columns: Sequence[Column], first: Sequence[Sequence[str]], *, out: TextIO, more: bool
+    ) -> None:
+        self._columns = columns
+        self._out = out
+        titles = [column.title for column in columns]
+        lines = [titles, *first]
+        self._widths = [
+            max(width_of(line[index]) for line in lines) for index in range(len(columns))
+        ]
+        self.write([titles])
+
+    def write(self, rows: Sequence[Sequence[str]]) -> None:
+        """The next rows."""
+        for line in rows:
+            cells = []
+            for text, width, column in zip(line, self._widths, self._columns, strict=True):
+                gap = " " * (width - width_of(text))
+                cells.append(gap + text if column.number else text + gap)
+            self._out.write("  ".join(cells).rstrip() + "\n")
+
+    def end(self) -> None:
+        """There are no more rows."""

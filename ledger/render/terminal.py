@@ -89,11 +89,13 @@ class _Shape(NamedTuple):
     left_out: list[int]
 
 
-def _shape(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> _Shape:
+def _shape(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, *, more: bool
+) -> _Shape:
     shown = [
         index
         for index, column in enumerate(columns)
-        if column.key not in BELOW and any(row[index] for row in rows)
+        if column.key not in BELOW and (more or any(row[index] for row in rows))
     ]
     natural = {
         index: max(width_of(columns[index].title), *(width_of(row[index]) for row in rows))
@@ -132,38 +134,55 @@ def _total(shown: Sequence[int], widths: dict[int, int]) -> int:
     return sum(widths[index] for index in shown) + len(GAP) * (len(shown) - 1)
 
 
-def write_terminal_table(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]], *, out: TextIO
-) -> None:
-    """Write the table, the names of the columns that had no room, and the errors."""
-    from rich.console import Console
-    from rich.text import Text
+class TerminalTable:
+    """The table, then the names of the columns that had no room, and the errors.
 
-    console = Console(file=out, highlight=False)
-    shape = _shape(columns, rows, console.width)
+    Its shape is that of the `first` rows; if `more` come, no column counts as empty.
+    """
 
-    def write(line: Text | str) -> None:
+    def __init__(
+        self, columns: Sequence[Column], first: Sequence[Sequence[str]], *, out: TextIO, more: bool
+    ) -> None:
+        from rich.console import Console
+
+        self._columns = columns
+        self._console = Console(file=out, highlight=False)
+        self._shape = _shape(columns, first, self._console.width, more=more)
+        self._errors = _Errors(columns)
+        shape = self._shape
+        titles = [columns[index].title for index in shape.shown]
+        for line in _row(columns, shape, titles, header=True):
+            self._line(line)
+        rule = "─" if (self._console.encoding or "").lower().startswith("utf") else "-"
+        self._line(rule * min(self._console.width, _total(shape.shown, shape.widths)))
+
+    def _line(self, line: Text | str) -> None:
         # What is wider than the terminal all the same is wrapped by it, and not cut here.
-        console.print(line, soft_wrap=True, markup=False)
+        self._console.print(line, soft_wrap=True, markup=False)
 
-    titles = [columns[index].title for index in shape.shown]
-    for line in _row(columns, shape, titles, header=True):
-        write(line)
-    rule = "─" if (console.encoding or "").lower().startswith("utf") else "-"
-    write(rule * min(console.width, _total(shape.shown, shape.widths)))
-    for row in rows:
-        for line in _row(columns, shape, [row[index] for index in shape.shown]):
-            write(line)
-        for index in shape.under:
-            if row[index]:
-                for text in folded(row[index], max(20, console.width - len(INDENT))):
-                    write(f"{INDENT}{text}")
-    if shape.left_out:
-        names = ", ".join(columns[index].title for index in shape.left_out)
-        for text in folded(f"No room for: {names} (--format json has all).", console.width):
-            write(Text(text, style="dim"))
-    for text in _errors(columns, rows, console.width):
-        write(text)
+    def write(self, rows: Sequence[Sequence[str]]) -> None:
+        """The next rows."""
+        shape = self._shape
+        for row in rows:
+            for line in _row(self._columns, shape, [row[index] for index in shape.shown]):
+                self._line(line)
+            for index in shape.under:
+                if row[index]:
+                    for text in folded(row[index], max(20, self._console.width - len(INDENT))):
+                        self._line(f"{INDENT}{text}")
+            self._errors.add(row)
+
+    def end(self) -> None:
+        """There are no more rows."""
+        from rich.text import Text
+
+        width = self._console.width
+        if self._shape.left_out:
+            names = ", ".join(self._columns[index].title for index in self._shape.left_out)
+            for text in folded(f"No room for: {names} (--format json has all).", width):
+                self._line(Text(text, style="dim"))
+        for text in self._errors.lines(width):
+            self._line(text)
 
 
 def _row(
@@ -191,22 +210,27 @@ def _row(
         yield line
 
 
-def _errors(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-    """Each text once, with all whose it is, the one of most tenants first."""
-    keys = [column.key for column in columns]
-    for key in BELOW:
-        if key not in keys:
-            continue
-        whose: dict[str, list[str]] = {}
-        for row in rows:
-            text = row[keys.index(key)]
-            if text:
-                name = row[keys.index("tenant")] if "tenant" in keys else row[0]
-                whose.setdefault(text, []).append(name)
-        for text, names in sorted(whose.items(), key=lambda group: -len(group[1])):
-            yield ""
-            yield f"{count_text(len(names), 'tenant')}: {text}"
-            yield from _names(names, width)
+class _Errors:
+    """Each text of the columns below the table once, with all whose it is, the one of most tenants first."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        keys = [column.key for column in columns]
+        self._tenant = keys.index("tenant") if "tenant" in keys else 0
+        self._whose: dict[int, dict[str, list[str]]] = {
+            keys.index(key): {} for key in BELOW if key in keys
+        }
+
+    def add(self, row: Sequence[str]) -> None:
+        for index, whose in self._whose.items():
+            if row[index]:
+                whose.setdefault(row[index], []).append(row[self._tenant])
+
+    def lines(self, width: int) -> Iterator[str]:
+        for whose in self._whose.values():
+            for text, names in sorted(whose.items(), key=lambda group: -len(group[1])):
+                yield ""
+                yield f"{count_text(len(names), 'tenant')}: {text}"
+                yield from _names(names, width)
 
 
 def _names(names: Sequence[str], width: int) -> Iterator[str]:

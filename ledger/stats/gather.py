@@ -6,6 +6,7 @@ crash, or a size that no engine gave, is left out and does not count as 0.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
@@ -13,9 +14,9 @@ import msgspec
 
 from ledger import events as ev
 from ledger.calls.opened import Look
-from ledger.estimate import percentile
 from ledger.events import Mark, Recorded
 from ledger.requests import ReadStats
+from ledger.stats.spread import Spread
 from ledger.stores.base import Filter
 
 
@@ -80,8 +81,11 @@ async def fleet_stats(look: Look, request: ReadStats) -> Stats:
     """Sizes, growth and slow steps of the chosen tenants."""
     names = [target.name for target in look.chosen.targets]
     gathering = Gathering(names)
-    async for rows in look.ready.store.read(Filter(types=("completed", "step_applied"))):
-        gathering.feed(rows)
+    where = Filter(types=("completed", "step_applied"))
+    streams = () if look.chosen.found.whole else [f"tenant/{name}" for name in names]
+    for stream in streams or (None,):
+        async for rows in look.ready.store.read(msgspec.structs.replace(where, stream=stream)):
+            gathering.feed(rows)
     states = {name: look.fleet.tenant(name) for name in names}
     return gathering.finish(
         {name: state.mark for name, state in states.items()},
@@ -98,18 +102,18 @@ class Gathering:
     """Takes events in, in any number of batches; `finish` sums up. `tenants` are those that count."""
 
     def __init__(self, tenants: Collection[str]) -> None:
-        self._tenants = frozenset(tenants)
+        self._numbers = {tenant: number for number, tenant in enumerate(tenants)}
         self._names: dict[_Step, str] = {}
-        self._steps: dict[_Step, list[tuple[int, str]]] = {}
-        self._lasted: dict[str, list[tuple[int, str]]] = {}
-        self._grew: dict[str, list[tuple[int, str]]] = {}
+        self._steps: dict[_Step, Spread] = defaultdict(Spread)
+        self._lasted: dict[str, Spread] = defaultdict(Spread)
+        self._grew: dict[str, Spread] = defaultdict(Spread)
         self._growth: dict[str, int] = {}
         self._migrations: dict[str, int] = {}
 
     def feed(self, rows: Iterable[Recorded]) -> None:
         """Take in what counts of these events."""
         for row in rows:
-            if row.tenant is None or row.tenant not in self._tenants:
+            if row.tenant is None or row.tenant not in self._numbers:
                 continue
             event = row.data
             if isinstance(event, ev.StepApplied):
@@ -122,15 +126,15 @@ class Gathering:
             return
         key = (f"{event.set}/{event.version}", event.direction, event.step)
         self._names[key] = event.name
-        self._steps.setdefault(key, []).append((event.duration_us, tenant))
+        self._steps[key].add(event.duration_us, tenant, self._numbers[tenant])
 
     def _completed(self, tenant: str, event: ev.Completed) -> None:
-        migration = event.migration.id
-        self._lasted.setdefault(migration, []).append((event.duration_us, tenant))
+        migration, number = event.migration.id, self._numbers[tenant]
+        self._lasted[migration].add(event.duration_us, tenant, number)
         self._migrations[tenant] = self._migrations.get(tenant, 0) + 1
         if event.bytes_before is not None and event.mark.bytes is not None:
             grew = event.mark.bytes - event.bytes_before
-            self._grew.setdefault(migration, []).append((grew, tenant))
+            self._grew[migration].add(grew, tenant, number)
             self._growth[tenant] = self._growth.get(tenant, 0) + grew
 
     def finish(
@@ -147,7 +151,7 @@ class Gathering:
         """
         sizes = [
             self._size(tenant, marks.get(tenant), in_part.get(tenant, ()))
-            for tenant in self._tenants
+            for tenant in self._numbers
         ]
         sizes.sort(key=lambda size: (-(size.bytes or 0), size.tenant))
         slow = [self._slow(key) for key in self._steps if _wanted(key[0], migration)]
@@ -170,37 +174,34 @@ class Gathering:
         )
 
     def _one(self, migration: str) -> Growth:
-        lasted = sorted(self._lasted[migration])
-        grew = sorted(self._grew.get(migration, ()))
-        durations, sizes = [tenant for tenant, _ in lasted], [tenant for tenant, _ in grew]
+        lasted, grew = self._lasted[migration], self._grew.get(migration)
         return Growth(
             migration=migration,
-            tenants=len({tenant for _, tenant in lasted}),
-            total_bytes=sum(sizes) if sizes else None,
-            median_bytes=percentile(sizes, 50) if sizes else None,
-            p95_bytes=percentile(sizes, 95) if sizes else None,
-            max_bytes=sizes[-1] if sizes else None,
-            largest=grew[-1][1] if grew else None,
-            median_us=percentile(durations, 50),
-            p95_us=percentile(durations, 95),
-            max_us=durations[-1],
-            slowest=lasted[-1][1],
+            tenants=lasted.tenants,
+            total_bytes=grew.total if grew else None,
+            median_bytes=grew.percentile(50) if grew else None,
+            p95_bytes=grew.percentile(95) if grew else None,
+            max_bytes=grew.largest[0] if grew else None,
+            largest=grew.largest[1] if grew else None,
+            median_us=lasted.percentile(50),
+            p95_us=lasted.percentile(95),
+            max_us=lasted.largest[0],
+            slowest=lasted.largest[1],
         )
 
     def _slow(self, key: _Step) -> SlowStep:
-        taken = sorted(self._steps[key])
-        durations = [tenant for tenant, _ in taken]
+        taken = self._steps[key]
         migration, direction, number = key
         return SlowStep(
             migration=migration,
             direction=direction,
             step=number,
             name=self._names[key],
-            tenants=len({tenant for _, tenant in taken}),
-            median_us=percentile(durations, 50),
-            p95_us=percentile(durations, 95),
-            max_us=durations[-1],
-            slowest=taken[-1][1],
+            tenants=taken.tenants,
+            median_us=taken.percentile(50),
+            p95_us=taken.percentile(95),
+            max_us=taken.largest[0],
+            slowest=taken.largest[1],
         )
 
 

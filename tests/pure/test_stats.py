@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.estimate import Estimate, Lane, Sample, estimate, percentile, together
+from ledger.stats.spread import KEPT, Spread
 
 SAMPLES = st.lists(
     st.builds(
@@ -179,3 +180,24 @@ def test_what_has_no_figure_is_counted_and_not_nought() -> None:
     assert (found.tenants, found.unknown, found.seconds) == (2, 1, 2.0)
     found = together([Lane(width=1, estimates=(nothing,))], parallel=4)
     assert (found.tenants, found.unknown, found.seconds) == (1, 1, None)
+
+
+@given(
+    st.lists(st.integers(-(10**6), 10**10), min_size=1, max_size=300),
+    st.integers(1, 9),
+    st.sampled_from([1, 50, 95, 100]),
+)
+def test_many_figures_are_counted_in_little_room(
+    figures: list[int], times: int, percent: float
+) -> None:
+    """Sum, number, largest and tenants stay exact; a percentile is at most 1/32 nearer to nought."""
+    spread = Spread()
+    taken = [(figure + again, f"t{again}") for figure in figures for again in range(times)]
+    for figure, tenant in taken:
+        spread.add(figure, tenant, int(tenant[1:]))
+    assert spread.largest == max(taken)
+    assert (spread.count, spread.total) == (len(taken), sum(figure for figure, _ in taken))
+    assert spread.tenants == times
+    exact = percentile(sorted(figure for figure, _ in taken), percent)
+    found = spread.percentile(percent)
+    assert found == exact if len(taken) < KEPT else abs(exact) * 31 / 32 <= abs(found) <= abs(exact)
