@@ -32,27 +32,17 @@ def history_filter(request: ReadHistory) -> Filter:
         actor=request.actor,
         since=request.since,
         until=request.until,
-        last=request.limit if request.migration is None else None,
+        migration=request.migration,
+        last=request.limit,
     )
 
 
-async def read_history(
-    store: Store, where: Filter, request: ReadHistory
-) -> AsyncGenerator[Recorded]:
-    """Events in seq order; with `limit` the newest that many."""
-    migration, limit = request.migration, request.limit
-    newest: list[Recorded] = []
+async def read_history(store: Store, where: Filter) -> AsyncGenerator[Recorded]:
+    """Events in seq order."""
     async with aclosing(store.read(where)) as batches:
         async for rows in batches:
             for row in rows:
-                if migration is not None and not concerns(row, migration):
-                    continue
-                if migration is not None and limit is not None:
-                    newest = [*newest[-(limit - 1) :], row] if limit > 1 else [row]
-                else:
-                    yield row
-    for row in newest:
-        yield row
+                yield row
 
 
 def require_history(fleet: FleetState, pattern: str) -> None:

@@ -79,8 +79,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """Which events to read. Times are UTC, ISO 8601 with `Z`; `since` is inclusive, `until` exclusive.
 
-    `tenant`, `run` and `actor` may hold `*` and `?`. With `last`, only the newest
-    `last` matching events come, still in seq order.
+    `tenant`, `run` and `actor` may hold `*` and `?`; `migration` is VERSION or SET/VERSION. With
+    `last`, only the newest `last` matching events come, still in seq order.
     """
 
     after_seq: int = 0
@@ -90,6 +90,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     types: tuple[str, ...] = ()
     run: str | None = None
     actor: str | None = None
+    migration: str | None = None
     since: str | None = None
     until: str | None = None
     last: int | None = None

@@ -99,9 +99,38 @@ SEGMENTS: Final = Table(
         "content": "{bytes} NOT NULL",
     },
 )
+BLOCKS: Final = Table(
+    name="event_blocks",
+    columns={
+        "block": "{number} NOT NULL",
+        "kind": "{small} NOT NULL",
+        "value": "{number} NOT NULL",
+    },
+    constraints=("PRIMARY KEY (block, kind, value)",),
+    options="{keyed_table}",
+)
+TIMES: Final = Table(
+    name="event_times",
+    columns={
+        "block": "{number} PRIMARY KEY",
+        "first_at": "{position} NOT NULL",
+        "last_at": "{position} NOT NULL",
+    },
+)
 TABLES: Final = {
     table.name: table
-    for table in (META, HEAD, SCRIPTS, PROJECTIONS, NAMES, PARTS, SEGMENTS, EVENTS)
+    for table in (
+        META,
+        HEAD,
+        SCRIPTS,
+        PROJECTIONS,
+        NAMES,
+        PARTS,
+        SEGMENTS,
+        BLOCKS,
+        TIMES,
+        EVENTS,
+    )
 }
 """`meta` comes first: it is there wherever the making of a ledger has begun."""
 

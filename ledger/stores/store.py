@@ -30,6 +30,7 @@ from ledger.stores.base import (
     Script,
     StoredProjection,
 )
+from ledger.stores.blocks import rebuild, summarise
 from ledger.stores.chain import Chained, chain_batch, new_scripts
 from ledger.stores.filters import marks, pages
 from ledger.stores.known import Known
@@ -150,6 +151,14 @@ class Store:
         """The whole ledger as it is stored, for a check of its chain."""
         async for walked in walk(self._database):
             yield walked
+
+    async def rebuild_blocks(self) -> None:
+        """Write anew which blocks of events hold what, from the events."""
+
+        async def work(connection: Connection, _: bool) -> None:
+            await rebuild(connection)
+
+        await self._database.write(work)
 
     async def old_events(self) -> AsyncGenerator[OldEvents, None]:
         """What a ledger that was upgraded keeps of its events of schema 1, in seq order."""
@@ -299,6 +308,7 @@ class Store:
             if chained.parts:
                 await connection.insert(PARTS, chained.parts)
             await connection.insert(EVENTS, chained.rows)
+            await summarise(connection, head.seq, chained.head.seq)
             await connection.execute(_SET_HEAD, (chained.head.seq, chained.head.hash))
         failpoints.reach("store.before_commit")
         return chained

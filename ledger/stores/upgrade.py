@@ -29,6 +29,7 @@ from ledger.events import (
 )
 from ledger.events.schema_1 import OldEvent, old_hash
 from ledger.stores.base import Connection, Database, Head, Prepared
+from ledger.stores.blocks import summarise
 from ledger.stores.chain import Chain
 from ledger.stores.known import Known
 from ledger.stores.schema import (
@@ -193,6 +194,7 @@ async def _copy(connection: Connection, database: Database, known: Known) -> Hea
     await connection.insert(NAMES, chain.names)
     await connection.insert(PARTS, chain.parts)
     await connection.insert(EVENTS, chain.rows)
+    await summarise(connection, position, chain.seq)
     await connection.insert(SEGMENTS, [(old[-1][0], last_hash, content)])
     failpoints.reach("store.before_commit")
     return Head(seq=chain.seq, hash=chain.hash.hex())

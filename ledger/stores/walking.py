@@ -11,10 +11,12 @@ from typing import Final
 import msgspec
 
 from ledger.stores.base import Database, Filter, Row
+from ledger.stores.blocks import stored_blocks
 from ledger.stores.filters import pages
 from ledger.stores.known import KINDS
 
 PAGE: Final = 5_000
+_NO_SEQ: Final = 2**40
 _NAMES: Final = """
 SELECT kind, id, name, seq FROM event_names WHERE kind = ? AND id > ? ORDER BY id LIMIT ?"""
 _PARTS: Final = "SELECT id, type, text, seq FROM event_parts WHERE id > ? ORDER BY id LIMIT ?"
@@ -26,6 +28,8 @@ class Walked(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[Row]
     names: list[Row]
     parts: list[Row]
+    blocks: tuple[list[Row], list[Row]] = ([], [])
+    """What is stored of the blocks that end here: rows of `event_blocks` and of `event_times`."""
 
 
 class _Source:
@@ -63,17 +67,20 @@ async def walk(database: Database) -> AsyncGenerator[Walked, None]:
     """All events with what they bring; what none has brought comes last."""
     names = [_Source(database, _NAMES, kind, number=1) for kind in KINDS]
     parts = _Source(database, _PARTS, number=0)
+    last = 0
     async for rows in pages(database, Filter(), PAGE):
         last = rows[-1][0]
         yield Walked(
             rows=rows,
             names=[row for source in names for row in await source.until(last)],
             parts=await parts.until(last),
+            blocks=await stored_blocks(database, rows[0][0], last),
         )
     rest = Walked(
         rows=[],
         names=[row for source in names for row in await source.until(None)],
         parts=await parts.until(None),
+        blocks=await stored_blocks(database, last + 1, _NO_SEQ),
     )
-    if rest.names or rest.parts:
+    if rest.names or rest.parts or any(rest.blocks):
         yield rest

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,18 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ledger.api.verify import verify_store
 from ledger.errors import UsageError
-from ledger.events import AnyEvent, LeaseRenewed, Recorded, RunFinished, Validated
-from ledger.stores.base import Append, Filter
+from ledger.events import (
+    AnyEvent,
+    Failed,
+    LeaseRenewed,
+    Recorded,
+    RunFinished,
+    StepApplied,
+    Validated,
+)
+from ledger.stores.base import Append, Filter, Row
 from ledger.stores.store import Store
 from tests.conftest import MakeDatabase
 from tests.servers import Server
@@ -72,6 +83,13 @@ def matches(pattern: str | None, value: str | None) -> bool:
     return value is not None and re.fullmatch(fnmatch.translate(literal), value) is not None
 
 
+def speaks_of(event: Recorded, migration: str) -> bool:
+    """Whether an event names the migration."""
+    body = event.document()
+    version = body.get("version")
+    return migration in (version, f"{body.get('set')}/{version}")
+
+
 def expected(events: list[Recorded], where: Filter) -> list[Recorded]:
     """What `where` means."""
     found = [
@@ -84,6 +102,7 @@ def expected(events: list[Recorded], where: Filter) -> list[Recorded]:
         and matches(where.run, event.run)
         and matches(where.actor, event.actor)
         and (not where.types or event.type in where.types)
+        and (where.migration is None or speaks_of(event, where.migration))
         and (where.since is None or event.at >= where.since)
         and (where.until is None or event.at < where.until)
     ]
@@ -179,6 +198,98 @@ async def test_each_field_on_each_store(store: Store) -> None:
     for where in filters:
         for batch in (3, 5000):
             assert await read_all(store, where, batch=batch) == expected(events, where), where
+
+
+MANY: tuple[Filter, ...] = (
+    *(Filter(run=run) for run in ("run-1", "run-*", "run-9")),
+    *(Filter(run="run-1", last=last) for last in (1, 700, 5000)),
+    Filter(run="run-?", actor="ana@2", last=3),
+    Filter(types=("lease_renewed",), last=2),
+    Filter(types=("lease_renewed", "failed"), after_seq=900, until_seq=3100),
+    *(Filter(migration=one) for one in ("s/1", "2", "s/2", "x/2", "2.0")),
+    *(Filter(migration=one, last=4) for one in ("s/1", "2")),
+    Filter(migration="1", types=("failed",)),
+    Filter(actor="ana@*", last=2000),
+)
+
+
+async def fill_blocks(store: Store) -> None:
+    """Several blocks of events, of two migrations and a failure in each."""
+    for number in range(10):
+        steps: list[AnyEvent] = [
+            StepApplied(
+                set="s",
+                version=str(1 + number // 5),
+                direction="up",
+                step=step,
+                of=400,
+                name='"version":"2"',
+                statement="a" * 64,
+            )
+            for step in range(400)
+        ]
+        failed = Failed(
+            command="migrate", error="x", message=',"set":"s","version":"2"', set="s", version="1"
+        )
+        who = {"run": f"run-{number // 3}", "actor": f"ana@{number // 4}"}
+        events = tuple(new_event(event, **who) for event in (*steps, failed))
+        await store.append(Append(stream=f"tenant/t{number}", events=events))
+        await store.append(Append(stream=f"run/{number}", events=(new_event(run="run-x"),)))
+
+
+async def test_blocks_hide_no_event(place: Place) -> None:
+    """A filter that reads some blocks of many brings what a look at every event would."""
+    async with place.open() as opened:
+        await fill_blocks(opened)
+        events = await read_all(opened)
+        assert len(events) == 4020
+        for where in MANY:
+            assert await read_all(opened, where, batch=300) == expected(events, where), where
+        report = await verify_store(opened, anchor=None, rebuild=False)
+        assert report.bad_seq is None and not report.problems
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM event_blocks WHERE block = 2 AND kind = 5",
+        "INSERT INTO event_blocks VALUES (7, 1, 1)",
+        "UPDATE event_times SET last_at = 7 WHERE block = 0",
+        "DELETE FROM event_times",
+    ],
+)
+async def test_wrong_blocks_are_found_and_written_anew(tmp_path: Path, change: str) -> None:
+    """What blocks hold is a cache: `verify` compares it with the events, and replaces it."""
+    place = sqlite_place(tmp_path)
+    async with place.open() as store:
+        await fill_blocks(store)
+        place.execute(change)
+        report = await verify_store(store, anchor=None, rebuild=False)
+        assert "block" in report.problems[0]
+        assert (await verify_store(store, anchor=None, rebuild=True)).sound
+        assert (await verify_store(store, anchor=None, rebuild=False)).sound
+
+
+@pytest.mark.parametrize("where", [one for one in MANY if one.after_seq == 0])
+async def test_no_filter_walks_the_whole_ledger(tmp_path: Path, where: Filter) -> None:
+    """SQLite says of each query how it reads: `events` by an index or a range, never all of it."""
+    place = sqlite_place(tmp_path)
+    async with place.open() as store:
+        await store.append(Append(stream="tenant/a", events=(new_event(),)))
+        asked: list[tuple[str, tuple[object, ...]]] = []
+        fetch = store._database.fetch
+
+        async def listen(sql: str, values: Sequence[object]) -> list[Row]:
+            asked.append((sql, tuple(values)))
+            return await fetch(sql, values)
+
+        store._database.fetch = listen  # type: ignore[method-assign]
+        await read_all(store, where)
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+            for sql, values in asked:
+                for *_, plan in db.execute(f"EXPLAIN QUERY PLAN {sql}", values):
+                    assert plan != "SCAN events", (sql, plan)
+        assert len(asked) > 1
 
 
 async def test_times_in_any_spelling(store: Store) -> None:
