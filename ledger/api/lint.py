@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from ledger.config import Config
+from ledger.dialects.steps import DialectName
 from ledger.drivers.application import Application, equip_all, load
 from ledger.engines.kinds import KINDS
 from ledger.errors import ScriptError
 from ledger.folder import find_sets, load_set
 from ledger.lint import Finding, lint_set
-from ledger.scripts.model import DialectName
 
 
 async def lint_config(config: Config) -> list[Finding]:

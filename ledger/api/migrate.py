@@ -12,6 +12,7 @@ import msgspec
 from ledger.calls.call import Call, changed_tenants
 from ledger.calls.opened import Look
 from ledger.calls.tenants import Chosen
+from ledger.dialects.steps import DialectName
 from ledger.engines.base import Target
 from ledger.errors import UsageError
 from ledger.events import MigrationRef
@@ -36,7 +37,6 @@ from ledger.requests import BackupPolicy, Migrate, PlanMigrate
 from ledger.runner.explain import queries_for
 from ledger.runner.migrate import migrate_tenant
 from ledger.runner.outcome import Outcome
-from ledger.scripts.model import DialectName
 from ledger.scripts.queries import Query, parse_queries
 from ledger.scripts.source import read_source
 

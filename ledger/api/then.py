@@ -16,6 +16,7 @@ from ledger.calls.discovery import Found
 from ledger.calls.opened import Opened
 from ledger.calls.seen import seen_fleet
 from ledger.calls.tenants import Chosen, matches_any, scope_of
+from ledger.dialects.steps import DialectName
 from ledger.drivers.url import NOWHERE
 from ledger.engines.base import Target
 from ledger.errors import UnknownTenantError
@@ -23,7 +24,6 @@ from ledger.fleet.recorded import UNKNOWN, RecordedFleet, RecordedSet, catalogue
 from ledger.fleet.state import replay_fleet
 from ledger.plan import Catalogue, standing
 from ledger.projections import FleetState, TenantState, parse_time
-from ledger.scripts.model import DialectName
 from ledger.stores.base import Filter, Head
 from ledger.stores.filters import moment_text
 

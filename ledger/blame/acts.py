@@ -15,12 +15,12 @@ from ledger import events as ev
 from ledger.blame.touches import Touch, all_seen, bare, of_changes, touches
 from ledger.calls.texts import KeptMigration, kept_migration
 from ledger.dialects import dialect_of
+from ledger.dialects.steps import DialectName, Step
 from ledger.drift import compare
 from ledger.events import MigrationRef, Recorded
 from ledger.runner.references import kept_schema
 from ledger.schema import Schema
 from ledger.scripts.contents import PYTHON_PART
-from ledger.scripts.model import DialectName, Step
 from ledger.scripts.placeholders import bind_text
 from ledger.scripts.touching import PREFIX
 from ledger.stores.base import Filter

@@ -23,13 +23,14 @@ from ledger.calls.discovery import (
     require_some,
 )
 from ledger.config import Config
+from ledger.dialects.steps import DialectName, sha256_hex
 from ledger.engines.base import Target
 from ledger.engines.entries import FOREIGN_HINT, foreign
 from ledger.errors import ConfigError, ForeignLedgerError, WrongLedgerError
 from ledger.plan import Catalogue, standing
 from ledger.projections import FleetState
 from ledger.scripts.graph import order_sets
-from ledger.scripts.model import DialectName, MigrationSet, sha256_hex
+from ledger.scripts.model import MigrationSet
 from ledger.scripts.touching import Touched, touched_by
 
 NAMES_SHOWN: Final = 5

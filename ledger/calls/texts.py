@@ -12,10 +12,11 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger.dialects.steps import DialectName, Step, sha256_hex
 from ledger.errors import LedgerError
 from ledger.events import Direction, MigrationRef
 from ledger.scripts.contents import from_contents
-from ledger.scripts.model import DialectName, Migration, Step, sha256_hex
+from ledger.scripts.model import Migration
 from ledger.stores.store import Store
 
 WITHHELD: Final = "(withheld: the step is marked secret)"

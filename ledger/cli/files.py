@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.config import Config
+from ledger.dialects.steps import DialectName
 from ledger.engines.kinds import DEFAULT
 from ledger.errors import UsageError
 from ledger.folder import find_sets, write_new
-from ledger.scripts.model import DialectName
 
 
 async def new_migration(config: Config, name: str, set_name: str | None) -> Path:

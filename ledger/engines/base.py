@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
+from ledger.dialects.steps import Check, DialectName, Step
 from ledger.drivers.application import Application
 from ledger.drivers.url import SecretSource, Url
 from ledger.engines.foreign import ForeignTable
@@ -26,7 +27,7 @@ from ledger.errors import UnreachableError
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
-from ledger.scripts.model import Check, DialectName, Migration, Step
+from ledger.scripts.model import Migration
 from ledger.scripts.touching import Touched
 from ledger.sync.steps import SyncPlan
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from ledger.dialects.steps import Check
 from ledger.errors import CheckFailedError, RestoreError
 from ledger.events import CheckResult, Mark
-from ledger.scripts.model import Check
 
 _FALSE: Final = re.compile(r"\s*(?:[+-]?(?:0+\.?0*|\.0+)|false)?\s*", re.IGNORECASE)
 

@@ -6,10 +6,11 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from ledger.dialects.steps import Check, Section, Step
 from ledger.engines.measured import Measured, Plan
 from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef, ObjectEffect
 from ledger.schema import Schema
-from ledger.scripts.model import Check, PythonModule, Section, Step
+from ledger.scripts.model import PythonModule
 from ledger.scripts.touching import Touched
 
 ABSENT = "absent"

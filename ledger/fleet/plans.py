@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from ledger.dialects import dialect_of
+from ledger.dialects.steps import DialectName, Section
 from ledger.engines.base import Engine, Target
 from ledger.errors import LedgerError
 from ledger.events import MigrationRef
@@ -26,7 +27,7 @@ from ledger.requests import BackupPolicy, How
 from ledger.runner.backups import asked
 from ledger.runner.context import RunContext
 from ledger.runner.ways import WayBack, also_undone, ways_back
-from ledger.scripts.model import DialectName, Migration, Section
+from ledger.scripts.model import Migration
 from ledger.scripts.placeholders import bind
 
 UNKNOWN: Final = "a run began it and has no end; the rollback looks first how far it has come"

@@ -11,11 +11,12 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.steps import DialectName, Section, Step, sha256_hex
 from ledger.engines.base import Target
 from ledger.events import FleetSeen, MigrationRef
 from ledger.plan import Catalogue
 from ledger.scripts.graph import order_sets
-from ledger.scripts.model import DialectName, Migration, MigrationSet, Section, Step, sha256_hex
+from ledger.scripts.model import Migration, MigrationSet
 from ledger.scripts.version import version_key
 
 UNKNOWN: Final = -1

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from ledger.dialects.steps import DialectName
 from ledger.errors import ConfigError, UsageError
 from ledger.folder.files import list_folder
-from ledger.scripts.model import DialectName
 from ledger.scripts.template import next_version, snake_case, template
 from ledger.scripts.version import is_migration_file, parse_file_name, version_key
 

@@ -15,12 +15,13 @@ from typing import Any, Final
 
 import msgspec
 
+from ledger.dialects.steps import DialectName, Section
 from ledger.drivers.trusted import refuse_changed_by_others
 from ledger.errors import LedgerError, ScriptError
 from ledger.scripts.contents import PYTHON_PART
 from ledger.scripts.directives import parse_dependency
 from ledger.scripts.mistyped import slip_of
-from ledger.scripts.model import DialectName, Manifest, Migration, PythonModule, Section
+from ledger.scripts.model import Manifest, Migration, PythonModule
 from ledger.scripts.parse import kept_texts
 from ledger.scripts.source import SourceFile
 from ledger.scripts.version import parse_file_name, version_key

@@ -13,10 +13,11 @@ from typing import Final
 import anyio
 import msgspec
 
+from ledger.dialects.steps import DialectName, Step
 from ledger.errors import ConfigError, ScriptError, UsageError
 from ledger.folder.files import read_bounded
 from ledger.schema import Schema, decode_schema
-from ledger.scripts.model import DialectName, Migration, Step
+from ledger.scripts.model import Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.source import read_source

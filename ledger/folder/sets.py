@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from ledger.dialects.steps import DialectName
 from ledger.drivers.trusted import refuse_changed_by_others
 from ledger.errors import ScriptError
 from ledger.folder.entries import Entries, look_through, looks_like_sql
@@ -26,7 +27,7 @@ from ledger.scripts.manifest import (
     manifest_of,
     read_version_file,
 )
-from ledger.scripts.model import DialectName, Migration, MigrationSet
+from ledger.scripts.model import Migration, MigrationSet
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.placeholders import placeholder_names
 from ledger.scripts.source import SourceFile, checksum_matches, read_source

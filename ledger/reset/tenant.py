@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ledger import events as ev
+from ledger.dialects.steps import Step
 from ledger.engines.base import Engine, Session, Target
 from ledger.errors import LedgerError, TenantError, for_tenant
 from ledger.events import MigrationRef
@@ -33,7 +34,7 @@ from ledger.runner.ran import (
 )
 from ledger.runner.tenant import opened_and_claimed, outcome_of
 from ledger.scripts.created import Ownership, fold_section
-from ledger.scripts.model import Migration, Step
+from ledger.scripts.model import Migration
 
 
 class Resetting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

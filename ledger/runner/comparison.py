@@ -16,6 +16,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger.dialects import dialect_of
+from ledger.dialects.steps import SkipIf, Step
 from ledger.drift import carried, compare, replayed, tolerated, unexplained, visible, without
 from ledger.engines.base import Engine, Session, Target
 from ledger.errors import LedgerError
@@ -28,7 +29,6 @@ from ledger.runner.past import Then
 from ledger.runner.ran import Ran, fold_ran, what_ran
 from ledger.schema import Schema, encode_schema, fingerprint
 from ledger.scripts.created import Ownership
-from ledger.scripts.model import SkipIf, Step
 
 ROWS: Final = frozenset({"dml", "query", "transaction"})
 """Kinds of statements that make no schema: a replay leaves them out, since it needs no rows."""

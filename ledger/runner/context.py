@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgspec
 
 from ledger import events as ev
+from ledger.dialects.steps import DialectName
 from ledger.errors import ConflictError, FencedError, TenantError
 from ledger.events import AnyEvent, NewEvent, Recorded
 from ledger.projections import FleetState, TenantState
 from ledger.runner import logs
 from ledger.runner.holder import boottime_seconds, this_holder
 from ledger.runner.references import Peers, References
-from ledger.scripts.model import DialectName, Migration
+from ledger.scripts.model import Migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.queries import Query
 from ledger.stores.base import Append, Filter, Prepared, Script

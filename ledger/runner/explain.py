@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ledger import events as ev
+from ledger.dialects.steps import DialectName, sha256_hex
 from ledger.engines.base import Session, Target
 from ledger.engines.measured import Plan
 from ledger.errors import LedgerError
 from ledger.events import MigrationRef, QueryPlan
-from ledger.scripts.model import DialectName, sha256_hex
 from ledger.scripts.queries import Query, bind_query
 
 Plans = dict[str, Plan]

@@ -16,6 +16,7 @@ import msgspec
 
 from ledger import events as ev
 from ledger import failpoints
+from ledger.dialects.steps import SkipIf
 from ledger.engines.base import Engine, Session, Target
 from ledger.engines.measured import Plan
 from ledger.engines.work import Done, Marker
@@ -29,7 +30,7 @@ from ledger.runner.journal import TenantJournal
 from ledger.runner.past import ids
 from ledger.runner.work import work_for
 from ledger.schema import encode_schema, fingerprint
-from ledger.scripts.model import Migration, SkipIf
+from ledger.scripts.model import Migration
 
 RELEASE_SECONDS = 15.0
 """How long recording an end event may take once the work itself is over or cancelled."""

@@ -9,13 +9,14 @@ import msgspec
 
 from ledger import events as ev
 from ledger.audit import BadText
+from ledger.dialects.steps import DialectName, sha256_hex
 from ledger.errors import ChainBrokenError, ScriptError
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue
 from ledger.runner.context import RunContext
 from ledger.runner.references import CHANGED_HINT
 from ledger.scripts.contents import from_contents
-from ledger.scripts.model import DialectName, Migration, sha256_hex
+from ledger.scripts.model import Migration
 from ledger.stores.base import Filter
 from ledger.stores.store import Store
 

@@ -14,12 +14,13 @@ import msgspec
 
 from ledger import events as ev
 from ledger.dialects import dialect_of
+from ledger.dialects.steps import Step
 from ledger.engines.work import ABSENT, Intent, Marker, MarkerEntry
 from ledger.events import MigrationRef, ObjectEffect
 from ledger.projections import TenantState
 from ledger.runner.facts import as_intent, step_event
 from ledger.scripts.created import Ownership, claim_manifest, fold_section
-from ledger.scripts.model import Migration, Step
+from ledger.scripts.model import Migration
 from ledger.scripts.undoing import NotMade
 from ledger.stores.base import Filter
 from ledger.stores.store import Store

@@ -9,13 +9,13 @@ from typing import Final
 import anyio
 
 from ledger.audit import BadText
+from ledger.dialects.steps import sha256_hex
 from ledger.drift import agreed
 from ledger.engines.base import Target
 from ledger.errors import ChainBrokenError, LedgerError
 from ledger.events import MigrationRef
 from ledger.projections import Applied, FleetState
 from ledger.schema import Schema, decode_schema, fingerprint
-from ledger.scripts.model import sha256_hex
 from ledger.stores.store import Store
 
 CHANGED_HINT: Final = (

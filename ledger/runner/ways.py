@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ledger.dialects.steps import Section
 from ledger.engines.base import Engine, Target
 from ledger.errors import RestoreError, ScriptError
 from ledger.events import MigrationRef
@@ -18,7 +19,7 @@ from ledger.projections import Applied, Half
 from ledger.runner.context import RunContext
 from ledger.runner.kept import KeptBackup, backup_before, kept_backups, kept_migration
 from ledger.runner.ran import Ran, what_ran
-from ledger.scripts.model import Migration, Section
+from ledger.scripts.model import Migration
 from ledger.scripts.undoing import (
     NotMade,
     Undecided,

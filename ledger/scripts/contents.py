@@ -7,10 +7,11 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.steps import DialectName, Section
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
 from ledger.scripts.manifest import Said, decode_said
-from ledger.scripts.model import DialectName, Migration, Section
+from ledger.scripts.model import Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import SourceFile
 from ledger.scripts.version import FileName, version_key

@@ -15,8 +15,9 @@ import msgspec
 from ledger.dialects import DialectName, dialect_of
 from ledger.dialects.base import Dialect, Holder
 from ledger.dialects.kinds import StatementKind
+from ledger.dialects.steps import Check, Section, Step
 from ledger.events import ObjectEffect
-from ledger.scripts.model import Check, Migration, Section, Step
+from ledger.scripts.model import Migration
 from ledger.scripts.placeholders import bind_text
 
 _HOLDERS: Final = ("table", "view", "sequence")

@@ -12,9 +12,9 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from ledger.dialects.patterns import BACKTICKED, BLOCK_COMMENT, DOUBLE, SINGLE
+from ledger.dialects.steps import SkipIf
 from ledger.errors import ScriptError
 from ledger.scripts.mistyped import meant
-from ledger.scripts.model import SkipIf
 from ledger.scripts.version import version_key
 
 SectionName = Literal["up", "sync", "down", "verify"]

@@ -11,33 +11,8 @@ from typing import Any
 
 import msgspec
 
-from ledger.dialects.steps import (
-    MARKER_TABLE,
-    Check,
-    DialectName,
-    Section,
-    SkipIf,
-    SkipKind,
-    Step,
-    sha256_hex,
-)
+from ledger.dialects.steps import Check, DialectName, Section, Step
 from ledger.events import MigrationRef
-
-__all__ = [
-    "MARKER_TABLE",
-    "Check",
-    "DialectName",
-    "Manifest",
-    "Migration",
-    "MigrationSet",
-    "PythonCall",
-    "PythonModule",
-    "Section",
-    "SkipIf",
-    "SkipKind",
-    "Step",
-    "sha256_hex",
-]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

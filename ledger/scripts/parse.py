@@ -13,11 +13,12 @@ import msgspec
 
 from ledger.dialects import Dialect, DialectName, dialect_of
 from ledger.dialects.base import Settled
+from ledger.dialects.steps import Section, sha256_hex
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
 from ledger.scripts.directives import SECTIONS, SectionName
 from ledger.scripts.manifest import encode_said
-from ledger.scripts.model import Manifest, Migration, Section, sha256_hex
+from ledger.scripts.model import Manifest, Migration
 from ledger.scripts.placeholders import placeholder_names
 from ledger.scripts.sections import Parsed, parse_file
 from ledger.scripts.source import ALGORITHM, SourceFile

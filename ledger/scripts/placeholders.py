@@ -16,8 +16,9 @@ from typing import Final
 import msgspec
 
 from ledger.dialects import Dialect, DialectName, dialect_of
+from ledger.dialects.steps import Check, Section, SkipIf, Step, sha256_hex
 from ledger.errors import ConfigError, ScriptError
-from ledger.scripts.model import Check, Migration, Section, SkipIf, Step, sha256_hex
+from ledger.scripts.model import Migration
 
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NOT_LINE_FEED: Final = re.compile(r"[^\n]")

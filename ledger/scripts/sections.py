@@ -11,6 +11,7 @@ import msgspec
 from ledger.dialects import Dialect
 from ledger.dialects.kinds import ASKS, StatementKind
 from ledger.dialects.split import Script, Statement
+from ledger.dialects.steps import Check, SkipIf, Step, sha256_hex
 from ledger.dialects.tokens import readable
 from ledger.dialects.wording import label, reason
 from ledger.errors import ScriptError
@@ -29,7 +30,6 @@ from ledger.scripts.marks import (
     require_no_heading,
     require_no_marks,
 )
-from ledger.scripts.model import Check, SkipIf, Step, sha256_hex
 from ledger.scripts.source import SourceFile
 from ledger.scripts.sync_section import require_sync
 

@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from ledger.dialects import DialectName, dialect_of
-from ledger.scripts.model import Migration, Step
+from ledger.dialects.steps import Step
+from ledger.scripts.model import Migration
 from ledger.scripts.placeholders import bind_text
 
 PREFIX: Final = "{prefix}"

@@ -14,7 +14,8 @@ import msgspec
 
 from ledger.dialects import dialect_of
 from ledger.dialects.kinds import Clause, StatementKind
-from ledger.scripts.model import DialectName, Migration, Section, SkipIf, Step
+from ledger.dialects.steps import DialectName, Section, SkipIf, Step
+from ledger.scripts.model import Migration
 
 
 class Effect(NamedTuple):

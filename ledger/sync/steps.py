@@ -8,8 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from ledger.dialects.base import Dialect
+from ledger.dialects.steps import Step, sha256_hex
 from ledger.events import Change
-from ledger.scripts.model import Step, sha256_hex
 
 
 class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,10 +13,10 @@ from typing import Protocol
 
 import pytest
 
+from ledger.dialects.steps import DialectName
 from ledger.drivers.url import SqliteUrl
 from ledger.engines import engine_for
 from ledger.engines.base import Engine, Target
-from ledger.scripts.model import DialectName
 from tests.conftest import MakeDatabase
 from tests.servers import Server, queries, query
 

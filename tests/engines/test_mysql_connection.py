@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from ledger.dialects.steps import Step
 from ledger.engines.mysql.engine import MysqlEngine
 from ledger.errors import InDoubtError, StepFailedError
-from ledger.scripts.model import PythonModule, Step
+from ledger.scripts.model import PythonModule
 from tests.conftest import MakeDatabase
 from tests.engines import mysql_child
 from tests.engines.connection_cases import CASES, LOG, MARIADB, SETUP

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from ledger.dialects.steps import Check, Section, SkipIf, Step, sha256_hex
 from ledger.engines.work import Intent, StepResult, Work
 from ledger.events import MigrationRef
-from ledger.scripts.model import Check, PythonModule, Section, SkipIf, Step, sha256_hex
+from ledger.scripts.model import PythonModule
 
 LEDGER = "ledger-of-the-test"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ledger.dialects.steps import DialectName
 from ledger.errors import TenantError
 from ledger.reset.dropping import decide_drops
 from ledger.schema import Column, Definition, ForeignKey, Index, Schema, Table
 from ledger.scripts.created import Owned, Ownership
-from ledger.scripts.model import DialectName
 
 
 def owned(dialect: DialectName, *statements: str, existed: int = 0) -> set[str]:

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.dialects.steps import DialectName, Section, Step, sha256_hex
 from ledger.errors import ChecksumMismatchError, OutOfOrderError, ScriptError, UsageError
 from ledger.events import MigrationRef
 from ledger.plan import Catalogue, Options, decide, decide_rollback
 from ledger.scripts.graph import order_sets
-from ledger.scripts.model import DialectName, Migration, MigrationSet, Section, Step, sha256_hex
+from ledger.scripts.model import Migration, MigrationSet
 
 
 def migration(

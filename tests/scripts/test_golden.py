@@ -13,10 +13,11 @@ import anyio
 import msgspec
 import pytest
 
+from ledger.dialects.steps import DialectName, Section
 from ledger.errors import ScriptError
 from ledger.folder import load_set
 from ledger.scripts.contents import from_contents
-from ledger.scripts.model import DialectName, Migration, Section
+from ledger.scripts.model import Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.placeholders import bind
 from ledger.scripts.source import read_source

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.dialects.steps import Section
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
 from ledger.scripts.graph import gaps, order_set, order_sets
-from ledger.scripts.model import Migration, MigrationSet, Section
+from ledger.scripts.model import Migration, MigrationSet
 from ledger.scripts.version import version_key
 
 

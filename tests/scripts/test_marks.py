@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ledger.dialects.steps import DialectName
 from ledger.errors import ScriptError
 from ledger.events import MigrationRef
 from ledger.scripts.contents import from_contents
-from ledger.scripts.model import DialectName, Migration
+from ledger.scripts.model import Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import read_source
 

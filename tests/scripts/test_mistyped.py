@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ledger.dialects.steps import DialectName
 from ledger.errors import ScriptError
 from ledger.scripts.mistyped import distance
-from ledger.scripts.model import DialectName, Migration
+from ledger.scripts.model import Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import read_source
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.dialects.steps import DialectName
 from ledger.errors import ConfigError, ScriptError
-from ledger.scripts.model import DialectName, Migration
+from ledger.scripts.model import Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.placeholders import (
     bind,

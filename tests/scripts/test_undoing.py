@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from ledger.scripts.model import DialectName, Migration
+from ledger.dialects.steps import DialectName
+from ledger.scripts.model import Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import SourceFile
 from ledger.scripts.undoing import Undecided, sparing, undoing

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ledger.dialects.steps import Step
 from ledger.folder import load_set
-from ledger.scripts.model import Migration, MigrationSet, Step
+from ledger.scripts.model import Migration, MigrationSet
 from tests.servers import ROOT
 
 FOLDER = ROOT / "migrations" / "preset_assistants"

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import pymysql
 import pytest
 
+from ledger.dialects.steps import Check, Step
 from ledger.folder import load_set
-from ledger.scripts.model import Check, Migration, Step
+from ledger.scripts.model import Migration
 from ledger.scripts.placeholders import bind
 from tests.conftest import MakeDatabase
 from tests.servers import ROOT, Server, queries, query

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.audit import Anchor, ChainCheck, TextCheck, parse_anchor
+from ledger.dialects.steps import sha256_hex
 from ledger.errors import ChainBrokenError, UsageError
 from ledger.events import GENESIS_HASH, Baselined, MigrationRef
-from ledger.scripts.model import sha256_hex
 from ledger.stores.base import Head, Row
 from ledger.stores.chain import chain_batch, prepare
 from ledger.stores.known import Known

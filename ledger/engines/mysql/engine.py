@@ -13,6 +13,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from ledger.dialects.steps import DialectName
 from ledger.drivers import mysql
 from ledger.drivers.mysql import quote_identifier
 from ledger.drivers.mysql_errors import ConnectRefusedError, DriverError, QueryError
@@ -34,7 +35,6 @@ from ledger.engines.mysql.trouble import translated, unreachable
 from ledger.engines.probes import Probe, Probed
 from ledger.engines.source import Named, TenantSource
 from ledger.errors import LedgerError, UnreachableError
-from ledger.scripts.model import DialectName
 
 NO_SUCH_DATABASE: Final = 1049
 COLUMNS: Final = """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 
+from ledger.dialects.steps import Check, Step
 from ledger.engines.base import Backup
 from ledger.engines.entries import adopted
 from ledger.engines.measured import Plan
@@ -28,7 +29,7 @@ from ledger.engines.work import Done, Journal, Marker, Work
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
-from ledger.scripts.model import Check, Migration, Step
+from ledger.scripts.model import Migration
 from ledger.scripts.touching import touched
 from ledger.sync.steps import SyncPlan
 

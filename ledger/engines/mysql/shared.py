@@ -12,10 +12,10 @@ import anyio
 
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.dialect import MYSQL
+from ledger.dialects.steps import Step
 from ledger.engines.mysql.backup.clients import DumpProgram
 from ledger.engines.mysql.schema.model import Desired, State
 from ledger.schema import Schema
-from ledger.scripts.model import Step
 
 T = TypeVar("T")
 

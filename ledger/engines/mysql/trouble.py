@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from ledger.dialects.steps import Step
 from ledger.drivers.mysql_errors import (
     ConnectionLostError,
     ConnectRefusedError,
@@ -18,7 +19,6 @@ from ledger.drivers.mysql_errors import (
 )
 from ledger.engines.base import Target
 from ledger.errors import LockedError, StepFailedError, TenantError, UnreachableError
-from ledger.scripts.model import Step
 
 NO_SUCH_TABLE: Final = 1146
 DUPLICATE_KEY: Final = 1062

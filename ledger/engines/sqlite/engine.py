@@ -16,6 +16,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from ledger.dialects.steps import MARKER_TABLE, DialectName
 from ledger.drivers.sqlite import call, connect, looking
 from ledger.drivers.url import SecretSource, SqliteUrl, Url
 from ledger.engines.base import Capabilities, Scratch, Seen, Session, Target, within_limit
@@ -42,7 +43,6 @@ from ledger.engines.sqlite.trouble import (
     unusable,
 )
 from ledger.errors import UnreachableError
-from ledger.scripts.model import MARKER_TABLE, DialectName
 
 BUSY_TIMEOUT_MS: Final = 50
 """How long SQLite itself waits for a lock, in the thread; beyond that we wait outside of it."""

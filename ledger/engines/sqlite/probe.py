@@ -12,6 +12,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from ledger.dialects.steps import MARKER_TABLE
 from ledger.engines.base import Target
 from ledger.engines.probes import SHOWN, Probe, Probed, probed, quoted
 from ledger.engines.sqlite.marker import read_marker
@@ -19,7 +20,6 @@ from ledger.engines.sqlite.soundness import find_damage
 from ledger.engines.sqlite.trouble import described
 from ledger.engines.work import Marker
 from ledger.errors import TenantError
-from ledger.scripts.model import MARKER_TABLE
 
 LEAST_VERSION: Final = (3, 35, 0)
 

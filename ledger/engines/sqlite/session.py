@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from ledger import failpoints
+from ledger.dialects.steps import Check, Step
 from ledger.engines.base import Backup
 from ledger.engines.checks import require_fingerprint
 from ledger.engines.measured import Plan
@@ -37,7 +38,7 @@ from ledger.engines.work import Done, Journal, Marker, Work
 from ledger.events import CheckResult, Mark, MigrationRef
 from ledger.schema import Schema
 from ledger.scripts.created import Owned
-from ledger.scripts.model import Check, Migration, Step
+from ledger.scripts.model import Migration
 from ledger.sync.steps import SyncPlan
 
 

@@ -19,12 +19,12 @@ from ledger import failpoints
 from ledger.dialects.patterns import repeated
 from ledger.dialects.sqlite.dialect import SQLITE
 from ledger.dialects.sqlite.syntax import COMMENT
+from ledger.dialects.steps import Check, SkipIf, Step
 from ledger.engines.batch import Stop
 from ledger.engines.checks import is_true
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, StoppedError, described, is_busy
 from ledger.engines.work import StepResult
 from ledger.events import CheckResult
-from ledger.scripts.model import Check, SkipIf, Step
 
 _FIRST_WORDS: Final = re.compile(
     repeated(rf"[\s;\ufeff]+|--[^\n]*+|{COMMENT}")

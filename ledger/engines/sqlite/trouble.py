@@ -10,9 +10,9 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from ledger.dialects.steps import Step
 from ledger.drivers.locks import lock_holders
 from ledger.errors import DiskFullError, LockedError, StepFailedError, TenantError, UnreachableError
-from ledger.scripts.model import Step
 
 REFUSALS: Final = (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, TypeError)
 """All that executing a statement may raise: the module's own two trees, and Python's word on

@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ledger import events as ev
+from ledger.dialects.steps import Check, Section
 from ledger.drivers.url import Url
 from ledger.engines.base import Target
-from ledger.scripts.model import Check, Section
 
 LENGTH: Final = struct.Struct("!I")
 

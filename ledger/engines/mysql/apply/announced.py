@@ -13,6 +13,7 @@ import msgspec
 from ledger import failpoints
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.connection import uses
+from ledger.dialects.steps import Step
 from ledger.drivers.mysql_errors import ConnectionLostError, QueryError, QueryTimeoutError
 from ledger.engines.mysql.apply import guards
 from ledger.engines.mysql.apply.attempt import (
@@ -23,7 +24,6 @@ from ledger.engines.mysql.schema import objects
 from ledger.engines.mysql.shared import kind_of
 from ledger.engines.work import ABSENT, Intent
 from ledger.events import AheadStep
-from ledger.scripts.model import Step
 
 MAKES: Final = ("table", "view")
 """Statements that make one object or fail, and change no other."""

@@ -13,6 +13,7 @@ import anyio
 
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.needs import needs
+from ledger.dialects.steps import Step
 from ledger.drivers.blockers import who_blocks
 from ledger.drivers.mysql import ServerWarning
 from ledger.drivers.mysql_errors import (
@@ -29,7 +30,6 @@ from ledger.engines.mysql.schema import objects
 from ledger.engines.mysql.trouble import LOCK_WAIT, TRY_AGAIN, lost, step_failed
 from ledger.engines.work import MORE_TIME, Intent, Journal, StepResult, Work
 from ledger.errors import StepFailedError, TenantError, UnreachableError
-from ledger.scripts.model import Step
 
 ATTEMPTS: Final = 4
 """How often a statement is tried that the server gave up for a lock's sake."""

@@ -17,11 +17,11 @@ import msgspec
 from ledger.dialects.mysql.connection import ONE_SHOT, SEEDS, Read, Uses, diagnostics_asked, uses
 from ledger.dialects.mysql.needs import Needs
 from ledger.dialects.mysql.syntax import SYNTAX
+from ledger.dialects.steps import Step
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.mysql.apply import variables
 from ledger.engines.mysql.apply.variables import Setting, Variable
-from ledger.scripts.model import Step
 
 OF_AN_EARLIER: Final = "the connection of an earlier attempt"
 

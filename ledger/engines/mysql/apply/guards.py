@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ledger.dialects.steps import Check, SkipIf
 from ledger.drivers.mysql import MysqlConnection
 from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.base import Target
 from ledger.engines.checks import is_true
 from ledger.events import CheckResult
-from ledger.scripts.model import Check, SkipIf
 
 COLUMN: Final = """
 SELECT 1 FROM information_schema.COLUMNS

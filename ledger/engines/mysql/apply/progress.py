@@ -18,6 +18,7 @@ import msgspec
 from ledger import failpoints
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.dialect import MYSQL
+from ledger.dialects.steps import Step
 from ledger.drivers.mysql import MysqlConnection
 from ledger.drivers.mysql_errors import DriverError
 from ledger.engines.entries import decides_ownership, with_sync
@@ -28,7 +29,6 @@ from ledger.engines.work import Intent, Journal, MarkerEntry, StepResult, Work
 from ledger.errors import FencedError, TenantError
 from ledger.events import CheckResult
 from ledger.scripts.created import effects_of
-from ledger.scripts.model import Step
 from ledger.scripts.touching import Touched
 
 SAVE_SECONDS: Final = 10.0

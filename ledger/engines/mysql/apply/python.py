@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from ledger.dialects.mysql.connection import uses
 from ledger.dialects.mysql.dialect import MYSQL
+from ledger.dialects.steps import Step, sha256_hex
 from ledger.dialects.wording import label
 from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.mysql.apply import steps
@@ -20,7 +21,6 @@ from ledger.engines.mysql.lock.marker import Body
 from ledger.engines.python import Parameters, Tenant, file_of, function_of, placed, verified
 from ledger.errors import CheckFailedError, StepFailedError
 from ledger.events import CheckResult
-from ledger.scripts.model import Step, sha256_hex
 from ledger.scripts.touching import touched
 
 _HINT = "Correct the migration and run the command again; what landed before stays."

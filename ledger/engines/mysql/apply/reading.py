@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ledger.dialects.mysql.sql_mode import Misread, misread
+from ledger.dialects.steps import Check, Section, Step
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.work import Work
 from ledger.errors import TenantError
-from ledger.scripts.model import Check, Migration, Section, Step
+from ledger.scripts.model import Migration
 
 
 def may_set_mode(work: Work) -> bool:

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from ledger.dialects.kinds import ASKS, StatementKind
+from ledger.dialects.steps import Step
 from ledger.dialects.wording import reason
 from ledger.drivers.mysql_errors import (
     ConnectionLostError,
@@ -30,7 +31,6 @@ from ledger.engines.mysql.scratch import database as scratch
 from ledger.engines.mysql.trouble import lost
 from ledger.engines.work import ABSENT, Intent, Work
 from ledger.errors import InDoubtError
-from ledger.scripts.model import Step
 
 WRITES_ELSEWHERE: Final = "a function that it calls may have written what no rollback undoes"
 SERVER_GONE: Final = frozenset({1053, 1077, 1079, 2002, 2003, 2006, 2013})

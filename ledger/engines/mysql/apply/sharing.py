@@ -11,9 +11,9 @@ import msgspec
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.effects import called
 from ledger.dialects.mysql.syntax import SYNTAX
+from ledger.dialects.steps import Step
 from ledger.drivers.mysql import MysqlConnection
 from ledger.drivers.mysql_errors import QueryError
-from ledger.scripts.model import Step
 
 Calls = Literal["nothing", "undone", "anything"]
 """What the functions that a statement calls do: nothing but compute, only what a rollback undoes, or more."""

@@ -15,6 +15,7 @@ import msgspec
 
 from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.connection import uses
+from ledger.dialects.steps import Step
 from ledger.drivers.mysql_errors import ConnectionLostError, QueryError, QueryTimeoutError
 from ledger.engines.mysql.apply import announced, guards, settle, sharing, transaction
 from ledger.engines.mysql.apply.attempt import (
@@ -27,7 +28,6 @@ from ledger.engines.mysql.schema import objects
 from ledger.engines.mysql.shared import kind_of
 from ledger.engines.work import ABSENT, Intent, StepResult
 from ledger.errors import InDoubtError, StepFailedError
-from ledger.scripts.model import Step
 
 
 async def run(attempt: Attempt, step: Step, kind: StatementKind) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from ledger import failpoints
 from ledger.dialects.kinds import StatementKind
+from ledger.dialects.steps import Step
 from ledger.drivers.mysql_errors import ConnectionLostError, QueryError, QueryTimeoutError
 from ledger.engines.mysql.apply import within
 from ledger.engines.mysql.apply.attempt import (
@@ -19,7 +20,6 @@ from ledger.engines.mysql.apply.attempt import (
 )
 from ledger.engines.mysql.trouble import TRY_AGAIN
 from ledger.engines.work import Intent
-from ledger.scripts.model import Step
 
 
 async def run_rows(attempt: Attempt, step: Step) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ledger.dialects.kinds import StatementKind
+from ledger.dialects.steps import Step
 from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.checks import is_true
 from ledger.engines.mysql.apply import guards, sharing
@@ -19,7 +20,6 @@ from ledger.engines.mysql.apply.progress import Progress
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.work import Intent, StepResult, Work
 from ledger.errors import InDoubtError
-from ledger.scripts.model import Step
 
 RUNS_CODE: Final = ("call", "other")
 """Kinds of statements that may commit, and of which the text does not show it."""

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from ledger.dialects.steps import MARKER_TABLE
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.drivers.mysql_errors import QueryError
 from ledger.engines.base import Target
@@ -21,7 +22,6 @@ from ledger.engines.mysql.trouble import DUPLICATE_KEY, NO_SUCH_TABLE
 from ledger.engines.work import Intent, Marker, MarkerEntry, StepResult
 from ledger.errors import TenantError
 from ledger.events import CheckResult, MigrationRef
-from ledger.scripts.model import MARKER_TABLE
 from ledger.scripts.touching import Touched
 
 CREATE: Final = """

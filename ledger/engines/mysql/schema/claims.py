@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
+from ledger.dialects.steps import MARKER_TABLE
 from ledger.engines.base import Target
-from ledger.scripts.model import MARKER_TABLE
 from ledger.scripts.touching import Touched
 
 Whose = Literal["own", "other", "unclear"]

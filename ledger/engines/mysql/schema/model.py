@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+from ledger.dialects.steps import Step
 from ledger.events import Mark
 from ledger.schema import Schema
-from ledger.scripts.model import Step
 
 Row = tuple[Any, ...]
 

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from ledger.dialects.mysql.dialect import MYSQL
+from ledger.dialects.steps import Step
 from ledger.dialects.wording import label
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.drivers.mysql_errors import QueryError
@@ -32,7 +33,6 @@ from ledger.engines.mysql.trouble import NO_PRIVILEGE, step_failed
 from ledger.errors import ScriptError, StepFailedError, TenantError
 from ledger.events import Change
 from ledger.schema import ForeignKey, Schema, Table
-from ledger.scripts.model import Step
 from ledger.sync.gap import Addition, Gap, as_drift, gap
 from ledger.sync.steps import Statement, SyncPlan, missing_tables, numbered, table_of
 

@@ -17,6 +17,7 @@ import msgspec
 
 from ledger.dialects.mysql.foreign_keys import without_foreign_keys
 from ledger.dialects.mysql.syntax import SYNTAX
+from ledger.dialects.steps import Step
 from ledger.drivers import mysql
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.engines.mysql.opened import Opened
@@ -24,7 +25,6 @@ from ledger.engines.mysql.schema import catalog
 from ledger.engines.mysql.schema.objects import Names, normalised, without_introducers
 from ledger.engines.mysql.schema.table_text import column_and_key_lines, read_table_text
 from ledger.schema import ForeignKey, Schema, Table
-from ledger.scripts.model import Step
 
 SECONDS: Final = 60.0
 Lines = dict[tuple[str, str, str], str]

@@ -13,6 +13,7 @@ from typing import Final
 
 import anyio
 
+from ledger.dialects.steps import Step
 from ledger.drivers import mysql
 from ledger.drivers.mysql import MysqlConnection, quote_identifier
 from ledger.drivers.mysql_errors import QueryError
@@ -20,7 +21,6 @@ from ledger.engines.mysql.lock.fence import lock_name
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import objects
 from ledger.errors import LockedError
-from ledger.scripts.model import Step
 
 TABLES_MAX: Final = 1000
 SECONDS: Final = 60.0

@@ -16,6 +16,7 @@ import anyio
 
 from ledger.dialects.sqlite.dialect import SQLITE
 from ledger.dialects.sqlite.pragmas import switches_foreign_keys
+from ledger.dialects.steps import sha256_hex
 from ledger.drivers.sqlite import call
 from ledger.engines.python import Parameters, Tenant, function_of, placed, verified
 from ledger.engines.sqlite.apply.settings import lacks
@@ -32,7 +33,6 @@ from ledger.engines.sqlite.steps import (
 from ledger.engines.sqlite.trouble import REFUSALS, code_name, described, hint_for, step_error
 from ledger.engines.work import Done, Journal, StepResult, Work
 from ledger.scripts.created import effects_of
-from ledger.scripts.model import sha256_hex
 
 T = TypeVar("T")
 

@@ -13,13 +13,13 @@ from contextlib import closing
 from typing import Final
 
 from ledger.dialects.sqlite.pragmas import read_pragma, value_set
+from ledger.dialects.steps import Section, Step
 from ledger.engines.sqlite.marker import CREATE_MARKER, PUT_ROW, READ_MARKER, admit, read_marker
 from ledger.engines.sqlite.opened import Opened
 from ledger.engines.sqlite.steps import commit, first_words, or_busy
 from ledger.engines.sqlite.trouble import BusyError
 from ledger.engines.work import Work
 from ledger.errors import StepFailedError
-from ledger.scripts.model import Section, Step
 
 OTHERS: Final = """
 SELECT 1 FROM main.sqlite_master WHERE tbl_name <> 'ledger_marker' AND name NOT LIKE 'sqlite_%' LIMIT 1

@@ -21,6 +21,7 @@ from ledger.dialects.kinds import StatementKind
 from ledger.dialects.sqlite.dialect import SQLITE
 from ledger.dialects.sqlite.pragmas import read_pragma, switches_foreign_keys
 from ledger.dialects.sqlite.syntax import SYNTAX
+from ledger.dialects.steps import Step
 from ledger.engines.measured import Measured
 from ledger.engines.sqlite.apply.transaction import Attempt, recovered
 from ledger.engines.sqlite.apply.vacuum import forget_partial, vacuum_into, writes_file
@@ -45,7 +46,6 @@ from ledger.engines.sqlite.steps import (
 )
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, is_busy, step_failed
 from ledger.engines.work import Done, Journal, MarkerEntry, StepResult, Work
-from ledger.scripts.model import Step
 
 _BARE: Final = frozenset(("VACUUM", "PRAGMA", "ATTACH", "DETACH"))
 """What SQLite refuses, or ignores, inside a transaction. All may be repeated."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import msgspec
 
 from ledger import failpoints
+from ledger.dialects.steps import Step
 from ledger.engines.checks import require_checks
 from ledger.engines.entries import require_expected, with_sync
 from ledger.engines.measured import Measured, References
@@ -50,7 +51,6 @@ from ledger.engines.work import MORE_TIME, Done, Journal, Marker, MarkerEntry, S
 from ledger.errors import CheckFailedError, DiskFullError, StepFailedError, UnreachableError
 from ledger.events import CheckResult, Mark
 from ledger.schema import Schema
-from ledger.scripts.model import Step
 
 
 async def apply(opened: Opened, work: Work, journal: Journal, known: frozenset[str]) -> Done:

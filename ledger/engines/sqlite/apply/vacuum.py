@@ -16,9 +16,9 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from ledger.dialects.sqlite.syntax import SYNTAX
+from ledger.dialects.steps import Step, sha256_hex
 from ledger.drivers.folders import sync_folder
 from ledger.engines.sqlite.folders import sync_file
-from ledger.scripts.model import Step, sha256_hex
 
 _URI: Final = "file:"
 

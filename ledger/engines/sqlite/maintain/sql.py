@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from ledger.dialects.steps import MARKER_TABLE
 from ledger.engines.maintain import MILLISECONDS_FROM, Conditions, Reference
 from ledger.engines.sqlite.schema.ddl import quoted
-from ledger.scripts.model import MARKER_TABLE
 
 JULIAN_OF_1970: Final = 2440587.5
 SECONDS_A_DAY: Final = 86400

@@ -11,9 +11,9 @@ import threading
 from collections import defaultdict
 from typing import Final
 
+from ledger.dialects.steps import MARKER_TABLE
 from ledger.engines.sqlite.schema.ddl import TableText, normalised, read_index, read_table
 from ledger.schema import Column, Definition, ForeignKey, Index, Schema, Table, fingerprint
-from ledger.scripts.model import MARKER_TABLE
 
 READ_DEFINITIONS: Final = """
 SELECT type, name, tbl_name, sql FROM main.sqlite_master

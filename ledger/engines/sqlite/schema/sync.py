@@ -14,13 +14,13 @@ from typing import Final
 import msgspec
 
 from ledger.dialects.sqlite.dialect import SQLITE
+from ledger.dialects.steps import Step
 from ledger.drivers.application import Application, equip
 from ledger.engines.sqlite.schema.ddl import column_definitions, quoted
 from ledger.engines.sqlite.schema.introspect import READ_DEFINITIONS, SchemaCache
 from ledger.engines.sqlite.trouble import REFUSALS, step_failed
 from ledger.events import Change
 from ledger.schema import Schema
-from ledger.scripts.model import Step
 from ledger.sync.gap import Addition, as_drift, gap
 from ledger.sync.steps import Statement, SyncPlan, missing_tables, numbered, table_of
 
