@@ -149,21 +149,22 @@ def start(
     module: str,
     *arguments: str,
     cwd: Path | None = None,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str | None] | None = None,
     stdin: int | None = None,
     output: int | None = None,
     prepare: str = "",
     how: Mapping[str, Any] | None = None,
 ) -> Program:
-    """Start `python -m MODULE ARGUMENTS`, with `environment` beside this process' own.
+    """Start `python -m MODULE ARGUMENTS`, with `environment` beside this process' own, None for none.
 
     `output` takes stdout and stderr; see `zygote.Request` for the rest.
     """
+    merged: dict[str, str | None] = {**os.environ, **(environment or {})}
     request = Request(
         module=module,
         arguments=list(arguments),
         cwd=str(cwd or Path.cwd()),
-        environment={**os.environ, **(environment or {})},
+        environment={name: value for name, value in merged.items() if value is not None},
         prepare=prepare,
         how=dict(how or {}),
     )
@@ -190,10 +191,15 @@ def here(*arguments: str, cwd: Path, environment: Mapping[str, str]) -> Ended:
 def wait_for(condition: Callable[[], object], what: str, seconds: float = PROGRAM_SECONDS) -> None:
     """Until the condition holds. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
+    while True:
+        asked = time.monotonic()
+        if condition():
+            return
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"waited {seconds} s for {what}")
-        time.sleep(_POLL_SECONDS)
+        # Asking must not take the time of what is waited for.
+        time.sleep(max(_POLL_SECONDS, 3 * (now - asked)))
 
 
 class _Zygote:

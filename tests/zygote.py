@@ -3,12 +3,14 @@
 `python -m tests.zygote` with a socket as its stdin. Each message is a `Request` and four descriptors: the
 program's stdin, stdout and stderr, and a pipe on which its process id and, when it has ended, its
 exit code (negative: the signal that ended it) are reported, a line each. What a program gets is what a
-process of its own has: arguments, folder, environment, streams, signals, a session.
+process of its own has: arguments, folder, environment, streams, signals, a session, and
+its terminal if its stdin is one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import os
@@ -17,6 +19,7 @@ import selectors
 import signal
 import socket
 import sys
+import termios
 import traceback
 from typing import Any, Final
 
@@ -27,6 +30,7 @@ WARM: Final = (
     "anyio._backends._asyncio",
     "uvloop",
     "tests.engines.sqlite_child",
+    "tests.stores.worker",
     "tests.engines.mysql_child",
 )
 """Imported too: what is first needed by a command, and the tests' own programs."""
@@ -107,12 +111,18 @@ def _become(request: Request, streams: list[int]) -> int:
     """Be the program, to its end. Its exit code."""
     try:
         os.setsid()
+        # As from a shell: what a background job ignores, such as this test run may be one, is not ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for ignored in (signal.SIGQUIT, signal.SIGHUP):
+            signal.signal(ignored, signal.SIG_DFL)
         os.chdir(request.cwd)
         os.environ.clear()
         os.environ.update(request.environment)
         for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        if os.isatty(0):
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(  # noqa: SIM115

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
 from tests.cli.terminal import CANARY, Terminal, checked, sqlite_rows, sqlite_run
-from tests.programs import Ended
+from tests.programs import LEDGER, Ended
 
 CONFIG = """\
 migrations = "migrations/app"
@@ -258,17 +259,13 @@ def test_interrupted_by_a_person(terminal: Terminal) -> None:
         "INSERT INTO users SELECT max(i) FROM n;\n"
     )
     terminal.write("migrations/app/002_slow.sql", slow)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ledger", "migrate", "--all-tenants", "--parallel", "1"],
-        cwd=terminal.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = programs.start(
+        LEDGER, "migrate", "--all-tenants", "--parallel", "1", cwd=terminal.folder
     )
     _wait_for_first_step(terminal.folder / "ledger.db")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 3, (out, err)
+    process.send(signal.SIGINT)
+    code, out, err = process.wait()
+    assert code == 3, (out, err)
     assert "Traceback" not in err and "To continue: ledger migrate" in out
     assert "not reached" in out
     assert terminal.ok("migrate", "--all-tenants").code == 0

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pty
 import re
 import signal
 import struct
-import sys
 import termios
 import threading
 from collections.abc import Callable
@@ -17,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from ledger.render.columns import width_of
+from tests import programs
 from tests.cli.terminal import Terminal, sqlite_run
-from tests.programs import wait_for
+from tests.programs import LEDGER, wait_for
 
 LONG = "a-very-long-tenant-name-with-exactly-sixty-characters-in-it-x"
 WIDE = "日本語の名前とても長い"
@@ -39,16 +38,17 @@ class Screen:
     def __init__(self, folder: Path, columns: int, *arguments: str) -> None:
         self.raw = ""
         self.code: int | None = None
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:  # pragma: no cover - the child
-            os.chdir(folder)
-            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 60, columns, 0, 0))
-            env = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
-            env.pop("COLUMNS", None)
-            # A shell's background jobs, such as this test run may be one, ignore some of them.
-            for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-                signal.signal(each, signal.SIG_DFL)
-            os.execve(sys.executable, [sys.executable, "-m", "ledger", *arguments], env)
+        self._fd, inside = os.openpty()
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 60, columns, 0, 0))
+        self.program = programs.start(
+            LEDGER,
+            *arguments,
+            cwd=folder,
+            environment={"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": None},
+            stdin=inside,
+            output=inside,
+        )
+        os.close(inside)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -72,8 +72,7 @@ class Screen:
         """Wait for the end; `code` is negative for a signal."""
         self._reader.join(seconds)
         assert not self._reader.is_alive(), self.raw
-        _, status = os.waitpid(self.pid, 0)
-        self.code = os.waitstatus_to_exitcode(status)
+        self.code = self.program.wait().code
         os.close(self._fd)
         return self
 
@@ -254,6 +253,6 @@ def test_a_second_ctrl_c_leaves_the_cursor_as_it_was(terminal: Terminal) -> None
 def test_no_signal_leaves_the_cursor_hidden(terminal: Terminal, number: signal.Signals) -> None:
     """It is never hidden: what ends a process without a word could not show it again."""
     screen = begun(terminal)
-    os.kill(screen.pid, number)
+    screen.program.send(number)
     screen.end(20)
     assert "\x1b[?25l" not in screen.raw

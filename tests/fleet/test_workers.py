@@ -6,9 +6,6 @@ import asyncio
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from collections import Counter
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -20,9 +17,12 @@ import pytest
 from ledger import events as ev
 from ledger import failpoints
 from ledger.fleet.progress import Progress
+from tests import programs
 from tests.fleet.world import TAGS, Fleet, types
+from tests.programs import LEDGER, wait_for
 
 WORKERS = "workers = 2\n"
+MIGRATE = ("-q", "migrate", "--all-tenants")
 SLOW = (
     "CREATE TABLE slow AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
     " WHERE i < 5000000) SELECT max(i) AS i FROM n;\n"
@@ -132,20 +132,13 @@ def test_a_killed_run_takes_its_workers_with_it(tmp_path: Path) -> None:
     """SIGKILL of the run: the workers roll back and end by themselves; the same command converges."""
     fleet = Fleet(tmp_path, tenants=4, extra=WORKERS)
     fleet.write("002_slow.sql", SLOW)
-    command = [sys.executable, "-m", "ledger", "-q", "migrate", "--all-tenants"]
-    with subprocess.Popen(command, cwd=tmp_path) as run:
-        deadline = time.monotonic() + 30
-        while not (ended_with(fleet, "notes") and len(workers_of(run.pid)) == 2):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        children = workers_of(run.pid)
-        run.kill()
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() for pid in children):
-        assert time.monotonic() < deadline, "a worker outlived its run"
-        time.sleep(0.05)
-    again = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    run = programs.start(LEDGER, *MIGRATE, cwd=tmp_path)
+    wait_for(lambda: ended_with(fleet, "notes") and len(workers_of(run.pid)) == 2, "two workers")
+    children = workers_of(run.pid)
+    run.end()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "their end", 30)
+    again = programs.run(LEDGER, *MIGRATE, cwd=tmp_path, seconds=100)
+    assert again.code == 0, again.err
     assert {tuple(fleet.schema(f"t{number}")) for number in range(4)} == {tuple(fleet.schema("t0"))}
     assert ("slow",) in fleet.query("t0", "SELECT name FROM sqlite_master")
 
@@ -203,11 +196,9 @@ def test_a_kill_anywhere_with_workers_needs_at_most_the_same_command(
     """Whoever reaches the point, run or worker, dies there; then each step was applied and recorded once."""
     fleet = Fleet(tmp_path, tenants=5, extra=WORKERS)
     fleet.write("002_tags.sql", TAGS)
-    command = [sys.executable, "-m", "ledger", "-q", "migrate", "--all-tenants"]
-    environment = os.environ | {"LEDGER_FAILPOINT": f"{point}:2"}
-    subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True)
-    again = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    programs.run(LEDGER, *MIGRATE, cwd=tmp_path, environment={"LEDGER_FAILPOINT": f"{point}:2"})
+    again = programs.run(LEDGER, *MIGRATE, cwd=tmp_path)
+    assert again.code == 0, again.err
     for number in range(5):
         name = f"t{number}"
         assert fleet.query(name, "SELECT text, tags FROM notes") == [("hello", "a")]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from ledger.errors import UsageError
+from tests import programs
 from tests.conftest import MakeDatabase
 from tests.place import WITH_MYSQL, MakePlace, Place
+from tests.programs import LEDGER
 from tests.servers import Server, query
 
 FIRST = """\
@@ -118,13 +118,7 @@ def typed(place: Place, words: str, *arguments: str) -> tuple[int, str]:
     """Run a command on a terminal of its own, and type `words`; its exit code and all it wrote."""
     terminal, inside = os.openpty()
     os.write(terminal, f"{words}\n".encode())
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ledger", *arguments],
-        cwd=place.folder,
-        stdin=inside,
-        stdout=inside,
-        stderr=inside,
-    )
+    process = programs.start(LEDGER, *arguments, cwd=place.folder, stdin=inside, output=inside)
     os.close(inside)
     said = b""
     try:
@@ -134,7 +128,7 @@ def typed(place: Place, words: str, *arguments: str) -> tuple[int, str]:
         pass
     finally:
         os.close(terminal)
-    return process.wait(timeout=60), said.decode()
+    return process.wait().code, said.decode()
 
 
 def test_on_a_terminal_the_name_is_to_be_typed(place: Place) -> None:

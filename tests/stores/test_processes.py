@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import programs
 from tests.conftest import MakeDatabase
-from tests.servers import ROOT, Server
+from tests.programs import Ended, Program, wait_for
+from tests.servers import Server
 from tests.stores.ledgers import Place, audit, read_all, request, server_place, sqlite_place
 
 
@@ -28,36 +26,26 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, make_database: MakeDat
 
 def start(
     place: Place, stream: str, count: int, at_once: int = 1, *, failpoint: str = ""
-) -> subprocess.Popen[str]:
+) -> Program:
     """A worker process; with `failpoint` it kills itself there."""
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tests.stores.worker",
-            str(place.url),
-            stream,
-            f"{count}",
-            f"{at_once}",
-        ],
-        cwd=ROOT,
-        env={**os.environ, "LEDGER_FAILPOINT": failpoint},
-        stdout=subprocess.PIPE,
-        text=True,
+    return programs.start(
+        "tests.stores.worker",
+        *(str(place.url), stream, f"{count}", f"{at_once}"),
+        environment={"LEDGER_FAILPOINT": failpoint},
     )
 
 
-def told(worker: subprocess.Popen[str]) -> list[int]:
+def told(ended: Ended) -> list[int]:
     """The seqs that the worker was told before it ended."""
-    output, _ = worker.communicate(timeout=60)
-    return [int(word) for word in output.split()]
+    return [int(word) for word in ended.out.split()]
 
 
 async def test_processes_share_one_gapless_chain(place: Place) -> None:
     """Three processes append at the same time: no gap, no fork, everything told is there."""
     workers = [start(place, f"worker-{index}", 60, 1 + 5 * index) for index in range(3)]
-    seqs = [seq for worker in workers for seq in told(worker)]
-    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    ended = [worker.wait() for worker in workers]
+    seqs = [seq for one in ended for seq in told(one)]
+    assert [one.code for one in ended] == [0, 0, 0]
     assert sorted(seqs) == list(range(1, 361))
     async with place.open(create=False) as store:
         assert await audit(store) == 360
@@ -73,8 +61,9 @@ async def test_a_killed_process_loses_nothing_it_was_told(
     The next append goes on without a gap.
     """
     worker = start(place, "worker", 40, at_once, failpoint=f"{failpoint}:3")
-    seqs = told(worker)
-    assert worker.returncode == -signal.SIGKILL
+    ended = worker.wait()
+    seqs = told(ended)
+    assert ended.killed
     assert seqs == list(range(1, len(seqs) + 1))
     async with place.open(create=False) as store:
         (event,) = await store.append(request("tenant/next"))
@@ -89,10 +78,9 @@ async def test_a_killed_process_loses_nothing_it_was_told(
 async def test_a_process_killed_at_any_moment(place: Place) -> None:
     """kill -9 from outside, in the middle of a stream of appends, leaves a whole ledger."""
     worker = start(place, "worker", 100_000, 20)
-    assert worker.stdout is not None
-    lines = [worker.stdout.readline() for _ in range(200)]
-    worker.kill()
-    seqs = [int(word) for word in "".join(lines).split()] + told(worker)
+    wait_for(lambda: worker.out.count("\n") >= 200, "200 appends")
+    worker.end()
+    seqs = told(worker.wait())
     async with place.open(create=False) as store:
         found = {recorded.seq for recorded in await read_all(store)}
         assert set(seqs) <= found

@@ -31,5 +31,10 @@ async def work(url_text: str, stream: str, count: int, at_once: int) -> None:
                     group.start_soon(append, index)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Read the arguments, and append."""
     anyio.run(work, sys.argv[1], sys.argv[2], int(sys.argv[3]), int([*sys.argv, "1"][4]))
+
+
+if __name__ == "__main__":
+    main()
