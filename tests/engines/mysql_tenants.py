@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from ledger.engines.base import Target
-from tests.conftest import MakeDatabase
-from tests.servers import Rows, Server, queries, query
+from tests.programs import wait_for
+from tests.servers import Rows, Server, queries, query, statements
 
 ITEMS = "CREATE TABLE items (id INT PRIMARY KEY, name VARCHAR(40)) ENGINE=InnoDB"
 FILL = "INSERT INTO items (id, name) VALUES (1, 'one'), (2, 'two')"
@@ -44,7 +42,13 @@ class Tenant:
         return {name for name in names if not name.endswith("ledger_marker")}
 
 
-@pytest.fixture
-def tenant(sql_server: Server, make_database: MakeDatabase) -> Tenant:
-    """An empty database on each server in turn."""
-    return Tenant(sql_server, make_database(sql_server))
+def wait_for_statement(tenant: Tenant, start: str) -> int:
+    """The connection to the tenant's database that runs a statement that begins so, once it does."""
+    found: list[int] = []
+
+    def runs() -> bool:
+        found[:] = statements(tenant.server, (tenant.database,), start)
+        return bool(found)
+
+    wait_for(runs, start)
+    return found[0]

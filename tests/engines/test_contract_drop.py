@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from ledger.engines.base import Engine, Target
 from ledger.errors import FencedError
 from ledger.scripts.created import Owned
-from tests.engines.adapters import ADAPTERS, Adapter, make_adapter
+from tests.engines.adapters import Adapter
 from tests.engines.work import LEDGER, ref
 
 PARENTS = "CREATE TABLE parents (id INTEGER PRIMARY KEY)"
@@ -19,26 +16,6 @@ CHILDREN = (
     " FOREIGN KEY (parent) REFERENCES parents (id) ON DELETE CASCADE)"
 )
 BOTH = (Owned(kind="table", name="children"), Owned(kind="table", name="parents"))
-
-
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
-    """Each database in turn."""
-    return make_adapter(request.param, request, tmp_path)
-
-
-@pytest.fixture
-async def engine(adapter: Adapter) -> AsyncIterator[Engine]:
-    """An engine, closed at the end."""
-    engine = adapter.engine()
-    yield engine
-    await engine.aclose()
-
-
-@pytest.fixture
-def target(adapter: Adapter) -> Target:
-    """A fresh, empty tenant."""
-    return adapter.target()
 
 
 async def test_drops_what_is_named_and_empties_the_marker(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -12,30 +9,10 @@ from ledger.drivers.url import MysqlUrl, SqliteUrl
 from ledger.engines.base import Engine, Target
 from ledger.engines.probes import Probe, Probed
 from ledger.errors import UnreachableError
-from tests.engines.adapters import ADAPTERS, Adapter, make_adapter
+from tests.engines.adapters import Adapter
 from tests.engines.work import LEDGER, Journal, work
 
 ITEMS = "CREATE TABLE items (id INTEGER PRIMARY KEY, name VARCHAR(40))"
-
-
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
-    """Every engine in turn."""
-    return make_adapter(request.param, request, tmp_path)
-
-
-@pytest.fixture
-async def engine(adapter: Adapter) -> AsyncIterator[Engine]:
-    """A new engine, closed at the end."""
-    made = adapter.engine()
-    yield made
-    await made.aclose()
-
-
-@pytest.fixture
-def target(adapter: Adapter) -> Target:
-    """A fresh, empty tenant."""
-    return adapter.target()
 
 
 def not_ok(found: Probed) -> list[Probe]:

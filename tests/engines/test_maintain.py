@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from ledger.engines.base import Engine, Target
 from ledger.errors import FencedError, LockedError, TenantError
 from ledger.schema import fingerprint
-from tests.engines.adapters import ADAPTERS, Adapter, make_adapter
+from tests.engines.adapters import Adapter, make_adapter
 from tests.engines.work import LEDGER
 
 MAKE = (
@@ -25,20 +24,6 @@ MAKE = (
 )
 BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 ROWS = "SELECT id, part FROM items ORDER BY id, part"
-
-
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
-    """Each database in turn."""
-    return make_adapter(request.param, request, tmp_path)
-
-
-@pytest.fixture
-async def engine(adapter: Adapter) -> AsyncIterator[Engine]:
-    """An engine, closed at the end."""
-    engine = adapter.engine()
-    yield engine
-    await engine.aclose()
 
 
 @pytest.fixture

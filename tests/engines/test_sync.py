@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from ledger.engines.base import Engine, Target
 from ledger.errors import StepFailedError
 from ledger.schema import Schema
-from tests.engines.adapters import ADAPTERS, Adapter, make_adapter
+from tests.engines.adapters import Adapter
 from tests.engines.work import step
 
 ITEMS = "CREATE TABLE items (id INTEGER PRIMARY KEY, name VARCHAR(40) DEFAULT 'x')"
 INDEX = "CREATE INDEX items_name ON items (name)"
-
-
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
-    """Each database in turn."""
-    return make_adapter(request.param, request, tmp_path)
-
-
-@pytest.fixture
-async def engine(adapter: Adapter) -> AsyncIterator[Engine]:
-    """An engine, closed at the end."""
-    engine = adapter.engine()
-    yield engine
-    await engine.aclose()
-
-
-@pytest.fixture
-def target(adapter: Adapter) -> Target:
-    """A fresh, empty tenant."""
-    return adapter.target()
 
 
 async def test_a_plan_holds_what_is_missing_and_changes_nothing(

@@ -10,6 +10,10 @@ from ledger.engines.work import Intent, StepResult, Work
 from ledger.events import MigrationRef
 from ledger.scripts.model import PythonModule
 
+CREATE = "CREATE TABLE items (id INTEGER PRIMARY KEY, name VARCHAR(40))"
+FILL = "INSERT INTO items (id, name) VALUES (1, 'one'), (2, 'two')"
+ADD = "ALTER TABLE items ADD COLUMN category VARCHAR(20)"
+INDEX = "CREATE INDEX items_name ON items (name)"
 LEDGER = "ledger-of-the-test"
 
 

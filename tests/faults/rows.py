@@ -16,12 +16,13 @@ class Row(msgspec.Struct, frozen=True):
     elsewhere: tuple[str, ...] = ()
 
 
-SQLITE: Final = "tests/engines/test_sqlite_faults.py::"
-MYSQL: Final = "tests/engines/test_mysql_faults.py::"
-CRASHES: Final = "tests/engines/test_mysql_crashes.py::"
-CONNECTION: Final = "tests/engines/test_mysql_connection.py::"
-REPEATS: Final = "tests/engines/test_mysql_repeats.py::"
-SQLITE_REPEATS: Final = "tests/engines/test_sqlite_repeats.py::"
+SQLITE: Final = "tests/engines/sqlite/test_faults.py::"
+MYSQL: Final = "tests/engines/mysql/test_faults.py::"
+LOCKS: Final = "tests/engines/mysql/test_locks.py::"
+CRASHES: Final = "tests/engines/mysql/test_crashes.py::"
+CONNECTION: Final = "tests/engines/mysql/test_connection.py::"
+REPEATS: Final = "tests/engines/mysql/test_repeats.py::"
+SQLITE_REPEATS: Final = "tests/engines/sqlite/test_repeats.py::"
 OUTSIDE: Final = "tests/stores/test_outside.py::"
 SERVER: Final = "tests/stores/test_server_faults.py::"
 
@@ -52,7 +53,7 @@ ROWS: Final = (
     Row(12, "clock a day ahead or behind", "no double run"),
     Row(13, "machine suspended", "no double run"),
     Row(
-        14, "connection reset in a DDL statement", "settled", (f"{MYSQL}test_lost_in_a_statement",)
+        14, "connection reset in a DDL statement", "settled", (f"{LOCKS}test_lost_in_a_statement",)
     ),
     Row(
         15,
@@ -111,15 +112,15 @@ ROWS: Final = (
         "metadata lock held",
         "short lock_wait_timeout, and tried again",
         (
-            f"{MYSQL}test_metadata_lock_is_waited_for",
-            f"{MYSQL}test_metadata_lock_that_is_kept_is_named",
+            f"{LOCKS}test_metadata_lock_is_waited_for",
+            f"{LOCKS}test_metadata_lock_that_is_kept_is_named",
         ),
     ),
     Row(
         36,
         "deadlock, 1205",
         "full rollback, and tried again",
-        (f"{MYSQL}test_deadlock_is_tried_again", f"{MYSQL}test_row_lock_is_waited_for"),
+        (f"{LOCKS}test_deadlock_is_tried_again", f"{LOCKS}test_row_lock_is_waited_for"),
     ),
     Row(37, "too many connections", "backs off"),
     Row(38, "password rotated", "secret read once more"),
@@ -130,7 +131,7 @@ ROWS: Final = (
         "secrets in any output",
         "canary never found",
         (
-            "tests/engines/test_mysql_backups.py::test_password_is_in_no_argument_variable_or_file",
+            "tests/engines/mysql/test_backups_that_fail.py::test_password_is_in_no_argument_variable_or_file",
             "tests/cli/test_cli_mistakes.py::test_passwords_are_never_shown",
         ),
     ),
@@ -138,14 +139,14 @@ ROWS: Final = (
         42,
         "symlinked or world-readable backup folder",
         "refused; 0600",
-        ("tests/engines/test_mysql_backups.py::test_symlink_is_not_followed",),
+        ("tests/engines/mysql/test_backups_that_fail.py::test_symlink_is_not_followed",),
     ),
     Row(43, "hostile version.json or .py", "strict decoding with sizes; .py only when enabled"),
     Row(
         44,
         "compressed bomb",
         "bounded streaming",
-        ("tests/engines/test_mysql_backups.py::test_bomb",),
+        ("tests/engines/mysql/test_restores_that_fail.py::test_bomb",),
     ),
     Row(
         45,

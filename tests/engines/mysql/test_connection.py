@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +69,6 @@ def _by_the_client(tenant: Tenant, steps: Sequence[str]) -> dict[str, Rows]:
         for sql in (*SETUP, *steps):
             cursor.execute(sql)
     return _content(tenant)
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[MysqlEngine]:
-    """An engine."""
-    made = MysqlEngine()
-    yield made
-    await made.aclose()
 
 
 class Pair:

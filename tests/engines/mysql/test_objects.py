@@ -3,7 +3,6 @@ what differs between two tables that information_schema shows alike."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,6 @@ OBJECTS = (
     "CREATE JSON DUALITY VIEW @duo AS SELECT JSON_DUALITY_OBJECT(WITH(INSERT) '_id': id, 'a': a) FROM @t",
     "CREATE MATERIALIZED VIEW @kept AS SELECT a FROM @t",
 )
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[MysqlEngine]:
-    """An engine."""
-    made = MysqlEngine()
-    yield made
-    await made.aclose()
 
 
 def run(tenant: Tenant, *statements: str) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import MakeDatabase
 from tests.engines import mysql_child
-from tests.engines.test_mysql_repeats import LOG, OLD_LOG, WRITES, Tenant
+from tests.engines.mysql.test_repeats import LOG, OLD_LOG, WRITES, Tenant
 from tests.servers import Server
 
 ROWS = "CREATE TABLE t (n INT) ENGINE=InnoDB"

@@ -24,14 +24,6 @@ from tests.engines.sqlite_child import answer, make_items, target_for
 from tests.engines.work import Journal, check, work
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A tenant with the table `items`."""
-    path = tmp_path / "tenant.db"
-    make_items(path)
-    return path
-
-
 def _content(path: Path) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
     """Rows and definitions, the marker apart."""
     with closing(sqlite3.connect(path)) as database:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,14 +12,6 @@ from tests.conftest import MakeDatabase
 from tests.engines.mysql_tenants import Tenant
 from tests.engines.work import Journal, check, work
 from tests.servers import Server
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[MysqlEngine]:
-    """An engine that is closed in the end."""
-    made = MysqlEngine()
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture

@@ -25,14 +25,6 @@ from tests.engines.sqlite_child import make_items, target_for
 from tests.engines.work import LEDGER, Journal, ref, work
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A tenant with the table `items`."""
-    path = tmp_path / "tenant.db"
-    make_items(path)
-    return path
-
-
 def _open(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, timeout=5)
 
