@@ -109,7 +109,7 @@ async def choose_tenants(
             )
         )
     warnings = sorted(
-        {text for one in loaded.values() for each in one.sets for text in each.warnings}
+        {text for catalogue in loaded.values() for each in catalogue.sets for text in each.warnings}
     )
     return Chosen(
         found=found,

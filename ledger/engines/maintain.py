@@ -167,9 +167,9 @@ class Conditions(msgspec.Struct, frozen=True):
         empty = ", ".join(f"{self.quoted(name)} = NULL" for name in reference.columns)
         return f"UPDATE {table} SET {empty}"  # noqa: S608
 
-    def _same(self, one: str, columns: Iterable[str], other: str, others: Iterable[str]) -> str:
+    def _same(self, left: str, columns: Iterable[str], right: str, others: Iterable[str]) -> str:
         return " AND ".join(
-            f"{one}.{self.quoted(column)} = {other}.{self.quoted(its)}"
+            f"{left}.{self.quoted(column)} = {right}.{self.quoted(its)}"
             for column, its in zip(columns, others, strict=True)
         )
 

@@ -61,7 +61,7 @@ async def _known_after(
 ) -> frozenset[str]:
     """What the same steps, from the same before, left behind on other tenants of the fleet."""
     found: set[str] = set()
-    begun = {(one.step, one.statement, one.before) for one in intent.singly()}
+    begun = {(single.step, single.statement, single.before) for single in intent.singly()}
     here = (ref.set, ref.version, direction)
     async for rows in ctx.store.read(Filter(types=("step_applied",))):
         for row in rows:

@@ -1,4 +1,4 @@
-"""A wish beside what is there: what can be added, what is drift, and which types are wider."""
+"""A desired schema beside what is there: what can be added, what is drift, and which types are wider."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ledger.dialects import dialect_of
 from ledger.dialects.sqlite.types import affinity
 from ledger.schema import Column, ForeignKey, Index, Schema, Table
+from ledger.sync.drift import sync_drift
 from ledger.sync.gap import as_drift, gap
 
 MYSQL = dialect_of("mysql")
@@ -59,7 +60,7 @@ def test_wider_goes_one_way(old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), SAME)
-def test_a_display_width_says_nothing(old: str, new: str) -> None:
+def test_a_display_width_does_not_count(old: str, new: str) -> None:
     """Integers of the same size and sign are the same."""
     assert MYSQL.relation(column(old), column(new), in_key=False) == "same"
 
@@ -136,16 +137,16 @@ def _schemas(draw: st.DrawFn) -> Schema:
 
 
 @given(_schemas())
-def test_a_fulfilled_wish_leaves_nothing(schema: Schema) -> None:
+def test_what_is_as_desired_lacks_nothing(schema: Schema) -> None:
     """A schema beside itself has no addition and no drift."""
     assert gap(schema, schema, MYSQL, fold_tables=False).additions == ()
     assert as_drift(gap(schema, schema, MYSQL, fold_tables=False)) == ()
 
 
 @given(_schemas(), _schemas())
-def test_what_is_there_is_never_added_again(wish: Schema, live: Schema) -> None:
-    """Every addition is missing or too narrow, and nothing is told both as addition and as drift."""
-    found = gap(wish, live, MYSQL, fold_tables=False)
+def test_what_is_there_is_never_added_again(desired: Schema, live: Schema) -> None:
+    """Every addition is missing or too narrow, and nothing is reported both as addition and as drift."""
+    found = gap(desired, live, MYSQL, fold_tables=False)
     there = {table.name: table for table in live.tables}
     for one in found.additions:
         if one.kind == "table":
@@ -158,11 +159,16 @@ def test_what_is_there_is_never_added_again(wish: Schema, live: Schema) -> None:
 
 
 @given(_schemas(), _schemas())
-def test_every_difference_of_the_wish_is_told(wish: Schema, live: Schema) -> None:
-    """No addition and no drift: then each wished column is there with its type, null and default."""
-    if as_drift(gap(wish, live, MYSQL, fold_tables=False)):
+def test_every_difference_is_reported(desired: Schema, live: Schema) -> None:
+    """No addition and no drift: then each desired column is there with its type, null and default."""
+    if as_drift(gap(desired, live, MYSQL, fold_tables=False)):
         return
     there = {table.name: {one.name: one for one in table.columns} for table in live.tables}
-    for table in wish.tables:
+    for table in desired.tables:
         for one in table.columns:
             assert there[table.name][one.name] == one
+
+
+def test_a_tenant_that_is_as_desired_has_no_event() -> None:
+    """Only a difference that the additions leave is recorded."""
+    assert sync_drift("app/1", ()) == ()

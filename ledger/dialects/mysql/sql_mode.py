@@ -123,8 +123,8 @@ def misread(steps: Iterable[Step], modes: Modes, *, checks: Iterable[Check] = ()
     return None
 
 
-def _differ(sql: str, one: Quoting, other: Quoting) -> bool:
-    return "\\" in sql and one != other and _spans(sql, one) != _spans(sql, other)
+def _differ(sql: str, before: Quoting, after: Quoting) -> bool:
+    return "\\" in sql and before != after and _spans(sql, before) != _spans(sql, after)
 
 
 def _spans(sql: str, quoting: Quoting) -> list[tuple[int, int]]:

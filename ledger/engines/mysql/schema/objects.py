@@ -168,7 +168,7 @@ def without_introducers(text: str) -> str:
     MySQL writes that of the connection into CHECK, DEFAULT, generated columns and indexed expressions, and another
     one when it makes the table anew.
     """
-    return _INTRODUCER.sub(lambda one: "" if one["introducer"] else one[0], text)
+    return _INTRODUCER.sub(lambda match: "" if match["introducer"] else match[0], text)
 
 
 def without_definer(text: str) -> str:
