@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from ledger.api.status import Status, build_status
-from ledger.calls.discovery import Found
+from ledger.calls.discovery import Found, exact_names
 from ledger.calls.opened import Opened
 from ledger.calls.seen import seen_fleet
 from ledger.calls.tenants import Chosen, matches_any, scope_of
@@ -36,7 +36,7 @@ async def status_then(ready: Opened, names: Sequence[str], at: str, *, choose: C
     Raises UnknownTenantError, ChainBrokenError.
     """
     moment = moment_text(at)
-    fleet = await replay_fleet(ready.store, until=moment)
+    fleet = await replay_fleet(ready.store, exact_names(names), until=moment)
     return await status_of(ready, fleet, names, moment, choose=choose)
 
 

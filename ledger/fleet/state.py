@@ -63,12 +63,8 @@ async def _load_some(store: Store, names: Sequence[str], *, runs: bool) -> Fleet
         keys += await store.projection_keys(PROJECTION, prefix="run/")
     fleet = await _load_rows(store, keys)
     fleet.whole = False
-    for name in names:
-        # A row may be of a later moment than another: each tenant goes on from its own last event.
-        await _fold(store, fleet, Filter(stream=f"tenant/{name}", after_seq=fleet.tenant(name).seq))
-    held = {one.claim.run for one in fleet.tenants.values() if one.claim is not None}
-    for run in sorted(held - fleet.runs.keys()):
-        await _fold(store, fleet, Filter(stream=f"run/{run}"))
+    # A row may be of a later moment than another: each tenant goes on from its own last event.
+    await _fold_streams(store, fleet, names)
     types = ("fleet_seen", *_RUN_EVENTS) if runs else ("fleet_seen",)
     await _fold(store, fleet, Filter(types=types, after_seq=fleet.stored_seq))
     return fleet
@@ -114,11 +110,32 @@ async def _fold(store: Store, fleet: FleetState, where: Filter) -> None:
         fleet.fold_facts(batch)
 
 
-async def replay_fleet(store: Store, *, until: str | None = None) -> FleetState:
-    """The state folded from the first event on, up to (not including) the time `until`."""
-    fleet = FleetState()
-    await _fold(store, fleet, Filter(until=until))
+async def replay_fleet(
+    store: Store, names: Sequence[str] = (), *, until: str | None = None
+) -> FleetState:
+    """The state folded from the first event on, up to (not including) the time `until`.
+
+    With `names` that of these tenants only, from their own streams.
+    """
+    fleet = FleetState(whole=not names)
+    if names:
+        await _fold_streams(store, fleet, names, until=until)
+        await _fold(store, fleet, Filter(types=("fleet_seen",), until=until))
+    else:
+        await _fold(store, fleet, Filter(until=until))
     return fleet
+
+
+async def _fold_streams(
+    store: Store, fleet: FleetState, names: Sequence[str], *, until: str | None = None
+) -> None:
+    """Go on in the streams of these tenants, each from its own last event, and of the runs that hold them."""
+    for name in names:
+        after = fleet.tenant(name).seq
+        await _fold(store, fleet, Filter(stream=f"tenant/{name}", after_seq=after, until=until))
+    held = {state.claim.run for state in fleet.tenants.values() if state.claim is not None}
+    for run in sorted(held - fleet.runs.keys()):
+        await _fold(store, fleet, Filter(stream=f"run/{run}", until=until))
 
 
 async def save_fleet(store: Store, fleet: FleetState) -> bool:
