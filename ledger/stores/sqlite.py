@@ -86,8 +86,9 @@ BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: {action} on {table} is ref
 # head, names and parts must be new, and a script that is there already is left as it is.
 _THERE: Final = {
     "events": "NEW.seq <= (SELECT seq FROM head)",
-    "event_names": "EXISTS (SELECT 1 FROM event_names WHERE kind = NEW.kind"
-    " AND (id = NEW.id OR name = NEW.name))",
+    # Two questions, each of an index: joined by OR they would be answered by a walk of all names.
+    "event_names": "EXISTS (SELECT 1 FROM event_names WHERE kind = NEW.kind AND id = NEW.id)"
+    " OR EXISTS (SELECT 1 FROM event_names WHERE kind = NEW.kind AND name = NEW.name)",
     "event_parts": "EXISTS (SELECT 1 FROM event_parts WHERE id = NEW.id)",
     "event_segments": "EXISTS (SELECT 1 FROM event_segments WHERE last_seq = NEW.last_seq)",
 }
