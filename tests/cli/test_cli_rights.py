@@ -86,6 +86,36 @@ def test_a_ledger(place: Path, command: tuple[str, ...]) -> None:
     assert "internal error" not in said
 
 
+def test_the_doctor_looks_on(place: Path) -> None:
+    """A ledger that may not be seen is one finding, and the tenants are examined."""
+    configure(place, ledger="closed/ledger.db")
+    forbid(place / "closed")
+    code, said = ledger(place, "doctor")
+    assert code == 4
+    assert "1 tenant examined, 1 sound" in said
+
+
+def test_a_new_migration(place: Path) -> None:
+    """What is written into a closed folder is refused with the folder's name and the rights."""
+    configure(place)
+    config = place / "ledger.toml"
+    (place / "closed/inside").mkdir()
+    config.write_text(config.read_text().replace('"migrations"', '"closed/inside"'))
+    forbid(place / "closed")
+    code, said = ledger(place, "new", "users")
+    assert code != 0
+    assert "closed/inside: permission denied" in said and "rights" in said
+    assert "internal error" not in said
+
+
+def test_a_ledger_below_a_file(place: Path) -> None:
+    """There can be none, so that it is missing, and not one that may not be seen."""
+    configure(place, ledger="ledger.toml/ledger.db")
+    code, said = ledger(place, "status")
+    assert code == 0
+    assert "1 new" in said
+
+
 def test_one_tenant(place: Path) -> None:
     """A tenant behind a link into a closed folder is unreachable by name; the others are migrated."""
     configure(place)
