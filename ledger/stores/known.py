@@ -98,7 +98,8 @@ class Known:
         selects = [_CLOCK.format(clock=clock)]
         values: list[object] = []
         for kind, names in wanted.items():
-            selects.append(_LAST.format(kind=kind))
+            if not self._last:
+                selects.append(_LAST.format(kind=kind))
             if names:
                 select = _STREAMS if kind == STREAM else _NAMES
                 selects.append(select.format(kind=kind, marks=", ".join("?" * len(names))))
