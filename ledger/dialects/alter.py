@@ -62,7 +62,7 @@ def _first_two(clause: list[Token]) -> tuple[str, str]:
 def _clause(clause: list[Token]) -> Clause:
     """The clause's verbs and the name they act on; never a literal."""
     words: list[str] = []
-    name = new = ""
+    name = new = sort = ""
     for at, token in enumerate(clause):
         if token.upper in _GUARD:
             continue
@@ -72,9 +72,12 @@ def _clause(clause: list[Token]) -> Clause:
             name = token.text
             after = [other for other in clause[at + 1 : at + 3] if other.upper not in ("TO", "AS")]
             new = after[0].text if words[:1] in (["CHANGE"], ["RENAME"]) and after else ""
+            sort = after[0].upper if "CONSTRAINT" in words and after else ""
             break
         words.append(token.upper)
-    return Clause(words=tuple(words), name=name, new=new, guarded=_guard(clause) is not None)
+    return Clause(
+        words=tuple(words), name=name, new=new, sort=sort, guarded=_guard(clause) is not None
+    )
 
 
 def _new_name(clause: list[Token]) -> str:

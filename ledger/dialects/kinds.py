@@ -38,13 +38,15 @@ Lost = Literal["", "count", "random"]
 
 class Clause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One clause of ALTER TABLE: its leading keywords (`ADD`, `COLUMN`), without IF [NOT] EXISTS,
-    and the first name after them; `new` is the one that it gets, of CHANGE and RENAME.
+    and the first name after them; `new` is the one that it gets, of CHANGE and RENAME. `sort` is the keyword
+    after a constraint's name.
     `guarded`: it has an IF [NOT] EXISTS of its own.
     """
 
     words: tuple[str, ...] = ()
     name: str = ""
     new: str = ""
+    sort: str = ""
     guarded: bool = False
 
 

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from ledger.dialects.tokens import readable
+from ledger.events import Part
 
 DialectName = Literal["sqlite", "mysql"]
 MARKER_TABLE: Final = "ledger_marker"
@@ -52,7 +53,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     `sha256` is over the statement's text as it is sent, after binding. `placeholders`
     is false where the file means its braces (`-- placeholders: off`), `escapes` where a backslash in
-    its quotes stands for itself (NO_BACKSLASH_ESCAPES).
+    its quotes stands for itself (NO_BACKSLASH_ESCAPES). `adds` are the columns and keys of one that was computed
+    from a section sync.
     """
 
     number: int
@@ -67,6 +69,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     secret: bool = False
     placeholders: bool = True
     escapes: bool = True
+    adds: tuple[Part, ...] = ()
 
     @property
     def readable(self) -> str:

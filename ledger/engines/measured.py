@@ -6,7 +6,17 @@ end, so that a run that goes on after a kill or a failure does not take the midd
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+from ledger.events import Part
+
+COUNTED_MAX: Final = 100_000
+"""Rows beyond these are not counted: it would cost more than what it is good for."""
+
+COUNT: Final = "SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 100001) AS counted"
+"""How many rows the `table` has, COUNTED_MAX + 1 for more."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,11 +54,19 @@ class References(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     keyed: tuple[tuple[str, str], ...] = ()
 
 
+class StepParts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a step found so already."""
+
+    step: int
+    parts: tuple[Part, ...] = ()
+
+
 class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The first measurements. `bytes` is the tenant's size. `plans` are query plans, by the SHA-256
     of the query's text. None: not measured. `absent` are numbers of steps CREATE … IF NOT EXISTS
     whose object was not there, so that it is the tenant's own when a repeated step finds it; `open`
-    are those of steps that their guard has let run.
+    are those of steps that their guard has let run; `already` is what the guards in a step's statement
+    found so before it first ran.
     """
 
     bytes: int | None = None
@@ -56,3 +74,4 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     references: References | None = None
     absent: tuple[int, ...] = ()
     open: tuple[int, ...] = ()
+    already: tuple[StepParts, ...] = ()

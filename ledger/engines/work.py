@@ -8,7 +8,16 @@ import msgspec
 
 from ledger.dialects.steps import Check, Section, Step
 from ledger.engines.measured import Measured, Plan
-from ledger.events import AheadStep, Change, CheckResult, Mark, MigrationRef, ObjectEffect
+from ledger.events import (
+    AheadStep,
+    Change,
+    CheckResult,
+    Direction,
+    Mark,
+    MigrationRef,
+    ObjectEffect,
+    Part,
+)
 from ledger.schema import Schema
 from ledger.scripts.model import PythonModule
 from ledger.scripts.touching import Touched
@@ -20,6 +29,16 @@ MORE_TIME = (
     "raise migration_timeout_seconds in its version.json, or statement_seconds in [timeouts]"
 )
 """What to do about a migration whose statements took too long."""
+
+
+def mend(direction: Direction, migration: str, *, otherwise: str) -> str:
+    """What to do about a step that was refused: a down step runs by the text that is kept, whatever the file says."""
+    if direction == "up":
+        return otherwise
+    return (
+        "Down steps run as they were when the migration was applied: mend by hand what this one needs, and run the"
+        f" command again; or type `ledger rollback {migration} --tenant NAME --by backup`"
+    )
 
 
 class MarkerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,8 +80,8 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
 class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A step's outcome as the engine saw it; `skipped` holds the reason if its guard held.
 
-    `of` is how many steps there are in all, where a sync section adds to the others. `existed`
-    and `effects` are those of StepApplied, `up_step` that of StepSkipped.
+    `of` is how many steps there are in all, where a sync section adds to the others. `existed`, `effects`,
+    `already`, `made` and `rows_found` are those of StepApplied, `up_step` is that of StepSkipped.
     """
 
     number: int
@@ -78,6 +97,9 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     of: int = 0
     existed: bool | None = None
     effects: tuple[ObjectEffect, ...] | None = None
+    already: tuple[Part, ...] = ()
+    made: tuple[Part, ...] = ()
+    rows_found: int | None = None
     up_step: int | None = None
 
 

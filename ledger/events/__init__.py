@@ -41,6 +41,7 @@ from ledger.events.runs import FleetSeen, LeaseRenewed, RunFinished, RunStarted
 from ledger.events.steps import (
     AheadStep,
     ObjectEffect,
+    Part,
     StepApplied,
     StepSkipped,
     StepStarted,

@@ -55,13 +55,26 @@ class ObjectEffect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     new: str = ""
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An object, column or key of which a statement is one part. `kind`: table, view, column, key, trigger …;
+    names are in small letters, `table` is that of a column or a key.
+    """
+
+    kind: str
+    name: str
+    table: str = ""
+
+
 class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):
     """A step's effect is durable in the tenant. `statement` is the SHA-256 of its text.
 
     `recovered` says that it was found done after a crash. `before` and `after`
     are fingerprints of the touched objects where the engine took them. `existed` says of a CREATE
     with IF NOT EXISTS or OR REPLACE whether the object was there before it. `effects` are a Python
-    migration's, whose text no file keeps; None where the statement does not show them.
+    migration's, whose text no file keeps; None where the statement does not show them. `already` are the parts
+    that the guards of a DROP, RENAME or ALTER left alone: they were there, or were not there. `made` are the columns
+    and keys that a statement adds which was computed from a section sync. `rows_found` is how many rows, at least,
+    an INSERT found there that it was to make.
     """
 
     set: str
@@ -77,6 +90,9 @@ class StepApplied(Event, frozen=True, kw_only=True, tag="step_applied"):
     warnings: tuple[str, ...] = ()
     existed: bool | None = None
     effects: tuple[ObjectEffect, ...] | None = None
+    already: tuple[Part, ...] = ()
+    made: tuple[Part, ...] = ()
+    rows_found: int | None = None
     duration_us: int = 0
     rows: int | None = None
 

@@ -42,6 +42,9 @@ def step_event(
         warnings=result.warnings,
         existed=result.existed,
         effects=result.effects,
+        already=result.already,
+        made=result.made,
+        rows_found=result.rows_found,
     )
 
 

@@ -21,7 +21,7 @@ from ledger.projections import TenantState
 from ledger.runner.facts import as_intent, step_event
 from ledger.scripts.created import Ownership, claim_manifest, fold_section
 from ledger.scripts.model import Migration
-from ledger.scripts.undoing import NotMade
+from ledger.scripts.undoing import FOUND, SKIPPED, NotMade
 from ledger.stores.base import Filter
 from ledger.stores.store import Store
 
@@ -47,7 +47,8 @@ class Ran(msgspec.Struct, kw_only=True):
 
     `effects` are those of a Python migration's steps, by number; None where they are not known.
     `here` is false for one that was only counted as applied (baseline, import).
-    `begun` is set while a run began it and no event says how far it came.
+    `begun` is set while a run began it and no event says how far it came. `rows` says of INSERTs how many rows they
+    found, and changed; `made` by a statement's hash what it added that a section sync lacked.
     """
 
     skipped: set[int] = msgspec.field(default_factory=set)
@@ -56,11 +57,16 @@ class Ran(msgspec.Struct, kw_only=True):
     effects: dict[int, tuple[ObjectEffect, ...] | None] = msgspec.field(default_factory=dict)
     here: bool = False
     begun: MigrationRef | None = None
+    already: dict[int, frozenset[ev.Part]] = msgspec.field(default_factory=dict)
+    rows: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
+    made: dict[str, tuple[ev.Part, ...]] = msgspec.field(default_factory=dict)
 
     def take_in(self, event: ev.StepApplied | ev.StepSkipped) -> None:
         """The last word on a step."""
         self.skipped.discard(event.step)
         self.existed.discard(event.step)
+        self.already.pop(event.step, None)
+        self.rows.pop(event.step, None)
         if isinstance(event, ev.StepSkipped):
             self.skipped.add(event.step)
             return
@@ -68,12 +74,23 @@ class Ran(msgspec.Struct, kw_only=True):
         self.effects[event.step] = event.effects
         if event.found_existing:
             self.existed.add(event.step)
+        if event.already:
+            self.already[event.step] = frozenset(event.already)
+        if event.rows_found:
+            self.rows[event.step] = event.rows_found, event.rows or 0
+        if event.made:
+            self.made[event.statement] = event.made
 
     @property
     def not_made(self) -> dict[int, NotMade]:
-        """The up steps that made nothing, and why."""
-        skipped: dict[int, NotMade] = dict.fromkeys(self.skipped, "skipped")
-        return skipped | dict.fromkeys(self.existed, "found")
+        """The up steps that made nothing, or not all, and why."""
+        found = dict.fromkeys(self.existed, FOUND)
+        found |= {step: NotMade("already", parts) for step, parts in self.already.items()}
+        found |= {
+            step: NotMade("rows", rows=there, partly=bool(changed))
+            for step, (there, changed) in self.rows.items()
+        }
+        return found | dict.fromkeys(self.skipped, SKIPPED)
 
 
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ledger.dialects import dialect_of
 from ledger.dialects.steps import Section
 from ledger.engines.base import Engine, Target
 from ledger.errors import RestoreError, ScriptError
@@ -21,6 +22,7 @@ from ledger.runner.kept import KeptBackup, backup_before, kept_backups, kept_mig
 from ledger.runner.ran import Ran, what_ran
 from ledger.scripts.model import Migration
 from ledger.scripts.undoing import (
+    FOUND,
     NotMade,
     Undecided,
     acted_on,
@@ -154,7 +156,12 @@ async def _sparing(ctx: RunContext, target: Target, bound: Migration) -> Migrati
     if bound.python is not None or not may_have_made_nothing(bound):
         return bound
     known = await _known(ctx, target, bound)
-    section = sparing(with_sync(bound), _not_made(bound, known) | _sync_found(bound, known))
+    section = sparing(
+        with_sync(bound),
+        _not_made(bound, known) | _sync_found(bound, known),
+        also=[part for parts in known.made.values() for part in parts],
+        tables=_tables_found(bound, known),
+    )
     if not isinstance(section, Undecided):
         section = _changed_by_sync(bound, known, section) or section
     if isinstance(section, Undecided):
@@ -185,7 +192,7 @@ async def _script_of_half(
         return None
     bound = ctx.bound(migration, target.variables)
     not_made = _not_made(bound, await _known(ctx, target, bound))
-    section = undoing(bound, frozenset(half.applied) - not_made.keys())
+    section = undoing(bound, frozenset(half.applied), not_made)
     return None if section is None else msgspec.structs.replace(bound, down=section)
 
 
@@ -195,11 +202,12 @@ async def _known(ctx: RunContext, target: Target, bound: Migration) -> Ran:
 
 def _not_made(bound: Migration, known: Ran) -> dict[int, NotMade]:
     """The up steps that made nothing on this tenant, as the ledger recorded it."""
+    found = known.not_made
     return {
-        step.number: known.not_made[step.number]
+        step.number: found[step.number]
         for step in bound.up.steps
-        if step.number in known.skipped
-        or (step.number in known.existed and keeps_what_it_finds(step, bound.dialect))
+        if step.number in found
+        and (found[step.number].why != "found" or keeps_what_it_finds(step, bound.dialect))
     }
 
 
@@ -213,19 +221,35 @@ def _sync_found(bound: Migration, known: Ran) -> dict[int, NotMade]:
     whole = with_sync(bound)
     concerned = acted_on(whole)
     return {
-        step.number: "found"
+        step.number: FOUND
         for step in whole.up.steps[len(bound.up.steps) :]
         if step.number in concerned and step.sha256 not in known.statements
     }
 
 
+def _tables_found(bound: Migration, known: Ran) -> dict[str, int]:
+    """The tables that the section sync found there, each with the number of its CREATE TABLE in `with_sync`."""
+    if not known.here:
+        return {}
+    found: dict[str, int] = {}
+    for step in with_sync(bound).up.steps[len(bound.up.steps) :]:
+        kind = dialect_of(bound.dialect).classify(step.readable)
+        if kind.makes("table") and step.sha256 not in known.statements:
+            found[kind.target.rpartition(".")[2].lower()] = step.number
+    return found
+
+
 def _changed_by_sync(bound: Migration, known: Ran, down: Section | None) -> Undecided | None:
     """A down step that is left out since the section sync found its object, and may have changed it.
 
-    The section's further statements are known by their hashes only.
+    That is where nothing says what the section's further statements have added.
     """
     whole = with_sync(bound).up.steps
-    if not bound.sync or down is None or known.statements <= {step.sha256 for step in whole}:
+    if (
+        not bound.sync
+        or down is None
+        or known.statements <= {step.sha256 for step in whole} | known.made.keys()
+    ):
         return None
     for step in down.steps:
         number = step.skip_if.up_step if step.skip_if is not None else None

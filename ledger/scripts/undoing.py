@@ -2,55 +2,37 @@
 
 Invariant: a down step is chosen only where it is certain that what it undoes was made by the
 migration: what a step was to make and has not made, since it has not run, its guard held or
-its object was there already, is somebody else's.
+its object was there already, is somebody else's; and what it was to drop and has not found never was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from ledger.dialects import dialect_of
-from ledger.dialects.kinds import Clause, StatementKind
+from ledger.dialects.kinds import StatementKind
 from ledger.dialects.steps import DialectName, Section, SkipIf, Step
+from ledger.events import Part
+from ledger.scripts.effects import Effect, Effects, effects, guarded, readable_effects
 from ledger.scripts.model import Migration
 
+Why = Literal["skipped", "found", "already", "rows"]
 
-class Effect(NamedTuple):
-    """What a statement makes, changes, or takes away. `space`: table, view, column, key, rows, trigger …
 
-    Indexes and constraints share `key`. `table` is that of a column or a key, where it is known.
+class NotMade(NamedTuple):
+    """Why an up step made nothing, or not all: its guard held, it found its object there, the `parts` were already
+    as they were to be, or an INSERT found `rows` there. Without `parts` it made nothing at all; with `rows`, too,
+    unless `partly`.
     """
 
-    space: str
-    name: str
-    table: str = ""
-
-
-Effects = frozenset[Effect]
-
-_SPACES: Final = {
-    "index": "key",
-    **{
-        name: name
-        for name in ("table", "view", "trigger", "procedure", "function", "event", "sequence")
-    },
-}
-_KEYS: Final = frozenset(
-    {"INDEX", "KEY", "UNIQUE", "FULLTEXT", "SPATIAL", "CONSTRAINT", "CHECK", "FOREIGN"}
-)
-_NOTHING: Final = frozenset({"SELECT", "SET", "SHOW", "DO", "ANALYZE", "PRAGMA", "BEGIN", "COMMIT"})
-
-
-NotMade = Literal["skipped", "found"]
-"""Why an up step made nothing: its guard held, or its IF NOT EXISTS found the object there."""
-
-_WHY: Final[dict[NotMade, str]] = {
-    "skipped": "was skipped",
-    "found": "found its object there already",
-}
+    why: Why
+    parts: frozenset[Part] = frozenset()
+    rows: int = 0
+    partly: bool = False
 
 
 class Undecided(NamedTuple):
@@ -74,12 +56,28 @@ class _Made(NamedTuple):
     others: dict[int, Effects]
     unknown: frozenset[int]
 
-    def other(self, found: Effects) -> int | None:
-        """The first step that has not made what a statement acts on."""
-        return next((number for number, one in self.others.items() if _meet(found, one)), None)
+    def made(self, one: Effect) -> bool:
+        """Whether this of a down step undoes what has landed."""
+        return any(_undoes(one, up) for up in self.landed)
+
+    def other(self, one: Effect) -> int | None:
+        """The first step that has not made what this of a down step may undo."""
+        for number, found in self.others.items():
+            for up in found:
+                if _undoes(one, up) or (up.does == "changes" and _same(one, up)):
+                    return number
+        return None
+
+    def within(self, one: Effect, tables: Mapping[str, int]) -> int | None:
+        """The step that found the whole table there, with this column or key in it."""
+        if one.does == "makes" or one.space not in ("column", "key") or self.made(one):
+            return None
+        return tables.get(one.table)
 
 
-def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
+def undoing(
+    migration: Migration, ran: Collection[int], not_made: Mapping[int, NotMade] | None = None
+) -> Section | None:
     """The part of a bound migration's down section that undoes the up steps `ran`, numbered anew.
 
     None where the statements do not show it.
@@ -87,7 +85,10 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     down = migration.down
     if down is None or migration.python is not None or migration.sync:
         return None
-    made = _made(migration, ran)
+    left = {
+        step.number: NotMade("skipped") for step in migration.up.steps if step.number not in ran
+    }
+    made = _made(migration, dict(not_made or {}) | left)
     if not made.unknown.isdisjoint(ran):
         return None
     chosen: list[Step] = []
@@ -96,7 +97,8 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
         found = _effects_of(step, migration.dialect)
         if found is None:
             return None
-        of_landed, of_others = _meet(found, made.landed), made.other(found) is not None
+        of_landed = any(made.made(one) for one in found)
+        of_others = any(made.other(one) is not None for one in found)
         if found and (of_landed == of_others or (made.unknown and not of_landed)):
             return None
         if of_landed or not found:
@@ -107,51 +109,141 @@ def undoing(migration: Migration, ran: Collection[int]) -> Section | None:
     return msgspec.structs.replace(down, steps=tuple(chosen))
 
 
-def sparing(migration: Migration, not_made: Mapping[int, NotMade]) -> Section | Undecided | None:
-    """The down section of a bound migration whose up steps `not_made` made nothing on this tenant.
+def sparing(
+    migration: Migration,
+    not_made: Mapping[int, NotMade],
+    *,
+    also: Iterable[Part] = (),
+    tables: Mapping[str, int] | None = None,
+) -> Section | Undecided | None:
+    """The down section of a bound migration whose up steps `not_made` made nothing on this tenant, or not all.
 
-    A guard keeps a down step from running that would undo just these.
-    Undecided where a down step may undo one of these together with other things.
+    A guard keeps a down step from running that would undo just these. Undecided where a down step may undo one of
+    these together with other things. `also` are columns and keys that a section sync made in `tables` that were
+    there, each with the number of the step that desired it.
     """
     down = migration.down
-    if down is None or not not_made:
+    if down is None or not (not_made or tables):
         return down
-    steps = {step.number: step for step in migration.up.steps}
-
-    def undecided(step: Step, number: int) -> Undecided:
-        return Undecided(step, steps[number], _why(steps[number], not_made[number]))
-
-    made = _made(migration, steps.keys() - not_made.keys())
-    if not made.others and made.unknown.isdisjoint(not_made):
+    made = _made(migration, not_made)
+    made.landed.update(Effect(one.kind, one.name, one.table) for one in also)
+    if not (made.others or tables) and made.unknown.isdisjoint(not_made):
         return down
-    chosen: list[Step] = []
-    every: set[Effect] = set()
-    undone: set[Effect] = set()
-    last: tuple[Step, int] | None = None
+    choice = _Choice(migration, not_made, made, tables or {})
     for step in down.steps:
-        found = _effects_of(step, migration.dialect)
+        undecided = choice.take(step)
+        if undecided is not None:
+            return undecided
+    return choice.section(down)
+
+
+class _Choice:
+    """The down steps on their way: those that run, and those that a guard leaves out."""
+
+    def __init__(
+        self,
+        migration: Migration,
+        not_made: Mapping[int, NotMade],
+        made: _Made,
+        tables: Mapping[str, int],
+    ) -> None:
+        self._dialect = migration.dialect
+        self._steps = {step.number: step for step in migration.up.steps}
+        self._not_made = not_made
+        self._made = made
+        self._tables = tables
+        self._chosen: list[Step] = []
+        self._every: set[Effect] = set()
+        self._undone: set[Effect] = set()
+        self._last: tuple[Step, int] | None = None
+        self._never: dict[Effect, int] = {}
+
+    def take(self, step: Step) -> Undecided | None:
+        """Choose the next down step, or say why nobody can."""
+        found = _effects_of(step, self._dialect)
         if found is None:
-            return undecided(step, min(not_made))
-        of_landed, other = _meet(found, made.landed), made.other(found)
-        every |= found
+            return self._undecided(step, min(self._not_made or self._tables.values()))
+        others = [self._other(one, step) for one in found]
+        other = next((number for number in others if number is not None), None)
+        self._every |= found
         if other is None:
-            unknown = sorted(made.unknown & not_made.keys())
-            if found and not of_landed and unknown:
-                return undecided(step, unknown[0])
-            undone |= found
-        elif of_landed:
-            return undecided(step, other)
+            unknown = [
+                number
+                for number in sorted(self._made.unknown & self._not_made.keys())
+                if not self._not_made[number].parts
+            ]
+            if found and unknown and not any(map(self._made.made, found)):
+                return self._undecided(step, unknown[0])
+            self._undone |= found
+        elif None in others or any(
+            self._made.made(one) and self._gone(one, step) is None for one in found
+        ):
+            return self._undecided(step, other)
         else:
-            last = step, other
-            text = _why(steps[other], not_made[other])
+            self._never |= {one: other for one in found if one.does == "makes"}
+            self._last = step, other
+            text = _why(self._steps[other], self._not_made.get(other, FOUND))
             guard = SkipIf(kind="not_made", subject="", text=text, up_step=other)
             step = msgspec.structs.replace(step, skip_if=guard)
-        chosen.append(step)
-    stays = (one for one in made.landed if _covered(one, every) and not _covered(one, undone))
-    if last is not None and any(stays):
-        # It was to go with a table that is not dropped.
-        return undecided(*last)
-    return msgspec.structs.replace(down, steps=tuple(chosen))
+        self._chosen.append(step)
+        return None
+
+    def section(self, down: Section) -> Section | Undecided:
+        """The down section; undecided where something was to go with a table or a column that is not dropped."""
+        stays = (
+            one
+            for one in self._made.landed
+            if (_covered(one, self._every) or self._in_column(one))
+            and not _covered(one, self._undone)
+        )
+        if self._last is not None and any(stays):
+            return self._undecided(*self._last)
+        return msgspec.structs.replace(down, steps=tuple(self._chosen))
+
+    def _other(self, one: Effect, step: Step) -> int | None:
+        for number in (
+            self._gone(one, step),
+            self._made.other(one),
+            self._made.within(one, self._tables),
+        ):
+            if number is not None:
+                return number
+        return None
+
+    def _gone(self, one: Effect, step: Step) -> int | None:
+        """The up step that had nothing to drop, where this acts on what no down step makes again."""
+        for never, number in self._never.items():
+            if never.space == "table" and one.table == never.name:
+                return number
+            rows = (one.space, one.table) == ("rows", never.table) and never.space == "column"
+            if rows and _names(step, never.name):
+                return number
+        return None
+
+    def _in_column(self, one: Effect) -> bool:
+        """Whether these rows were changed in a column that was to be dropped."""
+        if (one.space, one.does) != ("rows", "changes"):
+            return False
+        dropped = [
+            each.name for each in self._every if each.space == "column" and each.does == "takes"
+        ]
+        return any(
+            one in (_effects_of(step, self._dialect) or ()) and _names(step, name)
+            for step in self._steps.values()
+            for name in dropped
+        )
+
+    def _undecided(self, step: Step, number: int) -> Undecided:
+        up = self._steps[number]
+        return Undecided(step, up, _why(up, self._not_made.get(number, FOUND)))
+
+
+def _names(step: Step, name: str) -> bool:
+    return re.search(rf"\b{re.escape(name)}\b", step.readable, re.IGNORECASE) is not None
+
+
+FOUND: Final = NotMade("found")
+SKIPPED: Final = NotMade("skipped")
 
 
 def with_sync(migration: Migration) -> Migration:
@@ -167,20 +259,25 @@ def with_sync(migration: Migration) -> Migration:
 def acted_on(migration: Migration) -> frozenset[int]:
     """The up steps about whose objects a down step is."""
     down = migration.down.steps if migration.down else ()
-    downs = [_effects_of(step, migration.dialect) for step in down]
+    downs = [_effects_of(step, migration.dialect) or frozenset() for step in down]
     return frozenset(
         step.number
         for step in migration.up.steps
-        if any(_meet(_effects_of(step, migration.dialect) or (), one or ()) for one in downs)
+        if any(_meet(_effects_of(step, migration.dialect) or frozenset(), one) for one in downs)
     )
 
 
 def may_have_made_nothing(migration: Migration) -> bool:
-    """Whether an up step may have been skipped on a tenant, or have found its object there."""
+    """Whether an up step may have been skipped on a tenant, have found its object or its rows there, or nothing."""
     return bool(migration.sync) or any(
-        step.skip_if is not None or keeps_what_it_finds(step, migration.dialect)
+        step.skip_if is not None or _may_find(step, migration.dialect)
         for step in migration.up.steps
     )
+
+
+def _may_find(step: Step, dialect: DialectName) -> bool:
+    kind = dialect_of(dialect).classify(step.readable)
+    return keeps_what_it_finds(step, dialect) or kind.kind == "dml" or bool(guarded(kind))
 
 
 def keeps_what_it_finds(step: Step, dialect: DialectName) -> bool:
@@ -194,26 +291,54 @@ def _effects_of(step: Step, dialect: DialectName) -> Effects | None:
 
 
 def _why(step: Step, not_made: NotMade) -> str:
-    return f"up step {step.number} ({step.name}) {_WHY[not_made]}"
+    found = {
+        "skipped": "was skipped",
+        "found": "found its object there already",
+        "already": "had nothing to do for "
+        + ", ".join(sorted(f"{one.kind} {one.name}" for one in not_made.parts)),
+        "rows": f"found {not_made.rows} of its rows there already",
+    }
+    return f"up step {step.number} ({step.name}) {found[not_made.why]}"
 
 
-def _made(migration: Migration, ran: Collection[int]) -> _Made:
-    """What an earlier step of the same migration has created is the migration's, whichever step finds it."""
+def _made(migration: Migration, not_made: Mapping[int, NotMade]) -> _Made:
+    """What an earlier step of the same migration has made or dropped is the migration's, whichever step finds it
+    so.
+    """
     landed: set[Effect] = set()
-    created: set[Effect] = set()
     others: dict[int, Effects] = {}
     unknown: set[int] = set()
     for step in migration.up.steps:
         kind = dialect_of(migration.dialect).classify(step.readable)
-        found = effects(kind)
-        if found is None:
+        found, whole = readable_effects(kind)
+        if not whole:
             unknown.add(step.number)
-        elif step.number in ran:
-            landed |= found
-            created |= found if kind.verb == "CREATE" else frozenset()
-        elif found - created:
-            others[step.number] = found - created
+        one = not_made.get(step.number)
+        left = _left(found, one, kind) if one is not None and (whole or one.parts) else frozenset()
+        own = frozenset(
+            effect for effect in left if one and any(_own(effect, up, one) for up in landed)
+        )
+        if left - own:
+            others[step.number] = left - own
+        if whole and (one is None or one.parts or one.partly):
+            landed |= found - left
     return _Made(landed, others, frozenset(unknown))
+
+
+def _left(found: Effects, one: NotMade, kind: StatementKind) -> Effects:
+    """What of a step's effects it has not made."""
+    if one.why == "rows":
+        return frozenset(effect._replace(does="keeps") for effect in found)
+    return frozenset(effect for effect in found if not one.parts or effect.part in one.parts)
+
+
+def _own(left: Effect, up: Effect, one: NotMade) -> bool:
+    """Whether an earlier step's effect `up` is why `left` was already so."""
+    if one.why == "skipped":
+        return up.does == "makes" and up.space != "rows" and _same(left, up)
+    if up.space == "table" and up.name == left.table and up.does != "changes":
+        return True
+    return up.space != "rows" and _same(left, up)
 
 
 def _meet(some: Collection[Effect], others: Collection[Effect]) -> bool:
@@ -225,67 +350,20 @@ def _same(left: Effect, right: Effect) -> bool:
     return (left.space, left.name) == (right.space, right.name) and len(tables) < 2
 
 
+def _undoes(down: Effect, up: Effect) -> bool:
+    """Whether this of a down step may undo that of an up step: to drop undoes to make, and the other way round."""
+    if not _same(down, up):
+        return False
+    if up.does == "keeps":
+        return down.does == "takes"
+    if up.space == "rows":
+        return (down.does, up.does) != ("takes", "changes")
+    return down.does == "changes" or down.does != up.does
+
+
 def _covered(effect: Effect, undone: Collection[Effect]) -> bool:
     """Whether it is undone itself, or goes with its table."""
     return any(
         _same(effect, other) or (other.space == "table" and other.name == effect.table)
         for other in undone
     )
-
-
-def effects(kind: StatementKind) -> Effects | None:
-    """What one statement acts on, names in lower case; None where that is not known."""
-    if kind.verb in _NOTHING:
-        return None if kind.kind == "call" else frozenset()
-    if kind.kind == "dml" or kind.verb == "TRUNCATE":
-        table = _bare(kind.target)
-        return frozenset({Effect("rows", table, table)}) if table else None
-    if kind.verb in ("CREATE", "DROP") and kind.object in _SPACES:
-        return frozenset() if kind.temporary else _object(kind)
-    found: set[Effect] = set()
-    if kind.object == "table" and kind.verb in ("RENAME", "ALTER"):
-        names = [_bare(name) for pair in kind.renames for name in pair]
-        if not all(names):
-            return None
-        found |= {Effect("table", name, name) for name in names}
-        for clause in kind.clauses:
-            part = _clause(clause, _bare(kind.target))
-            if part is None:
-                return None
-            found |= part
-        return frozenset(found)
-    return None
-
-
-def _object(kind: StatementKind) -> Effects | None:
-    space = _SPACES[kind.object]
-    names = [_bare(name) for name in kind.names]
-    owner = _bare(kind.owner)
-    if not all(names):
-        return None
-    return frozenset(Effect(space, name, name if space == "table" else owner) for name in names)
-
-
-def _clause(clause: Clause, table: str) -> Effects | None:
-    """What one clause of ALTER TABLE acts on; a rename of the table itself stands in `renames`."""
-    verb, *rest = (*clause.words, "")
-    name = clause.name.lower()
-    if verb in ("ADD", "DROP") and "PRIMARY" in rest:
-        return frozenset({Effect("key", "primary key", table)})
-    if verb == "RENAME" and rest[0] in ("", "TO", "AS"):
-        return frozenset()
-    if not name or "PARTITION" in rest:
-        return None
-    key = not _KEYS.isdisjoint(rest)
-    if verb in ("ADD", "DROP"):
-        return frozenset({Effect("key" if key else "column", name, table)})
-    if verb in ("MODIFY", "ALTER") and not key:
-        return frozenset({Effect("column", name, table)})
-    if verb in ("CHANGE", "RENAME") and clause.new:
-        space = "key" if key else "column"
-        return frozenset({Effect(space, name, table), Effect(space, clause.new.lower(), table)})
-    return None
-
-
-def _bare(name: str) -> str:
-    return name.rpartition(".")[2].lower()

@@ -9,7 +9,8 @@ import msgspec
 
 from ledger.dialects.base import Dialect
 from ledger.dialects.steps import Step, sha256_hex
-from ledger.events import Change
+from ledger.events import Change, Part
+from ledger.scripts.effects import readable_effects
 
 
 class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,12 +46,27 @@ def missing_tables(
     ]
 
 
-def numbered(statements: Sequence[Statement], drift: tuple[Change, ...], *, after: int) -> SyncPlan:
+def numbered(
+    statements: Sequence[Statement], drift: tuple[Change, ...], dialect: Dialect, *, after: int
+) -> SyncPlan:
     """The statements as steps from `after` + 1 on, and the `drift` that they leave."""
     return SyncPlan(
         steps=tuple(
-            msgspec.structs.replace(step, number=number, name=name, sql=sql, sha256=sha256_hex(sql))
+            msgspec.structs.replace(
+                step,
+                number=number,
+                name=name,
+                sql=sql,
+                sha256=sha256_hex(sql),
+                adds=_adds(sql, dialect) if sql != step.sql else (),
+            )
             for number, (name, sql, step) in enumerate(statements, after + 1)
         ),
         drift=drift,
     )
+
+
+def _adds(sql: str, dialect: Dialect) -> tuple[Part, ...]:
+    """The columns and keys that a computed statement adds."""
+    found, _ = readable_effects(dialect.classify(sql))
+    return tuple(one.part for one in found if one.does == "makes")

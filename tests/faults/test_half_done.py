@@ -186,3 +186,29 @@ def test_what_was_found_there_outlives_a_kill(kind: str, stop: str, make_world: 
     world.ok("rollback", "002", "--all-tenants", "-y")
     assert contents(world.state()) == before
     world.ok("validate")
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_what_was_dropped_or_added_before_a_kill_is_made_again(
+    kind: str, make_world: MakeWorld
+) -> None:
+    """The run that goes on repeats such statements, and finds so what the first one has done."""
+    adds = "ALTER TABLE {prefix}kept ADD COLUMN IF NOT EXISTS a INT;\n" if kind == "mariadb" else ""
+    migrations = {
+        "001_gone.sql": "CREATE TABLE {prefix}gone (id INT);\nCREATE TABLE {prefix}kept (id INT);\n",
+        "002_both.sql": f"DROP TABLE IF EXISTS {{prefix}}gone;\n{adds}"
+        "INSERT INTO {prefix}kept (id) VALUES (7);\n"
+        "-- migrate:down\nDELETE FROM {prefix}kept;\n"
+        + "ALTER TABLE {prefix}kept DROP a;\n" * bool(adds)
+        + "CREATE TABLE {prefix}gone (id INT);\n",
+    }
+    world = make_world(kind, head=SHORT, migrations=migrations)
+    world.ok("migrate", "--all-tenants", "--to", "001")
+    before, tenant = contents(world.state()), world.tenants[-1]
+    assert world.run("migrate", "--tenant", tenant, failpoint="engine.before_begin").killed
+    while row(world, tenant)["lock"] is not None:
+        pass
+    world.ok(*ALL)
+    world.ok("rollback", "002", "--all-tenants", "-y")
+    assert contents(world.state()) == before

@@ -10,7 +10,7 @@ from ledger.dialects.steps import DialectName
 from ledger.scripts.model import Migration
 from ledger.scripts.parse import parse_migration
 from ledger.scripts.source import SourceFile
-from ledger.scripts.undoing import Undecided, sparing, undoing
+from ledger.scripts.undoing import SKIPPED, Undecided, sparing, undoing
 from ledger.scripts.version import FileName
 
 
@@ -105,7 +105,7 @@ def test_what_was_not_made_is_not_undone(
     up: list[str], down: list[str], not_made: set[int], left_out: dict[int, int]
 ) -> None:
     """The guards of the down steps name the up steps; all other down steps stay as they are."""
-    section = sparing(parsed(up, down), dict.fromkeys(not_made, "found"))
+    section = sparing(parsed(up, down), dict.fromkeys(not_made, SKIPPED))
     assert section is not None and not isinstance(section, Undecided)
     guards = {step.number: step.skip_if.up_step for step in section.steps if step.skip_if}
     assert guards == left_out
@@ -127,6 +127,6 @@ def test_what_may_undo_more_than_was_made_is_not_decided(
     up: list[str], down: list[str], not_made: set[int], undecided: tuple[int, int]
 ) -> None:
     """Both at once, a statement that may do anything, or what was to go with a table that stays."""
-    found = sparing(parsed(up, down), dict.fromkeys(not_made, "skipped"))
+    found = sparing(parsed(up, down), dict.fromkeys(not_made, SKIPPED))
     assert isinstance(found, Undecided)
     assert (found.step.number, found.up.number) == undecided

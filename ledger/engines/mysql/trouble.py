@@ -18,7 +18,9 @@ from ledger.drivers.mysql_errors import (
     QueryTimeoutError,
 )
 from ledger.engines.base import Target
+from ledger.engines.work import mend
 from ledger.errors import LockedError, StepFailedError, TenantError, UnreachableError
+from ledger.events import Direction
 
 NO_SUCH_TABLE: Final = 1146
 DUPLICATE_KEY: Final = 1062
@@ -93,20 +95,26 @@ def translated(target: Target, doing: str = "") -> Iterator[None]:
 
 
 def step_failed(
-    error: QueryError, step: Step, *, target: Target, migration: str, more: str = ""
+    error: QueryError,
+    step: Step,
+    *,
+    target: Target,
+    migration: str,
+    more: str = "",
+    direction: Direction = "up",
 ) -> StepFailedError:
     """A refused statement: the server's own words with file and line; none of them if it is secret."""
     said = error.message
     if step.secret:
         said = "the server refused it; its words are withheld, since the step is marked secret"
-    correct = "Correct the migration"
+    again = mend(direction, migration, otherwise="Correct the migration, and run the command again")
     if error.code in NO_ROOM:
-        correct = "Free room on the server's disk, or raise the limit that is reached"
+        again = "Free room on the server's disk, or raise the limit that is reached, and run the command again"
     return StepFailedError(
         f"step {step.number} ({step.name}): {said}{more}",
         step=step.number,
         database_code=str(error.code),
-        hint=f"{correct}, and run the command again; what landed before stays.",
+        hint=f"{again}; what landed before stays.",
         tenant=target.name,
         migration=migration,
         file=step.file,

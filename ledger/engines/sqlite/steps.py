@@ -13,18 +13,22 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger import failpoints
+from ledger.dialects.given import Given, given
 from ledger.dialects.patterns import repeated
 from ledger.dialects.sqlite.dialect import SQLITE
-from ledger.dialects.sqlite.syntax import COMMENT
+from ledger.dialects.sqlite.syntax import COMMENT, SYNTAX
 from ledger.dialects.steps import Check, SkipIf, Step
 from ledger.engines.batch import Stop
 from ledger.engines.checks import is_true
+from ledger.engines.measured import COUNT, COUNTED_MAX
+from ledger.engines.sqlite.schema.ddl import quoted
 from ledger.engines.sqlite.trouble import REFUSALS, BusyError, StoppedError, described, is_busy
 from ledger.engines.work import StepResult
-from ledger.events import CheckResult
+from ledger.events import CheckResult, Part
+from ledger.scripts.effects import Guarded, guarded
 
 _FIRST_WORDS: Final = re.compile(
     repeated(rf"[\s;\ufeff]+|--[^\n]*+|{COMMENT}")
@@ -171,6 +175,9 @@ def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
     reason = skip_reason(database, step.skip_if) if step.skip_if else ""
     name = "" if reason else may_find(step.sql)
     found = object_type(database, name) if name else ""
+    already = () if reason else find_missing(database, step.sql)
+    given = None if reason else find_given(step.sql)
+    before = count_rows(database, given) if given else None
     rows = None if reason else execute(database, step.sql)
     return StepResult(
         number=step.number,
@@ -181,6 +188,9 @@ def run_step(database: sqlite3.Connection, step: Step) -> StepResult:
         skipped=reason,
         warnings=(f"{found} {name} already exists",) if found else (),
         existed=bool(found) if name else None,
+        already=already,
+        made=step.adds,
+        rows_found=rows_found(database, given, before, rows) if given else None,
         up_step=step.skip_if.up_step if step.skip_if else None,
     )
 
@@ -197,6 +207,62 @@ def may_find(sql: str) -> str:
     kind = SQLITE.classify(sql)
     database, _, name = kind.target.rpartition(".")
     return name if kind.may_find and database.lower() in ("", "main") else ""
+
+
+def find_missing(database: sqlite3.Connection, sql: str) -> tuple[Part, ...]:
+    """What a DROP … IF EXISTS is to drop and that is not there."""
+    return tuple(
+        part
+        for one in _guarded(sql)
+        if object_type(database, one.name) != one.sort
+        for part in one.parts
+    )
+
+
+@lru_cache(maxsize=2048)
+def _guarded(sql: str) -> tuple[Guarded, ...]:
+    return guarded(SQLITE.classify(sql)) if first_words(sql)[0] == "DROP" else ()
+
+
+class _Given(NamedTuple):
+    table: str
+    how: Given
+
+
+@lru_cache(maxsize=256)
+def find_given(sql: str) -> _Given | None:
+    """An INSERT that does not fail where it meets a row; None for another statement."""
+    if first_words(sql)[0] not in ("INSERT", "REPLACE", "WITH"):
+        return None
+    how = given(sql, SYNTAX)
+    return _Given(SQLITE.classify(sql).target, how) if how is not None else None
+
+
+def count_rows(database: sqlite3.Connection, one: _Given) -> int | None:
+    """The rows of its table, where what SQLite says of the statement does not show what it found; None for too many."""
+    if one.how.meets == "keeps":
+        return None
+    table = ".".join(quoted(part) for part in one.table.split(".", 1))
+    try:
+        (count,) = database.execute(COUNT.format(table=table)).fetchone()
+    except REFUSALS:
+        return None
+    return int(count) if count <= COUNTED_MAX else None
+
+
+def rows_found(
+    database: sqlite3.Connection, one: _Given, before: int | None, changed: int | None
+) -> int | None:
+    """How many rows the statement found that it was to make, after it changed so many; None for none."""
+    meets, rows = one.how
+    given = changed if rows is None else rows
+    made = changed
+    if meets != "keeps":
+        after = count_rows(database, one)
+        made = None if before is None or after is None else after - before
+    if given is None or made is None:
+        return None
+    return max(0, given - made) or None
 
 
 def skip_reason(database: sqlite3.Connection, guard: SkipIf) -> str:

@@ -12,7 +12,9 @@ from typing import Final
 
 from ledger.dialects.steps import Step
 from ledger.drivers.locks import lock_holders
+from ledger.engines.work import mend
 from ledger.errors import DiskFullError, LockedError, StepFailedError, TenantError, UnreachableError
+from ledger.events import Direction
 
 REFUSALS: Final = (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, TypeError)
 """All that executing a statement may raise: the module's own two trees, and Python's word on
@@ -152,13 +154,22 @@ def left_behind(*, landed: bool) -> str:
 
 
 def step_failed(
-    error: BaseException, step: Step, *, tenant: str, migration: str, landed: bool = False
+    error: BaseException,
+    step: Step,
+    *,
+    tenant: str,
+    migration: str,
+    landed: bool = False,
+    direction: Direction = "up",
 ) -> StepFailedError:
     """The database refused a step. A secret step shows the code alone: messages quote literals.
 
     `landed` says that earlier steps are committed.
     """
     name = code_name(error)
+    again = mend(
+        direction, migration, otherwise="Correct the statement, then run the command again"
+    )
     if step.secret:
         what = f"the database refused the statement ({name or type(error).__name__})"
         hint = "SQLite's message is withheld, since the step is marked secret."
@@ -168,8 +179,7 @@ def step_failed(
         f"step {step.number} ({step.name}): {what}" if step.name else f"step {step.number}: {what}",
         step=step.number,
         database_code=name,
-        hint=hint
-        or f"Correct the statement, then run the command again; {left_behind(landed=landed)}.",
+        hint=hint or f"{again}; {left_behind(landed=landed)}.",
         tenant=tenant,
         migration=migration,
         file=step.file,

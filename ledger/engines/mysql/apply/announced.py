@@ -15,11 +15,8 @@ from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.connection import uses
 from ledger.dialects.steps import Step
 from ledger.drivers.mysql_errors import ConnectionLostError, QueryError, QueryTimeoutError
-from ledger.engines.mysql.apply import guards
-from ledger.engines.mysql.apply.attempt import (
-    ROWS_STAY,
-    Attempt,
-)
+from ledger.engines.mysql.apply import beforehand, staying
+from ledger.engines.mysql.apply.attempt import Attempt
 from ledger.engines.mysql.schema import objects
 from ledger.engines.mysql.shared import kind_of
 from ledger.engines.work import ABSENT, Intent
@@ -34,8 +31,10 @@ async def run_announced(attempt: Attempt, step: Step, kind: StatementKind) -> No
     opened = attempt.opened
     pairs = objects.touched(kind)
     before: str | None = None
+    rows: int | None = None
     try:
-        existed = await is_there(attempt, kind)
+        found = await beforehand.look(attempt, step, kind)
+        rows = await staying.count(opened, step, kind)
         if step.number in attempt.ahead:
             attempt.journal.require_lease()
             before = ABSENT
@@ -55,31 +54,13 @@ async def run_announced(attempt: Attempt, step: Step, kind: StatementKind) -> No
     except ConnectionLostError as error:
         raise attempt.lost(error, step) from error
     except QueryError as error:
-        stay = "; " + ROWS_STAY.format("it") if kind.kind == "dml" else ""
-        raise await attempt.failed(error, step, stay) from error
-    attempt.progress.done(
-        msgspec.structs.replace(result, before=before, after=after, existed=existed)
-    )
+        stay = await staying.after(opened, step, kind, error, rows)
+        raise await attempt.failed(error, step, stay or "") from error
+    attempt.progress.done(found.of(msgspec.structs.replace(result, before=before, after=after)))
     attempt.unsaved_ddl = True
     following = attempt.work.section.steps[step.number : step.number + 1]
     if any(uses(other.readable).reads_last for other in following):
         await attempt.before_other(step)
-
-
-async def is_there(attempt: Attempt, kind: StatementKind) -> bool | None:
-    """Whether what a CREATE may find is there; None where it would not be the tenant's own.
-
-    Asked beforehand: sql_notes and max_error_count can hide the server's note about it.
-    """
-    pairs = objects.touched(kind)[:1]
-    if not (pairs and kind.may_find) or "." in kind.target + kind.owner:
-        return None
-    connection, names = attempt.opened.connection, attempt.opened.names
-    if kind.object == "index":
-        rows = await connection.fetch(guards.INDEX, (kind.target,))
-        return kind.owner.lower() in {str(row[0]).lower() for row in rows}
-    (found,) = await objects.states(connection, pairs, names, attempt.opened.known)
-    return found.text is not None
 
 
 async def _announce(

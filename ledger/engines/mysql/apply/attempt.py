@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 
@@ -24,6 +24,8 @@ from ledger.drivers.mysql_errors import (
 )
 from ledger.engines.mysql.apply.connection import ConnectionState, Kept
 from ledger.engines.mysql.apply.progress import SAVE_SECONDS, Progress
+from ledger.engines.mysql.apply.rows import counting
+from ledger.engines.mysql.apply.staying import Staying, in_doubt
 from ledger.engines.mysql.lock.marker import Begun
 from ledger.engines.mysql.opened import Opened
 from ledger.engines.mysql.schema import objects
@@ -37,13 +39,17 @@ ATTEMPTS: Final = 4
 RETRY_SECONDS: Final = 0.2
 
 NOT_ROLLED_BACK: Final = 1196
-ROWS_STAY: Final = (
-    "what {} had written into tables without transactions (MyISAM, Aria) stays; delete it before you"
-    " run this again"
-)
 COMMITTED: Final = (
     "; a statement inside the transaction had committed the steps before it, which stay"
 )
+
+
+class Sent(NamedTuple):
+    """What a statement came to. `rows_found` as StepApplied has it."""
+
+    rows: int
+    warnings: tuple[ServerWarning, ...] = ()
+    rows_found: int | None = None
 
 
 class Attempt:
@@ -51,7 +57,7 @@ class Attempt:
 
     `own` are the results of steps inside the file's own transaction, `ahead` the numbers of steps that the
     last intent announced too. `unsaved_ddl`: only an intent can prove that the last step landed.
-    `announced` are intents of an earlier attempt, by step.
+    `announced` are intents of an earlier attempt, by step. `lasting` is what stays of the file's own transaction.
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class Attempt:
         self.ahead: set[int] = set()
         self.unsaved_ddl = False
         self.own: list[StepResult] = []
+        self.lasting: Staying | None = None
         self.announced = _announced_before(work, progress.step, begun)
         asked = needs(work.section.steps, work.checks, unknown=work.python is not None)
         self.state = ConnectionState(
@@ -114,13 +121,17 @@ class Attempt:
 
     def end_own(self) -> None:
         """The file's own transaction is over: its steps have landed."""
+        self.lasting = None
         if self.own:
             self.progress.done(*self.own)
             self.own = []
 
-    async def send(self, step: Step) -> tuple[int, tuple[ServerWarning, ...]]:
+    async def send(self, step: Step, kind: StatementKind) -> Sent:
         """Run the statement once, and read what it left in the connection: its rows and warnings."""
         connection, state = self.opened.connection, self.state
+        of_rows = counting(connection, step, kind) if self.work.direction == "up" else None
+        if of_rows is not None:
+            await of_rows.begin()
         text = await state.before(connection, step)
         rows = await connection.execute(text, seconds=self.seconds())
         state.ran(
@@ -133,7 +144,8 @@ class Attempt:
         counted = await state.count_found(connection, step)
         warnings = () if counted else await connection.warnings()
         await state.read(connection, step, made_id=made_id)
-        return rows, warnings
+        found = await of_rows.found(rows, warnings) if of_rows is not None else None
+        return Sent(rows, warnings, found)
 
     async def try_it(self, step: Step, kind: StatementKind, *, again: bool = False) -> StepResult:
         """Run a statement, again up to ATTEMPTS times where it times out on a lock."""
@@ -150,8 +162,7 @@ class Attempt:
                 if again:
                     await self.opened.connection.execute(step.sql, seconds=self.seconds())
                     return result_of(step, began)
-                rows, warnings = await self.send(step)
-                return result_of(step, began, rows=rows, warnings=warnings)
+                return result_of(step, began, sent=await self.send(step, kind))
             except QueryError as error:
                 if error.code not in TRY_AGAIN or attempt == ATTEMPTS:
                     raise
@@ -193,14 +204,12 @@ class Attempt:
             line=step.line,
         )
 
-    async def failed(
-        self, error: QueryError, step: Step, stay: str = ""
-    ) -> StepFailedError | UnreachableError:
+    async def failed(self, error: QueryError, step: Step, stay: str | Staying = "") -> TenantError:
         """The error for a refused statement, once the marker says what landed before it.
 
-        `stay` names rows that no rollback has undone.
+        `stay` says what no rollback has undone.
         """
-        more = stay
+        more = stay if isinstance(stay, str) else ""
         try:
             if error.code == LOCK_WAIT:
                 more += await who_blocks(self.opened.connection)
@@ -210,9 +219,20 @@ class Attempt:
             return self.lost(second, step)
         except QueryError as second:
             error.add_note(f"and the marker could not be written: {second}")
+        if isinstance(stay, Staying):
+            return self.staying(stay, step, "the server refused it" if step.secret else str(error))
         return step_failed(
-            error, step, target=self.opened.target, migration=self.migration, more=more
+            error,
+            step,
+            target=self.opened.target,
+            migration=self.migration,
+            more=more,
+            direction=self.work.direction,
         )
+
+    def staying(self, found: Staying, step: Step, why: str) -> TenantError:
+        """The error for rows that stay of a step that failed."""
+        return in_doubt(found, step, why, tenant=self.opened.tenant, migration=self.migration)
 
     def lost(self, error: ConnectionLostError | QueryTimeoutError, step: Step) -> UnreachableError:
         """The error for a connection that was lost during the step."""
@@ -220,8 +240,8 @@ class Attempt:
         found.migration, found.file, found.line = self.migration, step.file, step.line
         return found
 
-    async def roll_back(self) -> str:
-        """Undo the open transaction. Returns words about rows that this does not undo, or nothing."""
+    async def roll_back(self) -> str | Staying:
+        """Undo the open transaction. Returns words about steps, or the rows, that this does not undo, or nothing."""
         own, self.own = self.own, []
         connection = self.opened.connection
         with anyio.move_on_after(SAVE_SECONDS, shield=True):
@@ -230,7 +250,7 @@ class Attempt:
             if await self.progress.take_committed(connection, own):
                 return COMMITTED
             if any(warning.code == NOT_ROLLED_BACK for warning in warnings):
-                return "; " + ROWS_STAY.format("the steps that were rolled back")
+                return self.lasting or ""
         return ""
 
     async def fingerprint_of(self, pairs: tuple[tuple[str, str], ...]) -> str:
@@ -263,19 +283,21 @@ def result_of(
     step: Step,
     began_ns: int,
     *,
-    rows: int | None = None,
-    warnings: tuple[ServerWarning, ...] = (),
+    sent: Sent | None = None,
     notes: tuple[str, ...] = (),
     skipped: str = "",
 ) -> StepResult:
     """The result of a step that began at `began_ns`; warnings of a secret step are left out."""
+    warnings = () if sent is None else map(str, sent.warnings)
     return StepResult(
         number=step.number,
         name=step.name,
         statement=step.sha256,
         duration_us=(time.perf_counter_ns() - began_ns) // 1000,
-        rows=rows,
+        rows=None if sent is None else sent.rows,
+        rows_found=None if sent is None else sent.rows_found,
+        made=step.adds,
         skipped=skipped,
-        warnings=() if step.secret else (*map(str, warnings), *notes),
+        warnings=() if step.secret else (*warnings, *notes),
         up_step=step.skip_if.up_step if step.skip_if else None,
     )

@@ -17,15 +17,15 @@ from ledger.dialects.kinds import StatementKind
 from ledger.dialects.mysql.connection import uses
 from ledger.dialects.steps import Step
 from ledger.drivers.mysql_errors import ConnectionLostError, QueryError, QueryTimeoutError
-from ledger.engines.mysql.apply import announced, guards, settle, sharing, transaction
+from ledger.engines.mysql.apply import announced, beforehand, guards, settle, sharing, transaction
 from ledger.engines.mysql.apply.attempt import (
     Attempt,
     is_lock,
     result_of,
     shown,
 )
+from ledger.engines.mysql.apply.staying import Staying
 from ledger.engines.mysql.schema import objects
-from ledger.engines.mysql.shared import kind_of
 from ledger.engines.work import ABSENT, Intent, StepResult
 from ledger.errors import InDoubtError, StepFailedError
 
@@ -75,7 +75,7 @@ async def run(attempt: Attempt, step: Step, kind: StatementKind) -> None:
         else calls == "undone" and kind.settleable
     ):
         await attempt.before_other(step)
-        await transaction.run_rows(attempt, step)
+        await transaction.run_rows(attempt, step, kind)
     elif step.redo_safe:
         await attempt.before_other(step)
         await _plain(attempt, step, kind)
@@ -157,6 +157,8 @@ async def take_up(
                 before=intent.before,
                 after=verdict.found,
                 existed=intent.before != ABSENT if kind.may_find else None,
+                already=beforehand.known(attempt, step) or (),
+                made=step.adds,
             )
         )
         await attempt.save()
@@ -184,8 +186,12 @@ async def end(attempt: Attempt) -> None:
     if attempt.own and attempt.in_own_transaction():
         first = attempt.own[0]
         stay = await attempt.roll_back() or "; nothing of it was kept"
+        why = f"the migration ends inside the transaction that step {first.number} began"
+        if isinstance(stay, Staying):
+            step = attempt.work.section.steps[stay.step - 1]
+            raise attempt.staying(stay, step, why)
         raise StepFailedError(
-            f"the migration ends inside the transaction that step {first.number} began{stay}",
+            f"{why}{stay}",
             step=first.number,
             hint="End it with COMMIT.",
             tenant=attempt.opened.tenant,
@@ -199,38 +205,15 @@ async def _plain(attempt: Attempt, step: Step, kind: StatementKind) -> None:
     try:
         if step.skip_if is not None and kind.kind == "ddl":
             await _keep_open(attempt, step)
-        existed = await _was_there(attempt, step, kind)
+        before = await beforehand.look(attempt, step, kind)
         attempt.opened.known.add(objects.touched(kind))
-        result = await attempt.try_it(step, kind)
-        attempt.land(msgspec.structs.replace(result, existed=existed))
+        attempt.land(before.of(await attempt.try_it(step, kind)))
     except QueryTimeoutError as error:
         raise await attempt.timed_out(error, step) from error
     except ConnectionLostError as error:
         raise attempt.lost(error, step) from error
     except QueryError as error:
         raise await attempt.failed(error, step) from error
-
-
-async def _was_there(attempt: Attempt, step: Step, kind: StatementKind) -> bool | None:
-    """Whether what a CREATE may find was there before the step's first attempt; None as for `is_there`.
-
-    That it was absent is durable before it is made; with it, in the same write, the following steps
-    whose objects are known to be absent.
-    """
-    progress = attempt.progress
-    if step.number in progress.measured.absent:
-        return False
-    found = await announced.is_there(attempt, kind)
-    if found is False:
-        later = (
-            other.number
-            for other in attempt.work.section.steps[step.number :]
-            if other.skip_if is None and _finds_nothing(attempt, kind_of(other.readable))
-        )
-        absent = (*progress.measured.absent, step.number, *later)
-        progress.measured = msgspec.structs.replace(progress.measured, absent=absent)
-        await attempt.save()
-    return found
 
 
 async def _keep_open(attempt: Attempt, step: Step) -> None:
@@ -240,17 +223,6 @@ async def _keep_open(attempt: Attempt, step: Step) -> None:
         opened = (*measured.open, step.number)
         attempt.progress.measured = msgspec.structs.replace(measured, open=opened)
         await attempt.save()
-
-
-def _finds_nothing(attempt: Attempt, kind: StatementKind) -> bool:
-    """Whether it is a CREATE … IF NOT EXISTS of an object that is known to be absent."""
-    pairs = objects.touched(kind)[:1]
-    return (
-        kind.may_find
-        and bool(pairs)
-        and kind.object != "index"
-        and attempt.opened.known.rules_out(*pairs[0])
-    )
 
 
 async def _calls(attempt: Attempt, step: Step, kind: StatementKind) -> sharing.Calls:

@@ -18,11 +18,12 @@ from ledger.engines.mysql.apply.attempt import (
     Attempt,
     result_of,
 )
+from ledger.engines.mysql.apply.staying import Staying
 from ledger.engines.mysql.trouble import TRY_AGAIN
 from ledger.engines.work import Intent
 
 
-async def run_rows(attempt: Attempt, step: Step) -> None:
+async def run_rows(attempt: Attempt, step: Step, kind: StatementKind) -> None:
     """A statement of rows, in one transaction with the marker."""
     connection = attempt.opened.connection
     for trial in range(1, ATTEMPTS + 1):
@@ -40,8 +41,7 @@ async def run_rows(attempt: Attempt, step: Step) -> None:
             failpoints.reach("engine.before_begin")
             began = time.perf_counter_ns()
             await connection.begin()
-            rows, warnings = await attempt.send(step)
-            result = result_of(step, began, rows=rows, warnings=warnings)
+            result = result_of(step, began, sent=await attempt.send(step, kind))
             failpoints.reach("engine.before_marker")
             await attempt.progress.save_within(connection, result)
             failpoints.reach("engine.in_transaction")
@@ -103,7 +103,9 @@ async def run_within(attempt: Attempt, step: Step, kind: StatementKind) -> None:
             attempt.own.append(msgspec.structs.replace(result_of(step, began), recovered=True))
             return
         outlasts = await within.announce(attempt.opened, attempt.progress, attempt.own, step, kind)
-        rows, warnings = await attempt.send(step)
+        if outlasts:
+            attempt.lasting = Staying(step.number, kind.target * (kind.kind == "dml"))
+        sent = await attempt.send(step, kind)
         failpoints.reach("engine.after_statement")
     except QueryTimeoutError as error:
         raise await attempt.timed_out(error, step, before="" if outlasts else None) from error
@@ -113,7 +115,7 @@ async def run_within(attempt: Attempt, step: Step, kind: StatementKind) -> None:
         stay = await attempt.roll_back()
         attempt.progress.failed(step)
         raise await attempt.failed(error, step, stay) from error
-    attempt.own.append(result_of(step, began, rows=rows, warnings=warnings))
+    attempt.own.append(result_of(step, began, sent=sent))
     if not attempt.in_own_transaction():
         await _keep_committed(attempt, step)
 

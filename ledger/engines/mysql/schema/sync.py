@@ -175,7 +175,7 @@ async def lacking(
     found = gap(desired.schema, live, MYSQL, fold_tables=desired.fold_tables)
     statements = await _statements(opened, desired, found)
     statements += [Statement(f"Sync: {step.name}", step.sql, step) for step in rest]
-    return numbered(statements, found.drift, after=after)
+    return numbered(statements, found.drift, MYSQL, after=after)
 
 
 async def left(

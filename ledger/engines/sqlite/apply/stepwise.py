@@ -263,6 +263,7 @@ class Stepwise:
                 tenant=self._attempt.tenant,
                 migration=self._attempt.migration,
                 landed=self.landed > 0,
+                direction=self._work.direction,
             ) from error
 
 

@@ -211,7 +211,11 @@ class Attempt:
                 result = run_step(database, step)
             except REFUSALS as error:
                 raise step_failed(
-                    error, step, tenant=self.tenant, migration=self.migration
+                    error,
+                    step,
+                    tenant=self.tenant,
+                    migration=self.migration,
+                    direction=self.work.direction,
                 ) from error
             if not database.in_transaction:
                 raise self.refused(step, "ended the transaction")

@@ -84,7 +84,7 @@ def plan(desired: Desired, live: Schema, *, after: int) -> SyncPlan:
         for addition in found.additions
         if addition.kind in ("column", "index")
     ]
-    return numbered(statements, found.drift, after=after)
+    return numbered(statements, found.drift, SQLITE, after=after)
 
 
 def left(desired: Desired, live: Schema) -> tuple[Change, ...]:
