@@ -34,7 +34,7 @@ class Audits(Connection):
         where = history_filter(request)
         async with self._ready() as ready:
             await self._require_history(ready, request.tenant)
-            async with aclosing(read_history(ready.store, where)) as rows:
+            async with aclosing(read_history(ready.store, where, request)) as rows:
                 async for row in rows:
                     yield row
 

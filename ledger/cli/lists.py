@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from ledger.cli.settings import Settings
-from ledger.events import Recorded
 from ledger.render.columns import Column
-from ledger.render.events import what_of
-from ledger.render.rows import RowWriter, write_json, write_rows
+from ledger.render.rows import write_json, write_rows
 from ledger.render.text import count_text, one_line, time_text
 
 if TYPE_CHECKING:
@@ -81,51 +78,6 @@ def tenants(settings: Settings, found: Sequence[Target]) -> int:
     )
     write_rows(rows, _TENANTS, form=settings.format, out=sys.stdout, empty="No tenants.")
     return 0
-
-
-_HISTORY: Final = (
-    Column("seq", "Seq", number=True),
-    Column("at", "At"),
-    Column("type", "Type"),
-    Column("tenant", "Tenant"),
-    Column("what", "What"),
-)
-_HISTORY_VERBOSE: Final = (*_HISTORY, Column("run", "Run"), Column("actor", "Actor"))
-_ENVELOPE: Final = tuple(
-    Column(key, key)
-    for key in ("seq", "stream", "version", "type", "at", "run", "actor", "tenant", "body")
-)
-
-
-async def history(settings: Settings, events: AsyncIterator[Recorded]) -> int:
-    """Events as they come; jsonl and json hold the envelopes exactly as they are stored."""
-    columns = _ENVELOPE
-    if settings.format == "table":
-        columns = _HISTORY_VERBOSE if settings.verbose else _HISTORY
-    writer = RowWriter(columns, form=settings.format, out=sys.stdout, empty="No such events.")
-    # Closed here and now: a reader that goes away leaves the iterator half-way.
-    async with aclosing(cast("AsyncGenerator[Recorded, None]", events)):
-        with writer:
-            async for row in events:
-                if settings.format in ("json", "jsonl"):
-                    writer.row({}, encoded=row.envelope())
-                elif settings.format == "csv":
-                    writer.row(msgspec.json.decode(row.envelope()))
-                else:
-                    writer.row(_event_row(row))
-    return 0
-
-
-def _event_row(row: Recorded) -> dict[str, Any]:
-    return {
-        "seq": row.seq,
-        "at": time_text(row.at, out=sys.stdout),
-        "type": row.type,
-        "tenant": row.tenant,
-        "what": what_of(row),
-        "run": row.run,
-        "actor": row.actor,
-    }
 
 
 _RUNS: Final = (

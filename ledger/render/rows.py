@@ -29,23 +29,30 @@ PAGE_ROWS: Final = 1_000
 class RowWriter:
     """Writes rows as they come; a table waits for some, to know its widths.
 
-    `empty` is what a table says when there were no rows.
+    `empty` is what a table says when there were no rows. Without `header`, a CSV goes on.
     """
 
     def __init__(
-        self, columns: Sequence[Column], *, form: Format, out: TextIO, empty: str = ""
+        self,
+        columns: Sequence[Column],
+        *,
+        form: Format,
+        out: TextIO,
+        empty: str = "",
+        header: bool = True,
     ) -> None:
         self._columns = columns
         self._form = form
         self._out = out
         self._empty = empty
+        self._header = header
         self._count = 0
         self._kept: list[list[str]] = []
         self._table: TerminalTable | PlainTable | None = None
         self._csv = csv.writer(out, lineterminator="\n")
 
     def __enter__(self) -> RowWriter:
-        if self._form == "csv":
+        if self._form == "csv" and self._header:
             self._csv.writerow([column.key for column in self._columns])
         return self
 

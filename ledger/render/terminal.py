@@ -24,7 +24,7 @@ BELOW: Final = ("error", "problem")
 """Columns whose texts stand below the table."""
 
 LEFT_OUT: Final = (
-    "reason", "actor", "source", "path", "last_event_at", "finished_at", "engine", "prefix",
+    "reason", "actor", "by_run", "source", "path", "last_event_at", "finished_at", "engine", "prefix",
     "p95_us", "p95_bytes", "slowest", "largest", "max_us", "max_bytes", "size", "again",
     "down_time", "count", "in_part", "growth_bytes", "tenants", "applied", "bytes", "started_at",
     "at", "up", "down", "database", "sets", "pending", "version", "set",

@@ -321,17 +321,30 @@ class _OfAny(Request, frozen=True):
 class ReadHistory(_OfAny, frozen=True, kw_only=True):
     """Events; with `limit` the newest that many.
 
-    `migration` is VERSION or SET/VERSION, `tenant`, `run` and `actor` may be globs.
+    `migration` is VERSION or SET/VERSION, `type` one type or several, `tenant`, `run` and `actor` may be
+    globs. `step` is a step's number; `error` is looked for in what went wrong, in any case. Only events
+    `after` a seq; with `follow` also those that are still to come, without an end.
     """
 
     method = "history"
     since: Word | None = None
     until: Word | None = None
-    type: Word | None = None
+    type: Tenants | None = None
     run: Word | None = None
     actor: Word | None = None
     migration: Word | None = None
     limit: Count | None = None
+    step: Count | None = None
+    error: Word | None = None
+    after: Number | None = None
+    follow: bool = False
+
+    def check(self) -> None:
+        """Raises UsageError for an end of what has none."""
+        if self.follow and self.until is not None:
+            raise UsageError(
+                "what is to come has no --until", hint="Leave out one of --follow and --until."
+            )
 
 
 class ReadRuns(Request, frozen=True, kw_only=True):
