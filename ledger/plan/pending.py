@@ -115,7 +115,7 @@ def _empty(pending: Iterable[Migration]) -> EmptyMigrationError | None:
 
 
 def _edited(
-    have: Mapping[tuple[str, str], MigrationRef], order: Iterable[Migration]
+    have: Mapping[tuple[str, str], MigrationRef], order: Sequence[Migration]
 ) -> ChecksumMismatchError | None:
     for migration in order:
         ref = have.get((migration.ref.set, migration.ref.version))
@@ -129,9 +129,22 @@ def _edited(
                 f" the file now has {migration.ref.checksum}",
                 migration=migration.id,
                 file=migration.path,
-                hint="Put the file back as it was and write the change as a new migration.",
+                hint="Put the file back as it was and write the change as a new migration."
+                + _counted_anew(have, order),
             )
     return None
+
+
+def _counted_anew(have: Mapping[tuple[str, str], MigrationRef], order: Sequence[Migration]) -> str:
+    """What to type where the file has to change; nothing where other sets would be counted anew too."""
+    if len({set_name for set_name, _ in have}) > 1:
+        return ""
+    last = [one.id for one in order if one.ref.key in have][-1]
+    return (
+        " If it has to change (another tool's section mark stands in it), count it anew as it is now, which"
+        " runs nothing: `ledger reset --tenant NAME --mark-only --to 0`, then"
+        f" `ledger baseline --tenant NAME --to {last}`."
+    )
 
 
 def _late(

@@ -38,6 +38,17 @@ def continued(ended: Ended) -> list[str] | None:
     return shlex.split(found[1])[1:] if found else None
 
 
+def test_a_file_that_had_to_change_is_counted_anew(terminal: Terminal) -> None:
+    """Typed for each tenant, what the refusal names takes the file as it is now, and runs nothing."""
+    terminal.write("migrations/app/001_users.sql", f"-- reworded\n{USERS}")
+    refused = terminal.run("migrate", "--all-tenants")
+    assert refused.code == 1 and "edited after it ran" in refused.err
+    for words in named(" ".join(refused.err.split())):
+        for name in NAMES:
+            terminal.ok(*(name if word == "NAME" else word for word in words), "-y")
+    assert terminal.ok("migrate", "--all-tenants").out.startswith("Nothing to do")
+
+
 def test_a_hint_names_the_tenant_that_it_is_about(terminal: Terminal) -> None:
     """The command of the hint is the way out, typed as it is."""
     (terminal.folder / "data/beta one.db").write_text("no database")
