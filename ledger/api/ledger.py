@@ -274,18 +274,20 @@ class Ledger(Audits):
         from ledger.runner.kept import kept_backups
 
         async with self._ready() as ready:
-            kept = await kept_backups(ready.store)
+            names = await tenants_named(ready.store, request.patterns)
+            kept = await kept_backups(ready.store, names)
             if not kept:
                 await self._require_right(ready)
-            names = tenants_named(kept, request.patterns)
             try:
                 chosen = await self._choose(ready, request.tenants)
             except UsageError:
-                if not names:
+                if not kept:
                     raise
-            else:
-                names |= {target.name for target in chosen.targets}
-            return [backup for backup in kept if backup.tenant in names]
+                return kept
+            others = {target.name for target in chosen.targets} - names
+            return sorted(
+                [*kept, *await kept_backups(ready.store, others)], key=lambda one: one.seq
+            )
 
     @takes(ask.VerifyBackups)
     async def verify_backups(self, request: ask.VerifyBackups) -> list[BackupCheck]:

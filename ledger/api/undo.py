@@ -58,7 +58,7 @@ async def restore(call: Call, request: Restore) -> RunReport:
     before = None if request.at is None else moment_text(request.at)
     kept = {
         target.name: pick_backup(
-            await kept_backups(call.ready.store, target.name), target.name, request.backup, before
+            await kept_backups(call.ready.store, [target.name]), target.name, request.backup, before
         )
         for target in call.targets
     }

@@ -7,21 +7,27 @@ from collections.abc import Sequence
 from ledger.backups.check import BackupCheck, check_backup
 from ledger.backups.prune import Pruning, plan_tenant, prune_tenant
 from ledger.calls.call import Call
+from ledger.calls.discovery import exact_names
 from ledger.calls.tenants import matches_any
 from ledger.engines.base import Target
 from ledger.fleet.fanout import each
 from ledger.fleet.report import RunReport
+from ledger.fleet.state import load_fleet
 from ledger.plan import Catalogue
 from ledger.requests import PlanPrune, Prune
 from ledger.runner.kept import KeptBackup, all_backups
 from ledger.runner.outcome import Outcome
 from ledger.stores.filters import moment_text
+from ledger.stores.store import Store
 
 
-def tenants_named(kept: Sequence[KeptBackup], patterns: Sequence[str]) -> set[str]:
-    """Tenants with backups that `patterns` name, other than by `*`: the configuration may find them no more."""
+async def tenants_named(store: Store, patterns: Sequence[str]) -> set[str]:
+    """The ledger's tenants that patterns name, other than by `*`: the configuration may find them no more."""
     named = [pattern for pattern in patterns if pattern != "*"]
-    return {backup.tenant for backup in kept if matches_any(backup.tenant, named)}
+    if not named:
+        return set()
+    known = (await load_fleet(store, exact_names(named))).tenants
+    return {tenant for tenant in known if matches_any(tenant, named)}
 
 
 async def check_backups(kept: Sequence[KeptBackup], *, parallel: int) -> list[BackupCheck]:
@@ -33,7 +39,7 @@ async def plan_prune(call: Call, request: PlanPrune) -> tuple[Pruning, ...]:
     """What would go, for each chosen tenant."""
     before = None if request.before is None else moment_text(request.before)
     by_tenant: dict[str, list[KeptBackup]] = {}
-    for backup in await all_backups(call.ctx.store):
+    for backup in await all_backups(call.ctx.store, [target.name for target in call.targets]):
         by_tenant.setdefault(backup.tenant, []).append(backup)
     return tuple(
         [

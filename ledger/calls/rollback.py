@@ -39,12 +39,12 @@ async def rollback_chooser(call: Call, request: PlanRollback) -> Choose:
     undone everywhere leaves nothing to do.
     """
     ctx, migration, to, run = call.ctx, request.migration, request.to, request.run
-    by_run = await _applied_by_run(ctx, run) if run is not None else None
+    by_run = await _applied_by_run(ctx, call.chosen, run) if run is not None else None
     version = migration or (to if to != "0" else None)
     if version is not None:
         await _require_known(ctx, call.chosen, version, applied=migration is None)
     bare = migration is None and to is None and run is None
-    done = await _taken_back(ctx) if bare else frozenset[str]()
+    done = await _taken_back(ctx, call.chosen) if bare else frozenset[str]()
     # What is undone is settled once, from the state at the beginning: a tenant
     # that is looked at again after a conflict must not lose one more migration.
     settled: dict[str, frozenset[tuple[str, str]]] = {}
@@ -68,24 +68,31 @@ async def rollback_chooser(call: Call, request: PlanRollback) -> Choose:
     return choose
 
 
-async def _taken_back(ctx: RunContext) -> frozenset[str]:
-    """Tenants that the newest runs took back by one, if these runs did not come to their end."""
+async def _taken_back(ctx: RunContext, chosen: Chosen) -> frozenset[str]:
+    """Chosen tenants that the newest runs took back by one, if these runs did not come to their end."""
     done: set[str] = set()
+    names = [target.name for target in chosen.targets]
     for run in sorted(ctx.fleet.runs.values(), key=lambda run: run.started_at, reverse=True):
         if run.command in ASIDE:
             continue
         if run.command != "rollback" or run.target is not None or not _cut_short(run):
             break
-        async for rows in ctx.store.read(
-            Filter(run=run.run, types=("run_started", "rolled_back", "restored"))
-        ):
-            for row in rows:
-                event = row.data
-                if isinstance(event, ev.RunStarted) and "run" in event.options:
-                    return frozenset(done)
-                if row.tenant is not None:
-                    done.add(row.tenant)
+        if await _is_of_a_run(ctx, run):
+            break
+        for name in names:
+            where = Filter(stream=f"tenant/{name}", run=run.run, types=("rolled_back", "restored"))
+            async for _ in ctx.store.read(where):
+                done.add(name)
     return frozenset(done)
+
+
+async def _is_of_a_run(ctx: RunContext, run: RunState) -> bool:
+    """Whether a rollback was of what one run had applied."""
+    where = Filter(stream=f"run/{run.run}", types=("run_started",))
+    async for rows in ctx.store.read(where):
+        for row in rows:
+            return isinstance(row.data, ev.RunStarted) and "run" in row.data.options
+    return False
 
 
 def _cut_short(run: RunState) -> bool:
@@ -110,11 +117,13 @@ async def _require_known(ctx: RunContext, chosen: Chosen, version: str, *, appli
     catalogues = {id(catalogue): catalogue for catalogue in chosen.catalogues.values()}.values()
     if _named([each.ref for catalogue in catalogues for each in catalogue.order], version):
         return
-    async for rows in ctx.store.read(Filter(types=("completed", "rolled_back"))):
-        if any(concerns(row, version) for row in rows):
-            return
+    for target in chosen.targets:
+        where = Filter(stream=f"tenant/{target.name}", types=("completed", "rolled_back"))
+        async for rows in ctx.store.read(where):
+            if any(concerns(row, version) for row in rows):
+                return
     raise UsageError(
-        f"there is no migration {version}, in the folder or in the ledger",
+        f"there is no migration {version}, in the folder or in the events of the chosen tenants",
         hint="Applied: " + (", ".join(names) or "nothing") + ".",
     )
 
@@ -123,28 +132,25 @@ def _named(refs: Iterable[MigrationRef], version: str) -> bool:
     return any(version in (ref.version, ref.id) for ref in refs)
 
 
-async def _applied_by_run(ctx: RunContext, run: str) -> dict[str, frozenset[tuple[str, str]]]:
-    """What a run applied, or left in part, tenant by tenant. Raises UsageError for a run that is not recorded."""
+async def _applied_by_run(
+    ctx: RunContext, chosen: Chosen, run: str
+) -> dict[str, frozenset[tuple[str, str]]]:
+    """What a run applied, or left in part, by chosen tenant. Raises UsageError for a run that is not recorded."""
     if run not in ctx.fleet.runs:
         raise UsageError(f"no run has the id {run}", hint="`ledger runs` lists them.")
-    applied: dict[str, set[tuple[str, str]]] = {}
-    halves = {
-        name: {half.id for half in state.halves}
-        for name, state in ctx.fleet.tenants.items()
-        if state.left or state.landed
-    }
-    async for rows in ctx.store.read(Filter(run=run, types=("completed", "step_applied"))):
+    return {target.name: await _applied_to(ctx, target.name, run) for target in chosen.targets}
+
+
+async def _applied_to(ctx: RunContext, tenant: str, run: str) -> frozenset[tuple[str, str]]:
+    state = ctx.state(tenant)
+    halves = {half.ref.key for half in state.halves} if state.left or state.landed else set()
+    applied: set[tuple[str, str]] = set()
+    where = Filter(stream=f"tenant/{tenant}", run=run, types=("completed", "step_applied"))
+    async for rows in ctx.store.read(where):
         for row in rows:
             event = row.data
-            if row.tenant is None:
-                continue
             if isinstance(event, ev.Completed):
-                key = (event.migration.set, event.migration.version)
+                applied.add(event.migration.key)
             elif isinstance(event, ev.StepApplied) and event.direction == "up":
-                key = (event.set, event.version)
-                if f"{event.set}/{event.version}" not in halves.get(row.tenant, ()):
-                    continue
-            else:
-                continue
-            applied.setdefault(row.tenant, set()).add(key)
-    return {tenant: frozenset(keys) for tenant, keys in applied.items()}
+                applied |= {(event.set, event.version)} & halves
+    return frozenset(applied)

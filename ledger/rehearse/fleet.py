@@ -45,7 +45,7 @@ async def rehearse(look: Look, request: Rehearse, progress: Progress) -> Rehears
     refuse_wrong_files(chosen.targets, chosen.catalogues, decisions)
     concerned = [target for target in chosen.targets if target.name not in alone]
     targets = choose_sample(concerned, fleet, request.sample)
-    newest = await _newest_backups(ready, fleet, request.source)
+    newest = await _newest_backups(ready, fleet, targets, request.source)
     engines = new_engines(ready.config)
     strangers = {stranger.tenant: stranger.error for stranger in chosen.strangers}
     with private_folder() as folder:
@@ -91,14 +91,14 @@ def choose_sample(
 
 
 async def _newest_backups(
-    ready: Opened, fleet: FleetState, source: Source
+    ready: Opened, fleet: FleetState, targets: Sequence[Target], source: Source
 ) -> dict[str, KeptBackup]:
     """By tenant. Unless backups are asked for, none in which what is pending would not be."""
     if source == "live":
         return {}
     return {
         kept.tenant: kept
-        for kept in await kept_backups(ready.store)
+        for kept in await kept_backups(ready.store, [target.name for target in targets])
         if source == "backup" or not (_is_ahead(kept, fleet) or fleet.tenant(kept.tenant).halves)
     }
 

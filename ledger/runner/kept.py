@@ -37,15 +37,23 @@ class KeptBackup(msgspec.Struct, frozen=True, kw_only=True):
     pruned: bool = False
 
 
-async def kept_backups(store: Store, tenant: str | None = None) -> list[KeptBackup]:
-    """All recorded backups (of a tenant) that were not pruned, oldest first."""
-    return [backup for backup in await all_backups(store, tenant) if not backup.pruned]
+async def kept_backups(store: Store, tenants: Iterable[str]) -> list[KeptBackup]:
+    """All recorded backups of these tenants that were not pruned, oldest first."""
+    return [backup for backup in await all_backups(store, tenants) if not backup.pruned]
 
 
-async def all_backups(store: Store, tenant: str | None = None) -> list[KeptBackup]:
-    """All recorded backups (of a tenant), oldest first, also those that were pruned since."""
+async def all_backups(store: Store, tenants: Iterable[str]) -> list[KeptBackup]:
+    """All recorded backups of these tenants, oldest first, also those that were pruned since.
+
+    Reads the events of these tenants alone.
+    """
+    found = [backup for tenant in tenants for backup in await _backups_of(store, tenant)]
+    return sorted(found, key=lambda backup: backup.seq)
+
+
+async def _backups_of(store: Store, tenant: str) -> list[KeptBackup]:
     found: dict[int, KeptBackup] = {}
-    where = Filter(types=("backup_created", "backup_pruned"), tenant=tenant)
+    where = Filter(stream=f"tenant/{tenant}", types=("backup_created", "backup_pruned"))
     async for rows in store.read(where):
         for row in rows:
             event = row.data

@@ -135,7 +135,7 @@ async def _way_back(
             return WayBack(ref=ref, script=script)
         if by == "script":
             raise _no_script(target, half)
-    backup = backup_before(await kept_backups(ctx.store, target.name), ref)
+    backup = backup_before(await kept_backups(ctx.store, [target.name]), ref)
     if backup is None and half is not None:
         raise _no_script(target, half)
     if backup is None:
