@@ -43,7 +43,7 @@ from ledger.runner.holder import actor_name
 
 if TYPE_CHECKING:
     from ledger.calls.call import Call
-    from ledger.calls.discovery import Lost
+    from ledger.calls.sources import Lost
 
 
 def with_secrets(config: Config, secrets: Secrets) -> Config:

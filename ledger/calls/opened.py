@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from ledger.calls.discovery import Engines
+from ledger.calls.sources import Engines
 from ledger.calls.tenants import Chosen
 from ledger.config import Config
 from ledger.engines import engine_for

@@ -15,13 +15,13 @@ from typing import Final
 import msgspec
 
 from ledger.calls.discovery import (
-    Engines,
     Found,
     choose,
     discover,
     exact_names,
     require_some,
 )
+from ledger.calls.sources import Engines
 from ledger.config import Config
 from ledger.dialects.steps import DialectName, sha256_hex
 from ledger.engines.base import Target

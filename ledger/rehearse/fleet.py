@@ -12,8 +12,8 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from ledger.calls.discovery import Engines
 from ledger.calls.opened import Look, Opened, new_engines
+from ledger.calls.sources import Engines
 from ledger.engines.base import Engine, Target
 from ledger.engines.kinds import KINDS
 from ledger.errors import LedgerError, UnfinishedError, UsageError
