@@ -139,7 +139,16 @@ def test_a_script_fills_its_rows(script: str, rows: set[str]) -> None:
 def test_the_ledger_bench_measures_append_and_replay(bench_server: Server) -> None:
     """On SQLite and on MariaDB."""
     report = measured("ledger", bench_server, tenants=2)
-    assert keys(report) == {"append-sqlite", "replay-sqlite", "append-mysql", "replay-mysql"}
+    rows = (
+        "append-{}-1",
+        "append-{}-8",
+        "append-{}-64",
+        "append-{}-256",
+        "replay-{}",
+        "verify-{}",
+        "bytes-{}",
+    )
+    assert keys(report) == {row.format(engine) for row in rows for engine in ("sqlite", "mysql")}
 
 
 def test_the_profile_names_our_functions() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -120,8 +121,12 @@ class World:
         self.at_end.close()
 
     def run(self, *arguments: str, **how: Any) -> Ended:
-        """Run a command to its end; in this process if it only looks, and nothing is done to it."""
-        if arguments[0] in LOOKING and not how and "--rebuild" not in arguments:
+        """Run a command to its end; in this process if it only looks, and nothing is done to it.
+
+        Not in a thread of the campaign: folder, environment and signals are the process's.
+        """
+        alone = threading.current_thread() is threading.main_thread()
+        if alone and arguments[0] in LOOKING and not how and "--rebuild" not in arguments:
             return programs.here(*arguments, cwd=self.root, environment=self.environment)
         return self.start(*arguments, **how).wait()
 
