@@ -38,6 +38,10 @@ _COLUMNS: Final = (
     Column("by_run", "Run"),
     Column("actor", "Actor"),
 )
+_VERBOSE: Final = tuple(
+    column._replace(key="run") if column.key == "by_run" else column for column in _COLUMNS
+)
+"""With -v no terminal is too narrow for the run."""
 _ENVELOPE: Final = tuple(
     Column(key, key)
     for key in ("seq", "stream", "version", "type", "at", "run", "actor", "tenant", "body")
@@ -77,7 +81,7 @@ def require_lines(settings: Settings) -> None:
 async def _print(settings: Settings, events: AsyncIterator[Recorded]) -> int:
     """All of them; the seq of the last one. jsonl and json hold the envelopes exactly as they are stored."""
     last = 0
-    columns = _COLUMNS if settings.format == "table" else _ENVELOPE
+    columns = _columns(settings) if settings.format == "table" else _ENVELOPE
     writer = RowWriter(columns, form=settings.format, out=sys.stdout, empty="No such events.")
     # Closed here and now: a reader that goes away leaves the iterator half-way.
     async with aclosing(cast("AsyncGenerator[Recorded, None]", events)):
@@ -86,6 +90,10 @@ async def _print(settings: Settings, events: AsyncIterator[Recorded]) -> int:
                 _write(settings, writer, row)
                 last = row.seq
     return last
+
+
+def _columns(settings: Settings) -> tuple[Column, ...]:
+    return _VERBOSE if settings.verbose else _COLUMNS
 
 
 def _write(settings: Settings, writer: RowWriter, row: Recorded) -> None:
@@ -105,6 +113,7 @@ def _row(row: Recorded) -> dict[str, Any]:
         "tenant": row.tenant,
         "what": what_of(row),
         "by_run": row.run,
+        "run": row.run,
         "actor": row.actor,
     }
 
@@ -114,7 +123,8 @@ async def _newest(settings: Settings, ledger: Ledger, head: int, request: dict[s
     # One more than is shown, to know whether there are more.
     events = ledger.history(**{**request, "limit": ON_A_TERMINAL + 1})
     rows = [row async for row in events]
-    with RowWriter(_COLUMNS, form="table", out=sys.stdout, empty="No such events.") as writer:
+    columns = _columns(settings)
+    with RowWriter(columns, form="table", out=sys.stdout, empty="No such events.") as writer:
         for row in rows[-ON_A_TERMINAL:]:
             writer.row(_row(row))
     if len(rows) > ON_A_TERMINAL:

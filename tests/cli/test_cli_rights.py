@@ -92,7 +92,7 @@ def test_the_doctor_looks_on(place: Path) -> None:
     forbid(place / "closed")
     code, said = ledger(place, "doctor")
     assert code == 4
-    assert "1 tenant examined, 1 sound" in said
+    assert "1 tenant checked, 1 sound" in said
 
 
 def test_a_new_migration(place: Path) -> None:
