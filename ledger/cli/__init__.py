@@ -65,8 +65,9 @@ def _require_text(arguments: Sequence[str]) -> None:
                 hint="Type it in UTF-8; rename a file that is not named so.",
             ) from None
         option, equals, value = argument.partition("=")
-        named = option if equals and option.startswith("--") else before
-        if not (value if named == option else argument) and named != "--reason":
+        joined = bool(equals) and option.startswith("--")
+        named = option if joined else before
+        if not (value if joined else argument) and named != "--reason":
             raise UsageError(
                 f"argument {number}{f' after {named}' if named.startswith('-') else ''} is empty",
                 hint="Check the variable that it is taken from.",

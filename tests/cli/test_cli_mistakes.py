@@ -410,6 +410,12 @@ def test_an_empty_word_is_a_slip(terminal: Terminal, typed: str) -> None:
     terminal.ok("status", "--check")
 
 
+def test_the_same_argument_twice_is_not_an_empty_one(terminal: Terminal) -> None:
+    """A folder may be named as the command is."""
+    ended = terminal.run("demo", "demo", "--tenants", "1")
+    assert ended.code == 0 and "1 current" in ended.out, ended
+
+
 def test_what_is_no_text_is_not_recorded(terminal: Terminal) -> None:
     """Words and folders that are not UTF-8 are refused before anything is done."""
     ended = terminal.run("migrate", "--all-tenants", "--reason", os.fsdecode(b"\xff"))
