@@ -18,7 +18,7 @@ url = {url}                 # the ledger: {forms}
 {url_password}migrations = "migrations"             # a folder, or a folder of folders (one set each)
 backups = "backups"                   # made with mode 0700
 backup = "always"                     # before every run: always | each (migration) | auto | never
-parallel = 16                         # so many tenants at once
+parallel = 16                         # maximum tenants at once
 # variables = {{ site = "main" }}       # {{site}} in SQL
 """
 
