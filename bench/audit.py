@@ -47,7 +47,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask a ledger for: a run in its middle, and times around it."""
+    """Values to ask for: a run from the middle of the ledger, and times around it."""
 
     run: str
     actor: str

@@ -132,7 +132,7 @@ def _write(audit: Audit, server: Server | None) -> None:
 
 
 async def _generate(audit: Audit) -> None:
-    """Append run after run until the ledger has so many events."""
+    """Append whole runs until the ledger holds this number of events."""
     config = audit.config
     engines = new_engines(config)
     try:

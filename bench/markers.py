@@ -106,7 +106,7 @@ def mysql_place(folder: Path, options: Options) -> Iterator[Place]:
 
 
 def measure(place: Place, counts: tuple[int, ...]) -> list[tuple[int, int]]:
-    """The bytes of the marker and of the bare table after so many migrations."""
+    """The bytes of the marker and of the bare table after each number of migrations in `counts`."""
     found, done = [], 0
     place.run(BARE)
     place.product.migrations.mkdir()

@@ -29,7 +29,7 @@ from ledger.stores.store import Store
 By = Literal[
     "migration", "python", "sync", "rollback", "baseline", "import", "restore", "reset", "hand", "maintain",
 ]  # fmt: skip
-"""What did it. `hand`: somebody, outside the ledger; a run noticed it, or a person accepted it."""
+"""What made the change. `hand`: someone, outside the ledger; a run detected it, or a person accepted it."""
 
 TYPES: Final = (
     "started", "step_applied", "step_skipped", "completed", "rolled_back", "restored", "baselined", "imported", "reset",

@@ -83,6 +83,20 @@ async def test_the_newest_of_many_pages(tmp_path: Path) -> None:
         _ = [row async for row in ledger.history(type=["started", "nothing"])]
 
 
+async def test_an_event_just_before_a_page_is_found(tmp_path: Path) -> None:
+    """Pages read backwards leave nothing out between them, whatever number is asked for."""
+    fleet = Fleet(tmp_path, tenants=1)
+    fleet.write("002_two.sql", "CREATE TABLE one (x);\nCREATE TABLE two (x);\n")
+    ledger = fleet.open()
+    await ledger.migrate()
+    every = [row.seq async for row in ledger.history("t0", type=["step_applied", "step_started"])]
+    first = [row.seq async for row in ledger.history("t0", step=1)]
+    assert len(first) >= 2 and every[-2] == first[-1], "the last step of all is a second one"
+    for limit in range(1, len(first) + 1):
+        found = [row.seq async for row in ledger.history("t0", step=1, limit=limit)]
+        assert found == first[-limit:]
+
+
 async def test_what_follows_comes_once_and_whole(tmp_path: Path) -> None:
     """From any seq on, while others append; as one reading afterwards has it."""
     fleet = Fleet(tmp_path, tenants=2)
